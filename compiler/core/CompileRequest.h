@@ -1,0 +1,41 @@
+// What a compile is asked for: the JSON of the compiler's "compile" verb, and the key of its answer.
+#pragma once
+
+#include "compiler/core/Calibration.h"
+#include "compiler/core/Plan.h"
+#include "compiler/core/Profile.h"
+#include "compiler/core/Status.h"
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace moec {
+
+struct CompileRequest {
+  std::string model;      // the model description's text
+  Profile profile;
+  TargetFacts target;
+  PlanLimits limits;
+  Calibration calibration;
+  std::vector<uint32_t> layers; // to be compiled; empty: all
+  /// Plans that were decided elsewhere: the phases write these instead of asking planLayer. Layers that are absent are
+  /// planned from the profile.
+  std::map<uint32_t, LayerPlan> plans;
+  std::string stopAfter;         // a phase; empty: none
+  std::string emit = "package";  // or a phase, "llvm", "asm"
+
+  /// {"schema": "moec.compile", "schema_version": 1, "model": text, "profile": text of Profile::toJson,
+  ///  "target": {name, isa, threads, l2_bytes}, "limits": {max_tile_heights, pack_budget_bytes, slot_headroom,
+  ///  slot_align}, "calibration": text of Calibration::toJson, "layers": [n], "plans": [{layer, plan: {config, table,
+  ///  predicted_ns}}], "stop_after", "emit"}
+  std::string toJson() const;
+  /// Errors: InvalidArgument, naming the path.
+  static Result<CompileRequest> fromJson(const std::string &text);
+
+  /// The request key's text: all that the answer depends on; predictions, which are outputs, left out.
+  std::string keyText(const std::string &buildId) const;
+};
+
+} // namespace moec

@@ -1,0 +1,80 @@
+// A package: everything that a compile produced, in one file (docs/formats.md). No MLIR needed to read it.
+#pragma once
+
+#include "compiler/core/LayerShape.h"
+#include "compiler/core/Plan.h"
+#include "compiler/core/Status.h"
+#include "compiler/core/abi/CpuKernels.h"
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace moec {
+
+inline constexpr uint32_t kPackageVersion = 1;
+
+enum class LaunchKind : uint8_t { Router, Route, Dispatch, GateUp, Down, SharedGateUp, SharedDown, Store };
+const char *launchName(LaunchKind kind);
+
+/// A compiled function: `symbol` in image `image` of the package.
+struct KernelRef {
+  uint16_t rows = 0; // tile rows; 0 for a packing kernel
+  std::string symbol;
+
+  bool operator==(const KernelRef &) const = default;
+};
+
+/// One step of a layer's launch list, in order. GEMM launches have one kernel per tile height and their packer.
+struct Launch {
+  LaunchKind kind = LaunchKind::Route;
+  uint32_t k = 0;                 // the GEMM's K
+  uint32_t columns = 0;           // the GEMM's output columns (gate-up: intermediate)
+  std::vector<KernelRef> kernels; // by descending rows
+  KernelRef pack;                 // symbol empty where nothing is packed
+
+  bool operator==(const Launch &) const = default;
+};
+
+/// One layer of a package.
+struct LayerPackage {
+  uint32_t layer = 0;
+  LayerShape shape;
+  RouterSpec router;
+  LayerWeights weights;
+  LayerPlan plan;
+  Histogram plannedFor;
+  std::vector<Launch> launches;
+  uint32_t image = 0; // index into Package::images
+
+  bool operator==(const LayerPackage &) const = default;
+};
+
+/// A position-independent shared object, and the key text of what it was made from.
+struct Image {
+  std::string key; // readable; XXH3-128 of it names the artefact in the cache
+  std::vector<uint8_t> bytes;
+
+  bool operator==(const Image &) const = default;
+};
+
+struct Package {
+  std::string modelName;
+  std::string modelText;  // the model description itself, so that a package can be compiled again
+  std::string requestKey; // readable text of what was asked for
+  TargetFacts target;
+  std::map<std::string, double> compileMs; // milliseconds by stage: "passes", "llvm", "link", "total"
+  uint32_t kernelsBuilt = 0;               // kernels that this compile built; the rest came from the cache
+  std::vector<LayerPackage> layers;
+  std::vector<Image> images;
+
+  /// The file's bytes: "MOECPKG\n", version, lengths, manifest as JSON, model text, request key, images, XXH3-128 of
+  /// all before it. Names are UTF-8; a byte that is not becomes U+FFFD.
+  std::vector<uint8_t> serialise() const;
+  /// Errors: CacheCorrupt (checksum, truncated, wrong magic), InvalidArgument (another version), each saying which.
+  static Result<Package> parse(std::span<const uint8_t> bytes);
+};
+
+} // namespace moec

@@ -1,0 +1,32 @@
+// The functions that CPU code generation exports and the runtime calls. C-representable and versioned: a
+// change here is a new `kCpuAbiVersion`, which is part of every artefact key.
+#pragma once
+
+#include <cstdint>
+
+namespace moec {
+
+inline constexpr uint32_t kCpuAbiVersion = 1;
+
+/// One tile of R rows (fixed per kernel) against `panels` consecutive packed panels.
+///
+/// a        [R, paddedStride(K)] rows in the config's row dtype; elements past K up to an even K are zero
+/// b        `panels` panels, each [ceil(K/2) pairs][2*lanes columns][2] in bf16, [K][2*lanes] in f32
+/// c        gate-up: [R, cStrideBytes] in the row dtype, lanes columns per panel (activated);
+///          router: [R, cStrideBytes] f32, 2*lanes columns per panel;
+///          down: base of the f32 accumulators [T, cStrideBytes], 2*lanes columns per panel
+/// rowToken [R] down only: the accumulator row that each row adds to
+/// rowWeight[R] down only: what the row is multiplied by before it is added
+///
+/// Sums over K in ascending order in one f32 accumulator per element, whatever R is.
+using CpuTileFn = void (*)(const void *a, const void *b, void *c, const int32_t *rowToken, const float *rowWeight,
+                           int64_t cStrideBytes, int64_t panels);
+
+/// Packs `lanes` rows of each of two operands ([lanes, K] each, rows `rowBytes` apart, in the compute dtype) into one
+/// panel. For a plain operand `second` is `first` advanced by `lanes` rows.
+using CpuPackFn = void (*)(const void *first, const void *second, int64_t rowBytes, void *panel);
+
+/// What a kernel computes after its K loop.
+enum class CpuRole : uint8_t { GateUp = 0, Down = 1, Router = 2 };
+
+} // namespace moec

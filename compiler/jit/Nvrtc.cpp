@@ -1,0 +1,251 @@
+#include "compiler/jit/Nvrtc.h"
+
+#include "compiler/jit/EmbeddedKernels.h"
+
+#include <dlfcn.h>
+#include <filesystem>
+#include <memory>
+#include <nvrtc.h>
+#include <string_view>
+
+namespace moec {
+
+struct Nvrtc::Functions {
+  decltype(&::nvrtcVersion) version;
+  decltype(&::nvrtcGetErrorString) errorString;
+  decltype(&::nvrtcCreateProgram) createProgram;
+  decltype(&::nvrtcDestroyProgram) destroyProgram;
+  decltype(&::nvrtcAddNameExpression) addNameExpression;
+  decltype(&::nvrtcCompileProgram) compileProgram;
+  decltype(&::nvrtcGetCUBINSize) cubinSize;
+  decltype(&::nvrtcGetCUBIN) cubin;
+  decltype(&::nvrtcGetPTXSize) ptxSize;
+  decltype(&::nvrtcGetPTX) ptx;
+  decltype(&::nvrtcGetProgramLogSize) logSize;
+  decltype(&::nvrtcGetProgramLog) log;
+  decltype(&::nvrtcGetLoweredName) loweredName;
+  // From 12.8 on; without it a compile cannot be cancelled once it runs.
+  nvrtcResult (*setFlowCallback)(nvrtcProgram, int (*)(void *, void *), void *) = nullptr;
+};
+
+namespace {
+
+template <class Function> Status find(void *library, const char *name, Function &function) {
+  function = reinterpret_cast<Function>(dlsym(library, name));
+  return function ? Status() : makeError(Code::NotFound, "this libnvrtc has no {}", name);
+}
+
+Status findAll(void *library, Nvrtc::Functions &f) {
+  for (Status status : {find(library, "nvrtcVersion", f.version), find(library, "nvrtcGetErrorString", f.errorString),
+                        find(library, "nvrtcCreateProgram", f.createProgram),
+                        find(library, "nvrtcDestroyProgram", f.destroyProgram),
+                        find(library, "nvrtcAddNameExpression", f.addNameExpression),
+                        find(library, "nvrtcCompileProgram", f.compileProgram),
+                        find(library, "nvrtcGetCUBINSize", f.cubinSize), find(library, "nvrtcGetCUBIN", f.cubin),
+                        find(library, "nvrtcGetPTXSize", f.ptxSize), find(library, "nvrtcGetPTX", f.ptx),
+                        find(library, "nvrtcGetProgramLogSize", f.logSize),
+                        find(library, "nvrtcGetProgramLog", f.log),
+                        find(library, "nvrtcGetLoweredName", f.loweredName)})
+    if (!status.ok())
+      return status;
+  (void)find(library, "nvrtcSetFlowCallback", f.setFlowCallback);
+  return {};
+}
+
+constexpr const char *libraryNames[] = {"libnvrtc.so.13", "libnvrtc.so.12"};
+
+/// All that is tried, in order.
+std::vector<std::string> candidates(const std::vector<std::string> &searchPath) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> tried;
+  const auto addFolder = [&](const fs::path &folder) {
+    std::error_code ignored;
+    for (const char *name : libraryNames)
+      if (fs::exists(folder / name, ignored))
+        tried.push_back((folder / name).string());
+  };
+  for (const std::string &entry : searchPath) {
+    std::error_code ignored;
+    if (fs::is_regular_file(entry, ignored)) {
+      tried.push_back(entry);
+      continue;
+    }
+    for (const char *below : {"", "nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"})
+      addFolder(fs::path(entry) / below);
+  }
+  tried.insert(tried.end(), std::begin(libraryNames), std::end(libraryNames));
+  for (const char *folder : {"/usr/local/cuda/lib64", "/usr/local/cuda/lib"})
+    addFolder(folder);
+  return tried;
+}
+
+/// Destroys the program when the compile ends, however it ends.
+class Program {
+public:
+  explicit Program(const Nvrtc::Functions &functions) : functions(functions) {}
+  Program(const Program &) = delete;
+  Program &operator=(const Program &) = delete;
+  ~Program() {
+    if (handle)
+      functions.destroyProgram(&handle);
+  }
+  nvrtcProgram handle = nullptr;
+
+private:
+  const Nvrtc::Functions &functions;
+};
+
+Status check(const Nvrtc::Functions &f, nvrtcResult result, const char *what) {
+  if (result == NVRTC_SUCCESS)
+    return {};
+  return makeError(Code::CompileFailed, "{}: {}", what, f.errorString(result));
+}
+
+std::string readLog(const Nvrtc::Functions &f, nvrtcProgram program) {
+  size_t size = 0;
+  if (f.logSize(program, &size) != NVRTC_SUCCESS || size <= 1)
+    return {};
+  std::string log(size, '\0');
+  if (f.log(program, log.data()) != NVRTC_SUCCESS)
+    return {};
+  log.resize(size - 1); // the size counts the closing zero
+  return log;
+}
+
+int askCancelled(void *payload, void *) {
+  return (*static_cast<const std::function<bool()> *>(payload))() ? 1 : 0;
+}
+
+Status createProgram(const Nvrtc::Functions &f, const std::string &source, Program &program) {
+  std::vector<const char *> texts, names;
+  for (const EmbeddedHeader &header : embeddedKernels()) {
+    texts.push_back(header.text);
+    names.push_back(header.name);
+  }
+  return check(f,
+               f.createProgram(&program.handle, source.c_str(), "moec.cu", static_cast<int>(texts.size()), texts.data(),
+                               names.data()),
+               "creating the program");
+}
+
+/// The resources in the order of the kernels' lowered names.
+Status matchResources(CompiledUnit &unit) {
+  const std::vector<ResourceUse> report = parsePtxasReport(unit.log);
+  for (const std::string &name : unit.loweredNames) {
+    const ResourceUse *found = nullptr;
+    for (const ResourceUse &use : report)
+      found = use.loweredName == name ? &use : found;
+    if (!found || found->registers == 0)
+      return makeError(Code::CompileFailed, "ptxas reported no resources of kernel {}", name);
+    unit.resources.push_back(*found);
+  }
+  return {};
+}
+
+Status readOutputs(const Nvrtc::Functions &f, nvrtcProgram program, const KernelUnit &source, bool wantPtx,
+                   CompiledUnit &unit) {
+  size_t size = 0;
+  if (Status status = check(f, f.cubinSize(program, &size), "reading the cubin's size"); !status.ok())
+    return status;
+  unit.cubin.resize(size);
+  if (Status status = check(f, f.cubin(program, reinterpret_cast<char *>(unit.cubin.data())), "reading the cubin");
+      !status.ok())
+    return status;
+  if (wantPtx) {
+    if (Status status = check(f, f.ptxSize(program, &size), "reading the PTX's size"); !status.ok())
+      return status;
+    unit.ptx.resize(size);
+    if (Status status = check(f, f.ptx(program, unit.ptx.data()), "reading the PTX"); !status.ok())
+      return status;
+    while (!unit.ptx.empty() && unit.ptx.back() == '\0')
+      unit.ptx.pop_back();
+  }
+  for (const std::string &kernel : source.kernels) {
+    const char *lowered = nullptr;
+    if (Status status = check(f, f.loweredName(program, kernel.c_str(), &lowered), "looking up a kernel's name");
+        !status.ok())
+      return status.withContext("{}", kernel);
+    unit.loweredNames.emplace_back(lowered);
+  }
+  return matchResources(unit);
+}
+
+} // namespace
+
+Result<Nvrtc> Nvrtc::open(const std::vector<std::string> &searchPath) {
+  std::string tried;
+  for (const std::string &candidate : candidates(searchPath)) {
+    void *library = dlopen(candidate.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+      tried += (tried.empty() ? "" : ", ") + candidate;
+      continue;
+    }
+    auto functions = std::make_unique<Functions>();
+    if (Status status = findAll(library, *functions); !status.ok())
+      return status.withContext("{}", candidate);
+    Nvrtc nvrtc;
+    if (Status status = check(*functions, functions->version(&nvrtc.major, &nvrtc.minor), "asking for the version");
+        !status.ok())
+      return status.withContext("{}", candidate);
+    nvrtc.functions = functions.release();
+    return nvrtc;
+  }
+  return makeError(Code::NotFound, "found no libnvrtc (tried {})", tried);
+}
+
+Result<std::vector<std::string>> Nvrtc::compileOptions(const NvrtcOptions &options) {
+  const std::string_view target = options.target;
+  const size_t digits = target.substr(0, 3) == "sm_" ? target.find_first_not_of("0123456789", 3) : 0;
+  const std::string_view suffix = digits == std::string_view::npos ? "" : target.substr(digits);
+  if (target.size() < 5 || target.size() > 8 || digits == 0 || digits == 3 ||
+      !(suffix.empty() || suffix == "a" || suffix == "f"))
+    return makeError(Code::InvalidArgument, "'{}' is no CUDA target (sm_80, sm_90a, ...)", options.target);
+  std::vector<std::string> all = {"-std=c++20", "-arch=" + options.target, "--device-as-default-execution-space",
+                                  // Without it NVRTC raises the stack limit of the whole process for good.
+                                  "--modify-stack-limit=false", "--no-source-include", "--ptxas-options=-v"};
+  if (options.lineInfo)
+    all.push_back("-lineinfo");
+  return all;
+}
+
+Result<CompiledUnit> Nvrtc::compile(const KernelUnit &unit, const NvrtcOptions &options) const {
+  Result<std::string> source = unitSource(unit);
+  if (!source)
+    return source.status();
+  Result<std::vector<std::string>> arguments = compileOptions(options);
+  if (!arguments)
+    return arguments.status();
+  if (options.cancelled && options.cancelled())
+    return makeError(Code::Cancelled, "the compile was cancelled before it began");
+
+  const Functions &f = *functions;
+  Program program(f);
+  if (Status status = createProgram(f, *source, program); !status.ok())
+    return status;
+  for (const std::string &kernel : unit.kernels)
+    if (Status status = check(f, f.addNameExpression(program.handle, kernel.c_str()), "naming a kernel"); !status.ok())
+      return status.withContext("{}", kernel);
+  std::function<bool()> cancelled = options.cancelled;
+  if (cancelled && f.setFlowCallback)
+    if (Status status = check(f, f.setFlowCallback(program.handle, askCancelled, &cancelled), "setting the callback");
+        !status.ok())
+      return status;
+
+  std::vector<const char *> pointers;
+  for (const std::string &argument : *arguments)
+    pointers.push_back(argument.c_str());
+  const nvrtcResult result = f.compileProgram(program.handle, static_cast<int>(pointers.size()), pointers.data());
+  CompiledUnit compiled;
+  compiled.log = readLog(f, program.handle);
+  if (result != NVRTC_SUCCESS && cancelled && cancelled())
+    return makeError(Code::Cancelled, "the compile was cancelled");
+  if (result != NVRTC_SUCCESS)
+    return makeError(Code::CompileFailed, "NVRTC {}.{} for {}: {}\n{}", major, minor, options.target,
+                     f.errorString(result), compiled.log.substr(0, 4000));
+  compiled.wgmmaSerialised = reportsSerialisedWgmma(compiled.log);
+  if (Status status = readOutputs(f, program.handle, unit, options.ptx, compiled); !status.ok())
+    return status;
+  return compiled;
+}
+
+} // namespace moec

@@ -1,0 +1,41 @@
+// The kernels that we ship: which configs the planner may choose from. All of them compile without spills for their
+// targets (tests/unit/kernels) and are verified on hardware (tools/bench/gpu).
+#pragma once
+
+#include "compiler/jit/KernelText.h"
+#include "compiler/kernels/KernelAbi.h"
+
+#include <string>
+#include <vector>
+
+namespace moec {
+
+enum class GemmFamily : uint8_t {
+  Portable, ///< mma.sync + cp.async: sm_80 and up
+  Hopper,   ///< wgmma + TMA: sm_90a alone
+};
+
+/// A kernel under the short name that tools show and files carry.
+struct ShippedKernel {
+  std::string name; // e.g. "hopper-gateup-bf16-128x256-s4"; letters, digits and '-'
+  KernelUnit unit;  // one instantiation
+};
+
+/// The tile shapes of a family, for one element and role.
+std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role);
+
+ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &config);
+ShippedKernel shippedRoute(const RouteConfig &config);
+ShippedKernel shippedDispatch(const char *step, const DispatchConfig &config);
+ShippedKernel shippedCombine(const CombineConfig &config);
+
+/// The dispatch config for so many experts.
+DispatchConfig dispatchConfig(uint32_t experts);
+
+/// The routers of the models that we know (compiler/core/LayerShape.h has the meaning of the fields).
+std::vector<RouteConfig> shippedRouters();
+
+/// Everything that a target can run: all of the above, and the Hopper family where `target` is sm_90a.
+std::vector<ShippedKernel> shippedKernels(const std::string &target);
+
+} // namespace moec

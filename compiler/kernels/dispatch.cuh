@@ -1,0 +1,207 @@
+// Dispatch: gives every pair a slot. An expert's slots follow each other and hold its pairs in token order, the same in
+// every run. Few pairs: one block in one launch (dispatchOneBlock). Many: dispatchCount, dispatchScan, dispatchPlace.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/tile/Warp.cuh"
+
+namespace moec {
+
+/// How one block counts and places a range of pairs. Warps own consecutive parts of the range, in order.
+template <DispatchConfig C> struct BlockDispatch {
+  static constexpr uint32_t warps = C.threads / 32;
+  static constexpr uint32_t batch = 4; // times 32 ids that a warp has under way together
+
+  struct Shared {
+    int32_t ofWarp[warps][C.experts]; // pairs of each expert: first counted, then those of the warps before
+    int32_t begin[C.experts];
+  };
+
+  Shared &shared;
+  const DispatchArgs &args;
+  uint32_t begin, end; // this warp's part
+
+  __device__ BlockDispatch(Shared &shared, const DispatchArgs &args, uint32_t first, uint32_t last)
+      : shared(shared), args(args) {
+    const uint32_t perWarp = (last - first + warps * 32 - 1) / (warps * 32) * 32;
+    begin = first + threadIdx.x / 32 * perWarp;
+    begin = begin < last ? begin : last;
+    end = begin + perWarp < last ? begin + perWarp : last;
+  }
+
+  /// The expert of a pair, or C.experts for padding.
+  __device__ uint32_t expertOf(uint32_t pair) const {
+    const uint32_t id = pair < end ? static_cast<uint32_t>(args.ids[pair]) : C.experts;
+    return id < C.experts ? id : C.experts;
+  }
+
+  __device__ void loadExperts(uint32_t (&expert)[batch], uint32_t first) const {
+#pragma unroll
+    for (uint32_t i = 0; i < batch; ++i)
+      expert[i] = expertOf(first + i * 32 + threadIdx.x % 32);
+  }
+
+  /// Counts the range, then turns `ofWarp` into what the warps before have. Returns the block's pairs of expert
+  /// `threadIdx.x + i * C.threads` through `total(expert, pairs)`.
+  template <class Total> __device__ void count(Total total) {
+    for (uint32_t i = threadIdx.x; i < warps * C.experts; i += C.threads)
+      shared.ofWarp[i / C.experts][i % C.experts] = 0;
+    __syncthreads();
+    int32_t *mine = shared.ofWarp[threadIdx.x / 32];
+    for (uint32_t first = begin; first < end; first += batch * 32) {
+      uint32_t expert[batch];
+      loadExperts(expert, first);
+#pragma unroll
+      for (uint32_t i = 0; i < batch; ++i)
+        if (expert[i] < C.experts)
+          atomicAdd(&mine[expert[i]], 1);
+    }
+    __syncthreads();
+    for (uint32_t expert = threadIdx.x; expert < C.experts; expert += C.threads) {
+      int32_t sum = 0;
+      for (uint32_t warp = 0; warp < warps; ++warp) {
+        const int32_t pairs = shared.ofWarp[warp][expert];
+        shared.ofWarp[warp][expert] = sum;
+        sum += pairs;
+      }
+      total(expert, sum);
+    }
+    __syncthreads();
+  }
+
+  /// Gives the range's pairs their slots; `shared.begin` holds the block's first slot of each expert.
+  __device__ void place() {
+    for (uint32_t first = begin; first < end; first += batch * 32) {
+      uint32_t expert[batch];
+      loadExperts(expert, first);
+#pragma unroll
+      for (uint32_t i = 0; i < batch; ++i)
+        placeOne(first + i * 32 + threadIdx.x % 32, expert[i]);
+    }
+  }
+
+  /// Each lane's pair; all lanes take part.
+  __device__ void placeOne(uint32_t pair, uint32_t expert) {
+    const uint32_t lane = threadIdx.x % 32;
+    int32_t *mine = shared.ofWarp[threadIdx.x / 32];
+    const uint32_t same = __match_any_sync(tile::allLanes, expert);
+    const bool real = expert < C.experts;
+    const int32_t before = real ? mine[expert] + __popc(same & ((1u << lane) - 1)) : 0;
+    __syncwarp(); // all lanes have read before one writes
+    if (real && lane == __ffs(same) - 1)
+      mine[expert] += __popc(same);
+    __syncwarp();
+    if (pair >= end)
+      return;
+    const int32_t slot = real ? shared.begin[expert] + before : -1;
+    args.slotOfPair[pair] = slot;
+    if (real)
+      args.slotPair[slot] = static_cast<int32_t>(pair);
+  }
+};
+
+/// Turns `pairs` [E], in shared memory, into `begin` [E], and writes what the GEMMs read: expertBegin, tileBegin,
+/// tilePlace. All threads of one block.
+template <DispatchConfig C>
+__device__ void writeTables(const DispatchArgs &args, const int32_t *pairs, int32_t *begin) {
+  if (threadIdx.x < 32) {
+    int32_t slots = 0, tiles = 0;
+    for (uint32_t first = 0; first < C.experts; first += 32) {
+      const uint32_t place = first + threadIdx.x;
+      const bool exists = place < C.experts;
+      const int32_t mine = exists ? pairs[place] : 0;
+      const int32_t slot = slots + tile::warpPrefix(mine);
+      const uint32_t expert = !exists ? 0 : args.expertOrder ? static_cast<uint32_t>(args.expertOrder[place]) : place;
+      const int32_t tileRows = static_cast<int32_t>(args.tileTokens);
+      const int32_t myTiles = exists ? (pairs[expert] + tileRows - 1) / tileRows : 0;
+      const int32_t tile = tiles + tile::warpPrefix(myTiles);
+      if (exists) {
+        begin[place] = slot;
+        args.counts[place] = mine;
+        args.expertBegin[place] = slot;
+        args.tileBegin[place] = tile;
+      }
+      slots = __shfl_sync(tile::allLanes, slot + mine, 31);
+      tiles = __shfl_sync(tile::allLanes, tile + myTiles, 31);
+    }
+    if (threadIdx.x == 0) {
+      args.expertBegin[C.experts] = slots;
+      args.tileBegin[C.experts] = tiles;
+    }
+  }
+  __syncthreads();
+  // A warp per expert: a hot one has many tiles.
+  for (uint32_t place = threadIdx.x / 32; place < C.experts; place += C.threads / 32) {
+    const int32_t first = args.tileBegin[place], last = args.tileBegin[place + 1];
+    for (int32_t tile = first + static_cast<int32_t>(threadIdx.x % 32); tile < last; tile += 32)
+      args.tilePlace[tile] = static_cast<int32_t>(place);
+  }
+}
+
+/// The whole dispatch by one block. Launch: 1 block of C.threads threads.
+template <DispatchConfig C>
+__global__ void __launch_bounds__(C.threads) dispatchOneBlock(const __grid_constant__ DispatchArgs args) {
+  ptx::startNext();
+  ptx::waitForPrevious();
+  __shared__ typename BlockDispatch<C>::Shared shared;
+  __shared__ int32_t pairs[C.experts];
+  BlockDispatch<C> block(shared, args, 0, args.numPairs);
+  block.count([&](uint32_t expert, int32_t total) { pairs[expert] = total; });
+  writeTables<C>(args, pairs, shared.begin);
+  block.place(); // writeTables ends behind a barrier after `begin` is written
+}
+
+/// First of three: each block counts `C.pairsPerBlock` pairs. Launch: args.numBlocks blocks.
+template <DispatchConfig C>
+__global__ void __launch_bounds__(C.threads) dispatchCount(const __grid_constant__ DispatchArgs args) {
+  ptx::startNext();
+  ptx::waitForPrevious();
+  __shared__ typename BlockDispatch<C>::Shared shared;
+  const uint32_t first = blockIdx.x * C.pairsPerBlock, last = first + C.pairsPerBlock;
+  BlockDispatch<C> block(shared, args, first, last < args.numPairs ? last : args.numPairs);
+  int32_t *mine = args.blockCounts + static_cast<uint64_t>(blockIdx.x) * C.experts;
+  block.count([&](uint32_t expert, int32_t total) { mine[expert] = total; });
+}
+
+/// Second: turns blockCounts into each block's first slot of each expert. Launch: 1 block.
+template <DispatchConfig C>
+__global__ void __launch_bounds__(C.threads) dispatchScan(const __grid_constant__ DispatchArgs args) {
+  ptx::startNext();
+  ptx::waitForPrevious();
+  __shared__ int32_t pairs[C.experts], begin[C.experts];
+  for (uint32_t expert = threadIdx.x; expert < C.experts; expert += C.threads) {
+    int32_t sum = 0;
+#pragma unroll 8
+    for (uint32_t i = 0; i < args.numBlocks; ++i)
+      sum += args.blockCounts[static_cast<uint64_t>(i) * C.experts + expert];
+    pairs[expert] = sum;
+  }
+  __syncthreads();
+  writeTables<C>(args, pairs, begin);
+  for (uint32_t expert = threadIdx.x; expert < C.experts; expert += C.threads) {
+    int32_t slot = begin[expert];
+#pragma unroll 8
+    for (uint32_t i = 0; i < args.numBlocks; ++i) {
+      int32_t &entry = args.blockCounts[static_cast<uint64_t>(i) * C.experts + expert];
+      const int32_t mine = entry;
+      entry = slot;
+      slot += mine;
+    }
+  }
+}
+
+/// Third: each block places its pairs. Launch: args.numBlocks blocks.
+template <DispatchConfig C>
+__global__ void __launch_bounds__(C.threads) dispatchPlace(const __grid_constant__ DispatchArgs args) {
+  ptx::startNext();
+  ptx::waitForPrevious();
+  __shared__ typename BlockDispatch<C>::Shared shared;
+  const uint32_t first = blockIdx.x * C.pairsPerBlock, last = first + C.pairsPerBlock;
+  BlockDispatch<C> block(shared, args, first, last < args.numPairs ? last : args.numPairs);
+  const int32_t *mine = args.blockCounts + static_cast<uint64_t>(blockIdx.x) * C.experts;
+  block.count([&](uint32_t expert, int32_t) { shared.begin[expert] = mine[expert]; });
+  block.place();
+}
+
+} // namespace moec

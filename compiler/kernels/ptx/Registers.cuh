@@ -1,0 +1,16 @@
+// setmaxnreg (sm_90a): warpgroups trade registers. A multiple of 8; all warps of a warpgroup execute it together.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+
+namespace moec::ptx {
+
+template <uint32_t Registers> __device__ void giveRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+
+template <uint32_t Registers> __device__ void takeRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
+}
+
+} // namespace moec::ptx

@@ -1,0 +1,18 @@
+// The activation that a GEMM gets where no model brings its own: code generation writes functors of the same form.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+
+namespace moec {
+
+/// gate * sigmoid(gate) * up
+struct SiluGate {
+  static __device__ float apply(float gate, float up) { return __fdividef(gate, 1.0f + __expf(-gate)) * up; }
+};
+
+/// For products without an activation; never called.
+struct NoActivation {
+  static __device__ float apply(float gate, float) { return gate; }
+};
+
+} // namespace moec

@@ -1,0 +1,63 @@
+// Which tile a block computes next. The tile table comes from dispatch and stays on the device, so a launch needs no
+// count on the host: the grid is fixed, and every block strides over the tiles there are.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+
+namespace moec::tile {
+
+/// One block's tile of work.
+struct Work {
+  uint32_t expert;
+  uint32_t firstSlot;
+  uint32_t rows;        ///< valid token rows, 1 .. tileTokens; 0: the other block of the cluster has all there are
+  uint32_t firstColumn; ///< of the output
+};
+
+/// Output columns of a tile: gate and up rows make one column together.
+constexpr uint32_t outputColumns(const GemmConfig &c) {
+  return c.role == GemmRole::GateUp ? c.tileWeights / 2 : c.tileWeights;
+}
+
+template <GemmConfig C> __device__ uint32_t columnTiles(const GroupedGemmArgs &args) {
+  constexpr uint32_t columns = outputColumns(C);
+  return (args.n + columns - 1) / columns;
+}
+
+template <GemmConfig C> __device__ uint32_t numWork(const GroupedGemmArgs &args) {
+  return static_cast<uint32_t>(args.tileBegin[args.numExperts]) * columnTiles<C>(args);
+}
+
+/// Work item `index` < numWork, the part of block `rank` of the cluster. All token tiles of an expert against one tile of its weights follow each other, so that
+/// blocks that run at the same time read the same weights and the second-level cache serves all but one of them.
+template <GemmConfig C> __device__ Work findWork(const GroupedGemmArgs &args, uint32_t index, uint32_t rank = 0) {
+  const uint32_t perTokenTile = columnTiles<C>(args);
+  const uint32_t place = static_cast<uint32_t>(args.tilePlace[index / perTokenTile]);
+  const uint32_t first = static_cast<uint32_t>(args.tileBegin[place]);
+  const uint32_t tiles = static_cast<uint32_t>(args.tileBegin[place + 1]) - first;
+  const uint32_t local = index - first * perTokenTile;
+
+  Work work;
+  work.expert = args.expertOrder ? static_cast<uint32_t>(args.expertOrder[place]) : place;
+  work.firstColumn = local / tiles * outputColumns(C);
+  const uint32_t begin = static_cast<uint32_t>(args.expertBegin[work.expert]);
+  const uint32_t end = static_cast<uint32_t>(args.expertBegin[work.expert + 1]);
+  work.firstSlot = begin + local % tiles * tableTokens(C);
+  const uint32_t left = end - work.firstSlot, before = rank * C.tileTokens;
+  const uint32_t mine = left > before ? left - before : 0;
+  work.rows = mine < C.tileTokens ? mine : C.tileTokens;
+  work.firstSlot += mine > 0 ? before : 0;
+  return work;
+}
+
+/// The row of `args.tokens` that row `row` of the tile reads; rows past the valid ones repeat the first.
+template <GemmConfig C>
+__device__ uint32_t sourceRow(const GroupedGemmArgs &args, const Work &work, uint32_t row) {
+  const uint32_t slot = work.firstSlot + (row < work.rows ? row : 0);
+  if constexpr (C.role == GemmRole::GateUp)
+    return static_cast<uint32_t>(args.slotPair[slot]) / args.topK;
+  else
+    return slot;
+}
+
+} // namespace moec::tile

@@ -1,0 +1,212 @@
+#include "passes/PlanFromIr.h"
+
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace moec::moe;
+
+namespace moec::passes {
+
+static int64_t dim(Value value, unsigned index) { return cast<RankedTensorType>(value.getType()).getDimSize(index); }
+
+static DType dtypeOf(Value value) {
+  Type element = cast<RankedTensorType>(value.getType()).getElementType();
+  return element.isBF16() ? DType::BF16 : element.isF16() ? DType::F16 : DType::F32;
+}
+
+LayerShape shapeOf(GroupedFfnOp grouped) {
+  LayerShape shape;
+  shape.experts = static_cast<uint32_t>(dim(grouped.getGate(), 0));
+  shape.intermediate = static_cast<uint32_t>(dim(grouped.getGate(), 1));
+  shape.hidden = static_cast<uint32_t>(dim(grouped.getGate(), 2));
+  shape.topK = static_cast<uint32_t>(dim(grouped.getIds(), 1));
+  shape.dtype = dtypeOf(grouped.getHidden());
+  if (Value init = grouped.getInit())
+    if (auto shared = init.getDefiningOp<SharedFfnOp>()) {
+      shape.sharedIntermediate = static_cast<uint32_t>(dim(shared.getGate(), 0));
+      shape.sharedGate = static_cast<bool>(shared.getRouter());
+    }
+  return shape;
+}
+
+FailureOr<Histogram> histogramOf(GroupedFfnOp grouped, int64_t defaultTokens) {
+  auto function = grouped->getParentOfType<func::FuncOp>();
+  LayerShape shape = shapeOf(grouped);
+  auto tokens = function->getAttrOfType<IntegerAttr>(kTokensAttr);
+  auto pairs = function->getAttrOfType<DenseI32ArrayAttr>(kPairsAttr);
+  int64_t uniformTokens = tokens ? tokens.getInt() : defaultTokens;
+  if (!pairs && (uniformTokens < 0 || uniformTokens > INT32_MAX))
+    return function.emitError() << "cannot plan for " << uniformTokens << " tokens, expected 0.." << INT32_MAX;
+  if (!pairs)
+    return Histogram::uniform(static_cast<uint32_t>(uniformTokens), shape.topK, shape.experts);
+  bool valid = tokens && tokens.getInt() >= 0 && pairs.size() == shape.experts &&
+               llvm::none_of(pairs.asArrayRef(), [](int32_t count) { return count < 0; });
+  if (!valid)
+    return function.emitError() << "a profile has moe.tokens and a moe.pairs entry, not negative, for each of "
+                                << shape.experts << " experts";
+  Histogram histogram{static_cast<uint32_t>(tokens.getInt()), {}};
+  histogram.pairs.assign(pairs.asArrayRef().begin(), pairs.asArrayRef().end());
+  return histogram;
+}
+
+CpuConfigAttr toAttribute(MLIRContext *context, const CpuConfig &config) {
+  SmallVector<int64_t> rows(config.tileRows.begin(), config.tileRows.end());
+  return CpuConfigAttr::get(context, isaName(config.isa), dtypeName(config.compute), rows);
+}
+
+static CpuIsa isaFromName(StringRef name) {
+  return name == "avx2" ? CpuIsa::Avx2 : name == "avx512" ? CpuIsa::Avx512 : CpuIsa::Avx512Bf16;
+}
+
+CpuConfig fromAttribute(CpuConfigAttr attribute) {
+  CpuConfig config;
+  config.isa = isaFromName(attribute.getIsa());
+  config.compute = attribute.getCompute() == "bf16" ? DType::BF16 : DType::F32;
+  config.tileRows.assign(attribute.getRows().begin(), attribute.getRows().end());
+  return config;
+}
+
+void writeTarget(ModuleOp module, const TargetFacts &facts, const PlanLimits &limits, const Calibration &calibration) {
+  Builder builder(module.getContext());
+  module->setAttr(kTargetAttr, builder.getDictionaryAttr({
+                                   builder.getNamedAttr("name", builder.getStringAttr(facts.name)),
+                                   builder.getNamedAttr("isa", builder.getStringAttr(isaName(facts.isa))),
+                                   builder.getNamedAttr("threads", builder.getI64IntegerAttr(facts.threads)),
+                                   builder.getNamedAttr("l2", builder.getI64IntegerAttr(facts.l2Bytes)),
+                               }));
+  module->setAttr(kLimitsAttr,
+                  builder.getDictionaryAttr({
+                      builder.getNamedAttr("heights", builder.getI64IntegerAttr(limits.maxTileHeights)),
+                      builder.getNamedAttr("pack_budget", builder.getI64IntegerAttr(static_cast<int64_t>(limits.packBudgetBytes))),
+                      builder.getNamedAttr("headroom", builder.getF64FloatAttr(limits.slotHeadroom)),
+                      builder.getNamedAttr("align", builder.getI64IntegerAttr(limits.slotAlign)),
+                  }));
+  module->setAttr(kCalibrationAttr, builder.getStringAttr(calibration.toJson()));
+}
+
+/// Reads attributes of one dictionary, with a diagnostic that names what is missing.
+namespace {
+struct DictionaryReader {
+  Operation *op;
+  StringRef name;
+  DictionaryAttr dictionary;
+  bool failed = false;
+
+  template <typename AttrT> AttrT get(StringRef key) {
+    AttrT value = dictionary ? dictionary.getAs<AttrT>(key) : AttrT();
+    if (!value && !failed) {
+      op->emitError() << name << " lacks a well-formed '" << key << "'";
+      failed = true;
+    }
+    return value;
+  }
+  int64_t integer(StringRef key, int64_t atLeast) {
+    IntegerAttr value = get<IntegerAttr>(key);
+    if (value && value.getInt() < atLeast && !failed) {
+      op->emitError() << name << " has " << key << " = " << value.getInt() << ", expected at least " << atLeast;
+      failed = true;
+    }
+    return value ? value.getInt() : atLeast;
+  }
+};
+} // namespace
+
+static FailureOr<TargetFacts> readTarget(ModuleOp module) {
+  TargetFacts facts;
+  auto dictionary = module->getAttrOfType<DictionaryAttr>(kTargetAttr);
+  if (!dictionary) { // as `moec-opt` on a plain model: the newest ISA, so that tests read the same everywhere
+    facts.isa = CpuIsa::Avx512Bf16;
+    facts.name = "cpu-avx512bf16";
+    return facts;
+  }
+  DictionaryReader reader{module, kTargetAttr, dictionary};
+  if (auto name = reader.get<StringAttr>("name"))
+    facts.name = name.getValue().str();
+  if (auto isa = reader.get<StringAttr>("isa")) {
+    facts.isa = isaFromName(isa.getValue());
+    if (isa.getValue() != isaName(facts.isa))
+      return module.emitError() << kTargetAttr << " has the unknown isa '" << isa.getValue() << "'";
+  }
+  facts.threads = static_cast<uint32_t>(reader.integer("threads", 1));
+  facts.l2Bytes = static_cast<uint64_t>(reader.integer("l2", 1));
+  if (reader.failed)
+    return failure();
+  return facts;
+}
+
+static FailureOr<PlanLimits> readLimits(ModuleOp module) {
+  PlanLimits limits;
+  auto dictionary = module->getAttrOfType<DictionaryAttr>(kLimitsAttr);
+  if (!dictionary)
+    return limits;
+  DictionaryReader reader{module, kLimitsAttr, dictionary};
+  limits.maxTileHeights = static_cast<uint32_t>(reader.integer("heights", 1));
+  limits.packBudgetBytes = static_cast<uint64_t>(reader.integer("pack_budget", INT64_MIN));
+  if (auto headroom = reader.get<FloatAttr>("headroom"))
+    limits.slotHeadroom = headroom.getValueAsDouble();
+  limits.slotAlign = static_cast<uint32_t>(reader.integer("align", 1));
+  if (reader.failed)
+    return failure();
+  return limits;
+}
+
+static FailureOr<Calibration> readCalibration(ModuleOp module, const TargetFacts &facts, DType compute) {
+  auto text = module->getAttrOfType<StringAttr>(kCalibrationAttr);
+  if (!text)
+    return Calibration::assumed(facts, compute);
+  Result<Calibration> calibration = Calibration::fromJson(text.getValue().str());
+  if (!calibration)
+    return module.emitError() << kCalibrationAttr << ": " << calibration.status().message();
+  return *calibration;
+}
+
+void writePlan(func::FuncOp function, const LayerPlan &plan) {
+  Builder builder(function.getContext());
+  SmallVector<int32_t> slots(plan.table.slots.begin(), plan.table.slots.end());
+  SmallVector<int8_t> packed(plan.table.packed.begin(), plan.table.packed.end());
+  SmallVector<int16_t> order(plan.table.order.begin(), plan.table.order.end());
+  function->setAttr(kPlanAttr, builder.getDictionaryAttr({
+                                   builder.getNamedAttr("config", toAttribute(function.getContext(), plan.config)),
+                                   builder.getNamedAttr("slots", builder.getDenseI32ArrayAttr(slots)),
+                                   builder.getNamedAttr("packed", builder.getDenseI8ArrayAttr(packed)),
+                                   builder.getNamedAttr("order", builder.getDenseI16ArrayAttr(order)),
+                                   builder.getNamedAttr("ns", builder.getF64FloatAttr(plan.predictedNs)),
+                               }));
+}
+
+static FailureOr<LayerPlan> readPlan(func::FuncOp function, DictionaryAttr dictionary) {
+  DictionaryReader reader{function, kPlanAttr, dictionary};
+  LayerPlan plan;
+  auto config = reader.get<CpuConfigAttr>("config");
+  auto slots = reader.get<DenseI32ArrayAttr>("slots");
+  auto packed = reader.get<DenseI8ArrayAttr>("packed");
+  auto order = reader.get<DenseI16ArrayAttr>("order");
+  auto ns = reader.get<FloatAttr>("ns");
+  if (reader.failed)
+    return failure();
+  plan.config = fromAttribute(config);
+  plan.table.slots.assign(slots.asArrayRef().begin(), slots.asArrayRef().end());
+  plan.table.packed.assign(packed.asArrayRef().begin(), packed.asArrayRef().end());
+  plan.table.order.assign(order.asArrayRef().begin(), order.asArrayRef().end());
+  plan.predictedNs = ns.getValueAsDouble();
+  return plan;
+}
+
+FailureOr<LayerPlan> planOf(GroupedFfnOp grouped, int64_t defaultTokens) {
+  auto function = grouped->getParentOfType<func::FuncOp>();
+  auto module = grouped->getParentOfType<ModuleOp>();
+  if (auto plan = function->getAttrOfType<DictionaryAttr>(kPlanAttr))
+    return readPlan(function, plan);
+  LayerShape shape = shapeOf(grouped);
+  FailureOr<Histogram> histogram = histogramOf(grouped, defaultTokens);
+  FailureOr<TargetFacts> facts = readTarget(module);
+  FailureOr<PlanLimits> limits = readLimits(module);
+  if (failed(histogram) || failed(facts) || failed(limits))
+    return failure();
+  FailureOr<Calibration> calibration = readCalibration(module, *facts, computeDType(shape));
+  if (failed(calibration))
+    return failure();
+  return planLayer(shape, *histogram, *facts, *calibration, *limits);
+}
+
+} // namespace moec::passes

@@ -1,0 +1,37 @@
+#include "passes/Passes.h"
+#include "passes/PlanFromIr.h"
+
+#include "mlir/IR/Builders.h"
+
+namespace moec::passes {
+#define GEN_PASS_DEF_PLANMEMORY
+#include "passes/Passes.h.inc"
+} // namespace moec::passes
+
+using namespace mlir;
+using namespace moec;
+
+namespace {
+
+struct PlanMemory : passes::impl::PlanMemoryBase<PlanMemory> {
+  void runOnOperation() override {
+    for (auto grouped : getOperation().getOps<moe::GroupedFfnOp>()) {
+      if (!grouped.getConfig() || !grouped.getSlots()) {
+        grouped.emitError("has no slots or no config: it is not in phase selected");
+        return signalPassFailure();
+      }
+      LayerShape shape = passes::shapeOf(grouped);
+      CpuConfig config = passes::fromAttribute(*grouped.getConfig());
+      uint32_t hidden = paddedStride(shape.hidden, config.rowDType());
+      uint32_t intermediate = paddedStride(shape.intermediate, config.rowDType());
+      Builder builder(&getContext());
+      grouped.setHiddenStrideAttr(builder.getI64IntegerAttr(hidden));
+      grouped.setIntermediateStrideAttr(builder.getI64IntegerAttr(intermediate));
+      ArrayRef<int32_t> allSlots = *grouped.getSlots();
+      for (int32_t slots : allSlots)
+        numBytes += uint64_t(slots) * (hidden + intermediate) * byteSize(config.rowDType());
+    }
+  }
+};
+
+} // namespace

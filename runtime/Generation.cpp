@@ -1,0 +1,113 @@
+#include "runtime/Generation.h"
+
+namespace moec {
+
+const CpuLayer *Generation::find(uint32_t layer) const {
+  for (const auto &candidate : layers)
+    if (candidate->number == layer)
+      return candidate.get();
+  return nullptr;
+}
+
+GenerationSet::GenerationSet(std::unique_ptr<const Generation> generation, uint32_t slotsWanted)
+    : first(generation.get()), numSlots(slotsWanted), slots(std::make_unique<Slot[]>(slotsWanted)), current(first),
+      liveId(first->number) {
+  uint64_t number = first->number;
+  held[number].generation = std::move(generation);
+}
+
+Result<GenerationSet::Pin> GenerationSet::pin() {
+  for (uint32_t index = 0; index < numSlots; ++index) {
+    Slot &slot = slots[index];
+    if (slot.taken.load(std::memory_order_relaxed) || slot.taken.exchange(true, std::memory_order_acquire))
+      continue;
+    const bool odd = steps.fetch_add(1, std::memory_order_relaxed) % 2 != 0;
+    std::atomic<const Generation *> *source = odd ? &other : &current;
+    while (true) {
+      const Generation *generation = source->load(std::memory_order_seq_cst);
+      if (!generation) { // nothing alternates
+        source = &current;
+        continue;
+      }
+      slot.pinned.store(generation, std::memory_order_seq_cst);
+      if (source->load(std::memory_order_seq_cst) == generation)
+        return Pin{index, generation};
+    }
+  }
+  return makeError(Code::ResourceExhausted, "all {} steps of this session are in flight", numSlots);
+}
+
+void GenerationSet::unpin(uint32_t slot) {
+  slots[slot].pinned.store(nullptr, std::memory_order_release);
+  slots[slot].taken.store(false, std::memory_order_release);
+}
+
+void GenerationSet::add(std::unique_ptr<const Generation> generation) {
+  Lock lock(mutex);
+  reap();
+  uint64_t number = generation->number;
+  held[number].generation = std::move(generation);
+}
+
+Status GenerationSet::publish(uint64_t number) {
+  Lock lock(mutex);
+  auto found = held.find(number);
+  if (found == held.end())
+    return makeError(Code::NotFound, "there is no generation {}", number);
+  found->second.retired = false;
+  other.store(nullptr, std::memory_order_seq_cst);
+  current.store(found->second.generation.get(), std::memory_order_seq_cst);
+  liveId.store(number, std::memory_order_relaxed);
+  reap();
+  return {};
+}
+
+void GenerationSet::retire(uint64_t number) {
+  Lock lock(mutex);
+  if (auto found = held.find(number); found != held.end())
+    found->second.retired = true;
+  reap();
+}
+
+Status GenerationSet::alternate(uint64_t incumbent, uint64_t challenger, bool on) {
+  Lock lock(mutex);
+  if (!on) {
+    other.store(nullptr, std::memory_order_seq_cst);
+    reap();
+    return {};
+  }
+  for (uint64_t number : {incumbent, challenger})
+    if (!held.contains(number))
+      return makeError(Code::NotFound, "there is no generation {}", number);
+  const uint64_t live = liveNumber();
+  if (incumbent != live && challenger != live)
+    return makeError(Code::InvalidArgument, "neither generation {} nor {} is live, but {}", incumbent, challenger, live);
+  other.store(held[incumbent == live ? challenger : incumbent].generation.get(), std::memory_order_seq_cst);
+  return {};
+}
+
+size_t GenerationSet::size() const {
+  Lock lock(mutex);
+  return held.size();
+}
+
+bool GenerationSet::isPinned(const Generation *generation) const {
+  for (uint32_t index = 0; index < numSlots; ++index)
+    if (slots[index].pinned.load(std::memory_order_seq_cst) == generation)
+      return true;
+  return false;
+}
+
+void GenerationSet::reap() {
+  for (auto entry = held.begin(); entry != held.end();) {
+    const Generation *generation = entry->second.generation.get();
+    const bool reachable = generation == first || generation == current.load(std::memory_order_seq_cst) ||
+                           generation == other.load(std::memory_order_seq_cst);
+    if (entry->second.retired && !reachable && !isPinned(generation))
+      entry = held.erase(entry);
+    else
+      ++entry;
+  }
+}
+
+} // namespace moec

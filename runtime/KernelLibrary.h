@@ -1,0 +1,58 @@
+// The kernels that a session has loaded, by layer and config: what lets a returning config be reused.
+#pragma once
+
+#include "compiler/core/CompileRequest.h"
+#include "runtime/Compiler.h"
+#include "runtime/Model.h"
+#include "runtime/device/cpu/LayerKernels.h"
+#include "runtime/recompile/GenerationHost.h"
+
+#include <map>
+#include <memory>
+#include <string>
+
+namespace moec {
+
+/// Finds, compiles and loads kernels. Used by one thread at a time.
+class KernelLibrary {
+public:
+  /// What every request of this session has in common.
+  struct Context {
+    std::shared_ptr<const Model> model;
+    TargetFacts facts;
+    PlanLimits limits;
+    uint32_t plannedTokens = 256;
+    ImageLoader loader;
+  };
+
+  explicit KernelLibrary(Context context) : context(std::move(context)) {}
+
+  /// The calibration that covers, and from now on requests, are made with.
+  void setCalibration(const Calibration &measured) { calibration = measured; }
+
+  /// Makes the kernels of these configs available: those that are loaded already are kept, those of the model's own
+  /// package are loaded, the rest is one compile request. Fills kernelsBuilt, cacheHit, compileMs and loadMs.
+  ///
+  /// The request says nothing that kernels don't depend on, so that every table and pack budget finds them in the cache.
+  ///
+  /// Errors: those of Compiler::compile, Image loading and bindKernels.
+  Status require(const std::map<uint32_t, CpuConfig> &configs, CompilePolicy policy,
+                 const std::function<bool()> &cancelled, BuildReport &report);
+  /// Null unless `require` made them available.
+  std::shared_ptr<const LayerKernels> find(uint32_t layer, const CpuConfig &config) const;
+
+private:
+  using Name = std::pair<uint32_t, std::string>; // layer, config text
+
+  Status addFrom(const Package &package, const std::map<uint32_t, CpuConfig> &configs);
+  Result<std::shared_ptr<const KernelImage>> image(const Image &image);
+  CompileRequest requestFor(const std::map<uint32_t, CpuConfig> &configs) const;
+  void forgetUnused();
+
+  Context context;
+  Calibration calibration;
+  std::map<Name, std::shared_ptr<const LayerKernels>> kernels;
+  std::map<std::string, std::weak_ptr<const KernelImage>> images; // by key text
+};
+
+} // namespace moec

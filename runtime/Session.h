@@ -1,0 +1,106 @@
+// The embedded API: a session serves one model on one device.
+#pragma once
+
+#include "runtime/Model.h"
+#include "runtime/Observation.h"
+#include "runtime/PackBudget.h"
+#include "runtime/Step.h"
+#include "runtime/device/cpu/Image.h"
+#include "runtime/device/cpu/LayerExecutor.h"
+#include "runtime/recompile/GenerationHost.h"
+#include "runtime/weights/WeightSource.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace moec {
+
+/// Who may recompile, and when. `Auto` and `Manual` differ in who calls the host: the loop, or the user.
+enum class Mode : uint8_t {
+  Auto,
+  Manual,
+  Off,           // stays on generation 0; GenerationHost::build fails
+  Strict,        // never compiles: what is not in the cache or the package is CompileForbidden
+  Deterministic, // bit-exact across swaps; on a CPU every mode is
+};
+
+/// Where the numbers that plans are made with come from.
+enum class CalibrationSource : uint8_t {
+  Once,    // from the cache; measured and put there if it has none; assumed without a cache or in strict mode
+  Assumed, // round figures
+  Measure, // measured anew, and put into the cache if there is one
+};
+
+struct SessionOptions {
+  std::string device = "cpu"; // as --target takes it
+  uint32_t maxTokens = 1024;  // of a step
+  uint32_t maxSteps = 2;      // in flight at once
+  uint32_t threads = 0;       // of one step; 0: as many as there are processors
+  Mode mode = Mode::Auto;
+  PackBudget packBudget;
+  std::string weights;        // as openWeights takes it; empty: the model's folder
+  std::shared_ptr<const WeightSource> weightSource; // instead of `weights`
+  std::vector<uint32_t> layers;   // by number; empty: all
+  uint32_t plannedTokens = 256;   // of the step that generation 0 is planned for
+  PlanLimits limits;              // packBudgetBytes is taken from `packBudget`
+  CalibrationSource calibrationSource = CalibrationSource::Once;
+  std::optional<Calibration> calibration; // instead of `calibrationSource`
+  NonFinitePolicy nonFinite = NonFinitePolicy::Mask;
+  unsigned spinMicroseconds = 50; // ThreadPool::Options
+  StepObserver observer;          // may also be set later
+  ImageLoader imageLoader = loadSharedObject;
+};
+
+/// Counted since the session was opened.
+struct SessionStats {
+  uint64_t forwards = 0;
+  uint64_t forwardNs = 0;       // summed over forwards, the observer's time not included
+  uint64_t monitorNs = 0;       // in the observer
+  uint64_t spilledPairs = 0;
+  uint64_t nonFiniteLogits = 0;
+};
+
+struct StepOptions {
+  uint32_t tokens = 0;
+  Phase phase = Phase::Decode;
+};
+
+class SessionState;
+
+/// One model on one device. Movable; all of it but `setObserver` is thread-safe. Must outlive its steps.
+class Session {
+public:
+  /// Plans, compiles (or finds in the cache), loads and packs generation 0, and makes every buffer that a step needs.
+  ///
+  /// Errors: InvalidArgument (an option, named; a layer that the model has not), DeviceMissing, InvalidModel (weights
+  /// that do not fit the description), CompileFailed, CompileForbidden (strict), ResourceExhausted.
+  static Result<Session> open(std::shared_ptr<const Model> model, SessionOptions options = {});
+  Session(Session &&) noexcept;
+  Session &operator=(Session &&) noexcept;
+  ~Session();
+
+  /// Pins the live generation for a step. Lock-free; allocates nothing.
+  /// Errors: ResourceExhausted (more tokens than maxTokens, or maxSteps steps in flight).
+  Result<Step> begin(StepOptions step);
+
+  /// What the recompilation loop drives.
+  GenerationHost &host();
+  /// Numbers of the layers that are open, ascending.
+  const std::vector<uint32_t> &layers() const;
+  uint64_t liveGeneration() const;
+  SessionStats stats() const;
+  /// Bytes that layer `layer`'s plans may pack.
+  PlanLimits limits(uint32_t layer) const;
+  /// What opening built and how long its parts took.
+  const BuildReport &opened() const;
+  /// Called after each forward. Not while a step is in flight.
+  void setObserver(StepObserver observer);
+
+private:
+  explicit Session(std::unique_ptr<SessionState> state);
+  std::unique_ptr<SessionState> state;
+};
+
+} // namespace moec

@@ -1,0 +1,177 @@
+// The session as the loop's host: building, publishing and retiring generations.
+#include "runtime/SessionState.h"
+
+#include "runtime/Validate.h"
+
+#include <chrono>
+
+namespace moec {
+namespace {
+
+class Stopwatch {
+public:
+  /// Milliseconds since the last call, or since the start.
+  double lap() {
+    auto now = Clock::now();
+    double ms = std::chrono::duration<double, std::milli>(now - last).count();
+    last = now;
+    return ms;
+  }
+
+private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last = Clock::now();
+};
+
+bool isPermutation(const std::vector<uint16_t> &order) {
+  std::vector<bool> seen(order.size());
+  for (uint16_t expert : order) {
+    if (expert >= seen.size() || seen[expert])
+      return false;
+    seen[expert] = true;
+  }
+  return true;
+}
+
+} // namespace
+
+LayerShape SessionState::layerShape(uint32_t layer) const {
+  const LayerDescription *found = model->find(layer);
+  return found ? found->shape : LayerShape();
+}
+
+PlanLimits SessionState::limitsOf(uint32_t layer) const {
+  PlanLimits limits = options.limits;
+  if (auto found = packBytes.find(layer); found != packBytes.end())
+    limits.packBudgetBytes = found->second;
+  return limits;
+}
+
+LayerPlan SessionState::livePlan(uint32_t layer) const {
+  Lock lock(buildMutex);
+  const CpuLayer *found = generations->live().find(layer);
+  return found ? found->plan : LayerPlan();
+}
+
+CpuConfig SessionState::genericConfig(uint32_t layer) const {
+  const CpuLayer *found = generations->generic().find(layer);
+  return found ? found->plan.config : CpuConfig();
+}
+
+Status SessionState::checkPlan(uint32_t layer, const LayerPlan &plan) const {
+  const LayerShape shape = layerShape(layer);
+  const LayerTable &table = plan.table;
+  auto bad = [&](const char *what) {
+    return makeError(Code::InvalidArgument, "the plan of layer {}: {}", layer, what);
+  };
+  if (plan.config.isa != target.isa || plan.config.compute != computeDType(shape))
+    return bad("its config is for another target or dtype");
+  if (table.slots.size() != shape.experts || table.packed.size() != shape.experts)
+    return bad("slots and packed must have one entry per expert");
+  if (table.order.size() != shape.experts || !isPermutation(table.order))
+    return bad("order must name each expert once");
+  return {};
+}
+
+Status SessionState::packExperts(CpuLayer &layer, ThreadPool &threads, const std::function<bool()> &cancelled) {
+  ExpertStore &store = *stores[layer.number];
+  std::vector<ExpertWeights> experts(layer.shape.experts);
+  std::vector<Status> failures(layer.shape.experts);
+  const auto &packed = layer.plan.table.packed;
+  threads.parallelFor(layer.shape.experts, [&](uint32_t e, unsigned) {
+    if (cancelled && cancelled()) {
+      failures[e] = makeError(Code::Cancelled, "packing was cancelled");
+    } else if (packed[e]) {
+      auto made = store.packed(e, *layer.kernels);
+      made ? void(experts[e].packed = *made) : void(failures[e] = made.status());
+    } else {
+      auto made = store.stored(e, layer.kernels->config.compute);
+      made ? void(experts[e].stored = *made) : void(failures[e] = made.status());
+    }
+  });
+  for (uint32_t e = 0; e < layer.shape.experts; ++e)
+    if (!failures[e].ok())
+      return failures[e].withContext("layer {}, expert {}", layer.number, e);
+  layer.experts = std::move(experts);
+  return {};
+}
+
+Result<std::shared_ptr<const CpuLayer>> SessionState::rebuild(const CpuLayer &live, const LayerPlan &plan,
+                                                              const Histogram &plannedFor,
+                                                              const std::function<bool()> &cancelled,
+                                                              BuildReport &report) {
+  Stopwatch watch;
+  auto layer = std::make_shared<CpuLayer>(live);
+  layer->plan = plan;
+  layer->plannedFor = plannedFor;
+  layer->kernels = kernels->find(live.number, plan.config);
+  // One thread: the step threads keep their cores.
+  ThreadPool alone({.threads = 1});
+  if (Status status = packExperts(*layer, alone, cancelled); !status.ok())
+    return status;
+  report.packMs += watch.lap();
+  Result<double> error =
+      validateLayer(*layer, *generations->generic().find(live.number), validation, options.maxTokens);
+  if (!error)
+    return error.status();
+  report.validateError = std::max(report.validateError, *error);
+  report.validateMs += watch.lap();
+  return std::shared_ptr<const CpuLayer>(std::move(layer));
+}
+
+Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &plans,
+                                        const std::map<uint32_t, Histogram> &plannedFor,
+                                        const std::function<bool()> &cancelled) {
+  if (options.mode == Mode::Off)
+    return makeError(Code::CompileForbidden, "the session's mode is off: it stays on generation 0");
+  Lock lock(buildMutex);
+  const Generation &live = generations->live();
+  std::map<uint32_t, CpuConfig> configs;
+  for (const auto &[number, plan] : plans) {
+    if (!live.find(number))
+      return makeError(Code::NotFound, "the session has no layer {}", number);
+    if (Status status = checkPlan(number, plan); !status.ok())
+      return status;
+    configs[number] = plan.config;
+  }
+  BuildReport report;
+  if (Status status = kernels->require(configs, compilePolicy(), cancelled, report); !status.ok())
+    return status;
+  auto generation = std::make_unique<Generation>();
+  for (const auto &layer : live.layers) {
+    if (cancelled && cancelled())
+      return makeError(Code::Cancelled, "building a generation was cancelled");
+    auto plan = plans.find(layer->number);
+    if (plan == plans.end()) {
+      generation->layers.push_back(layer);
+    } else {
+      auto counts = plannedFor.find(layer->number);
+      auto made = rebuild(*layer, plan->second, counts == plannedFor.end() ? layer->plannedFor : counts->second,
+                          cancelled, report);
+      if (!made)
+        return made.status();
+      generation->layers.push_back(*made);
+    }
+    report.packedBytes += generation->layers.back()->packedBytes();
+  }
+  report.generation = generation->number = nextGeneration++;
+  generations->add(std::move(generation));
+  return report;
+}
+
+Status SessionState::publish(uint64_t generation) {
+  Lock lock(buildMutex);
+  return generations->publish(generation);
+}
+
+void SessionState::retire(uint64_t generation) {
+  Lock lock(buildMutex);
+  generations->retire(generation);
+}
+
+Status SessionState::alternate(uint64_t incumbent, uint64_t challenger, bool on) {
+  Lock lock(buildMutex);
+  return generations->alternate(incumbent, challenger, on);
+}
+
+} // namespace moec

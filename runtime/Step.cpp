@@ -1,0 +1,48 @@
+#include "runtime/Step.h"
+
+#include "runtime/SessionState.h"
+
+namespace moec {
+namespace {
+
+Status checkTensor(const char *name, ConstTensorView tensor, const CpuLayer &layer, uint32_t tokens) {
+  if (tensor.rows == tokens && tensor.columns == layer.shape.hidden && tensor.dtype == layer.shape.dtype &&
+      (tensor.data || tokens == 0))
+    return {};
+  return makeError(Code::InvalidArgument, "layer {}: {} is {} [{}, {}]{}, expected {} [{}, {}]", layer.number, name,
+                   dtypeName(tensor.dtype), tensor.rows, tensor.columns, tensor.data ? "" : " without data",
+                   dtypeName(layer.shape.dtype), tokens, layer.shape.hidden);
+}
+
+} // namespace
+
+Step::~Step() {
+  if (session)
+    session->generations->unpin(slot);
+}
+
+StepLayer Step::layer(uint32_t number) { return {*this, number, pinned->find(number)}; }
+
+uint64_t Step::generation() const { return pinned->number; }
+
+Status StepLayer::run(ConstTensorView hidden, const RoutingView *routing, TensorView output) {
+  if (!layer)
+    return makeError(Code::NotFound, "the session has no layer {}", number);
+  for (auto [name, tensor] : {std::pair{"hidden", hidden}, std::pair{"output", ConstTensorView(output)}})
+    if (Status status = checkTensor(name, tensor, *layer, step.tokens); !status.ok())
+      return status;
+  if (step.tokens == 0)
+    return {};
+  if (routing && (!routing->ids || !routing->weights))
+    return makeError(Code::InvalidArgument, "layer {}: routing without ids or weights", number);
+  return step.session->forward(*layer, step.slot, step.pinned->number, step.phase, hidden, routing, output);
+}
+
+Status StepLayer::forward(ConstTensorView hidden, TensorView output) { return run(hidden, nullptr, output); }
+
+Status StepLayer::forward(ConstTensorView hidden, const int32_t *ids, const float *weights, TensorView output) {
+  const RoutingView routing{ids, weights};
+  return run(hidden, &routing, output);
+}
+
+} // namespace moec

@@ -1,0 +1,77 @@
+// One step: a pinned generation, and the layers' forwards on it.
+#pragma once
+
+#include "runtime/Observation.h"
+#include "runtime/Tensor.h"
+
+#include "compiler/core/Status.h"
+
+#include <cstdint>
+#include <utility>
+
+namespace moec {
+
+class SessionState;
+struct CpuLayer;
+struct Generation;
+class Step;
+
+/// One layer of a step; as short-lived as the expression that asked for it.
+class StepLayer {
+public:
+  /// Runs router and experts. Returns when `output` is written.
+  ///
+  /// hidden  [T, H], in the layer's dtype
+  /// output  as `hidden`; the two must not overlap
+  ///
+  /// Never waits for a compile, compiles or allocates.
+  ///
+  /// Errors: NotFound (no such layer), InvalidArgument (shape or dtype differ; nothing was written), Failure
+  /// (non-finite router logits under NonFinitePolicy::Fail).
+  Status forward(ConstTensorView hidden, TensorView output);
+
+  /// The same with the caller's routing instead of the router's.
+  ///
+  /// ids      [T, K]; -1 is padding: that pair adds nothing. No token names an expert twice
+  /// weights  [T, K]
+  ///
+  /// Errors: also InvalidArgument (an id out of range or twice).
+  Status forward(ConstTensorView hidden, const int32_t *ids, const float *weights, TensorView output);
+
+private:
+  friend class Step;
+  StepLayer(Step &step, uint32_t number, const CpuLayer *layer) : step(step), number(number), layer(layer) {}
+  Status run(ConstTensorView hidden, const RoutingView *routing, TensorView output);
+
+  Step &step;
+  uint32_t number;
+  const CpuLayer *layer;
+};
+
+/// Ends when it is destroyed. Steps may run concurrently; one Step is used by one thread at a time.
+class Step {
+public:
+  Step(Step &&other) noexcept
+      : session(std::exchange(other.session, nullptr)), pinned(other.pinned), slot(other.slot), tokens(other.tokens),
+        phase(other.phase) {}
+  Step &operator=(Step &&) = delete;
+  ~Step();
+
+  StepLayer layer(uint32_t number);
+  /// The number of the generation that this step runs on, to its end.
+  uint64_t generation() const;
+
+private:
+  friend class Session;
+  friend class StepLayer;
+  Step(SessionState *session, const Generation *pinned, uint32_t slot, uint32_t tokens, Phase phase)
+      : session(session), pinned(pinned), slot(slot), tokens(tokens), phase(phase) {}
+
+  SessionState *session;
+  const Generation *pinned;
+  uint32_t slot;
+  uint32_t tokens;
+  Phase phase;
+};
+
+} // namespace moec

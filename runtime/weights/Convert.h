@@ -1,0 +1,50 @@
+// Conversions between the floating-point types of weights.
+#pragma once
+
+#include "compiler/core/LayerShape.h"
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+namespace moec {
+
+/// bf16 is the upper half of an f32, so this is exact.
+inline float bf16ToF32(uint16_t value) { return std::bit_cast<float>(static_cast<uint32_t>(value) << 16); }
+
+/// Rounds to nearest, ties to even. Beyond the range: infinity. A NaN stays one: quiet, its payload cut.
+inline uint16_t f32ToBf16(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  bool isNan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return static_cast<uint16_t>(isNan ? (bits >> 16) | 0x40u : rounded);
+}
+
+/// Exact, subnormals, infinities and NaN payloads included.
+inline float f16ToF32(uint16_t value) {
+  uint32_t sign = (value & 0x8000u) << 16, magnitude = value & 0x7fffu;
+  // The exponent's bias grows from 15 to 127; infinities and NaNs go from the top of one range to that of the other.
+  uint32_t normal = (magnitude << 13) + (magnitude >= 0x7c00u ? 224u << 23 : 112u << 23);
+  // A subnormal is so many steps of 2^-24, which is a normal f32: right even where the host flushes subnormals.
+  uint32_t subnormal = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
+  return std::bit_cast<float>(sign | (magnitude < 0x400u ? subnormal : normal));
+}
+
+/// Rounds to nearest, ties to even, into subnormals too; from 65520 on: infinity. NaNs as f32ToBf16.
+inline uint16_t f32ToF16(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  uint32_t sign = (bits >> 16) & 0x8000u, magnitude = bits & 0x7fffffffu;
+  uint32_t normal = (magnitude - (112u << 23) + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
+  // One step of 0.5f's mantissa is 2^-24, one step of an f16 subnormal, so the addition does the rounding.
+  uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+  uint32_t nan = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
+  uint32_t finite = magnitude < 0x38800000u ? subnormal : normal; // below 2^-14
+  uint32_t large = magnitude > 0x7f800000u ? nan : 0x7c00u;
+  return static_cast<uint16_t>(sign | (magnitude >= 0x47800000u ? large : finite)); // from 65536
+}
+
+/// Converts `count` elements. `from` and `to` need no alignment and must not overlap. Between bf16 and f16 the
+/// value goes through f32, which holds both exactly, so it is rounded once.
+void convert(const void *from, DType fromType, void *to, DType toType, size_t count);
+
+} // namespace moec

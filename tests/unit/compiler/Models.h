@@ -1,0 +1,54 @@
+// Small model texts for tests, in phase input.
+#pragma once
+
+#include "compiler/core/LayerShape.h"
+
+#include <fmt/format.h>
+
+#include <string>
+
+namespace moec::tests {
+
+inline std::string siluRegion() {
+  return R"( activation {
+    ^bb0(%g: f32, %u: f32):
+      %n = arith.negf %g : f32
+      %e = math.exp %n : f32
+      %one = arith.constant 1.0 : f32
+      %d = arith.addf %e, %one : f32
+      %s = arith.divf %g, %d : f32
+      %h = arith.mulf %s, %u : f32
+      moe.yield %h : f32
+    }
+)";
+}
+
+/// One layer, number 0: softmax, top-k, renormalise, experts with SiLU.
+inline std::string tinyModel(const LayerShape &shape) {
+  std::string d = dtypeName(shape.dtype);
+  std::string hidden = fmt::format("tensor<?x{}x{}>", shape.hidden, d);
+  std::string wide = fmt::format("tensor<{}x{}x{}x{}>", shape.experts, shape.intermediate, shape.hidden, d);
+  std::string tall = fmt::format("tensor<{}x{}x{}x{}>", shape.experts, shape.hidden, shape.intermediate, d);
+  std::string buffer = fmt::format("tensor<{}x?x{}x{}>", shape.experts, shape.hidden, d);
+  std::string router = fmt::format("tensor<{}x{}x{}>", shape.experts, shape.hidden, d);
+  std::string scores = fmt::format("tensor<?x{}xf32>", shape.experts);
+  std::string ids = fmt::format("tensor<?x{}xi32>", shape.topK), weights = fmt::format("tensor<?x{}xf32>", shape.topK);
+  std::string text = "module attributes {moe.model = \"tiny\"} {\n";
+  text += fmt::format("  func.func @layer_0(%hidden: {0}) -> {0} attributes {{moe.layer = 0 : i64}} {{\n", hidden);
+  text += fmt::format("    %router = moe.weight \"layers.0.gate.weight\" : {}\n", router);
+  text += fmt::format("    %gate = moe.weight \"layers.0.experts.{{e}}.gate_proj.weight\" : {}\n", wide);
+  text += fmt::format("    %up = moe.weight \"layers.0.experts.{{e}}.up_proj.weight\" : {}\n", wide);
+  text += fmt::format("    %down = moe.weight \"layers.0.experts.{{e}}.down_proj.weight\" : {}\n", tall);
+  text += fmt::format("    %logits = moe.router %hidden, %router : ({}, {}) -> {}\n", hidden, router, scores);
+  text += fmt::format("    %scores = moe.score softmax %logits : {}\n", scores);
+  text += fmt::format("    %ids, %chosen = moe.top_k %scores {{k = {} : i64}} : ({}) -> ({}, {})\n", shape.topK, scores, ids, weights);
+  text += fmt::format("    %weights = moe.normalize %chosen : {}\n", weights);
+  text += fmt::format("    %buffer, %slot = moe.dispatch %hidden, %ids : ({}, {}) -> ({}, {})\n", hidden, ids, buffer, ids);
+  text += fmt::format("    %expert = moe.expert_ffn %buffer, %gate, %up, %down : ({0}, {1}, {1}, {2}) -> {0}", buffer, wide, tall);
+  text += siluRegion();
+  text += fmt::format("    %out = moe.combine %expert, %ids, %slot, %weights : ({}, {}, {}, {}) -> {}\n", buffer, ids, ids, weights, hidden);
+  text += fmt::format("    return %out : {}\n  }}\n}}\n", hidden);
+  return text;
+}
+
+} // namespace moec::tests

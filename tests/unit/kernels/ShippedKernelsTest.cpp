@@ -1,0 +1,112 @@
+#include "compiler/jit/Nvrtc.h"
+#include "compiler/jit/ShippedKernels.h"
+#include "tests/unit/Catch.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <set>
+#include <thread>
+
+using namespace moec;
+
+namespace {
+
+bool contains(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
+
+/// What is wrong with a compiled kernel; empty if nothing.
+std::string complaint(const ShippedKernel &kernel, const CompiledUnit &compiled) {
+  const ResourceUse &use = compiled.resources.at(0);
+  if (use.spillStoreBytes + use.spillLoadBytes > 0)
+    return fmt::format("spills {} bytes", use.spillStoreBytes);
+  if (compiled.wgmmaSerialised)
+    return "wgmma is serialised";
+  const bool gemm = contains(kernel.name, "gateup") || contains(kernel.name, "down");
+  const bool portable = contains(kernel.name, "portable");
+  if (gemm && use.stackBytes > 0)
+    return "sums lie in local memory";
+  if (gemm && portable && !contains(compiled.ptx, "mma.sync.aligned.m16n8k16.row.col.f32"))
+    return "no mma.sync";
+  if (gemm && portable && !contains(compiled.ptx, "cp.async.cg.shared.global"))
+    return "no cp.async";
+  if (gemm && !portable && !contains(compiled.ptx, "wgmma.mma_async.sync.aligned.m64n"))
+    return "no wgmma";
+  if (gemm && !portable && !contains(compiled.ptx, "cp.async.bulk.tensor.3d"))
+    return "no TMA";
+  return "";
+}
+
+/// Compiles all on as many threads as the machine has; returns one line for each kernel that is not as it should be.
+std::vector<std::string> compileAll(const Nvrtc &nvrtc, const std::vector<ShippedKernel> &kernels,
+                                    const std::string &target) {
+  std::atomic<size_t> next = 0;
+  std::mutex mutex;
+  std::vector<std::string> complaints;
+  const auto work = [&] {
+    for (size_t i = next++; i < kernels.size(); i = next++) {
+      const Result<CompiledUnit> compiled = nvrtc.compile(kernels[i].unit, {.target = target});
+      const std::string wrong = compiled.ok() ? complaint(kernels[i], *compiled) : compiled.status().message();
+      const std::lock_guard lock(mutex);
+      if (!wrong.empty())
+        complaints.push_back(kernels[i].name + ": " + wrong);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i)
+    threads.emplace_back(work);
+  for (std::thread &thread : threads)
+    thread.join();
+  return complaints;
+}
+
+void checkTarget(const std::string &target) {
+  const Result<Nvrtc> nvrtc = Nvrtc::open();
+  REQUIRE(nvrtc.ok());
+  CHECK(compileAll(*nvrtc, shippedKernels(target), target) == std::vector<std::string>{});
+}
+
+} // namespace
+
+TEST_CASE("every kernel shipped for sm_80 compiles without spills and uses mma.sync", "[kernels][shipped]") {
+  checkTarget("sm_80");
+}
+
+TEST_CASE("every kernel shipped for sm_90a compiles without spills and uses its matrix instructions",
+          "[kernels][shipped]") {
+  checkTarget("sm_90a");
+}
+
+TEST_CASE("names of shipped kernels are unique and fit to be file names", "[kernels][shipped]") {
+  std::set<std::string> names;
+  for (const ShippedKernel &kernel : shippedKernels("sm_90a")) {
+    INFO(kernel.name);
+    CHECK(names.insert(kernel.name).second);
+    CHECK(kernel.name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") ==
+          std::string::npos);
+  }
+}
+
+TEST_CASE("only sm_90a gets the Hopper family", "[kernels][shipped]") {
+  const auto hopper = [](const std::string &target) {
+    const std::vector<ShippedKernel> all = shippedKernels(target);
+    return std::count_if(all.begin(), all.end(), [](const ShippedKernel &kernel) {
+      return kernel.unit.files[0] == KernelFile::GroupedGemmSm90;
+    });
+  };
+  CHECK(hopper("sm_90a") > 0);
+  for (const char *target : {"sm_80", "sm_89", "sm_90", "sm_100", "sm_120"})
+    CHECK(hopper(target) == 0);
+}
+
+TEST_CASE("shared memory of a shipped tile fits its multiprocessors", "[kernels][shipped]") {
+  for (Element element : {Element::BF16, Element::F16})
+    for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
+      for (const GemmConfig &c : shippedGemms(GemmFamily::Portable, element, role))
+        CHECK(portableSharedBytes(c) <= 99u * 1024); // sm_86, sm_89, sm_120
+      for (const GemmConfig &c : shippedGemms(GemmFamily::Hopper, element, role)) {
+        CHECK(hopperSharedBytes(c) <= 227u * 1024);
+        // 228 KB a multiprocessor, 1 KB of it reserved for each block, and the barriers.
+        CHECK(c.blocksPerSm * (hopperSharedBytes(c) + 1024 + 16 * c.stages) <= 228u * 1024);
+      }
+    }
+}

@@ -1,0 +1,184 @@
+#include "tests/unit/recompile/Simulation.h"
+
+#include "tests/unit/Catch.h"
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+std::vector<double> uniformShares() { return std::vector<double>(64, 1.0 / 64); }
+
+bool replays(const Simulation &simulation) {
+  Result<TraceFile> trace = parseTrace({{"trace", simulation.traceText()}});
+  REQUIRE(trace);
+  REQUIRE(trace->problems.empty());
+  Result<ReplayReport> report = replayTrace(*trace);
+  REQUIRE(report);
+  INFO(report->where << "\nrecorded " << report->recorded << "\nreplayed " << report->replayed);
+  CHECK(report->decisions == simulation.all<DecisionRecord>().size());
+  CHECK(report->predictions == simulation.all<PredictionRecord>().size());
+  CHECK(report->matches);
+  return report->matches;
+}
+
+} // namespace
+
+TEST_CASE("routing as planned for changes nothing", "[recompile][policy]") {
+  Simulation simulation(Simulation::withBudget(1.0));
+  simulation.run(3000, uniformShares());
+  CHECK(simulation.host->builds == 0);
+  REQUIRE_FALSE(simulation.all<PredictionRecord>().empty());
+  for (const DecisionRecord &decision : simulation.all<DecisionRecord>())
+    CHECK(decision.verdict == Verdict::Keep);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("hot experts that move make one change where packing is short", "[recompile][policy]") {
+  Simulation simulation;
+  simulation.run(1500, domain(32));
+  size_t settled = simulation.changes().size();
+  CHECK(settled == 1);
+  simulation.run(1500, domain(0));
+  REQUIRE(simulation.changes().size() == settled + 1);
+  const DecisionRecord change = simulation.changes().back();
+  CHECK(change.reason == Reason::Pays);
+  CHECK(change.prediction.regretNs >= change.cost.ns());
+  CHECK(change.gain >= simulation.options.loop.policy.minGain);
+
+  // The named causes are the whole gain of the bucket, and packing is one of them.
+  double sum = 0;
+  bool packing = false;
+  for (const Cause &cause : change.causes) {
+    sum += cause.gainNs;
+    packing |= cause.name == "packing" && cause.text.find("experts newly packed") == 0 && cause.gainNs > 0;
+  }
+  CHECK(packing);
+  CHECK(sum == Approx(change.gainNs).epsilon(1e-9));
+  CHECK(simulation.loop->stats().kept == simulation.loop->stats().changes);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("a move that no plan helps is refused, and the reason has the numbers", "[recompile][policy]") {
+  Simulation simulation(Simulation::withBudget(1.0));
+  simulation.run(1500, domain(0));
+  uint32_t builds = simulation.host->builds;
+  simulation.run(1500, domain(32));
+  CHECK(simulation.host->builds == builds);
+  auto decisions = simulation.all<DecisionRecord>();
+  REQUIRE_FALSE(decisions.empty());
+  const DecisionRecord &last = decisions.back();
+  CHECK(last.verdict == Verdict::Refuse);
+  CHECK((last.reason == Reason::NothingBetter || last.reason == Reason::GainBelowMargin));
+  CHECK(last.text.find("every expert is packed (64 of 64)") != std::string::npos);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("a cost beyond the horizon is refused as never repaid", "[recompile][policy]") {
+  Simulation::Options options;
+  options.loop.policy.repayHorizonSteps = 10;
+  options.loop.policy.firstCost.validateMs = 10'000; // a re-table pays neither
+  Simulation simulation(options);
+  simulation.run(1000, domain(32));
+  CHECK(simulation.host->builds == 0);
+  CHECK(simulation.count(Reason::NeverRepaid) > 0);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("strict mode re-tables and reuses but never compiles", "[recompile][policy]") {
+  Simulation::Options options;
+  options.tokens = 512;
+  options.loop.mode = LoopMode::Strict;
+  Simulation simulation(options);
+  simulation.run(1500, domain(32), 24);
+  CHECK(simulation.host->kernelsBuilt == 0);
+  for (const DecisionRecord &decision : simulation.changes())
+    CHECK(decision.verdict != Verdict::Compile);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("manual mode waits to be told, then takes the best change", "[recompile][policy]") {
+  Simulation::Options options;
+  options.loop.mode = LoopMode::Manual;
+  Simulation simulation(options);
+  simulation.run(800, domain(32));
+  CHECK(simulation.host->builds == 0);
+  CHECK(simulation.count(Reason::NotAsked) > 0);
+  simulation.loop->request();
+  simulation.run(400, domain(32));
+  REQUIRE(simulation.changes().size() == 1);
+  CHECK(simulation.changes()[0].reason == Reason::Requested);
+  CHECK(simulation.host->live != 0);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("off mode observes nothing and decides nothing", "[recompile][policy]") {
+  Simulation::Options options;
+  options.loop.mode = LoopMode::Off;
+  Simulation simulation(options);
+  simulation.run(800, domain(32));
+  CHECK(simulation.events.empty());
+  CHECK(simulation.host->builds == 0);
+}
+
+TEST_CASE("changes per minute are limited", "[recompile][policy]") {
+  Simulation::Options options;
+  options.loop.policy.changesPerMinute = 1;
+  options.loop.policy.coolDownNs = 0;
+  Simulation simulation(options);
+  for (uint32_t turn = 0; turn < 4; ++turn)
+    simulation.run(1200, domain(32 * (turn % 2 ? 0 : 1)));
+  auto minutes = static_cast<double>(simulation.nowNs) * 1e-9 / 60;
+  CHECK(static_cast<double>(simulation.loop->stats().changes) <= 1 + minutes);
+  CHECK(simulation.count(Reason::RateLimited) > 0);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("several layers that drift together share one generation", "[recompile][policy]") {
+  Simulation::Options options;
+  options.layers = {2, 7, 9};
+  Simulation simulation(options);
+  simulation.run(1500, domain(32));
+  CHECK(simulation.changes().size() >= 3);
+  CHECK(simulation.host->builds < simulation.changes().size());
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("a user's trigger and policy have their say, and replay needs neither", "[recompile][policy]") {
+  Simulation::Options options;
+  uint32_t triggered = 0;
+  options.loop.hooks.trigger = [&](const LayerStatistics &seen) { return ++triggered > 5 && seen.imbalance > 1; };
+  options.loop.hooks.policy = [](const DecisionRecord &proposed) {
+    return proposed.verdict == Verdict::Retable ? Verdict::Refuse : proposed.verdict;
+  };
+  Simulation simulation(options);
+  simulation.run(1500, domain(32));
+  CHECK(simulation.count(Reason::HookKept) == 1); // said once, not at every tick
+  for (const DecisionRecord &decision : simulation.changes())
+    CHECK(decision.verdict != Verdict::Retable);
+  CHECK_FALSE(simulation.all<HookEvent>().empty());
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("decode and prefill in turns do not throw each other's plan out", "[recompile][policy]") {
+  Simulation simulation;
+  for (uint32_t turn = 0; turn < 30; ++turn) {
+    simulation.run(64, domain(0), 16);
+    simulation.run(32, domain(20), 512);
+  }
+  size_t early = simulation.changes().size();
+  for (uint32_t turn = 0; turn < 60; ++turn) {
+    simulation.run(64, domain(0), 16);
+    simulation.run(32, domain(20), 512);
+  }
+  CHECK(early <= 4);
+  CHECK(simulation.changes().size() <= early + 1);
+  // Slots hold both: the live plan never spills the larger step.
+  const LayerPlan live = simulation.host->livePlan(0);
+  Histogram prefill = draw(domain(20), 512, 8, simulation.random);
+  uint32_t overflowing = 0;
+  for (uint32_t expert = 0; expert < 64; ++expert)
+    overflowing += prefill.pairs[expert] > live.table.slots[expert];
+  CHECK(overflowing <= 3);
+  CHECK(replays(simulation));
+}

@@ -1,0 +1,222 @@
+#include "tests/unit/recompile/Simulation.h"
+
+#include "tests/unit/Catch.h"
+
+#include <thread>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+bool replays(const Simulation &simulation) {
+  Result<TraceFile> trace = parseTrace({{"trace", simulation.traceText()}});
+  REQUIRE(trace);
+  Result<ReplayReport> report = replayTrace(*trace);
+  REQUIRE(report);
+  INFO(report->where << "\nrecorded " << report->recorded << "\nreplayed " << report->replayed);
+  CHECK(report->matches);
+  return report->matches;
+}
+
+} // namespace
+
+TEST_CASE("a build that fails is an event, serving goes on, and it is not tried again at once", "[recompile][loop]") {
+  struct Case {
+    Code code;
+    const char *message;
+  };
+  auto [code, message] = GENERATE(Case{Code::CompileFailed, "out of registers"},
+                                  Case{Code::VerificationMismatch, "relative error 0.3"},
+                                  Case{Code::ResourceExhausted, "no memory for packing"});
+  Simulation simulation;
+  simulation.host->onBuild = [&](auto &) { return makeError(code, "{}", message); };
+  simulation.run(1000, domain(32));
+  CHECK(simulation.host->live == 0);
+  CHECK(simulation.loop->stats().failedBuilds == simulation.host->builds);
+  REQUIRE(simulation.host->builds >= 1);
+  CHECK(simulation.host->builds <= 3); // each kind of change at most once within the back-off
+  CHECK(simulation.count(Reason::BackedOff) > 0);
+  auto outcomes = simulation.all<BuildOutcome>();
+  REQUIRE_FALSE(outcomes.empty());
+  CHECK(outcomes[0].code == code);
+  CHECK(outcomes[0].message == message);
+  CHECK_FALSE(simulation.loop->busy());
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("after the back-off a failed change is tried again", "[recompile][loop]") {
+  Simulation::Options options;
+  options.loop.policy.backOffNs = 1'000'000'000;
+  Simulation simulation(options);
+  bool fail = true;
+  simulation.host->onBuild = [&](auto &) { return fail ? makeError(Code::CompileFailed, "broken") : Status(); };
+  simulation.run(400, domain(32));
+  CHECK(simulation.host->live == 0);
+  fail = false;
+  simulation.nowNs += 100'000'000'000;
+  simulation.run(800, domain(32));
+  CHECK(simulation.host->live != 0);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("a build that hangs is cancelled at its deadline", "[recompile][loop]") {
+  Simulation simulation;
+  simulation.host->onBuild = [&](const std::function<bool()> &cancelled) {
+    while (!cancelled())
+      simulation.nowNs += 1'000'000'000;
+    CHECK(simulation.loop->stats().pendingAgeNs >= simulation.options.loop.buildDeadlineNs);
+    return makeError(Code::Cancelled, "stopped in code generation");
+  };
+  simulation.run(400, domain(32));
+  auto outcomes = simulation.all<BuildOutcome>();
+  REQUIRE_FALSE(outcomes.empty());
+  CHECK(outcomes[0].code == Code::Cancelled);
+  CHECK(outcomes[0].message.find("cancelled after 6") == 0); // 60 s, the default deadline
+  CHECK(simulation.loop->stats().pendingAgeNs == 0);
+  CHECK(simulation.host->live == 0);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("a generation that cannot be published is retired and backed off", "[recompile][loop]") {
+  Simulation simulation;
+  simulation.host->publishFails = true;
+  simulation.run(600, domain(32));
+  CHECK(simulation.host->live == 0);
+  CHECK(simulation.host->generations.size() == 1);
+  CHECK(simulation.loop->stats().failedBuilds >= 1);
+  CHECK(simulation.all<SwapEvent>().empty());
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("what measures worse than before is rolled back, retired and remembered", "[recompile][loop]") {
+  Simulation simulation;
+  simulation.host->truth = 3; // new generations take three times what the model says
+  simulation.run(1500, domain(32));
+  RecompilerStats stats = simulation.loop->stats();
+  CHECK(stats.rolledBack >= 1);
+  CHECK(stats.kept == 0);
+  CHECK(simulation.host->live == 0);
+  CHECK(simulation.host->generations.size() == 1);
+  CHECK(simulation.count(Reason::BackedOff) > 0);
+  CHECK(simulation.host->builds <= 3);
+  auto judgements = simulation.all<JudgementRecord>();
+  REQUIRE_FALSE(judgements.empty());
+  CHECK_FALSE(judgements[0].kept);
+  CHECK(judgements[0].predictedGain > 0);
+  CHECK(judgements[0].measuredHigh < 0);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("a kept generation's measured gain is near its predicted one", "[recompile][loop]") {
+  Simulation simulation;
+  simulation.run(1500, domain(32));
+  auto judgements = simulation.all<JudgementRecord>();
+  REQUIRE_FALSE(judgements.empty());
+  for (const JudgementRecord &judgement : judgements) {
+    CHECK(judgement.kept);
+    CHECK(judgement.measuredGain == Approx(judgement.predictedGain).margin(0.05));
+    CHECK(judgement.measuredLow <= judgement.measuredGain);
+    CHECK(judgement.measuredGain <= judgement.measuredHigh);
+  }
+  // Generation 0 stays for spills; superseded ones are gone.
+  CHECK(simulation.host->generations.size() == 2);
+}
+
+TEST_CASE("routing that returns finds its kernels built", "[recompile][loop]") {
+  Simulation::Options options = Simulation::withBudget(1.0);
+  options.streamScale = 0.05; // tiles, not memory, are what a step waits for
+  options.tokens = 256;
+  Simulation simulation(options);
+  // Steps with few rows an expert want other tile heights than those with many.
+  for (int turn = 0; turn < 3; ++turn) {
+    simulation.run(1000, domain(0), 24);
+    simulation.run(1000, domain(0), 48);
+  }
+  std::set<std::string> compiled;
+  for (const DecisionRecord &change : simulation.changes())
+    if (change.verdict == Verdict::Compile)
+      CHECK(compiled.insert(change.toConfig).second); // no config is compiled twice
+  CHECK_FALSE(compiled.empty());
+  CHECK(simulation.changes().size() > compiled.size());
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("under its own thread the loop swaps while four threads step", "[recompile][loop][threads]") {
+  RecompilerOptions options;
+  options.layers = {0};
+  options.windowSteps = 8;
+  options.periodNs = 1'000'000;
+  options.measurePairs = 8;
+  options.policy.firstCost = {.compileMs = 0.01, .packMs = 0, .loadMs = 0.01, .validateMs = 0.01};
+  options.policy.firstPackNsPerByte = 1e-6;
+  options.policy.coolDownNs = 0;
+  options.policy.limits.packBudgetBytes = budgetOf(0.4);
+  options.profile.defaultTokens = 32;
+  SimulatedHost host({0}, 32, options.policy.limits);
+  Mutex hostMutex; // the simulated host, unlike a session, has no steps of its own
+  std::atomic<bool> stop{false};
+  MemorySink sink;
+  {
+    struct LockedHost : GenerationHost {
+      LockedHost(SimulatedHost &host, Mutex &mutex) : host(host), mutex(mutex) {}
+      LayerShape layerShape(uint32_t layer) const override { return host.layerShape(layer); }
+      TargetFacts facts() const override { return host.facts(); }
+      Calibration calibration() const override { return host.calibration(); }
+      LayerPlan livePlan(uint32_t layer) const override { return host.livePlan(layer); }
+      CpuConfig genericConfig(uint32_t layer) const override { return host.genericConfig(layer); }
+      Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
+                                const std::map<uint32_t, Histogram> &plannedFor,
+                                const std::function<bool()> &cancelled) override {
+        Lock lock(mutex);
+        return host.build(plans, plannedFor, cancelled);
+      }
+      Status publish(uint64_t generation) override {
+        Lock lock(mutex);
+        return host.publish(generation);
+      }
+      void retire(uint64_t generation) override {
+        Lock lock(mutex);
+        host.retire(generation);
+      }
+      Status alternate(uint64_t incumbent, uint64_t challenger, bool on) override {
+        Lock lock(mutex);
+        return host.alternate(incumbent, challenger, on);
+      }
+      SimulatedHost &host;
+      Mutex &mutex;
+    } locked(host, hostMutex);
+    Recompiler loop(locked, options, &sink);
+    REQUIRE(loop.start().ok());
+    std::vector<std::thread> threads;
+    for (uint32_t thread = 0; thread < 4; ++thread)
+      threads.emplace_back([&, thread] {
+        std::mt19937_64 random(thread);
+        for (uint32_t step = 0; !stop; ++step) {
+          Histogram histogram = draw(domain(step / 300 * 32), 32, 8, random);
+          uint64_t generation;
+          double ns;
+          {
+            Lock lock(hostMutex);
+            generation = host.pin();
+            ns = host.stepNs(generation, 0, histogram);
+          }
+          loop.monitor().observe({.layer = 0,
+                                  .tokens = 32,
+                                  .pairs = histogram.pairs,
+                                  .layerNs = static_cast<uint64_t>(ns),
+                                  .generation = generation});
+        }
+      });
+    for (int wait = 0; wait < 2000 && loop.stats().changes < 3; ++wait)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    stop = true;
+    for (std::thread &thread : threads)
+      thread.join();
+    CHECK(loop.stats().changes >= 3);
+    loop.stop();
+    CHECK(loop.stats().pendingAgeNs == 0);
+  }
+  CHECK(sink.lines.size() > 3);
+  CHECK(sink.lines.back().find("\"event\":\"end\"") != std::string::npos);
+}

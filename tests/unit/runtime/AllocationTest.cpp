@@ -1,0 +1,73 @@
+// The step path allocates nothing: operator new is counted for the whole program.
+//
+// Not under sanitizers, which bring an operator new of their own.
+#include "runtime/device/cpu/Clones.h"
+
+#if !defined(MOEC_SANITIZED)
+#include "tests/unit/runtime/Harness.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+
+std::atomic<uint64_t> allocations{0};
+
+void *counted(std::size_t bytes, std::size_t align) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  void *memory = align > alignof(std::max_align_t) ? std::aligned_alloc(align, (bytes + align - 1) / align * align)
+                                                   : std::malloc(bytes ? bytes : 1);
+  if (!memory)
+    std::abort();
+  return memory;
+}
+
+} // namespace
+
+void *operator new(std::size_t bytes) { return counted(bytes, 0); }
+void *operator new[](std::size_t bytes) { return counted(bytes, 0); }
+void *operator new(std::size_t bytes, std::align_val_t align) { return counted(bytes, static_cast<std::size_t>(align)); }
+void *operator new[](std::size_t bytes, std::align_val_t align) { return counted(bytes, static_cast<std::size_t>(align)); }
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete[](void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void *memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void *memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void *memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void *memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void *memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+using namespace moec;
+using namespace moec::test;
+
+TEST_CASE("beginning a step and its forwards allocate nothing", "[runtime][allocation]") {
+  LayerDescription layer = describeLayer(
+      0, {.hidden = 40, .intermediate = 17, .experts = 8, .topK = 2, .dtype = DType::BF16, .sharedIntermediate = 8});
+  for (double share : {0.0, 1.0}) {
+    Harness harness({layer}, [&](SessionOptions &options) { options.packBudget.share = share; });
+    uint64_t observed = 0;
+    harness.session->setObserver([&observed](const LayerObservation &o) { observed += o.tokens; });
+    Tensor hidden = Tensor::random(24, 40, DType::BF16, 1), output(24, 40, DType::BF16);
+    std::vector<int32_t> ids;
+    for (int t = 0; t < 24; ++t)
+      ids.insert(ids.end(), {t % 8, (t + 3) % 8});
+    const std::vector<float> weights(48, 0.5f);
+    const uint64_t before = allocations.load();
+    bool ok = true;
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      auto step = harness.session->begin({.tokens = 24});
+      ok &= step->layer(0).forward(hidden.view(), output.view()).ok();
+      ok &= step->layer(0).forward(hidden.view(), ids.data(), weights.data(), output.view()).ok();
+    }
+    const uint64_t after = allocations.load();
+    CHECK(after - before == 0);
+    CHECK(ok);
+    CHECK(observed == 2 * 3 * 24);
+  }
+  const uint64_t before = allocations.load();
+  ::operator delete(::operator new(8)); // a new-expression could be left out by the compiler
+  CHECK(allocations.load() == before + 1); // the counter counts
+}
+
+#endif

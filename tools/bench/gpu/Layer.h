@@ -1,0 +1,76 @@
+// One MoE layer on the device: dispatch, gate-up, down, combine, queued as a runtime would queue them.
+#pragma once
+
+#include "compiler/jit/ShippedKernels.h"
+#include "tools/bench/gpu/Bundle.h"
+#include "tools/bench/gpu/Driver.h"
+#include "tools/bench/gpu/Reference.h"
+
+namespace moec::bench {
+
+/// Which kernels a layer runs.
+struct LayerChoice {
+  GemmFamily family;
+  GemmConfig gateUp, down; // of the same tileTokens
+  std::string name() const;
+};
+
+/// All choices of a family for an element.
+std::vector<LayerChoice> layerChoices(GemmFamily family, Element element);
+
+/// Where a layer's weights are: gate and up may be one tensor [E, 2I, H] or two [E, I, H].
+struct LayerWeightsOnDevice {
+  const void *gate, *up, *down;
+  int64_t gateUpStride; // elements between experts
+};
+
+/// Buffers between the kernels; enough for `shape`.
+class LayerBuffers {
+public:
+  static Result<LayerBuffers> allocate(Device &device, const Shape &shape);
+
+  Buffer counts, expertBegin, tileBegin, tilePlace, slotPair, slotOfPair, blockCounts;
+  Buffer activated;    // [T * K, I]
+  Buffer expertOutput; // [T * K, H]
+  Buffer output;       // [T, H]
+};
+
+/// A layer ready to launch. Keeps pointers to what it is given.
+class DeviceLayer {
+public:
+  static Result<DeviceLayer> create(Device &device, Bundle &bundle, const Shape &shape, const LayerChoice &choice,
+                                    const LayerWeightsOnDevice &weights, LayerBuffers &buffers);
+
+  /// Whether launches overlap (programmatic dependent launch; sm_90 and up). Off: docs/performance-log.md has why.
+  void setOverlap(bool on) { overlap = on; }
+
+  /// Queue the steps. ids, pairWeights [T, K] and hidden [T, H] are on the device.
+  Status dispatch(const int32_t *ids);
+  Status gateUp(const void *hidden);
+  Status down();
+  Status combine(const float *pairWeights);
+  Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
+
+  static constexpr uint32_t numSteps = 4; // of the above, without forward
+
+private:
+  DeviceLayer(Device &device, const Shape &shape, const LayerChoice &choice, LayerBuffers &buffers)
+      : device(&device), shape(shape), choice(choice), buffers(&buffers) {}
+  Status loadKernels(Bundle &bundle);
+  Status makeMaps(const LayerWeightsOnDevice &weights);
+  GroupedGemmArgs gemmArgs() const;
+  Status launchGemm(const Kernel &kernel, const GemmConfig &config, CUtensorMap &first, CUtensorMap &second,
+                    GroupedGemmArgs &args);
+
+  Device *device;
+  Shape shape;
+  LayerChoice choice;
+  LayerBuffers *buffers;
+  bool overlap = false;
+  LayerWeightsOnDevice weights{};
+  DispatchConfig dispatchConfig{};
+  Kernel oneBlock, count, scan, place, gateUpKernel, downKernel, combineKernel;
+  CUtensorMap gateMap{}, upMap{}, downMap{};
+};
+
+} // namespace moec::bench

@@ -1,0 +1,131 @@
+// moec-bench-gpu build|verify|measure: see usage().
+#include "tools/bench/gpu/Measure.h"
+#include "tools/bench/gpu/Verify.h"
+
+#include <charconv>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace moec::bench {
+namespace {
+
+constexpr const char *usage =
+    R"(moec-bench-gpu build   --bundle DIR [--target sm_90a]          compile the shipped kernels; needs no GPU
+moec-bench-gpu verify  --bundle DIR [--quick]                  compare them with a float64 reference
+moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
+                       [--repeats N] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
+Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice. Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
+)";
+
+using Options = std::map<std::string, std::string>;
+
+std::vector<std::string> split(const std::string &text) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    if (end > begin)
+      parts.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
+
+template <class Number> Status parseNumber(const std::string &option, const std::string &text, Number &value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size())
+    return makeError(Code::InvalidArgument, "{}: '{}' is no number", option, text);
+  return {};
+}
+
+template <class Number> Status parseNumbers(const Options &options, const std::string &option, std::vector<Number> &values) {
+  const auto found = options.find(option);
+  if (found == options.end())
+    return {};
+  values.clear();
+  for (const std::string &part : split(found->second)) {
+    Number value{};
+    MOEC_TRY(parseNumber(option, part, value));
+    values.push_back(value);
+  }
+  return values.empty() ? makeError(Code::InvalidArgument, "{} is empty", option) : Status();
+}
+
+template <class Number> Status parseOne(const Options &options, const std::string &option, Number &value) {
+  const auto found = options.find(option);
+  return found == options.end() ? Status() : parseNumber(option, found->second, value);
+}
+
+std::string text(const Options &options, const std::string &option, const std::string &otherwise = "") {
+  const auto found = options.find(option);
+  return found == options.end() ? otherwise : found->second;
+}
+
+Result<Options> parseOptions(int count, char **arguments) {
+  Options options;
+  for (int i = 2; i < count; ++i) {
+    const std::string option = arguments[i];
+    if (option == "--quick" || option == "--every-choice" || option == "--overlap")
+      options[option] = "1";
+    else if (option.substr(0, 2) == "--" && i + 1 < count)
+      options[option] = arguments[++i];
+    else
+      return makeError(Code::InvalidArgument, "unexpected '{}'", option);
+  }
+  if (!options.count("--bundle"))
+    return makeError(Code::InvalidArgument, "--bundle is needed");
+  return options;
+}
+
+Status measure(Device &device, Bundle &bundle, const Options &options) {
+  MeasureOptions measure;
+  measure.shapes = split(text(options, "--shapes"));
+  measure.tokens = {1, 16, 64, 256, 1024, 4096, 16384};
+  measure.overlap = options.count("--overlap");
+  measure.everyChoice = options.count("--every-choice");
+  measure.routingFolder = text(options, "--routings");
+  measure.jsonPath = text(options, "--json");
+  MOEC_TRY(parseNumbers(options, "--tokens", measure.tokens));
+  MOEC_TRY(parseNumbers(options, "--skews", measure.skews));
+  MOEC_TRY(parseOne(options, "--matrix-tflops", measure.matrixTflops));
+  MOEC_TRY(parseOne(options, "--repeats", measure.repeats));
+  return measureLayers(device, bundle, measure);
+}
+
+Status run(const std::string &command, const Options &options) {
+  const std::string folder = text(options, "--bundle");
+  if (command == "build")
+    return buildBundle(folder, text(options, "--target", "sm_90a"), std::max(1u, std::thread::hardware_concurrency()));
+  Result<std::unique_ptr<Device>> device = Device::open(0);
+  MOEC_TRY(device.status());
+  Bundle bundle(**device, folder);
+  if (command == "measure")
+    return measure(**device, bundle, options);
+  if (command != "verify")
+    return makeError(Code::InvalidArgument, "no command '{}'", command);
+  const VerifyOptions verify{.quick = options.count("--quick") > 0};
+  const Status routing = verifyRouting(**device, bundle, verify);
+  const Status layers = verifyLayers(**device, bundle, verify);
+  return layers.ok() ? routing : layers;
+}
+
+} // namespace
+} // namespace moec::bench
+
+int main(int count, char **arguments) {
+  using namespace moec;
+  if (count < 2) {
+    std::fputs(bench::usage, stderr);
+    return exitCode(Code::InvalidArgument);
+  }
+  Result<bench::Options> options = bench::parseOptions(count, arguments);
+  const Status status = options ? bench::run(arguments[1], *options) : options.status();
+  if (status.ok())
+    return 0;
+  std::fprintf(stderr, "moec-bench-gpu: %s\n", status.message().c_str());
+  if (status.code() == Code::InvalidArgument)
+    std::fputs(bench::usage, stderr);
+  return exitCode(status.code());
+}

@@ -1,0 +1,313 @@
+#include "tools/bench/gpu/Measure.h"
+
+#include "tools/bench/gpu/Layer.h"
+#include "tools/bench/gpu/Routing.h"
+
+#include <algorithm>
+#include <fstream>
+#include <optional>
+#include <set>
+
+namespace moec::bench {
+namespace {
+
+struct ModelShape {
+  const char *name;
+  uint32_t hidden, intermediate, experts, topK;
+};
+
+constexpr ModelShape models[] = {
+    {"olmoe", 2048, 1024, 64, 8},
+    {"qwen3-30b", 2048, 768, 128, 8},
+    {"mixtral", 4096, 14336, 8, 2},
+    {"dsv3-slice", 7168, 2048, 32, 1},
+};
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+/// Different routings in turn, so that a replay reads more weights than the cache holds.
+uint32_t numRoutings(uint32_t tokens) { return tokens <= 64 ? 8 : tokens <= 1024 ? 4 : 1; }
+
+/// Weights of the model with the largest need, and random bits to fill them with.
+struct SharedBuffers {
+  Buffer gateUp, down, hidden;
+};
+
+/// Repeats a block of random elements over a buffer: no value matters to a time, but zeros would.
+Status fillRandom(Device &device, const Buffer &buffer, double scale) {
+  std::mt19937_64 random(7);
+  const std::vector<uint16_t> block = drawElements(size_t{1} << 22, scale, true, random);
+  const size_t bytes = block.size() * 2;
+  const size_t first = std::min(bytes, buffer.bytes());
+  MOEC_TRY(device.upload(buffer, block.data(), first));
+  for (size_t done = first; done < buffer.bytes(); done *= 2)
+    MOEC_TRY(device.copy(buffer.address() + done, buffer.address(), std::min(done, buffer.bytes() - done)));
+  return device.synchronise();
+}
+
+/// Bytes a second of a large copy, read and written.
+Result<double> copyRate(Device &device, const Buffer &buffer) {
+  const size_t half = buffer.bytes() / 2 / 4096 * 4096;
+  const auto copy = [&] { return device.copy(buffer.address() + half, buffer.address(), half); };
+  MOEC_TRY(copy());
+  Result<std::vector<double>> times = device.time(7, copy);
+  MOEC_TRY(times.status());
+  return 2.0 * static_cast<double>(half) / (median(*times) * 1e-6);
+}
+
+/// One shape, batch size and routing.
+struct Problem {
+  ModelShape model;
+  Shape shape;
+  double skew;
+  uint32_t routings;
+  double expertsHit; // mean over the routings
+  Buffer ids, weights;
+};
+
+Result<Problem> makeProblem(Device &device, const ModelShape &model, uint32_t tokens, double skew,
+                            const MeasureOptions &options) {
+  Problem p{.model = model,
+            .shape = {tokens, model.hidden, model.intermediate, model.experts, model.topK},
+            .skew = skew,
+            .routings = numRoutings(tokens),
+            .expertsHit = 0,
+            .ids = {},
+            .weights = {}};
+  std::mt19937_64 random(tokens * 131 + model.experts);
+  std::vector<int32_t> ids;
+  std::vector<float> weights;
+  for (uint32_t i = 0; i < p.routings; ++i) {
+    const std::vector<int32_t> drawn = drawIds(tokens, model.experts, model.topK, skew, random);
+    p.expertsHit += static_cast<double>(std::set<int32_t>(drawn.begin(), drawn.end()).size()) / p.routings;
+    ids.insert(ids.end(), drawn.begin(), drawn.end());
+    const std::vector<float> more = drawWeights(tokens, model.topK, random);
+    weights.insert(weights.end(), more.begin(), more.end());
+  }
+  if (!options.routingFolder.empty()) {
+    std::ofstream file(fmt::format("{}/{}-{}-{:.1f}.i32", options.routingFolder, model.name, tokens, skew),
+                       std::ios::binary);
+    file.write(reinterpret_cast<const char *>(ids.data()), static_cast<std::streamsize>(ids.size() * 4));
+  }
+  Result<Buffer> idsOn = device.uploaded(ids), weightsOn = device.uploaded(weights);
+  MOEC_TRY(idsOn.status());
+  MOEC_TRY(weightsOn.status());
+  p.ids = std::move(*idsOn);
+  p.weights = std::move(*weightsOn);
+  return p;
+}
+
+/// The layer cannot be quicker than its arithmetic or its traffic, with the experts really hit.
+double floorMicroseconds(const Problem &p, double bytesPerSecond, double flops) {
+  const auto [T, H, I, E, K] = p.shape;
+  const double compute = 6.0 * T * K * H * I / flops;
+  const double memory = (p.expertsHit * 6.0 * H * I + 4.0 * T * H) / bytesPerSecond;
+  return std::max(compute, memory) * 1e6;
+}
+
+/// Tiles far from the rows an expert has cannot win; they are left out to save device time.
+bool worthwhile(const Problem &p, const LayerChoice &choice) {
+  const double rows = std::max(1.0, p.shape.tokens * p.shape.topK / p.expertsHit);
+  const double tile = choice.gateUp.tileTokens;
+  return tile <= std::max(16.0, rows * 6) && (rows <= tile * 12 || tile >= 128);
+}
+
+struct Timing {
+  LayerChoice choice;
+  double microseconds;
+};
+
+class Runner {
+public:
+  Runner(Device &device, Bundle &bundle, SharedBuffers &shared, const Problem &problem, LayerBuffers &buffers,
+         bool overlap)
+      : device(device), bundle(bundle), shared(shared), p(problem), buffers(buffers), overlap(overlap) {}
+
+  Result<DeviceLayer> layer(const LayerChoice &choice) {
+    const int64_t expert = int64_t{p.shape.intermediate} * p.shape.hidden;
+    Result<DeviceLayer> made =
+        DeviceLayer::create(device, bundle, p.shape, choice,
+                            {shared.gateUp.as<void>(), shared.gateUp.as<void>(static_cast<size_t>(expert) * 2),
+                             shared.down.as<void>(), expert * 2},
+                            buffers);
+    if (made)
+      made->setOverlap(overlap && device.computeCapability() >= 90);
+    return made;
+  }
+
+  const void *hidden(uint32_t routing) const {
+    return shared.hidden.as<void>(size_t{routing} * p.shape.tokens * p.shape.hidden * 2);
+  }
+  const int32_t *ids(uint32_t routing) const { return p.ids.as<int32_t>(size_t{routing} * pairs() * 4); }
+  const float *weights(uint32_t routing) const { return p.weights.as<float>(size_t{routing} * pairs() * 4); }
+
+  /// Median microseconds of one layer.
+  Result<double> time(const LayerChoice &choice, uint32_t repeats) {
+    Result<DeviceLayer> made = layer(choice);
+    MOEC_TRY(made.status());
+    Result<Graph> graph = device.record([&]() -> Status {
+      for (uint32_t i = 0; i < p.routings; ++i)
+        MOEC_TRY(made->forward(hidden(i), ids(i), weights(i)));
+      return {};
+    });
+    MOEC_TRY(graph.status());
+    MOEC_TRY(graph->launch());
+    Result<std::vector<double>> times = device.time(repeats, [&] { return graph->launch(); });
+    MOEC_TRY(times.status());
+    return median(*times) / p.routings;
+  }
+
+  /// Median microseconds of each step by itself, in graphs that repeat that step alone over all routings.
+  Result<std::vector<double>> steps(const LayerChoice &choice, uint32_t repeats) {
+    Result<DeviceLayer> made = layer(choice);
+    MOEC_TRY(made.status());
+    std::vector<std::vector<double>> times(DeviceLayer::numSteps);
+    for (uint32_t repeat = 0; repeat < repeats; ++repeat)
+      for (uint32_t routing = 0; routing < p.routings; ++routing)
+        for (uint32_t step = 0; step < DeviceLayer::numSteps; ++step) {
+          Result<std::vector<double>> one = device.time(1, [&]() -> Status {
+            switch (step) {
+            case 0: return made->dispatch(ids(routing));
+            case 1: return made->gateUp(hidden(routing));
+            case 2: return made->down();
+            default: return made->combine(weights(routing));
+            }
+          });
+          MOEC_TRY(one.status());
+          times[step].push_back((*one)[0]);
+        }
+    std::vector<double> medians;
+    for (const std::vector<double> &step : times)
+      medians.push_back(median(step));
+    return medians;
+  }
+
+private:
+  size_t pairs() const { return size_t{p.shape.tokens} * p.shape.topK; }
+
+  Device &device;
+  Bundle &bundle;
+  SharedBuffers &shared;
+  const Problem &p;
+  LayerBuffers &buffers;
+  bool overlap;
+};
+
+class Report {
+public:
+  explicit Report(const MeasureOptions &options) {
+    if (!options.jsonPath.empty())
+      json.open(options.jsonPath, std::ios::app);
+    fmt::print("{:10} {:>6} {:>4} {:>7} {:26} {:>9} {:>7} {:>9} {:>6}  {}\n", "shape", "T", "skew", "experts", "kernels",
+               "us", "TFLOP/s", "floor us", "share", "us of dispatch, gate-up, down, combine");
+  }
+
+  void line(const Problem &p, const LayerChoice &choice, double microseconds, double floor,
+            const std::vector<double> &steps) {
+    const auto [T, H, I, E, K] = p.shape;
+    const double tflops = 6.0 * T * K * H * I / microseconds * 1e-6;
+    std::string parts;
+    for (double step : steps)
+      parts += fmt::format(" {:.1f}", step);
+    fmt::print("{:10} {:6} {:4.1f} {:7.1f} {:26} {:9.1f} {:7.1f} {:9.1f} {:5.1f}% {}\n", p.model.name, T, p.skew,
+               p.expertsHit, choice.name(), microseconds, tflops, floor, 100 * floor / microseconds, parts);
+    std::fflush(stdout);
+    if (json.is_open())
+      json << fmt::format("{{\"shape\":\"{}\",\"tokens\":{},\"skew\":{},\"experts_hit\":{},\"kernels\":\"{}\",\"us\":{},"
+                          "\"tflops\":{},\"floor_us\":{}}}\n",
+                          p.model.name, T, p.skew, p.expertsHit, choice.name(), microseconds, tflops, floor)
+           << std::flush;
+  }
+
+private:
+  std::ofstream json;
+};
+
+std::vector<LayerChoice> choicesFor(const Device &device, const Problem &p) {
+  std::vector<LayerChoice> choices;
+  for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper})
+    if (family == GemmFamily::Portable || device.computeCapability() == 90)
+      for (const LayerChoice &choice : layerChoices(family, Element::BF16))
+        if (worthwhile(p, choice))
+          choices.push_back(choice);
+  return choices;
+}
+
+/// The best of each family, with its steps.
+Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, const Problem &p, double floor,
+                      const MeasureOptions &options, Report &report) {
+  Result<LayerBuffers> buffers = LayerBuffers::allocate(device, p.shape);
+  MOEC_TRY(buffers.status());
+  Runner runner(device, bundle, shared, p, *buffers, options.overlap);
+  const uint32_t repeats = floor > 3000 ? std::max(3u, options.repeats / 2) : options.repeats;
+  std::optional<Timing> best[2];
+  for (const LayerChoice &choice : choicesFor(device, p)) {
+    Result<double> time = runner.time(choice, repeats);
+    if (!time)
+      return time.status().withContext("{} {} tokens, {}", p.model.name, p.shape.tokens, choice.name());
+    if (options.everyChoice)
+      report.line(p, choice, *time, floor, {});
+    std::optional<Timing> &slot = best[choice.family == GemmFamily::Hopper];
+    if (!slot || *time < slot->microseconds)
+      slot = Timing{choice, *time};
+  }
+  for (const std::optional<Timing> &timing : best) {
+    if (!timing)
+      continue;
+    Result<std::vector<double>> steps = runner.steps(timing->choice, 3);
+    MOEC_TRY(steps.status());
+    report.line(p, timing->choice, timing->microseconds, floor, *steps);
+  }
+  return {};
+}
+
+Result<SharedBuffers> makeShared(Device &device, const ModelShape &model, uint32_t maxTokens) {
+  SharedBuffers shared;
+  const size_t expert = size_t{model.intermediate} * model.hidden * 2;
+  const auto get = [&](Buffer &buffer, size_t bytes, double scale) -> Status {
+    Result<Buffer> allocated = device.allocate(bytes);
+    MOEC_TRY(allocated.status());
+    buffer = std::move(*allocated);
+    return fillRandom(device, buffer, scale);
+  };
+  MOEC_TRY(get(shared.gateUp, 2 * expert * model.experts, 0.02));
+  MOEC_TRY(get(shared.down, expert * model.experts, 0.02));
+  MOEC_TRY(get(shared.hidden, size_t{std::max(maxTokens, 4096u)} * model.hidden * 2, 1.0));
+  return shared;
+}
+
+} // namespace
+
+Status measureLayers(Device &device, Bundle &bundle, const MeasureOptions &options) {
+  double rate = 0;
+  std::optional<Report> report;
+  for (const ModelShape &model : models) {
+    if (!options.shapes.empty() &&
+        std::find(options.shapes.begin(), options.shapes.end(), model.name) == options.shapes.end())
+      continue;
+    Result<SharedBuffers> shared =
+        makeShared(device, model, *std::max_element(options.tokens.begin(), options.tokens.end()));
+    MOEC_TRY(shared.status());
+    if (rate == 0) {
+      Result<double> measured = copyRate(device, shared->gateUp);
+      MOEC_TRY(measured.status());
+      rate = *measured;
+      fmt::print("{}, driver {}, {} multiprocessors, copy {:.2f} TB/s, matrix {:.0f} TFLOP/s (given)\n", device.name(),
+                 device.driverVersion(), device.multiprocessors(), rate * 1e-12, options.matrixTflops);
+      report.emplace(options);
+    }
+    for (double skew : options.skews)
+      for (uint32_t tokens : options.tokens) {
+        Result<Problem> problem = makeProblem(device, model, tokens, skew, options);
+        MOEC_TRY(problem.status());
+        const double floor = floorMicroseconds(*problem, rate, options.matrixTflops * 1e12);
+        MOEC_TRY(measureProblem(device, bundle, *shared, *problem, floor, options, *report));
+      }
+  }
+  return {};
+}
+
+} // namespace moec::bench

@@ -1,0 +1,28 @@
+// Times the layer on the models' shapes and compares with the floor.
+#pragma once
+
+#include "tools/bench/gpu/Bundle.h"
+#include "tools/bench/gpu/Driver.h"
+
+#include <string>
+#include <vector>
+
+namespace moec::bench {
+
+struct MeasureOptions {
+  std::vector<std::string> shapes;   // names; empty: all
+  std::vector<uint32_t> tokens;      // batch sizes
+  std::vector<double> skews = {0.0}; // 0: uniform routing, else zipf's exponent
+  double matrixTflops = 790;         // of a large matrix product on this device
+  uint32_t repeats = 11;
+  bool overlap = false;      // programmatic dependent launch
+  bool everyChoice = false;  // print a line for each choice, not the best alone
+  std::string routingFolder; // where ids go, for rivals to run on; empty: nowhere
+  std::string jsonPath;      // one JSON line a measurement; empty: none
+};
+
+/// Prints a table. "Layer" is dispatch, gate-up, down and combine. Each graph replay runs as many layers as there are
+/// routings, each with its own tokens and ids, so that weights come from memory; times are medians over replays.
+Status measureLayers(Device &device, Bundle &bundle, const MeasureOptions &options);
+
+} // namespace moec::bench

@@ -1,0 +1,51 @@
+// The layer in float64 on the host: what the kernels are compared with.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace moec::bench {
+
+/// One layer's sizes.
+struct Shape {
+  uint32_t tokens, hidden, intermediate, experts, topK;
+};
+
+/// Inputs as the device gets them.
+struct LayerInputs {
+  Shape shape;
+  bool bf16;
+  std::vector<uint16_t> hidden; // [T, H]
+  std::vector<uint16_t> gate;   // [E, I, H]
+  std::vector<uint16_t> up;     // [E, I, H]
+  std::vector<uint16_t> down;   // [E, H, I]
+  std::vector<int32_t> ids;     // [T, K]; -1: padding
+  std::vector<float> weights;   // [T, K]
+};
+
+/// Where dispatch must put each pair: an expert's pairs follow each other in token order.
+struct ReferenceSlots {
+  std::vector<int32_t> expertBegin; // [E + 1]
+  std::vector<int32_t> slotPair;    // [numSlots]
+  std::vector<int32_t> slotOfPair;  // [T * K]
+};
+ReferenceSlots referenceSlots(const std::vector<int32_t> &ids, uint32_t experts);
+
+struct ReferenceLayer {
+  std::vector<double> activated; // [numSlots, I]
+  std::vector<double> output;    // [T, H]
+};
+ReferenceLayer referenceLayer(const LayerInputs &inputs, const ReferenceSlots &slots);
+
+/// One token's routing: ids (best first, -1 past the choosable) and weights.
+struct ReferenceRoute {
+  std::vector<int32_t> ids;
+  std::vector<double> weights;
+  double margin; // how far the K-th choice was from the next: a smaller one may go either way in f32
+};
+ReferenceRoute referenceRoute(const RouteConfig &config, const float *logits, const float *correction, double epsilon,
+                              double scale);
+
+} // namespace moec::bench

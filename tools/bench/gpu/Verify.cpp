@@ -1,0 +1,252 @@
+#include "tools/bench/gpu/Verify.h"
+
+#include "tools/bench/gpu/Layer.h"
+#include "tools/bench/gpu/Reference.h"
+#include "tools/bench/gpu/Routing.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <functional>
+
+namespace moec::bench {
+namespace {
+
+struct Case {
+  const char *name;
+  Shape shape;
+  std::function<void(std::vector<int32_t> &)> change; // of the uniform ids; may be empty
+};
+
+/// H and I are multiples of 8 but not of any tile; T is no multiple of one.
+std::vector<Case> allCases() {
+  const auto none = [](std::vector<int32_t> &) {};
+  return {
+      {"one token", {1, 128, 64, 8, 2}, none},
+      {"odd sizes", {37, 136, 200, 8, 2}, none},
+      {"idle experts", {61, 200, 72, 8, 2}, [](std::vector<int32_t> &ids) {
+         for (int32_t &id : ids)
+           id = id % 3 * 2; // 0, 2 and 4 alone
+       }},
+      {"all pairs to one expert", {300, 264, 136, 8, 1}, [](std::vector<int32_t> &ids) {
+         std::fill(ids.begin(), ids.end(), 5);
+       }},
+      {"padding", {130, 144, 88, 8, 2}, [](std::vector<int32_t> &ids) {
+         for (size_t i = 0; i < ids.size(); i += 3)
+           ids[i] = -1;
+         ids[10] = ids[11] = -1; // a token without any expert
+       }},
+      {"padding alone", {5, 128, 64, 8, 2}, [](std::vector<int32_t> &ids) {
+         std::fill(ids.begin(), ids.end(), -1);
+       }},
+      {"long sums", {129, 1032, 520, 8, 2}, none},
+      {"many experts", {45, 72, 40, 128, 8}, none},
+      {"three-launch dispatch", {1100, 64, 24, 64, 8}, none},
+  };
+}
+
+LayerInputs makeInputs(const Case &test, bool bf16) {
+  const auto [T, H, I, E, K] = test.shape;
+  std::mt19937_64 random(T * 7919 + H);
+  LayerInputs inputs;
+  inputs.shape = test.shape;
+  inputs.bf16 = bf16;
+  inputs.hidden = drawElements(size_t{T} * H, 1.0, bf16, random);
+  inputs.gate = drawElements(size_t{E} * I * H, 1 / std::sqrt(H), bf16, random);
+  inputs.up = drawElements(size_t{E} * I * H, 1 / std::sqrt(H), bf16, random);
+  inputs.down = drawElements(size_t{E} * H * I, 1 / std::sqrt(I), bf16, random);
+  inputs.ids = drawIds(T, E, K, 0.7, random);
+  inputs.weights = drawWeights(T, K, random);
+  test.change(inputs.ids);
+  return inputs;
+}
+
+/// gate and up of each expert one after the other: [E, 2I, H].
+std::vector<uint16_t> fuse(const LayerInputs &inputs) {
+  const size_t expert = size_t{inputs.shape.intermediate} * inputs.shape.hidden;
+  std::vector<uint16_t> fused;
+  fused.reserve(inputs.gate.size() * 2);
+  for (size_t e = 0; e < inputs.shape.experts; ++e) {
+    fused.insert(fused.end(), inputs.gate.begin() + e * expert, inputs.gate.begin() + (e + 1) * expert);
+    fused.insert(fused.end(), inputs.up.begin() + e * expert, inputs.up.begin() + (e + 1) * expert);
+  }
+  return fused;
+}
+
+/// A case's inputs on the device.
+struct DeviceInputs {
+  Buffer hidden, gate, up, fused, down, ids, weights;
+
+  static Result<DeviceInputs> upload(Device &device, const LayerInputs &inputs) {
+    DeviceInputs on;
+    const auto put = [&](Buffer &buffer, const auto &values) -> Status {
+      Result<Buffer> uploaded = device.uploaded(values);
+      if (!uploaded)
+        return uploaded.status();
+      buffer = std::move(*uploaded);
+      return {};
+    };
+    MOEC_TRY(put(on.hidden, inputs.hidden));
+    MOEC_TRY(put(on.gate, inputs.gate));
+    MOEC_TRY(put(on.up, inputs.up));
+    MOEC_TRY(put(on.fused, fuse(inputs)));
+    MOEC_TRY(put(on.down, inputs.down));
+    MOEC_TRY(put(on.ids, inputs.ids));
+    MOEC_TRY(put(on.weights, inputs.weights));
+    return on;
+  }
+};
+
+double rootMeanSquare(const std::vector<double> &values) {
+  double sum = 0;
+  for (double value : values)
+    sum += value * value;
+  return values.empty() ? 0 : std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+/// Largest |got - expected| / (|expected| + rms); NaN gives infinity.
+double worstError(const std::vector<uint16_t> &got, const std::vector<double> &expected, bool bf16) {
+  const double rms = rootMeanSquare(expected);
+  double worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double error = std::abs(elementValue(got[i], bf16) - expected[i]) / (std::abs(expected[i]) + rms + 1e-30);
+    worst = error >= 0 ? std::max(worst, error) : std::numeric_limits<double>::infinity();
+  }
+  return worst;
+}
+
+Status checkDispatch(Device &device, const LayerBuffers &buffers, const ReferenceSlots &slots, uint32_t tileTokens) {
+  const uint32_t experts = static_cast<uint32_t>(slots.expertBegin.size()) - 1;
+  Result<std::vector<int32_t>> begin = device.downloaded<int32_t>(buffers.expertBegin, experts + 1);
+  Result<std::vector<int32_t>> counts = device.downloaded<int32_t>(buffers.counts, experts);
+  Result<std::vector<int32_t>> pairs = device.downloaded<int32_t>(buffers.slotPair, slots.slotPair.size());
+  Result<std::vector<int32_t>> slotOf = device.downloaded<int32_t>(buffers.slotOfPair, slots.slotOfPair.size());
+  Result<std::vector<int32_t>> tiles = device.downloaded<int32_t>(buffers.tileBegin, experts + 1);
+  for (const Status &status : {begin.status(), counts.status(), pairs.status(), slotOf.status(), tiles.status()})
+    MOEC_TRY(status);
+  if (*begin != slots.expertBegin || *pairs != slots.slotPair || *slotOf != slots.slotOfPair)
+    return makeError(Code::VerificationMismatch, "dispatch placed pairs wrongly");
+  std::vector<int32_t> places;
+  for (uint32_t e = 0; e < experts; ++e) {
+    const int32_t count = slots.expertBegin[e + 1] - slots.expertBegin[e];
+    if ((*counts)[e] != count || (*tiles)[e] != static_cast<int32_t>(places.size()))
+      return makeError(Code::VerificationMismatch, "dispatch counted expert {} wrongly", e);
+    places.insert(places.end(), (count + tileTokens - 1) / tileTokens, static_cast<int32_t>(e));
+  }
+  Result<std::vector<int32_t>> onDevice = device.downloaded<int32_t>(buffers.tilePlace, places.size());
+  MOEC_TRY(onDevice.status());
+  if (*onDevice != places)
+    return makeError(Code::VerificationMismatch, "dispatch listed tiles wrongly");
+  return {};
+}
+
+Status poison(Device &device, const LayerBuffers &buffers) {
+  for (const Buffer *buffer : {&buffers.counts, &buffers.expertBegin, &buffers.tileBegin, &buffers.tilePlace,
+                               &buffers.slotPair, &buffers.slotOfPair, &buffers.activated, &buffers.expertOutput,
+                               &buffers.output})
+    MOEC_TRY(device.fill(*buffer, 0xff)); // NaN as elements
+  return {};
+}
+
+struct Prepared {
+  Case test;
+  LayerInputs inputs;
+  ReferenceSlots slots;
+  ReferenceLayer reference;
+  DeviceInputs on;
+};
+
+/// One choice on one case, gate and up apart or fused. Runs twice, the second time with overlapping launches where the
+/// device can: the bits must be the same.
+Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice, bool fused,
+                   std::string &report) {
+  const Shape &shape = p.inputs.shape;
+  const int64_t expert = int64_t{shape.intermediate} * shape.hidden;
+  const LayerWeightsOnDevice weights =
+      fused ? LayerWeightsOnDevice{p.on.fused.as<void>(), p.on.fused.as<void>(static_cast<size_t>(expert) * 2),
+                                   p.on.down.as<void>(), expert * 2}
+            : LayerWeightsOnDevice{p.on.gate.as<void>(), p.on.up.as<void>(), p.on.down.as<void>(), expert};
+  Result<LayerBuffers> buffers = LayerBuffers::allocate(device, shape);
+  MOEC_TRY(buffers.status());
+  Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, shape, choice, weights, *buffers);
+  MOEC_TRY(layer.status());
+
+  std::vector<uint16_t> outputs[2];
+  double activatedError = 0;
+  for (std::vector<uint16_t> &output : outputs) {
+    layer->setOverlap(&output == &outputs[1] && device.computeCapability() >= 90);
+    MOEC_TRY(poison(device, *buffers));
+    MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
+    MOEC_TRY(device.synchronise());
+    MOEC_TRY(checkDispatch(device, *buffers, p.slots, tableTokens(choice.gateUp)));
+    Result<std::vector<uint16_t>> activated =
+        device.downloaded<uint16_t>(buffers->activated, p.reference.activated.size());
+    MOEC_TRY(activated.status());
+    activatedError = worstError(*activated, p.reference.activated, p.inputs.bf16);
+    Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers->output, p.reference.output.size());
+    MOEC_TRY(got.status());
+    output = *got;
+  }
+  const double outputError = worstError(outputs[0], p.reference.output, p.inputs.bf16);
+  // One rounding to bf16 is at most 2^-8 of the value, to f16 2^-11. The output has three behind it,
+  // one of them of terms that may be larger than their sum.
+  const double rounding = p.inputs.bf16 ? 1.0 / 256 : 1.0 / 2048;
+  report = fmt::format("errors {:.1e} {:.1e}", activatedError, outputError);
+  if (!(activatedError <= 1.02 * rounding))
+    return makeError(Code::VerificationMismatch, "activation is {:.2e} off", activatedError);
+  if (!(outputError <= 4 * rounding))
+    return makeError(Code::VerificationMismatch, "output is {:.2e} off", outputError);
+  if (outputs[0] != outputs[1])
+    return makeError(Code::VerificationMismatch, "two runs differ");
+  return {};
+}
+
+Status prepare(Device &device, const Case &test, bool bf16, Prepared &p) {
+  p.test = test;
+  p.inputs = makeInputs(test, bf16);
+  p.slots = referenceSlots(p.inputs.ids, test.shape.experts);
+  p.reference = referenceLayer(p.inputs, p.slots);
+  Result<DeviceInputs> on = DeviceInputs::upload(device, p.inputs);
+  MOEC_TRY(on.status());
+  p.on = std::move(*on);
+  return {};
+}
+
+} // namespace
+
+Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options) {
+  uint32_t failed = 0, passed = 0;
+  for (Element element : {Element::BF16, Element::F16}) {
+    if (options.quick && element == Element::F16)
+      continue;
+    for (const Case &test : allCases()) {
+      if (options.quick && size_t{test.shape.tokens} * test.shape.hidden > 20000)
+        continue;
+      Prepared p;
+      MOEC_TRY(prepare(device, test, element == Element::BF16, p));
+      for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper}) {
+        if (family == GemmFamily::Hopper && device.computeCapability() != 90)
+          continue;
+        for (const LayerChoice &choice : layerChoices(family, element))
+          for (bool fused : {false, true}) {
+            if (options.quick && fused)
+              continue;
+            std::string report;
+            const Status status = verifyLayer(device, bundle, p, choice, fused, report);
+            status.ok() ? ++passed : ++failed;
+            if (!status.ok())
+              fmt::print("FAIL {} {}{}: {}; {}\n", choice.name(), test.name, fused ? " fused" : "", status.message(),
+                         report);
+            else if (!fused)
+              fmt::print("ok   {} {}: {}\n", choice.name(), test.name, report);
+            if (status.code() == Code::Failure)
+              return status; // a device error sticks: nothing after it would tell anything
+          }
+      }
+    }
+  }
+  fmt::print("{} layer checks passed, {} failed\n", passed, failed);
+  return failed == 0 ? Status() : makeError(Code::VerificationMismatch, "{} layer checks failed", failed);
+}
+
+} // namespace moec::bench

@@ -1,0 +1,11 @@
+# Makes a text file a string constant. A raw literal may hold at most 64 KiB in some compilers, so it is cut.
+file(READ ${INPUT} text)
+set(pieces "")
+string(LENGTH "${text}" left)
+set(begin 0)
+while(begin LESS left)
+  string(SUBSTRING "${text}" ${begin} 8000 piece)
+  string(APPEND pieces "R\"~~~(${piece})~~~\"\n")
+  math(EXPR begin "${begin} + 8000")
+endwhile()
+file(WRITE ${OUTPUT} "extern const char *const kReportTemplate;\nconst char *const kReportTemplate =\n${pieces};\n")

@@ -1,0 +1,84 @@
+#include "tools/moec-trace/Commands.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+
+using namespace moec;
+
+namespace {
+
+constexpr int usageError = 2;
+
+struct Arguments {
+  std::string trace;
+  std::string output;
+  std::string format = "text";
+  std::optional<uint64_t> decision;
+
+  Format wanted() const { return format == "json" ? Format::Json : Format::Text; }
+};
+
+CLI::App *addCommand(CLI::App &app, const char *name, const char *what, const char *example, Arguments &arguments) {
+  CLI::App *command = app.add_subcommand(name, what);
+  command->add_option("TRACE", arguments.trace, "decision trace; its rotated segments TRACE.1, TRACE.2, ... are read too")
+      ->required();
+  command->footer(std::string("Example:\n  ") + example);
+  return command;
+}
+
+void addFormat(CLI::App *command, Arguments &arguments) {
+  command->add_option("--format", arguments.format, "text or json")->check(CLI::IsMember({"text", "json"}));
+}
+
+int run(CLI::App &app, const Arguments &arguments) {
+  Result<TraceFile> trace = readTrace(arguments.trace);
+  if (!trace)
+    return fail(trace.status());
+  warnProblems(*trace);
+  std::string command = app.get_subcommands().front()->get_name();
+  if (command == "summary")
+    return summaryCommand(*trace, arguments.wanted());
+  if (command == "explain")
+    return explainCommand(*trace, arguments.decision, arguments.wanted());
+  if (command == "replay")
+    return replayCommand(*trace, arguments.wanted());
+  if (command == "render")
+    return renderCommand(*trace, arguments.output);
+  return profileCommand(*trace, arguments.output);
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  CLI::App app{"Reads the decision traces that a moec session writes: what was recompiled, why, and whether it paid."};
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 ok, 1 failure, 2 usage or an unreadable trace, 7 a replay decided differently.\n"
+             "Example:\n  moec bench model.mlir --weights random:seed=1 --drift=sudden --trace loop.jsonl\n"
+             "  moec-trace summary loop.jsonl");
+  Arguments arguments;
+  arguments.output = "-";
+  addFormat(addCommand(app, "summary", "What happened: decisions, changes, gains predicted and measured",
+                       "moec-trace summary loop.jsonl --format=json", arguments),
+            arguments);
+  CLI::App *explain = addCommand(app, "explain", "Why each decision was made, with its numbers",
+                                 "moec-trace explain loop.jsonl --decision 3", arguments);
+  explain->add_option("--decision", arguments.decision, "only the decision with this number");
+  addFormat(explain, arguments);
+  addFormat(addCommand(app, "replay", "Decide again from the recorded counts; every line must come out byte for byte",
+                       "moec-trace replay loop.jsonl", arguments),
+            arguments);
+  addCommand(app, "render", "Timeline, heat-map and drift chart as one HTML file",
+             "moec-trace render loop.jsonl -o report.html", arguments)
+      ->add_option("-o,--output", arguments.output, "HTML file, or - for stdout");
+  addCommand(app, "profile", "The routing seen last, as a profile to compile for",
+             "moec-trace profile loop.jsonl -o profile.json", arguments)
+      ->add_option("-o,--output", arguments.output, "profile file, or - for stdout");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    int code = app.exit(error); // prints help or the error
+    return code == 0 ? 0 : usageError;
+  }
+  return run(app, arguments);
+}

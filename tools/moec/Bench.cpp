@@ -1,0 +1,51 @@
+#include "tools/moec/Bench.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <memory>
+
+namespace moec::tool {
+
+static constexpr const char *kExamples = R"(Examples:
+  moec bench config.json --tokens 1,16,256 --routing zipf:1.0
+      one layer with random weights: microseconds, GFLOP/s and GB/s of weights per token count
+  moec bench config.json --drift=load --pack-budget=40% --trace run.jsonl
+      a scenario through the whole loop: watch, decide, compile in the background, swap, measure
+
+Scenarios: none (skewed, steady), sudden (the hot experts move), load (few tokens, then many and skewed),
+rotation (the hot experts cool one by one), square (two routings take turns).)";
+
+void addBench(CLI::App &app, int &exitCode) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App *bench = app.add_subcommand("bench", "Time a model's layers, or play a drift scenario through the loop");
+  bench->footer(kExamples);
+  bench->add_option("model", options->model, "Hugging Face folder, config.json, .mlir or package")->required();
+  bench->add_option("--weights", options->weights, "checkpoint folder or file, or random:seed=N")->capture_default_str();
+  bench->add_option("--target", options->target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16")->capture_default_str();
+  bench->add_option("--threads", options->threads, "threads of a step; 0: all processors")->capture_default_str();
+  bench->add_option("--layers", options->numLayers, "how many MoE layers to open")->capture_default_str();
+  bench->add_option("--tokens", options->tokens, "token counts, comma-separated")->delimiter(',');
+  bench->add_option("--routing", options->routing, "uniform, zipf:EXPONENT or hot:SHARE")->capture_default_str();
+  bench->add_option("--pack-budget", options->packBudget, "packed weights: a share (40%) or bytes (2GiB)")->capture_default_str();
+  bench->add_option("--repeats", options->repeats, "interleaved repeats")->check(CLI::Range(1, 100))->capture_default_str();
+  bench->add_option("--format", options->format, "text or json")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
+  bench->add_option("--cache-dir", options->cacheDir, "artefact cache; default MOEC_CACHE_DIR or ~/.cache/moec");
+  bench->add_flag("--no-cache", options->noCache, "compile and calibrate anew, keep nothing");
+  bench->add_flag("--calibrate", options->calibrate, "measure this machine's calibration anew");
+  bench->add_option("--drift", options->drift, "scenario")
+      ->check(CLI::IsMember({"none", "sudden", "load", "rotation", "square"}));
+  bench->add_option("--trace", options->trace, "decision trace to write (JSONL), for moec-trace");
+  bench->add_option("--seconds", options->seconds, "longest time that the drifted part may take")->capture_default_str();
+  bench->add_flag("--exhaustive", options->exhaustive, "also time every config that the planner could choose for the new load");
+  bench->add_flag("--live", options->live, "show progress even where stderr is no terminal");
+  bench->callback([options, &exitCode] {
+    Status status = options->drift.empty() ? runBenchTable(*options) : runBenchDrift(*options);
+    if (!status.ok()) {
+      fmt::print(stderr, "moec bench: {}\n", status.message());
+      exitCode = moec::exitCode(status.code());
+    }
+  });
+}
+
+} // namespace moec::tool

@@ -1,0 +1,47 @@
+// `moec bench`: times a model's layers, and plays drift scenarios through the whole loop.
+#pragma once
+
+#include "compiler/core/Status.h"
+#include "tools/moec/Traffic.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace moec::tool {
+
+struct BenchOptions {
+  std::string model;
+  std::string weights = "random:seed=1";
+  std::string target = "cpu";
+  uint32_t threads = 0;
+  uint32_t numLayers = 1;
+  std::vector<uint32_t> tokens;
+  std::string routing = "uniform";
+  std::string packBudget = "100%";
+  std::string format = "text";
+  std::string cacheDir;
+  bool noCache = false;
+  bool calibrate = false;
+  uint32_t repeats = 5;
+
+  std::string drift; // empty: no scenario, a table of times
+  std::string trace;
+  double seconds = 12; // of the scenario's drifted part, at most
+  bool exhaustive = false;
+  bool live = false;
+};
+
+/// Adds the verb; its callback sets `exitCode`.
+void addBench(CLI::App &app, int &exitCode);
+
+/// The table of times per token count.
+Status runBenchTable(const BenchOptions &options);
+/// A drift scenario through session and loop.
+Status runBenchDrift(const BenchOptions &options);
+
+} // namespace moec::tool

@@ -1,0 +1,133 @@
+#include "tools/moec/BenchSession.h"
+
+#include "runtime/Environment.h"
+#include "runtime/device/cpu/MachineFacts.h"
+#include "runtime/weights/Convert.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <random>
+
+namespace moec::tool {
+namespace {
+
+uint64_t nowNs() {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
+/// Standard normal hidden states: zeros would hide unwritten outputs, and can run faster than real data.
+std::vector<uint8_t> randomStates(uint32_t tokens, uint32_t hidden, DType dtype) {
+  std::vector<float> values(size_t{tokens} * hidden);
+  std::mt19937 random(42);
+  std::normal_distribution<float> normal;
+  for (float &value : values)
+    value = normal(random);
+  std::vector<uint8_t> bytes(values.size() * byteSize(dtype));
+  convert(values.data(), DType::F32, bytes.data(), dtype, values.size());
+  return bytes;
+}
+
+Result<std::shared_ptr<Compiler>> makeCompiler(const BenchOptions &options) {
+  Environment environment = Environment::read(environ);
+  Compiler::Options compiler;
+  compiler.library = defaultCompilerLibrary(environment.compilerLibrary);
+  std::string folder = options.cacheDir.empty() ? environment.cacheDir : options.cacheDir;
+  if (!options.noCache && !folder.empty()) {
+    Result<CacheStore> cache = CacheStore::open(folder);
+    if (!cache)
+      return cache.status();
+    compiler.cache = std::make_shared<CacheStore>(std::move(*cache));
+  }
+  return std::make_shared<Compiler>(compiler);
+}
+
+} // namespace
+
+Result<BenchSession> BenchSession::describe(const BenchOptions &options) {
+  Result<std::shared_ptr<Compiler>> compiler = makeCompiler(options);
+  if (!compiler)
+    return compiler.status();
+  BenchSession bench;
+  Result<std::shared_ptr<const Model>> model = Model::load(options.model, {.compiler = *compiler, .layers = options.numLayers});
+  if (!model)
+    return model.status();
+  if ((*model)->layers().empty())
+    return makeError(Code::InvalidModel, "{} has no MoE layer", options.model);
+  bench.model = *model;
+  bench.shape = bench.model->layers().front().shape;
+  return bench;
+}
+
+Result<BenchSession> BenchSession::open(const BenchOptions &options, uint32_t maxTokens, uint32_t plannedTokens) {
+  Result<BenchSession> described = describe(options);
+  if (!described)
+    return described.status();
+  BenchSession bench = std::move(*described);
+  Result<PackBudget> budget = PackBudget::parse(options.packBudget);
+  if (!budget)
+    return budget.status();
+  SessionOptions session;
+  session.device = options.target;
+  session.maxTokens = maxTokens;
+  session.maxSteps = 1;
+  session.threads = options.threads;
+  session.packBudget = *budget;
+  session.weights = options.weights;
+  session.plannedTokens = plannedTokens;
+  session.calibrationSource = options.calibrate ? CalibrationSource::Measure : CalibrationSource::Once;
+  Result<Session> opened = Session::open(bench.model, session);
+  if (!opened)
+    return opened.status();
+  bench.session = std::make_unique<Session>(std::move(*opened));
+  bench.facts = bench.session->host().facts();
+  bench.maxTokens = maxTokens;
+  bench.hidden = randomStates(maxTokens, bench.shape.hidden, bench.shape.dtype);
+  bench.output.resize(bench.hidden.size());
+  return bench;
+}
+
+Result<uint64_t> BenchSession::run(const RoutedStep &routed) {
+  uint64_t start = nowNs();
+  Result<Step> step = session->begin({.tokens = routed.tokens, .phase = routed.tokens > 64 ? Phase::Prefill : Phase::Decode});
+  if (!step)
+    return step.status();
+  ConstTensorView in{hidden.data(), shape.dtype, routed.tokens, shape.hidden};
+  TensorView out{output.data(), shape.dtype, routed.tokens, shape.hidden};
+  for (uint32_t layer : session->layers())
+    if (Status status = step->layer(layer).forward(in, routed.ids.data(), routed.weights.data(), out); !status.ok())
+      return status;
+  return nowNs() - start;
+}
+
+Result<uint64_t> BenchSession::runRouted(uint32_t tokens) {
+  uint64_t start = nowNs();
+  Result<Step> step = session->begin({.tokens = tokens, .phase = tokens > 64 ? Phase::Prefill : Phase::Decode});
+  if (!step)
+    return step.status();
+  ConstTensorView in{hidden.data(), shape.dtype, tokens, shape.hidden};
+  TensorView out{output.data(), shape.dtype, tokens, shape.hidden};
+  for (uint32_t layer : session->layers())
+    if (Status status = step->layer(layer).forward(in, out); !status.ok())
+      return status;
+  return nowNs() - start;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  size_t middle = values.size() / 2;
+  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+std::pair<double, double> medianInterval(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  double n = static_cast<double>(values.size()), half = 0.98 * std::sqrt(n); // 1.96 * sqrt(n) / 2
+  auto low = static_cast<size_t>(std::max(0.0, std::floor((n - 1) / 2 - half)));
+  auto high = static_cast<size_t>(std::min(n - 1, std::ceil((n - 1) / 2 + half)));
+  return {values[low], values[high]};
+}
+
+} // namespace moec::tool

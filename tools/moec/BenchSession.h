@@ -1,0 +1,38 @@
+// What both benches need: an open session, hidden states, and timed steps on given routing.
+#pragma once
+
+#include "runtime/Session.h"
+#include "tools/moec/Bench.h"
+
+#include <memory>
+#include <vector>
+
+namespace moec::tool {
+
+struct BenchSession {
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<Session> session;
+  TargetFacts facts;
+  uint32_t maxTokens = 0;
+  std::vector<uint8_t> hidden, output; // [maxTokens, H] in the layers' dtype
+  LayerShape shape;                    // of the first layer; the bench opens layers of one shape
+
+  /// Errors: as Model::load and Session::open.
+  static Result<BenchSession> open(const BenchOptions &options, uint32_t maxTokens, uint32_t plannedTokens);
+
+  /// The model and its first layer's shape only; no session.
+  static Result<BenchSession> describe(const BenchOptions &options);
+
+  /// Runs every open layer once with this routing; nanoseconds of the step.
+  Result<uint64_t> run(const RoutedStep &routed);
+  /// Runs every open layer once with the model's own router.
+  Result<uint64_t> runRouted(uint32_t tokens);
+};
+
+/// The median; `values` must not be empty.
+double median(std::vector<double> values);
+
+/// Half the width of the 95 % interval of the median, by order statistics; 0 below 6 values.
+std::pair<double, double> medianInterval(std::vector<double> values);
+
+} // namespace moec::tool

@@ -1,0 +1,48 @@
+#include "tools/moec/CacheUsage.h"
+
+#include "compiler/core/CacheFolder.h"
+
+#include <filesystem>
+
+namespace moec::tool {
+
+namespace fs = std::filesystem;
+
+KindUsage CacheUsage::total() const {
+  KindUsage all;
+  for (const auto &[kind, usage] : kinds) {
+    all.entries += usage.entries;
+    all.bytes += usage.bytes;
+  }
+  return all;
+}
+
+Result<CacheUsage> cacheUsage(const std::string &folder) {
+  CacheUsage usage;
+  std::error_code error;
+  if (!fs::exists(folder, error) && !error)
+    return usage;
+  usage.exists = true;
+  for (auto kind = fs::directory_iterator(folder, error); !error && kind != fs::directory_iterator(); kind.increment(error)) {
+    std::error_code ignored;
+    if (!kind->is_directory(ignored) || !cache::isKindName(kind->path().filename().string()))
+      continue;
+    KindUsage &counted = usage.kinds[kind->path().filename().string()];
+    for (auto entry = fs::directory_iterator(kind->path(), error); !error && entry != fs::directory_iterator();
+         entry.increment(error)) {
+      const uint64_t bytes = entry->file_size(ignored);
+      if (ignored) // removed meanwhile
+        continue;
+      const bool temporary = entry->path().filename().string().starts_with(cache::temporaryPrefix);
+      temporary ? ++usage.temporaries : ++counted.entries;
+      counted.bytes += bytes;
+    }
+    if (error)
+      break;
+  }
+  if (error)
+    return makeError(Code::Failure, "{}: {}", folder, error.message());
+  return usage;
+}
+
+} // namespace moec::tool

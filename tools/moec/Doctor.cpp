@@ -1,0 +1,133 @@
+// `moec doctor`: what is here, what is missing, and what it would be needed for.
+#include "tools/moec/CacheUsage.h"
+#include "tools/moec/Libraries.h"
+#include "tools/moec/Setup.h"
+#include "tools/moec/Verbs.h"
+
+#include "runtime/Version.h"
+#include "runtime/device/cpu/MachineFacts.h"
+#include "tools/common/Files.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+
+namespace moec::tool {
+namespace {
+
+constexpr const char *footer = R"(Example:
+  moec doctor --json
+Ends with 0 whatever is missing.)";
+
+struct DoctorOptions {
+  std::string format = "text";
+  bool json = false;
+  CacheOptions cache;
+};
+
+nlohmann::json cpuReport() {
+  const TargetFacts facts = thisMachine();
+  return {{"usable", cpuHasAvx2()}, {"isa", isaName(facts.isa)}, {"threads", facts.threads}, {"l2_bytes", facts.l2Bytes}};
+}
+
+nlohmann::json libraryJson(const LibraryReport &library) {
+  return {{"name", library.name},       {"found", library.found},   {"path", library.path},
+          {"version", library.version}, {"problem", library.problem}, {"needed_for", library.neededFor}};
+}
+
+/// Looks, and changes nothing: neither makes the folder nor repairs its mode.
+nlohmann::json cacheReport(const CacheOptions &options, const Environment &environment) {
+  Result<std::string> folder = cacheFolder(options, environment);
+  if (!folder)
+    return {{"usable", false}, {"problem", folder.status().message()}};
+  nlohmann::json json = {{"folder", *folder}, {"usable", true}, {"exists", false}, {"problem", ""}};
+  auto broken = [&](const Status &status) {
+    json["usable"] = false;
+    json["problem"] = status.message();
+    return json;
+  };
+  Result<CacheUsage> usage = cacheUsage(*folder);
+  if (!usage)
+    return broken(usage.status());
+  json["exists"] = usage->exists;
+  json["entries"] = usage->total().entries;
+  json["bytes"] = usage->total().bytes;
+  if (!usage->exists)
+    return json;
+  Result<CacheStore> store = CacheStore::open(*folder);
+  return store ? json : broken(store.status());
+}
+
+nlohmann::json environmentReport(const Environment &environment) {
+  nlohmann::json set = nlohmann::json::object();
+  for (const auto &[name, value] : environment.variables)
+    set[name] = value;
+  return {{"set", set}, {"warnings", environment.warnings}};
+}
+
+nlohmann::json examine(const DoctorOptions &options, const Tool &tool) {
+  nlohmann::json json = {{"schema", "moec.doctor"}, {"schema_version", 1}, {"version", versionText()}};
+  json["cpu"] = cpuReport();
+  json["libraries"] = nlohmann::json::array();
+  for (const LibraryReport &library :
+       {examineCompiler(defaultCompilerLibrary(tool.environment.compilerLibrary)), examineDriver(), examineNvrtc(),
+        examineNccl()})
+    json["libraries"].push_back(libraryJson(library));
+  json["cache"] = cacheReport(options.cache, tool.environment);
+  json["environment"] = environmentReport(tool.environment);
+  return json;
+}
+
+std::string text(const nlohmann::json &json) { return json.get<std::string>(); }
+
+std::string libraryText(const nlohmann::json &library) {
+  if (library["found"].get<bool>())
+    return fmt::format("{:<16}{}, {}\n", text(library["name"]), text(library["version"]), text(library["path"]));
+  return fmt::format("{:<16}missing; needed for {}\n{:<16}{}\n", text(library["name"]), text(library["needed_for"]), "",
+                     text(library["problem"]));
+}
+
+std::string cacheText(const nlohmann::json &cache) {
+  if (!cache["usable"].get<bool>())
+    return fmt::format("{:<16}not usable: {}\n", "cache", text(cache["problem"]));
+  if (!cache["exists"].get<bool>())
+    return fmt::format("{:<16}{}, to be made when it is needed\n", "cache", text(cache["folder"]));
+  return fmt::format("{:<16}{}, {} entries, {}\n", "cache", text(cache["folder"]), cache["entries"].get<uint64_t>(),
+                     bytesText(cache["bytes"].get<uint64_t>()));
+}
+
+std::string reportText(const nlohmann::json &json) {
+  const nlohmann::json &cpu = json["cpu"];
+  std::string lines = fmt::format("{:<16}{}\n", "moec", text(json["version"]));
+  lines += fmt::format("{:<16}{}{}, {} threads, L2 {} per core\n", "cpu", text(cpu["isa"]),
+                       cpu["usable"].get<bool>() ? "" : " missing: nothing can run here", cpu["threads"].get<uint32_t>(),
+                       bytesText(cpu["l2_bytes"].get<uint64_t>()));
+  for (const nlohmann::json &library : json["libraries"])
+    lines += libraryText(library);
+  lines += cacheText(json["cache"]);
+  for (const auto &[name, value] : json["environment"]["set"].items())
+    lines += fmt::format("{:<16}{}={}\n", "environment", name, text(value));
+  for (const nlohmann::json &warning : json["environment"]["warnings"])
+    lines += fmt::format("{:<16}{}\n", "warning", text(warning));
+  return lines;
+}
+
+Status runDoctor(const DoctorOptions &options, const Tool &tool) {
+  const nlohmann::json json = examine(options, tool);
+  return printResult(options.json || options.format == "json" ? jsonText(json) : reportText(json));
+}
+
+} // namespace
+
+void addDoctor(CLI::App &app, Tool &tool) {
+  auto options = std::make_shared<DoctorOptions>();
+  CLI::App *verb = addVerb(app, tool, {"doctor", "Say what is here and what is missing", footer},
+                           [options, &tool] { return runDoctor(*options, tool); });
+  verb->add_flag("--json", options->json, "as --format=json");
+  addCacheOptions(verb, options->cache, /*canBeOff=*/false);
+  addFormat(verb, options->format);
+}
+
+} // namespace moec::tool

@@ -1,0 +1,23 @@
+// The libraries that are opened at run time, looked at without using them.
+#pragma once
+
+#include <string>
+
+namespace moec::tool {
+
+struct LibraryReport {
+  std::string name, neededFor;
+  bool found = false;
+  std::string path;    // where it was found
+  std::string version; // as people write it, and for the driver its devices
+  std::string problem; // why it was not found, or cannot be used
+};
+
+/// libmoec-compiler.so at `path`; its version is that of its LLVM.
+LibraryReport examineCompiler(const std::string &path);
+/// The NVIDIA driver's libcuda.
+LibraryReport examineDriver();
+LibraryReport examineNvrtc();
+LibraryReport examineNccl();
+
+} // namespace moec::tool

@@ -1,0 +1,102 @@
+#include "tools/moec/Setup.h"
+
+#include "runtime/device/cpu/Calibrate.h"
+#include "runtime/device/cpu/MachineFacts.h"
+#include "tools/common/Files.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <iterator>
+
+namespace moec::tool {
+namespace {
+
+/// The number of a MOEC_LOG level, as the compiler's callback counts; "" is warn.
+int logThreshold(const std::string &name) {
+  constexpr const char *levels[] = {"trace", "debug", "info", "warn", "error", "off"};
+  auto found = std::find(std::begin(levels), std::end(levels), name);
+  return found == std::end(levels) ? 3 : static_cast<int>(found - std::begin(levels));
+}
+
+} // namespace
+
+void addCacheOptions(CLI::App *verb, CacheOptions &options, bool canBeOff) {
+  CLI::Option *folder = verb->add_option("--cache-dir", options.folder,
+                                         "the cache's folder; default MOEC_CACHE_DIR, else ~/.cache/moec");
+  if (canBeOff)
+    verb->add_flag("--no-cache", options.off, "look nothing up, keep nothing")->excludes(folder);
+}
+
+Result<std::string> cacheFolder(const CacheOptions &options, const Environment &environment) {
+  const std::string &folder = options.folder.empty() ? environment.cacheDir : options.folder;
+  if (folder.empty())
+    return makeError(Code::InvalidArgument, "there is no cache folder: give --cache-dir, or set MOEC_CACHE_DIR or HOME");
+  return folder;
+}
+
+Result<std::shared_ptr<Compiler>> makeCompiler(const CacheOptions &options, const Environment &environment) {
+  Compiler::Options compiler;
+  compiler.library = defaultCompilerLibrary(environment.compilerLibrary);
+  compiler.log = [least = logThreshold(environment.log)](int level, std::string_view text) {
+    if (level >= least)
+      note(std::string(text));
+  };
+  if (Result<std::string> folder = cacheFolder(options, environment); folder && !options.off) {
+    Result<CacheStore> cache = CacheStore::open(*folder);
+    if (!cache)
+      return cache.status().withContext("the cache (--no-cache does without)");
+    compiler.cache = std::make_shared<CacheStore>(std::move(*cache));
+  }
+  return std::make_shared<Compiler>(std::move(compiler));
+}
+
+Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, DType compute,
+                                        const Compiler &compiler) {
+  if (!file.empty()) {
+    Result<std::string> text = readWholeFile(file);
+    if (!text)
+      return text.status();
+    Result<Calibration> read = Calibration::fromJson(*text);
+    if (!read)
+      return read.status().withContext("{}", file);
+    return UsedCalibration{*read, file};
+  }
+  if (CacheStore *cache = compiler.cache())
+    if (auto bytes = cache->find("calibration", calibrationKey(facts, compute, compiler.buildId())))
+      if (Result<Calibration> read = Calibration::fromJson(std::string(bytes->begin(), bytes->end())); read)
+        return UsedCalibration{*read, "measured on this machine"};
+  return UsedCalibration{Calibration::assumed(facts, compute), "assumed figures, not measured"};
+}
+
+Result<TargetFacts> compileTarget(const std::string &name, uint32_t threads, const Environment &environment) {
+  if (name.starts_with("sm_") || name.starts_with("cuda"))
+    return makeError(Code::DeviceMissing,
+                     "target '{}': this build has no CUDA target yet, only cpu, cpu-avx2, cpu-avx512 and cpu-avx512bf16",
+                     name);
+  Result<TargetFacts> facts = targetByName(name, thisMachine());
+  if (!facts)
+    return facts;
+  if (threads || environment.threads)
+    facts->threads = threads ? threads : environment.threads;
+  return facts;
+}
+
+std::string jsonText(const nlohmann::json &json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+std::string bytesText(uint64_t bytes) {
+  constexpr const char *units[] = {"KiB", "MiB", "GiB", "TiB"};
+  if (bytes < 1024)
+    return fmt::format("{} bytes", bytes);
+  double value = static_cast<double>(bytes) / 1024;
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < std::size(units); ++unit)
+    value /= 1024;
+  return fmt::format("{:.1f} {}", value, units[unit]);
+}
+
+} // namespace moec::tool

@@ -1,0 +1,47 @@
+// What verbs open before they start: the cache, the compiler, a calibration.
+#pragma once
+
+#include "compiler/core/Calibration.h"
+#include "runtime/Compiler.h"
+#include "tools/moec/Verbs.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+namespace moec::tool {
+
+struct CacheOptions {
+  std::string folder; // empty: as the environment says
+  bool off = false;
+};
+
+/// Adds --cache-dir and, where a verb can do without a cache, --no-cache.
+void addCacheOptions(CLI::App *verb, CacheOptions &options, bool canBeOff = true);
+
+/// The folder that options and environment name. Error: InvalidArgument where neither does.
+Result<std::string> cacheFolder(const CacheOptions &options, const Environment &environment);
+
+/// A compiler with that cache (none with --no-cache, or where no folder is named), logging to stderr from MOEC_LOG up.
+/// Errors: those of CacheStore::open.
+Result<std::shared_ptr<Compiler>> makeCompiler(const CacheOptions &options, const Environment &environment);
+
+struct UsedCalibration {
+  Calibration figures;
+  std::string source; // as --explain shows it
+};
+
+/// What a session on this machine would plan with: what is in the cache, else assumed figures. From `file` if that is not
+/// empty. Errors: those of reading the file.
+Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, DType compute,
+                                        const Compiler &compiler);
+
+/// The facts behind --target, to compile for: the machine need not be able to run it. Errors: InvalidArgument (unknown
+/// name), DeviceMissing (a target that this build cannot compile for).
+Result<TargetFacts> compileTarget(const std::string &name, uint32_t threads, const Environment &environment);
+
+/// Indented JSON and a line feed; bytes that are not UTF-8 become U+FFFD.
+std::string jsonText(const nlohmann::json &json);
+
+/// "870 bytes", "1.2 MiB".
+std::string bytesText(uint64_t bytes);
+
+} // namespace moec::tool
