@@ -11,6 +11,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 
@@ -62,12 +63,25 @@ std::vector<uint16_t> heightsOf(LaunchKind kind, const CpuConfig &config) {
   return tall > 1 ? std::vector<uint16_t>{tall, 1} : std::vector<uint16_t>{1};
 }
 
+/// Which of the layer's distinct activations a launch has; a new one is added. 0 for a launch without.
+uint32_t activationIndex(moe::LaunchOp op, LayerCode &code) {
+  if (op.getActivation().empty())
+    return 0;
+  std::string text = printRegion(op.getActivation());
+  auto found = std::find(code.activations.begin(), code.activations.end(), text);
+  if (found == code.activations.end())
+    found = code.activations.insert(found, text);
+  return static_cast<uint32_t>(found - code.activations.begin());
+}
+
 /// Adds a GEMM's kernels to `code` once each, and names them in the launch.
 void addGemm(moe::LaunchOp op, LayerCode &code, std::set<std::string> &have, Launch &launch) {
   launch.k = static_cast<uint32_t>(*op.getK());
   launch.columns = static_cast<uint32_t>(*op.getColumns());
+  Region *activation = op.getActivation().empty() ? nullptr : &op.getActivation();
+  uint32_t index = activationIndex(op, code);
   for (uint16_t rows : heightsOf(launch.kind, code.config)) {
-    codegen::TileKernelSpec spec{roleOf(launch.kind), rows, launch.k, op.getActivation().empty() ? nullptr : &op.getActivation()};
+    codegen::TileKernelSpec spec{roleOf(launch.kind), rows, launch.k, activation, index};
     std::string symbol = codegen::symbolOf(spec);
     launch.kernels.push_back({rows, symbol});
     if (have.insert(symbol).second)
@@ -92,8 +106,6 @@ LayerCode codeOf(func::FuncOp layer) {
       code.config = passes::fromAttribute(*op.getConfig());
       addGemm(op, code, have, launch);
     }
-    if (!op.getActivation().empty())
-      code.activation = printRegion(op.getActivation());
     code.launches.push_back(launch);
   }
   return code;
@@ -108,7 +120,7 @@ std::string imageKey(const LayerCode &code) {
   ArtefactKey key;
   key.config = code.config.text();
   key.shape = fmt::format("{}", fmt::join(symbols, " "));
-  key.activation = code.activation;
+  key.activation = fmt::format("{}", fmt::join(code.activations, "---\n"));
   key.codegen = fmt::format("llvm {} cpu {} codegen 1", LLVM_VERSION_STRING, codegen::cpuNameOf(code.config.isa));
   key.cpuFeatures = codegen::cpuFeaturesOf(code.config.isa);
   key.abiVersion = kCpuAbiVersion;

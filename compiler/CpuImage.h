@@ -20,7 +20,7 @@ struct LayerCode {
   std::vector<codegen::TileKernelSpec> tiles;
   std::vector<codegen::PackKernelSpec> packs;
   std::vector<Launch> launches;
-  std::string activation; // canonical text of the activation region
+  std::vector<std::string> activations; // canonical texts of the distinct activation regions
 };
 
 /// Collects the code of a layer in phase `launches`. The specs point into the layer's regions.

@@ -84,16 +84,20 @@ DictionaryAttr tableOf(GroupedFfnOp grouped, OpBuilder &builder) {
   });
 }
 
-void lowerGrouped(GroupedFfnOp grouped, LaunchBuilder &launches) {
+LaunchOp lowerDispatch(GroupedFfnOp grouped, LaunchBuilder &launches) {
+  Type element = cast<RankedTensorType>(grouped.getHidden().getType()).getElementType();
+  auto slotRows = RankedTensorType::get({ShapedType::kDynamic, dim(grouped.getHidden(), 1)}, element);
+  auto rowToken = RankedTensorType::get({ShapedType::kDynamic}, launches.builder.getI32Type());
+  return launches.step(moe::LaunchKind::Dispatch, {slotRows, rowToken, grouped.getCounts().getType()},
+                       {grouped.getHidden(), grouped.getIds(), grouped.getWeights()}, tableOf(grouped, launches.builder));
+}
+
+void lowerGrouped(GroupedFfnOp grouped, LaunchOp dispatch, LaunchBuilder &launches) {
   OpBuilder &builder = launches.builder;
   Type element = cast<RankedTensorType>(grouped.getHidden().getType()).getElementType();
   int64_t intermediate = dim(grouped.getGate(), 1), hidden = dim(grouped.getHidden(), 1);
-  auto slotRows = RankedTensorType::get({ShapedType::kDynamic, hidden}, element);
-  auto rowToken = RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type());
   auto activatedRows = RankedTensorType::get({ShapedType::kDynamic, intermediate}, element);
   auto sums = RankedTensorType::get({ShapedType::kDynamic, hidden}, builder.getF32Type());
-  auto dispatch = launches.step(moe::LaunchKind::Dispatch, {slotRows, rowToken, grouped.getCounts().getType()},
-                                {grouped.getHidden(), grouped.getIds(), grouped.getWeights()}, tableOf(grouped, builder));
   Value activated = launches
                         .gemm(moe::LaunchKind::GateUp, activatedRows,
                               {dispatch.getResult(0), grouped.getGate(), grouped.getUp()}, hidden, intermediate,
@@ -126,9 +130,11 @@ struct LowerToLaunches : passes::impl::LowerToLaunchesBase<LowerToLaunches> {
     LaunchBuilder launches{builder, groups[0].getLoc(), *groups[0].getConfig()};
     for (auto route : llvm::to_vector(function.getOps<RouteOp>()))
       lowerRoute(route, launches);
+    // The dispatch also clears the sums that the shared expert is the first to add to.
+    LaunchOp dispatch = lowerDispatch(groups[0], launches);
     for (auto shared : llvm::to_vector(function.getOps<SharedFfnOp>()))
       lowerShared(shared, launches);
-    lowerGrouped(groups[0], launches);
+    lowerGrouped(groups[0], dispatch, launches);
     numLaunches += llvm::range_size(function.getOps<LaunchOp>());
   }
 };

@@ -14,11 +14,12 @@ Result<std::vector<uint8_t>> callLibrary(MoecCompilerCallFn call, MoecCompilerRe
   std::vector<uint8_t> bytes;
   if (answer.bytes)
     bytes.assign(answer.bytes, answer.bytes + answer.size);
+  const int32_t code = answer.code; // releasing clears the answer
   release(&answer);
-  if (answer.code == static_cast<int32_t>(Code::Ok))
+  if (code == static_cast<int32_t>(Code::Ok))
     return bytes;
-  const bool known = answer.code > 0 && answer.code <= static_cast<int32_t>(Code::DeviceLost);
-  return Status(known ? static_cast<Code>(answer.code) : Code::Failure, std::string(bytes.begin(), bytes.end()));
+  const bool known = code > 0 && code <= static_cast<int32_t>(Code::DeviceLost);
+  return Status(known ? static_cast<Code>(code) : Code::Failure, std::string(bytes.begin(), bytes.end()));
 }
 
 /// The folder of the file that this code was loaded from.

@@ -180,14 +180,14 @@ Result<Nvrtc> Nvrtc::open(const std::vector<std::string> &searchPath) {
       tried += (tried.empty() ? "" : ", ") + candidate;
       continue;
     }
-    auto functions = std::make_unique<Functions>();
+    auto functions = std::make_shared<Functions>();
     if (Status status = findAll(library, *functions); !status.ok())
       return status.withContext("{}", candidate);
     Nvrtc nvrtc;
     if (Status status = check(*functions, functions->version(&nvrtc.major, &nvrtc.minor), "asking for the version");
         !status.ok())
       return status.withContext("{}", candidate);
-    nvrtc.functions = functions.release();
+    nvrtc.functions = std::move(functions);
     return nvrtc;
   }
   return makeError(Code::NotFound, "found no libnvrtc (tried {})", tried);

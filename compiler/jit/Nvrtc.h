@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -67,7 +68,7 @@ public:
   struct Functions; // the entry points; in Nvrtc.cpp
 
 private:
-  const Functions *functions = nullptr; // never freed, as the library
+  std::shared_ptr<const Functions> functions;
   int major = 0, minor = 0;
 };
 

@@ -13,7 +13,6 @@ const char *shortName(RouteScoring scoring) {
 struct TileClass {
   uint32_t tileTokens, tileWeights, stages, warpsTokens, warpsWeights, blocksPerSm;
   bool swapAB;
-  uint32_t cluster = 1;
 };
 
 // At most 99 KB of shared memory, so that sm_86, sm_89 and sm_120 run them too.
@@ -28,7 +27,7 @@ constexpr TileClass portableClasses[] = {
 constexpr TileClass hopperClasses[] = {
     {8, 128, 12, 1, 1, 1, true},   {16, 128, 12, 1, 1, 1, true}, {16, 128, 6, 1, 1, 2, true},
     {32, 128, 10, 1, 1, 1, true},  {64, 128, 8, 1, 1, 1, true},  {64, 256, 5, 2, 1, 1, true},
-    {128, 128, 6, 2, 1, 1, false}, {128, 256, 4, 2, 1, 1, false}, {128, 256, 4, 2, 1, 1, false, 2},
+    {128, 128, 6, 2, 1, 1, false}, {128, 256, 4, 2, 1, 1, false},
 };
 
 constexpr uint32_t knownExperts[] = {8, 32, 64, 128, 160, 256, 384};
@@ -47,8 +46,7 @@ std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRol
                        .warpsTokens = c.warpsTokens,
                        .warpsWeights = c.warpsWeights,
                        .swapAB = c.swapAB,
-                       .blocksPerSm = c.blocksPerSm,
-                       .cluster = c.cluster});
+                       .blocksPerSm = c.blocksPerSm});
   };
   if (family == GemmFamily::Portable)
     for (const TileClass &c : portableClasses)
@@ -63,9 +61,9 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
   const bool portable = family == GemmFamily::Portable;
   const std::string activation = c.role == GemmRole::GateUp ? "SiluGate" : "NoActivation";
   ShippedKernel kernel;
-  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}", portable ? "portable" : c.swapAB ? "swapped" : "hopper",
+  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}", portable ? "portable" : c.swapAB ? "swapped" : "hopper",
                             shortName(c.role), shortName(c.element), c.tileTokens, c.tileWeights, c.stages,
-                            c.blocksPerSm, c.cluster == 2 ? "-c2" : "");
+                            c.blocksPerSm);
   kernel.unit.files = {portable ? KernelFile::GroupedGemmPortable : KernelFile::GroupedGemmSm90};
   kernel.unit.kernels = {portable ? gemmPortableKernel(c, activation) : gemmSm90Kernel(c, activation)};
   return kernel;

@@ -46,19 +46,15 @@ struct GemmConfig {
   uint32_t warpsWeights; ///< portable family: warps along the weights; Hopper family: unused, 1
   bool swapAB;           ///< Hopper family: weights on the 64-row side of wgmma, tokens on the other
   uint32_t blocksPerSm;  ///< blocks that must fit on one multiprocessor together
-  uint32_t cluster;      ///< Hopper family: so many blocks (1 or 2), one below the other, share each weight tile's load
 };
 
 /// Threads of a block.
 constexpr uint32_t portableThreads(const GemmConfig &c) { return c.warpsTokens * c.warpsWeights * 32; }
 constexpr uint32_t hopperThreads(const GemmConfig &c) { return (1 + c.warpsTokens) * 128; }
 
-/// Token rows of an entry of the tile table (DispatchArgs::tileTokens).
-constexpr uint32_t tableTokens(const GemmConfig &c) { return c.tileTokens * c.cluster; }
-
 /// Weight rows of the box of a tensor map.
 constexpr uint32_t boxRows(const GemmConfig &c) {
-  return c.role == GemmRole::GateUp || c.cluster == 2 ? c.tileWeights / 2 : c.tileWeights;
+  return c.role == GemmRole::GateUp ? c.tileWeights / 2 : c.tileWeights;
 }
 
 /// Bytes of one stage: a token tile and a weight tile of two-byte elements.

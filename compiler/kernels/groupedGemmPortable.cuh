@@ -15,7 +15,7 @@ namespace moec {
 
 /// One block's view of the tiles in shared memory and of its part of the products.
 template <GemmConfig C, class Activation> struct PortableTile {
-  static_assert(C.cluster == 1 && !C.swapAB, "those are the Hopper family's");
+  static_assert(!C.swapAB, "that is the Hopper family's");
   static_assert(C.tileK == 64, "a row of a tile is one 128-byte swizzle span");
   static constexpr uint32_t threads = portableThreads(C);
   static constexpr uint32_t warpTokens = C.tileTokens / C.warpsTokens;

@@ -1,6 +1,5 @@
 // Grouped GEMM for Hopper: one warpgroup loads (weights by TMA, gathered token rows by cp.async), the others multiply
-// with wgmma. Blocks are persistent; loads of the next tile run under the epilogue of the last. In a cluster of two, the
-// blocks have token tiles of the same expert one below the other: each loads half of the weight tile for both.
+// with wgmma. Blocks are persistent; loads of the next tile run under the epilogue of the last.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -45,7 +44,7 @@ template <GemmConfig C> struct StageRing {
   __device__ void init() const {
     for (uint32_t i = 0; i < C.stages; ++i) {
       ptx::barrierInit(barriers + i * 8, loaders + 1); // + 1: whoever issues the TMA and expects its bytes
-      ptx::barrierInit(emptyOf(i), C.cluster * C.warpsTokens * 4); // one arrival of each warp that reads the stage
+      ptx::barrierInit(emptyOf(i), C.warpsTokens * 4); // one arrival of each warp that reads the stage
     }
     ptx::fenceBarrierInit();
   }
@@ -60,12 +59,11 @@ template <GemmConfig C> struct HopperLoader {
   const GroupedGemmArgs &args;
   const TensorMap *gateMap, *upMap;
   StageRing<C> ring;
-  uint32_t rank; // of this block in the cluster
 
   __device__ void run() {
     const uint32_t numWork = tile::numWork<C>(args);
-    for (uint32_t index = blockIdx.x / C.cluster; index < numWork; index += gridDim.x / C.cluster)
-      loadTile(tile::findWork<C>(args, index, rank));
+    for (uint32_t index = blockIdx.x; index < numWork; index += gridDim.x)
+      loadTile(tile::findWork<C>(args, index));
     ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
     drain();
   }
@@ -96,15 +94,9 @@ template <GemmConfig C> struct HopperLoader {
   __device__ void loadWeights(const tile::Work &work, uint32_t k0) const {
     constexpr uint32_t half = StageRing<C>::weightBytes / 2;
     ptx::barrierArriveExpect(ring.full(), 2 * half);
-    if constexpr (C.cluster == 2) {
-      const TensorMap *map = gated && rank == 1 ? upMap : gateMap;
-      const uint32_t row = work.firstColumn + (gated ? 0 : rank * (C.tileWeights / 2));
-      ptx::tmaLoad3dMulticast(ring.weights() + rank * half, map, k0, row, work.expert, ring.full(), 0b11);
-    } else {
-      ptx::tmaLoad3d(ring.weights(), gateMap, k0, work.firstColumn, work.expert, ring.full());
-      if constexpr (gated)
-        ptx::tmaLoad3d(ring.weights() + half, upMap, k0, work.firstColumn, work.expert, ring.full());
-    }
+    ptx::tmaLoad3d(ring.weights(), gateMap, k0, work.firstColumn, work.expert, ring.full());
+    if constexpr (gated)
+      ptx::tmaLoad3d(ring.weights() + half, upMap, k0, work.firstColumn, work.expert, ring.full());
   }
 
   /// Copies must have landed before the block, and its shared memory, goes away.
@@ -123,7 +115,6 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
   static constexpr uint32_t blocks = C.swapAB ? C.tileWeights / 64 / C.warpsTokens : 1;
   static constexpr uint32_t width = C.swapAB ? C.tileTokens : C.tileWeights; // N of the instruction
   static constexpr uint32_t numSums = width / 2;
-  static_assert(C.cluster == 1 || (C.cluster == 2 && !C.swapAB), "only token tiles of 128 rows come in pairs");
   static_assert(C.tileK == 64, "a row of a tile is one 128-byte swizzle span");
   static_assert(C.swapAB ? C.tileWeights % (64 * C.warpsTokens * (gated ? 2 : 1)) == 0
                          : C.tileTokens == 64 * C.warpsTokens && C.tileWeights % (gated ? 64 : 32) == 0,
@@ -131,14 +122,13 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
 
   const GroupedGemmArgs &args;
   StageRing<C> ring;
-  uint32_t rank;  // of this block in the cluster
   uint32_t group; // this warpgroup among the multiplying ones
   float sums[blocks][numSums];
 
   __device__ void run() {
     const uint32_t numWork = tile::numWork<C>(args);
-    for (uint32_t index = blockIdx.x / C.cluster; index < numWork; index += gridDim.x / C.cluster) {
-      const tile::Work work = tile::findWork<C>(args, index, rank);
+    for (uint32_t index = blockIdx.x; index < numWork; index += gridDim.x) {
+      const tile::Work work = tile::findWork<C>(args, index);
       if (!C.swapAB && group * 64 >= work.rows) {
         skipTile(); // no valid row among this warpgroup's 64
         continue;
@@ -208,13 +198,10 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
     }
   }
 
-  /// Tells all who load into the stage that this warp has read it.
+  /// Tells the loaders that this warp has read the stage.
   __device__ void release(uint32_t stage) const {
-    if (threadIdx.x % 32 != 0)
-      return;
-    ptx::barrierArrive(ring.emptyOf(stage));
-    if constexpr (C.cluster == 2)
-      ptx::barrierArriveRemote(ring.emptyOf(stage), rank ^ 1);
+    if (threadIdx.x % 32 == 0)
+      ptx::barrierArrive(ring.emptyOf(stage));
   }
 
   /// Sums `i` and `i + 1` as two elements of the output; gate-up: joined with the up sums at `upBlock`, `upIndex`.
@@ -270,10 +257,9 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
 };
 
 /// As groupedGemmPortable, on Hopper. `gate` and `up` (Down: `gate` alone) map the weights as [E, n, k] with boxes of
-/// 64 elements of k by boxRows(C) rows, swizzled by 128 bytes; `args.weights` is not read. The tile table is made for
-/// tableTokens(C) rows.
+/// 64 elements of k by boxRows(C) rows, swizzled by 128 bytes; `args.weights` is not read.
 ///
-/// Launch: any grid of whole clusters, hopperThreads(C) threads, hopperSharedBytes(C).
+/// Launch: any grid, hopperThreads(C) threads, hopperSharedBytes(C).
 template <GemmConfig C, class Activation>
 __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
 groupedGemmSm90(const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,
@@ -289,11 +275,7 @@ groupedGemmSm90(const __grid_constant__ TensorMap gate, const __grid_constant__ 
     if constexpr (C.role == GemmRole::GateUp)
       ptx::prefetchTensorMap(&up);
   }
-  const uint32_t rank = C.cluster == 2 ? ptx::clusterRank() : 0;
-  if constexpr (C.cluster == 2)
-    ptx::clusterSync(); // the other block's barriers are ready, too
-  else
-    __syncthreads();
+  __syncthreads();
   ptx::waitForPrevious();
 
   // Registers follow the work: 65,536 a multiprocessor, 168 a thread at the start with two multiplying warpgroups.
@@ -301,15 +283,11 @@ groupedGemmSm90(const __grid_constant__ TensorMap gate, const __grid_constant__ 
   if (threadIdx.x < 128) {
     if constexpr (trade)
       ptx::giveRegisters<40>();
-    HopperLoader<C>{args, &gate, &up, ring, rank}.run();
+    HopperLoader<C>{args, &gate, &up, ring}.run();
   } else {
     if constexpr (trade)
       ptx::takeRegisters<232>();
-    HopperMultiplier<C, Activation>{args, ring, rank, threadIdx.x / 128 - 1}.run();
-  }
-  if constexpr (C.cluster == 2) {
-    __syncwarp();
-    ptx::clusterSync(); // no block leaves while the other may still arrive at its barriers
+    HopperMultiplier<C, Activation>{args, ring, threadIdx.x / 128 - 1}.run();
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace moec {
 
@@ -15,10 +16,15 @@ Measurement::Measurement(uint64_t incumbent, uint64_t challenger, std::set<uint3
       expectedNs(std::move(expectedNs)), warmUp(warmUp) {}
 
 bool Measurement::done() const {
-  if (ratios.size() < wantedPairs)
+  // The first look is early, and every pair after it is another one: 3.3 deviations keep the chance that one of them
+  // is wrong small. With 12 pairs it takes all of them on one side.
+  constexpr size_t fewest = 12;
+  if (ratios.size() < std::min<size_t>(fewest, wantedPairs))
     return false;
-  Measured measured = result(0);
-  return measured.low > 1 || measured.high < 1 || ratios.size() >= 4 * size_t{wantedPairs};
+  std::vector<double> sorted = ratios;
+  std::sort(sorted.begin(), sorted.end());
+  auto [low, high] = interval(sorted, ratios.size() < wantedPairs ? 3.3 : 1.96);
+  return low > 1 || high < 1 || ratios.size() >= 4 * size_t{wantedPairs};
 }
 
 void Measurement::add(const LayerObservation &sample) {
@@ -58,14 +64,18 @@ Measured Measurement::result(int64_t nowNs) const {
   std::sort(sorted.begin(), sorted.end());
   size_t n = sorted.size();
   measured.ratio = n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-  // Ranks n/2 -+ 1.96 * sqrt(n)/2 of a binomial(n, 1/2).
-  double reach = 0.98 * std::sqrt(static_cast<double>(n));
-  double half = static_cast<double>(n) / 2;
-  auto low = static_cast<size_t>(std::max(0.0, std::floor(half - reach)));
-  auto high = static_cast<size_t>(std::min(static_cast<double>(n) - 1, std::ceil(half + reach)));
-  measured.low = sorted[low];
-  measured.high = sorted[high];
+  std::tie(measured.low, measured.high) = interval(sorted, 1.96);
   return measured;
+}
+
+std::pair<double, double> Measurement::interval(const std::vector<double> &sorted, double deviations) {
+  // How many of n ratios lie below the median is binomial(n, 1/2), of deviation sqrt(n)/2.
+  double last = static_cast<double>(sorted.size()) - 1;
+  double half = static_cast<double>(sorted.size()) / 2;
+  double reach = deviations / 2 * std::sqrt(static_cast<double>(sorted.size()));
+  auto low = static_cast<size_t>(std::max(0.0, std::floor(half - reach)));
+  auto high = static_cast<size_t>(std::min(last, std::ceil(half + reach)));
+  return {sorted[low], sorted[high]};
 }
 
 } // namespace moec

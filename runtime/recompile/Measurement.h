@@ -24,7 +24,8 @@ public:
               std::function<double(uint32_t layer, const Histogram &step)> expectedNs, uint32_t warmUp = 4);
 
   void add(const LayerObservation &sample);
-  /// Enough pairs to tell which is faster, or four times as many as were wanted.
+  /// Enough pairs to tell which is faster (few will do where the difference is plain), or four times as many as were
+  /// wanted.
   bool done() const;
   uint64_t incumbentGeneration() const { return incumbent; }
   uint64_t challengerGeneration() const { return challenger; }
@@ -43,6 +44,9 @@ private:
   uint32_t wantedPairs;
   std::function<double(uint32_t, const Histogram &)> expectedNs;
   uint32_t warmUp;
+  /// The median's interval, `deviations` standard deviations to each side.
+  static std::pair<double, double> interval(const std::vector<double> &sorted, double deviations);
+
   std::map<std::pair<uint32_t, uint32_t>, Waiting> waiting; // by layer and bucket
   std::vector<double> ratios;
 };

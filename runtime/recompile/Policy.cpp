@@ -110,6 +110,12 @@ Policy::Choice Policy::makeChoice(const Layer &layer, LayerPlan plan, const Weig
   return choice;
 }
 
+// Should routing turn back, the new plan is the wrong one until that is noticed: a change risks that as well, or
+// routing that swings as fast as the loop reacts would always be met by the plan for its other half.
+double Policy::neededNs(const Choice &choice) const {
+  return choice.cost.ns() + start.config.noticeSteps * std::max(0.0, choice.saving.ns);
+}
+
 Policy::Weighing Policy::weigh(const Layer &layer) const {
   Weighing weighing;
   LayerContext context = contextOf(layer);
@@ -168,7 +174,7 @@ Policy::Tick Policy::decide(int64_t nowNs, bool requested) {
     const std::vector<Choice> &choices = weighing.choices;
     record.prediction = {weighing.liveNs, choices[0].mixNs, choices[1].mixNs, choices[2].mixNs,
                          choices[weighing.top].regretNs};
-    tick.predictions.push_back({record.statistics, record.prediction, choices[weighing.top].cost.ns()});
+    tick.predictions.push_back({record.statistics, record.prediction, neededNs(choices[weighing.top])});
     decideLayer(layer, weighing, nowNs, requested, record);
     bool news = group(record.reason) != group(layer.lastReason);
     layer.lastReason = record.reason;
@@ -294,9 +300,12 @@ bool Policy::permitted(const Layer &layer, const Choice &choice, int64_t nowNs, 
     return refuse(Reason::NeverRepaid,
                   fmt::format("{} a step would repay the cost of {} in {:.0f} steps only, beyond the horizon of {}",
                               textOfNs(gainNs), textOfNs(choice.cost.ns()), steps, start.config.repayHorizonSteps));
-  std::string balance = fmt::format("regret of {} since the last change, cost of changing {}",
-                                    textOfNs(choice.regretNs), textOfNs(choice.cost.ns()));
-  bool pays = choice.regretNs >= choice.cost.ns();
+  double riskNs = neededNs(choice) - choice.cost.ns();
+  std::string balance = fmt::format("regret of {} since the last change; changing costs {} and risks {} ({} steps "
+                                    "until a wrong plan is noticed)",
+                                    textOfNs(choice.regretNs), textOfNs(choice.cost.ns()), textOfNs(riskNs),
+                                    start.config.noticeSteps);
+  bool pays = choice.regretNs >= choice.cost.ns() + riskNs;
   answer(record, pays ? choice.verdict : Verdict::Keep, pays ? Reason::Pays : Reason::Accumulating, std::move(balance));
   return pays;
 }

@@ -26,7 +26,7 @@ struct PlannedChange {
 };
 
 /// A ski rental, per layer: change when the regret accumulated since the last change exceeds the measured cost of
-/// changing. Buckets are predicted apart and weighed by how often they occur, since a layer has one plan for all.
+/// changing, and what it risks should routing turn back. Buckets are predicted apart and weighed by how often they occur, since a layer has one plan for all.
 ///
 /// One change (of one or more layers) is in flight at a time:
 ///   decide -> built -> swapped -> judge, or decide -> built with an error.
@@ -91,6 +91,7 @@ private:
   bool due(const Layer &layer, int64_t nowNs) const;
   void lookAgain(Layer &layer, const Weighing &weighing, Reason reason, int64_t nowNs) const;
   Weighing weigh(const Layer &layer) const;
+  double neededNs(const Choice &choice) const;
   LayerStatistics statisticsOf(const Layer &layer, const BucketMix &main) const;
   Choice makeChoice(const Layer &layer, LayerPlan plan, const Weighing &weighing) const;
   Verdict classify(const Layer &layer, const LayerPlan &plan) const;

@@ -69,6 +69,7 @@ struct PolicyConfig {
   double minGain = 0.03;              // a smaller predicted gain (share of the live plan's time) is noise
   double driftFloor = 0.05;           // total variation that is no drift, on top of twice the sampling noise
   uint64_t repayHorizonSteps = 50000; // a change that needs more steps than this to pay is refused
+  uint32_t noticeSteps = 64;          // steps that pass before a wrong plan is noticed: part of what a change risks
   double changesPerMinute = 8;        // refill of the token bucket, and its size
   int64_t coolDownNs = 500'000'000;   // between two changes of one layer
   int64_t backOffNs = 30'000'000'000; // after a change that failed or measured worse; doubles each time
@@ -140,7 +141,7 @@ struct Prediction {
 struct PredictionRecord {
   LayerStatistics statistics;
   Prediction prediction;
-  double costNs = 0; // of the change considered
+  double neededNs = 0; // regret at which the change considered pays: its cost and its risk
 };
 
 /// One decision about one layer.

@@ -165,6 +165,7 @@ OrderedJson toJson(const PolicyConfig &config) {
   return {{"min_gain", config.minGain},
           {"drift_floor", config.driftFloor},
           {"repay_horizon_steps", config.repayHorizonSteps},
+          {"notice_steps", config.noticeSteps},
           {"changes_per_minute", config.changesPerMinute},
           {"cool_down_ns", config.coolDownNs},
           {"back_off_ns", config.backOffNs},
@@ -189,6 +190,7 @@ PolicyConfig readPolicyConfig(const JsonValue &json) {
   config.minGain = json["min_gain"].number(0, 1);
   config.driftFloor = json["drift_floor"].number(0, 1);
   config.repayHorizonSteps = json["repay_horizon_steps"].integer(1, UINT64_MAX);
+  config.noticeSteps = static_cast<uint32_t>(json["notice_steps"].integer(0, 1u << 24));
   config.changesPerMinute = json["changes_per_minute"].number(0, 1e6);
   config.coolDownNs = json["cool_down_ns"].signedInteger(0, mostWaitNs);
   config.backOffNs = json["back_off_ns"].signedInteger(0, mostWaitNs);

@@ -111,7 +111,7 @@ TraceEvent readPredictionRecord(const JsonValue &json, const PolicySetup &setup)
   uint32_t layer = read32(json, "layer");
   record.statistics = readStatistics(json["statistics"], layer, readExperts(json, setup, layer));
   record.prediction = readPrediction(json["prediction"]);
-  record.costNs = json["cost_ns"].number(0, mostNs);
+  record.neededNs = json["needed_ns"].number(0, mostNs);
   return record;
 }
 

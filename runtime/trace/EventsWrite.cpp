@@ -83,7 +83,7 @@ struct Writer {
     json["layer"] = record.statistics.layer;
     json["statistics"] = toJson(record.statistics);
     json["prediction"] = toJson(record.prediction);
-    json["cost_ns"] = record.costNs;
+    json["needed_ns"] = record.neededNs;
     return json;
   }
 

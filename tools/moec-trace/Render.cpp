@@ -60,7 +60,7 @@ Json driftOf(const Timeline &timeline, const std::vector<const PredictionRecord 
                       {"noise", record.statistics.noise},
                       {"imbalance", record.statistics.imbalance},
                       {"regret", record.prediction.regretNs * 1e-6},
-                      {"cost", record.costNs * 1e-6},
+                      {"needed", record.neededNs * 1e-6},
                       {"live", record.prediction.liveNs * 1e-6},
                       {"best", record.prediction.bestNs * 1e-6}});
   });

@@ -152,11 +152,10 @@ std::string resultText(const CompileOptions &options, const CompiledPackage &com
     text += fmt::format("Compile: from the cache in {:.0f} ms; it once took {}.\n", compiled.milliseconds,
                         stageTimes(package));
   else
-    text += fmt::format("Compile: {}; {} kernels built, the others came from the cache.\n", stageTimes(package),
-                        package.kernelsBuilt);
+    text += fmt::format("Compile: {}; {} built.\n", stageTimes(package), counted(package.kernelsBuilt, "kernel"));
   if (!options.output.empty())
-    text += fmt::format("{}: {}, {} layers, {} images, {}\n", options.output, package.modelName, package.layers.size(),
-                        package.images.size(), bytesText(bytes));
+    text += fmt::format("{}: {}, {}, {}, {}\n", options.output, package.modelName, counted(package.layers.size(), "layer"),
+                        counted(package.images.size(), "image"), bytesText(bytes));
   return text;
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 namespace moec::tool {
@@ -44,6 +45,19 @@ std::string difference(double ns, double chosenNs) {
   return chosenNs > 0 ? fmt::format("{:+.2f} %", (ns / chosenNs - 1) * 100) : "";
 }
 
+/// "0-47, 60".
+std::string rangesText(const std::vector<uint32_t> &layers) {
+  std::string text;
+  for (size_t begin = 0, end = 0; begin < layers.size(); begin = end) {
+    for (end = begin + 1; end < layers.size() && layers[end] == layers[end - 1] + 1;)
+      ++end;
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", layers[begin]);
+    if (end - begin > 1)
+      text += fmt::format("-{}", layers[end - 1]);
+  }
+  return text;
+}
+
 std::string line(const std::string &name, const std::string &value) { return fmt::format("  {:<14}{}\n", name, value); }
 
 std::string alternativeLine(const std::string &name, const Alternative &other, double chosenNs) {
@@ -57,7 +71,7 @@ std::string groupText(const LayerGroup &group, const TargetFacts &facts) {
   const LayerPlan &plan = layer.plan;
   const auto &slots = plan.table.slots;
   std::string text = fmt::format("{} {}: E={} K={} H={} I={} {}\n", group.layers.size() == 1 ? "layer" : "layers",
-                                 textOfList(group.layers), shape.experts, shape.topK, shape.hidden, shape.intermediate,
+                                 rangesText(group.layers), shape.experts, shape.topK, shape.hidden, shape.intermediate,
                                  dtypeName(shape.dtype));
   text += line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
                                           layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
@@ -70,7 +84,10 @@ std::string groupText(const LayerGroup &group, const TargetFacts &facts) {
   text += line("predicted", textOfNs(plan.predictedNs) + " per step");
   for (size_t index = 0; index < group.runnersUp.size(); ++index)
     text += alternativeLine(index == 0 ? "runners-up" : "", group.runnersUp[index], plan.predictedNs);
-  return text + alternativeLine("generation 0", group.generic, plan.predictedNs);
+  text += alternativeLine("generation 0", group.generic, plan.predictedNs);
+  if (!group.runnersUp.empty() && group.runnersUp.front().predictedNs <= plan.predictedNs)
+    text += line("tie", "runners-up predict the same time: less compute decided, then taller tiles");
+  return text;
 }
 
 nlohmann::json alternativeJson(const Alternative &other) {
@@ -102,11 +119,13 @@ std::vector<Alternative> runnersUp(const LayerPackage &layer, const TargetFacts 
                                    const PlanLimits &limits, size_t most) {
   std::vector<Alternative> others;
   forEachSet(candidateHeights(facts, calibration), limits.maxTileHeights, [&](const std::vector<uint16_t> &heights) {
+    // The chosen heights and some more are no alternative: planLayer left out what gains nothing.
+    const std::vector<uint16_t> &chosen = layer.plan.config.tileRows;
+    if (std::includes(heights.begin(), heights.end(), chosen.begin(), chosen.end(), std::greater<>()))
+      return;
     CpuConfig config = layer.plan.config;
     config.tileRows = heights;
-    if (heights != layer.plan.config.tileRows)
-      others.push_back(
-          {heights, planTable(layer.shape, layer.plannedFor, facts, calibration, limits, config).predictedNs});
+    others.push_back({heights, planTable(layer.shape, layer.plannedFor, facts, calibration, limits, config).predictedNs});
   });
   std::sort(others.begin(), others.end(), [](const auto &a, const auto &b) { // ties: taller tiles first
     return a.predictedNs != b.predictedNs ? a.predictedNs < b.predictedNs : a.tileRows > b.tileRows;

@@ -33,7 +33,7 @@ struct Explanation {
 };
 
 /// The cheapest `most` other sets of heights for a layer, out of all that planLayer chooses from: those with as many heights
-/// as the limits allow, the tallest and the lowest candidate among them. Each is given the table planned for it, so the
+/// as the limits allow, the tallest and the lowest candidate among them, and not all of the chosen ones. Each is given the table planned for it, so the
 /// costs compare what would really have been built.
 std::vector<Alternative> runnersUp(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
                                    const PlanLimits &limits, size_t most);

@@ -32,7 +32,7 @@ Status summarise(const ImportOptions &options, const ModelDescription &model) {
                                  {"output", options.output},
                                  {"model", model.name},
                                  {"layers", model.layers.size()}}));
-  return printResult(fmt::format("{}: {}, {} MoE layers\n", options.output, model.name, model.layers.size()));
+  return printResult(fmt::format("{}: {}, {}\n", options.output, model.name, counted(model.layers.size(), "MoE layer")));
 }
 
 Status runImport(const ImportOptions &options, const Tool &tool) {

@@ -53,7 +53,7 @@ std::string shapeLine(const LayerShape &shape, const RouterSpec &router) {
 }
 
 Shown showModel(const Model &model) {
-  Shown shown{fmt::format("model {}: {} MoE layers\n", model.name(), model.layers().size()),
+  Shown shown{fmt::format("model {}: {}\n", model.name(), counted(model.layers().size(), "MoE layer")),
               {{"schema", "moec.inspect"}, {"schema_version", 1}, {"kind", "model"}, {"name", model.name()}}};
   const std::string description = ModelDescription{model.name(), model.layers()}.toJson();
   shown.json["layers"] = nlohmann::json::parse(description, nullptr, false)["layers"];
@@ -63,8 +63,9 @@ Shown showModel(const Model &model) {
 }
 
 Shown showPackage(const Package &package, uint64_t bytes) {
-  Shown shown{fmt::format("package of {}: {}, target {} ({}), {} layers, {} images\n", package.modelName, bytesText(bytes),
-                          package.target.name, isaName(package.target.isa), package.layers.size(), package.images.size()),
+  Shown shown{fmt::format("package of {}: {}, target {} ({}), {}, {}\n", package.modelName, bytesText(bytes),
+                          package.target.name, isaName(package.target.isa), counted(package.layers.size(), "layer"),
+                          counted(package.images.size(), "image")),
               {{"schema", "moec.inspect"}, {"schema_version", 1}, {"kind", "package"}, {"bytes", bytes}}};
   shown.json["manifest"] = nlohmann::json::parse(writeManifest(package), nullptr, false);
   for (const LayerPackage &layer : package.layers) {
@@ -94,13 +95,14 @@ Shown showCheckpoint(const Checkpoint &checkpoint) {
     shown.text += fmt::format("  {:<8} {:<22} {}\n", tensorTypeName(tensor.type), shapeText(shape), inQuotes(name));
   }
   shown.json["bytes"] = bytes;
-  shown.text = fmt::format("checkpoint {}: {} tensors, {}\n", checkpoint.path(), checkpoint.numTensors(), bytesText(bytes)) +
+  shown.text = fmt::format("checkpoint {}: {}, {}\n", checkpoint.path(), counted(checkpoint.numTensors(), "tensor"), bytesText(bytes)) +
                shown.text;
   return shown;
 }
 
 Shown showProfile(const Profile &profile) {
-  Shown shown{fmt::format("profile: {} layers, others uniform at {} tokens\n", profile.layers.size(), profile.defaultTokens),
+  Shown shown{fmt::format("profile: {}, others uniform at {}\n", counted(profile.layers.size(), "layer"),
+                          counted(profile.defaultTokens, "token")),
               {{"schema", "moec.inspect"}, {"schema_version", 1}, {"kind", "profile"}}};
   shown.json["default_tokens"] = profile.defaultTokens;
   shown.json["layers"] = nlohmann::json::array();

@@ -99,4 +99,8 @@ std::string bytesText(uint64_t bytes) {
   return fmt::format("{:.1f} {}", value, units[unit]);
 }
 
+std::string counted(uint64_t number, const char *noun) {
+  return fmt::format("{} {}{}", number, noun, number == 1 ? "" : "s");
+}
+
 } // namespace moec::tool

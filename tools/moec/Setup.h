@@ -44,4 +44,7 @@ std::string jsonText(const nlohmann::json &json);
 /// "870 bytes", "1.2 MiB".
 std::string bytesText(uint64_t bytes);
 
+/// "1 layer", "2 layers".
+std::string counted(uint64_t number, const char *noun);
+
 } // namespace moec::tool

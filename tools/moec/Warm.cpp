@@ -60,8 +60,8 @@ Status runWarm(const WarmOptions &options, const Tool &tool) {
                               {"cache_hit", built.cacheHit},
                               {"kernels_built", built.kernelsBuilt},
                               {"compile_ms", built.compileMs}});
-    text += fmt::format("{}: {} layers, {}, {} kernels built, {:.0f} ms\n", path, (*model)->layers().size(),
-                        built.cacheHit ? "was warm" : "warmed", built.kernelsBuilt, built.compileMs);
+    text += fmt::format("{}: {}, {}, {} built, {:.0f} ms\n", path, counted((*model)->layers().size(), "layer"),
+                        built.cacheHit ? "was warm" : "warmed", counted(built.kernelsBuilt, "kernel"), built.compileMs);
   }
   return printResult(options.format == "json" ? jsonText(json) : text);
 }

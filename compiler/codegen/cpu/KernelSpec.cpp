@@ -16,7 +16,8 @@ static const char *roleName(CpuRole role) {
 }
 
 std::string symbolOf(const TileKernelSpec &spec) {
-  return fmt::format("moec_{}_k{}_r{}", roleName(spec.role), spec.k, spec.rows);
+  std::string name = fmt::format("moec_{}_k{}_r{}", roleName(spec.role), spec.k, spec.rows);
+  return spec.activationIndex ? fmt::format("{}_a{}", name, spec.activationIndex) : name;
 }
 
 std::string symbolOf(const PackKernelSpec &spec) { return fmt::format("moec_pack_k{}", spec.k); }

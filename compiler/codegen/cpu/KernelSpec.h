@@ -17,6 +17,7 @@ struct TileKernelSpec {
   uint16_t rows = 1;                     // tile height
   uint32_t k = 0;                        // inner dimension
   mlir::Region *activation = nullptr;    // GateUp only: scalar f32 region of two arguments
+  uint32_t activationIndex = 0;          // which of the layer's distinct activations that is
 };
 
 /// A packing kernel (CpuPackFn) for operands with inner dimension `k`.

@@ -28,14 +28,4 @@ inline __device__ void tmaLoad3d(uint32_t shared, const TensorMap *map, uint32_t
                : "memory");
 }
 
-/// The same, into the same place of every block of the cluster that `blocks` has a bit for; each one's barrier at the
-/// place of `barrier` gets the bytes.
-inline __device__ void tmaLoad3dMulticast(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row,
-                                          uint32_t expert, uint32_t barrier, uint16_t blocks) {
-  asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
-               "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared),
-               "l"(map), "r"(k), "r"(row), "r"(expert), "r"(barrier), "h"(blocks)
-               : "memory");
-}
-
 } // namespace moec::ptx

@@ -6,11 +6,11 @@
 
 namespace moec::tile {
 
-/// One block's tile of work.
+/// One tile of work.
 struct Work {
   uint32_t expert;
   uint32_t firstSlot;
-  uint32_t rows;        ///< valid token rows, 1 .. tileTokens; 0: the other block of the cluster has all there are
+  uint32_t rows;        ///< valid token rows, 1 .. tileTokens
   uint32_t firstColumn; ///< of the output
 };
 
@@ -28,9 +28,9 @@ template <GemmConfig C> __device__ uint32_t numWork(const GroupedGemmArgs &args)
   return static_cast<uint32_t>(args.tileBegin[args.numExperts]) * columnTiles<C>(args);
 }
 
-/// Work item `index` < numWork, the part of block `rank` of the cluster. All token tiles of an expert against one tile of its weights follow each other, so that
+/// Work item `index` < numWork. All token tiles of an expert against one tile of its weights follow each other, so that
 /// blocks that run at the same time read the same weights and the second-level cache serves all but one of them.
-template <GemmConfig C> __device__ Work findWork(const GroupedGemmArgs &args, uint32_t index, uint32_t rank = 0) {
+template <GemmConfig C> __device__ Work findWork(const GroupedGemmArgs &args, uint32_t index) {
   const uint32_t perTokenTile = columnTiles<C>(args);
   const uint32_t place = static_cast<uint32_t>(args.tilePlace[index / perTokenTile]);
   const uint32_t first = static_cast<uint32_t>(args.tileBegin[place]);
@@ -42,11 +42,8 @@ template <GemmConfig C> __device__ Work findWork(const GroupedGemmArgs &args, ui
   work.firstColumn = local / tiles * outputColumns(C);
   const uint32_t begin = static_cast<uint32_t>(args.expertBegin[work.expert]);
   const uint32_t end = static_cast<uint32_t>(args.expertBegin[work.expert + 1]);
-  work.firstSlot = begin + local % tiles * tableTokens(C);
-  const uint32_t left = end - work.firstSlot, before = rank * C.tileTokens;
-  const uint32_t mine = left > before ? left - before : 0;
-  work.rows = mine < C.tileTokens ? mine : C.tileTokens;
-  work.firstSlot += mine > 0 ? before : 0;
+  work.firstSlot = begin + local % tiles * C.tileTokens;
+  work.rows = end - work.firstSlot < C.tileTokens ? end - work.firstSlot : C.tileTokens;
   return work;
 }
 

@@ -45,10 +45,10 @@ func.func @plain(%hidden: tensor<?x8xf32>) -> tensor<?x8xf32> attributes {moe.la
 // CHECK-DAG: %[[SROUTER:.*]] = moe.weight "shared.router"
 // CHECK: %[[LOGITS:.*]] = moe.launch router(%[[HIDDEN:.*]], %{{.*}}, %[[BIAS]])
 // CHECK-NEXT: moe.launch route(%[[LOGITS]], %[[BIAS]]) {spec = {{[{].*}}k = 2 : i64, scale = 2.0{{0*}}e+00 : f64}}
+// CHECK-NEXT: moe.launch dispatch(
 // CHECK-NEXT: %[[ROWS:.*]] = moe.launch shared_gate_up(%[[HIDDEN]], %{{.*}}, %{{.*}}) {columns = 5 : i64, {{.*}}, k = 8 : i64}
 // CHECK: arith.addf
 // CHECK: %[[SHARED:.*]] = moe.launch shared_down(%[[ROWS]], %{{.*}}, %[[HIDDEN]], %[[SROUTER]]) {columns = 8 : i64, {{.*}}, k = 5 : i64}
-// CHECK: moe.launch dispatch(
 // CHECK: moe.launch gate_up(
 // CHECK: arith.mulf
 // CHECK: moe.launch down(%{{.*}}, %{{.*}}, %{{.*}}, %[[SHARED]])

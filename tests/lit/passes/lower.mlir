@@ -1,6 +1,6 @@
 // RUN: moec-opt %s --moe-lower=to=launches | FileCheck %s
 
-// A whole layer, phase by phase, down to its launches: router and route come first, the shared expert before the
+// A whole layer, phase by phase, down to its launches: router, route and dispatch come first, the shared expert before the
 // routed ones, the sums are stored last.
 // CHECK-LABEL: func.func @layer_3
 // CHECK: moe.launch router(
@@ -9,11 +9,11 @@
 // CHECK: moe.launch route(
 // CHECK-SAME: epsilon = 6.250000e-02
 // CHECK-SAME: scale = 2.5
+// CHECK: moe.launch dispatch(
+// CHECK-SAME: slots = array<i32:
 // CHECK: moe.launch shared_gate_up(
 // CHECK: math.exp
 // CHECK: moe.launch shared_down(
-// CHECK: moe.launch dispatch(
-// CHECK-SAME: slots = array<i32:
 // CHECK: moe.launch gate_up(
 // CHECK: moe.launch down(
 // CHECK: moe.launch store(

@@ -142,21 +142,16 @@ Result<Kernel> Device::load(const std::vector<uint8_t> &cubin, const std::string
 }
 
 Status Device::launch(const Kernel &kernel, const LaunchShape &shape, void **parameters) {
-  CUlaunchAttribute attributes[2] = {};
+  CUlaunchAttribute attribute{};
   CUlaunchConfig config{};
   config.gridDimX = shape.blocks;
   config.blockDimX = shape.threads;
   config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1;
   config.sharedMemBytes = kernel.sharedBytes;
   config.hStream = stream;
-  config.attrs = attributes;
-  if (shape.cluster > 1) {
-    CUlaunchAttribute &attribute = attributes[config.numAttrs++];
-    attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
-    attribute.value.clusterDim = {shape.cluster, 1, 1};
-  }
+  config.attrs = &attribute;
   if (shape.overlaps) {
-    CUlaunchAttribute &attribute = attributes[config.numAttrs++];
+    config.numAttrs = 1;
     attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
     attribute.value.programmaticStreamSerializationAllowed = 1;
   }

@@ -50,7 +50,6 @@ private:
 struct LaunchShape {
   uint32_t blocks;
   uint32_t threads;
-  uint32_t cluster = 1;  // blocks of a cluster
   bool overlaps = false; // starts while the kernel before it runs, and waits for it itself (griddepcontrol)
 };
 

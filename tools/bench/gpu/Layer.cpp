@@ -113,13 +113,13 @@ Status DeviceLayer::dispatch(const int32_t *ids) {
   args.blockCounts = buffers->blockCounts.as<int32_t>();
   args.numPairs = shape.tokens * shape.topK;
   args.numBlocks = ceilDivide(args.numPairs, dispatchConfig.pairsPerBlock);
-  args.tileTokens = tableTokens(choice.gateUp);
+  args.tileTokens = choice.gateUp.tileTokens;
   void *parameters[] = {&args};
   if (args.numPairs <= oneBlockPairs)
-    return device->launch(oneBlock, {1, dispatchConfig.threads, 1, overlap}, parameters);
-  MOEC_TRY(device->launch(count, {args.numBlocks, dispatchConfig.threads, 1, overlap}, parameters));
-  MOEC_TRY(device->launch(scan, {1, dispatchConfig.threads, 1, overlap}, parameters));
-  return device->launch(place, {args.numBlocks, dispatchConfig.threads, 1, overlap}, parameters);
+    return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
+  MOEC_TRY(device->launch(count, {args.numBlocks, dispatchConfig.threads, overlap}, parameters));
+  MOEC_TRY(device->launch(scan, {1, dispatchConfig.threads, overlap}, parameters));
+  return device->launch(place, {args.numBlocks, dispatchConfig.threads, overlap}, parameters);
 }
 
 GroupedGemmArgs DeviceLayer::gemmArgs() const {
@@ -135,13 +135,13 @@ GroupedGemmArgs DeviceLayer::gemmArgs() const {
 
 Status DeviceLayer::launchGemm(const Kernel &kernel, const GemmConfig &config, CUtensorMap &first, CUtensorMap &second,
                                GroupedGemmArgs &args) {
-  const uint32_t blocks = device->multiprocessors() * config.blocksPerSm / config.cluster * config.cluster;
+  const uint32_t blocks = device->multiprocessors() * config.blocksPerSm;
   if (choice.family == GemmFamily::Portable) {
     void *parameters[] = {&args};
-    return device->launch(kernel, {blocks, portableThreads(config), 1, overlap}, parameters);
+    return device->launch(kernel, {blocks, portableThreads(config), overlap}, parameters);
   }
   void *parameters[] = {&first, &second, &args};
-  return device->launch(kernel, {blocks, hopperThreads(config), config.cluster, overlap}, parameters);
+  return device->launch(kernel, {blocks, hopperThreads(config), overlap}, parameters);
 }
 
 Status DeviceLayer::gateUp(const void *hidden) {
@@ -177,7 +177,7 @@ Status DeviceLayer::combine(const float *pairWeights) {
   args.hidden = shape.hidden;
   void *parameters[] = {&args};
   const uint32_t blocks = ceilDivide(uint64_t{shape.tokens} * shape.hidden / 8, combineThreads);
-  return device->launch(combineKernel, {std::max(blocks, 1u), combineThreads, 1, overlap}, parameters);
+  return device->launch(combineKernel, {std::max(blocks, 1u), combineThreads, overlap}, parameters);
 }
 
 Status DeviceLayer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {

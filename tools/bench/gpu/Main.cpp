@@ -68,7 +68,7 @@ Result<Options> parseOptions(int count, char **arguments) {
   for (int i = 2; i < count; ++i) {
     const std::string option = arguments[i];
     if (option == "--quick" || option == "--every-choice" || option == "--overlap")
-      options[option] = "1";
+      options.emplace(option, "1");
     else if (option.substr(0, 2) == "--" && i + 1 < count)
       options[option] = arguments[++i];
     else

@@ -178,7 +178,7 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
     MOEC_TRY(poison(device, *buffers));
     MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
     MOEC_TRY(device.synchronise());
-    MOEC_TRY(checkDispatch(device, *buffers, p.slots, tableTokens(choice.gateUp)));
+    MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice.gateUp.tileTokens));
     Result<std::vector<uint16_t>> activated =
         device.downloaded<uint16_t>(buffers->activated, p.reference.activated.size());
     MOEC_TRY(activated.status());

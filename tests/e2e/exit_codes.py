@@ -1,0 +1,108 @@
+"""Each documented exit code that a command can end with, and that its message names the thing."""
+
+import json
+import shutil
+
+from support import GOLDEN, MoecTest, main, write_safetensors
+
+MIXTRAL = GOLDEN / "mixtral"
+RUN = ("run", MIXTRAL, "--layer", 0, "--input", MIXTRAL / "input.safetensors", "--output", "y.safetensors")
+
+
+class ExitCodes(MoecTest):
+    def damage(self, path):
+        data = bytearray(path.read_bytes())
+        data[-20] ^= 1
+        path.write_bytes(data)
+
+    def test_0_ok(self):
+        self.expect(0, "--version")
+        self.expect(0, "doctor")
+        self.expect(0, *RUN)
+
+    def test_1_a_file_that_is_not_there(self):
+        self.expect(1, "cache", "verify", says=[self.cache])  # nothing has made one yet
+        self.expect(1, "compile", "nowhere.mlir", "-o", "x", says=["nowhere.mlir"])
+        self.expect(1, "inspect", "nowhere.moepkg", says=["nowhere.moepkg"])
+
+    def test_1_a_result_that_cannot_be_written(self):
+        self.expect(1, "import", MIXTRAL, "-o", "no/folder/model.mlir", says=["no/folder/model.mlir"])
+
+    def test_2_usage(self):
+        self.expect(2, "compil", says=["'compil'", "did you mean 'compile'?"])
+        self.expect(2, "compile", "--taget=cpu", says=["'--taget'", "did you mean '--target'?"])
+        self.expect(2, "compile", says=["model"])
+        self.expect(2, "compile", MIXTRAL, says=["-o is missing"])
+        self.expect(2, "compile", MIXTRAL, "-o", "x", "--target=gpu", says=["'gpu'", "cpu-avx2"])
+        self.expect(2, "compile", MIXTRAL, "-o", "x", "--layer=7", says=["no MoE layer 7"])
+        self.expect(2, "compile", MIXTRAL, "-o", "x", "--pack-budget=lots", says=["'lots'"])
+        self.expect(2, "cache", "gc", "--max-size=40%", says=["'40%'"])
+
+    def test_2_a_profile_of_another_model(self):
+        profile = self.folder / "profile.json"
+        profile.write_text(json.dumps({"schema": "moec.profile", "schema_version": 1,
+                                       "layers": [{"layer": 0, "tokens": 4, "pairs": [8, 0]}]}))
+        self.expect(2, "compile", MIXTRAL, "-o", "x", "--profile", profile, says=[profile, "layer 0"])
+
+    def test_2_hidden_states_that_do_not_fit(self):
+        given = self.folder / "x.safetensors"
+        call = [*RUN]
+        call[call.index("--input") + 1] = given
+        write_safetensors(given, {"hidden_states": ([1, 3], [1, 2, 3])})
+        self.expect(2, *call, says=[given, "3 wide", "takes 52"])
+        write_safetensors(given, {"states": ([1, 3], [1, 2, 3])})
+        self.expect(2, *call, says=[given, "no tensor 'hidden_states'", "'states'"])
+
+    def test_3_invalid_model(self):
+        config = self.folder / "config.json"
+        config.write_text(json.dumps({"model_type": "unheard_of"}))
+        self.expect(3, "import", config, says=[config, "unheard_of"])
+        model = self.folder / "model.mlir"
+        model.write_text("func.func @layer_0() {")
+        self.expect(3, "compile", model, "-o", "x", says=[model])
+        self.assertFalse((self.folder / "x").exists())
+
+    def test_3_weights_that_do_not_fit(self):
+        folder = self.folder / "model"
+        shutil.copytree(MIXTRAL, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 27}))
+        call = [*RUN]
+        call[1] = folder
+        self.expect(3, *call, says=["block_sparse_moe", "27", "25"])
+
+    def test_4_compile_failed(self):
+        self.expect(0, "inspect", MIXTRAL)  # the cache now answers all but the compile itself
+        self.expect(4, "compile", MIXTRAL, "-o", "x", compiler=self.paths.failing_compiler, says=["tile_13 does not link"])
+        self.assertFalse((self.folder / "x").exists())
+
+    def test_5_device_missing(self):
+        self.expect(5, "compile", MIXTRAL, "-o", "x", "--target=sm_90a", says=["sm_90a", "no CUDA target"])
+        self.expect(5, *RUN, compiler="/nonexistent/libmoec-compiler.so", says=["/nonexistent/libmoec-compiler.so"])
+
+    def test_6_corrupt_package(self):
+        package = self.folder / "mixtral.moepkg"
+        self.expect(0, "compile", MIXTRAL, "-o", package)
+        self.damage(package)
+        self.expect(6, "inspect", package, says=[package])
+        call = [*RUN]
+        call[1] = package
+        self.expect(6, *call, says=[package])
+
+    def test_6_corrupt_cache(self):
+        self.expect(0, "compile", MIXTRAL, "-o", "x")
+        self.damage(next((self.cache / "kernels").iterdir()))
+        self.expect(6, "cache", "verify", says=["1 corrupt", self.cache])
+        self.expect(0, "cache", "verify", "--remove")
+        self.expect(0, "cache", "verify")
+
+    def test_9_compile_forbidden_but_needed(self):
+        self.expect(9, *RUN, "--strict", says=["import"])
+        self.expect(0, "inspect", MIXTRAL)
+        self.expect(9, *RUN, "--strict", says=["package"])
+        self.expect(0, *RUN)
+        self.expect(0, *RUN, "--strict", compiler="/nonexistent/libmoec-compiler.so")
+
+
+if __name__ == "__main__":
+    main()
