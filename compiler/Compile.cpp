@@ -3,6 +3,7 @@
 #include "compiler/CpuImage.h"
 #include "compiler/Diagnostics.h"
 #include "compiler/Extract.h"
+#include "compiler/core/Keys.h"
 #include "ir/Moe.h"
 #include "passes/Passes.h"
 #include "passes/PlanFromIr.h"
@@ -88,8 +89,10 @@ void annotate(ModuleOp module, const CompileRequest &request) {
     uint32_t number = static_cast<uint32_t>(numberOf(layer));
     auto profile = request.profile.layers.find(number);
     if (profile != request.profile.layers.end()) {
-      SmallVector<int32_t> pairs(profile->second.pairs.begin(), profile->second.pairs.end());
-      layer->setAttr(passes::kTokensAttr, builder.getI64IntegerAttr(profile->second.tokens));
+      // Planned for what the request key says, so that two requests with one key get one package.
+      Histogram rounded = roundToSizeClasses(profile->second);
+      SmallVector<int32_t> pairs(rounded.pairs.begin(), rounded.pairs.end());
+      layer->setAttr(passes::kTokensAttr, builder.getI64IntegerAttr(rounded.tokens));
       layer->setAttr(passes::kPairsAttr, builder.getDenseI32ArrayAttr(pairs));
     } else {
       layer->setAttr(passes::kTokensAttr, builder.getI64IntegerAttr(request.profile.defaultTokens));
@@ -150,6 +153,8 @@ Result<LayerPackage> describePlanned(func::FuncOp layer, const CompileRequest &r
   package.weights = description->weights;
   package.plan = planOfLayer(layer);
   package.plannedFor = request.profile.of(package.layer, package.shape.topK, package.shape.experts);
+  if (request.profile.layers.count(package.layer))
+    package.plannedFor = roundToSizeClasses(package.plannedFor);
   auto decided = request.plans.find(package.layer);
   package.plan.predictedNs = decided != request.plans.end()
                                  ? decided->second.predictedNs

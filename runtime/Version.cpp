@@ -1,8 +1,6 @@
 #include "runtime/Version.h"
 
-#ifndef MOEC_VERSION_TEXT
-#define MOEC_VERSION_TEXT "0.1.0"
-#endif
+#include "BuildId.h" // made by cmake/BuildId.cmake
 
 namespace moec {
 

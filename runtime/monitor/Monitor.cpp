@@ -83,14 +83,16 @@ void Monitor::observe(const LayerObservation &sample) noexcept {
   slot.spilledPairs = sample.spilledPairs;
   slot.generation = sample.generation;
   if (ring->experts)
-    std::memcpy(&ring->counts[index * ring->experts], sample.pairs.data(), sample.pairs.size_bytes());
+    std::memcpy(&ring->counts[index * ring->experts], sample.pairs.data(),
+                sample.pairs.size_bytes());
   slot.state.store(Full, std::memory_order_release);
 }
 
 uint64_t Monitor::drain(const std::function<void(const LayerObservation &)> &take) {
   uint64_t drained = 0;
   for (const std::unique_ptr<Ring> &ring : rings) {
-    // A skipped ticket leaves a hole, so the slots are collected and put in order instead of walked from a tail.
+    // A skipped ticket leaves a hole, so the slots are collected and put in order instead of walked
+    // from a tail.
     ring->arrived.clear();
     for (Slot &slot : ring->slots)
       if (slot.state.load(std::memory_order_acquire) == Full)

@@ -9,8 +9,8 @@ namespace moec {
 
 namespace {
 
-// A bucket with less of the time than this gets no plan of its own: planning costs milliseconds, and a plan
-// made for it would have to win over the mix all the same.
+// A bucket with less of the time than this gets no plan of its own: planning costs milliseconds,
+// and a plan made for it would have to win over the mix all the same.
 constexpr double secondBucketShare = 0.2;
 
 void holdPeaks(LayerTable &table, std::span<const BucketMix> mix, uint32_t align) {
@@ -22,7 +22,8 @@ void holdPeaks(LayerTable &table, std::span<const BucketMix> mix, uint32_t align
     }
 }
 
-std::vector<uint32_t> overflowing(const LayerTable &table, const Histogram &histogram, uint64_t &pairs) {
+std::vector<uint32_t> overflowing(const LayerTable &table, const Histogram &histogram,
+                                  uint64_t &pairs) {
   std::vector<uint32_t> experts;
   pairs = 0;
   for (uint32_t expert = 0; expert < std::min(table.slots.size(), histogram.pairs.size()); ++expert)
@@ -33,8 +34,8 @@ std::vector<uint32_t> overflowing(const LayerTable &table, const Histogram &hist
   return experts;
 }
 
-/// The tile heights for a bucket's steps with the spread that they really have. Steps side by side are one wide
-/// step: as many experts, and as wide a router, as all of them together.
+/// The tile heights for a bucket's steps with the spread that they really have. Steps side by side
+/// are one wide step: as many experts, and as wide a router, as all of them together.
 CpuConfig heightsFor(const LayerContext &context, const BucketMix &part) {
   LayerShape wide = context.setup.shape;
   Histogram steps;
@@ -44,7 +45,8 @@ CpuConfig heightsFor(const LayerContext &context, const BucketMix &part) {
   wide.experts = static_cast<uint32_t>(steps.pairs.size());
   PlanLimits limits = context.limits;
   uint64_t copies = std::max<uint64_t>(1, part.specimens.size());
-  limits.packBudgetBytes = limits.packBudgetBytes > UINT64_MAX / copies ? UINT64_MAX : limits.packBudgetBytes * copies;
+  limits.packBudgetBytes =
+      limits.packBudgetBytes > UINT64_MAX / copies ? UINT64_MAX : limits.packBudgetBytes * copies;
   return planLayer(wide, steps, context.facts, context.calibration, limits).config;
 }
 
@@ -62,7 +64,8 @@ std::string spillText(const LayerTable &from, const LayerTable &to, const Histog
 
 std::string packingText(const LayerTable &from, const LayerTable &to) {
   std::vector<uint32_t> in = newlyPacked(from, to), out = newlyPacked(to, from);
-  std::string text = in.empty() ? "no expert newly packed" : fmt::format("experts newly packed: {}", textOfList(in));
+  std::string text = in.empty() ? "no expert newly packed"
+                                : fmt::format("experts newly packed: {}", textOfList(in));
   return out.empty() ? text : text + fmt::format("; no longer packed: {}", textOfList(out));
 }
 
@@ -79,7 +82,8 @@ double predictPart(const LayerContext &context, const LayerPlan &plan, const Buc
   return part.specimens.empty() ? 0 : ns / static_cast<double>(part.specimens.size());
 }
 
-double predictMix(const LayerContext &context, const LayerPlan &plan, std::span<const BucketMix> mix) {
+double predictMix(const LayerContext &context, const LayerPlan &plan,
+                  std::span<const BucketMix> mix) {
   double ns = 0;
   for (const BucketMix &part : mix)
     ns += part.weight * predictPart(context, plan, part);
@@ -108,7 +112,8 @@ Saving predictSaving(const LayerContext &context, const LayerPlan &from, const L
   return saving;
 }
 
-const BucketMix &heaviest(const LayerContext &context, const LayerPlan &live, std::span<const BucketMix> mix) {
+const BucketMix &heaviest(const LayerContext &context, const LayerPlan &live,
+                          std::span<const BucketMix> mix) {
   size_t best = 0;
   double bestNs = -1;
   for (size_t i = 0; i < mix.size(); ++i) {
@@ -121,20 +126,23 @@ const BucketMix &heaviest(const LayerContext &context, const LayerPlan &live, st
   return mix[best];
 }
 
-Candidates findCandidates(const LayerContext &context, const LayerPlan &live, std::span<const BucketMix> mix) {
+Candidates findCandidates(const LayerContext &context, const LayerPlan &live,
+                          std::span<const BucketMix> mix) {
   const BucketMix &main = heaviest(context, live, mix);
   const LayerShape &shape = context.setup.shape;
   Candidates found;
-  found.reuse = planTable(shape, main.typical, context.facts, context.calibration, context.limits, live.config);
+  found.reuse = planTable(shape, main.typical, context.facts, context.calibration, context.limits,
+                          live.config);
   found.table = found.reuse;
   found.table.table.packed = live.table.packed;
   double liveNs = predictMix(context, live, mix);
   double bestNs = 0;
   for (const BucketMix &part : mix) {
-    if (&part != &main && part.weight * predictPart(context, live, part) < secondBucketShare * liveNs)
+    if (&part != &main &&
+        part.weight * predictPart(context, live, part) < secondBucketShare * liveNs)
       continue;
-    LayerPlan plan = planTable(shape, part.typical, context.facts, context.calibration, context.limits,
-                               heightsFor(context, part));
+    LayerPlan plan = planTable(shape, part.typical, context.facts, context.calibration,
+                               context.limits, heightsFor(context, part));
     holdPeaks(plan.table, mix, context.limits.slotAlign);
     double ns = predictMix(context, plan, mix);
     if (bestNs == 0 || ns < bestNs) {
@@ -157,8 +165,8 @@ std::vector<uint32_t> newlyPacked(const LayerTable &from, const LayerTable &to) 
   return experts;
 }
 
-std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &from, const LayerPlan &to,
-                               const BucketMix &part) {
+std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &from,
+                               const LayerPlan &to, const BucketMix &part) {
   const Histogram &histogram = part.specimens.front();
   std::vector<Cause> causes;
   LayerPlan plan = from;
@@ -175,8 +183,9 @@ std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &fro
   }
   if (!(to.config == from.config)) {
     plan.config = to.config;
-    attribute("tile-heights", fmt::format("tile heights {} -> {}", textOfHeights(from.config.tileRows),
-                                          textOfHeights(to.config.tileRows)));
+    attribute("tile-heights",
+              fmt::format("tile heights {} -> {}", textOfHeights(from.config.tileRows),
+                          textOfHeights(to.config.tileRows)));
   }
   if (to.table.packed != from.table.packed) {
     plan.table.packed = to.table.packed;
@@ -191,7 +200,8 @@ std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &fro
 
 std::string explainFit(const LayerContext &context, const LayerPlan &live, const BucketMix &part) {
   const Histogram &histogram = part.specimens.front();
-  size_t packed = static_cast<size_t>(std::count(live.table.packed.begin(), live.table.packed.end(), 1));
+  size_t packed =
+      static_cast<size_t>(std::count(live.table.packed.begin(), live.table.packed.end(), 1));
   uint64_t packedPairs = 0, rows = 0, computed = 0, spilled = 0;
   for (uint32_t expert = 0; expert < histogram.pairs.size(); ++expert) {
     uint32_t pairs = histogram.pairs[expert];
@@ -206,10 +216,14 @@ std::string explainFit(const LayerContext &context, const LayerPlan &live, const
                          ? fmt::format("every expert is packed ({} of {})", packed, packed)
                          : fmt::format("the {} packed experts of {} hold {} of the pairs", packed,
                                        live.table.packed.size(),
-                                       textOfShare(rows ? static_cast<double>(packedPairs) / static_cast<double>(rows) : 0));
-  text += fmt::format(", tile heights {} fit ({:.2f} rows computed per pair)", textOfHeights(live.config.tileRows),
+                                       textOfShare(rows ? static_cast<double>(packedPairs) /
+                                                              static_cast<double>(rows)
+                                                        : 0));
+  text += fmt::format(", tile heights {} fit ({:.2f} rows computed per pair)",
+                      textOfHeights(live.config.tileRows),
                       rows ? static_cast<double>(computed) / static_cast<double>(rows) : 0);
-  return text + (spilled ? fmt::format(", {} pairs a step spill", spilled) : std::string(", nothing spills"));
+  return text + (spilled ? fmt::format(", {} pairs a step spill", spilled)
+                         : std::string(", nothing spills"));
 }
 
 } // namespace moec

@@ -16,7 +16,8 @@ class CostModel {
 public:
   explicit CostModel(const PolicyConfig &config);
 
-  /// The cost of one layer's change. Packing is charged for the experts that were not packed before.
+  /// The cost of one layer's change. Packing is charged for the experts that were not packed
+  /// before.
   ChangeCost of(Verdict verdict, uint64_t newlyPackedBytes) const;
   void learn(const BuildReport &report, const BuildSize &size);
 

@@ -10,9 +10,9 @@ namespace moec {
 
 namespace {
 
-constexpr size_t recentWindows = 16; // that the mix of buckets is taken from
-constexpr double fading = 0.8;       // a window weighs this much of the next newer one
-constexpr size_t mostSpecimens = 16;   // that predictions are the mean of
+constexpr size_t recentWindows = 16;  // that the mix of buckets is taken from
+constexpr double fading = 0.8;        // a window weighs this much of the next newer one
+constexpr size_t mostSpecimens = 16;  // that predictions are the mean of
 constexpr uint64_t enoughSteps = 256; // for a typical step; older windows add nothing but lag
 
 double totalVariation(const std::vector<uint64_t> &a, const std::vector<uint64_t> &b) {
@@ -22,7 +22,8 @@ double totalVariation(const std::vector<uint64_t> &a, const std::vector<uint64_t
     return 0;
   double moved = 0;
   for (size_t expert = 0; expert < a.size(); ++expert)
-    moved += std::abs(static_cast<double>(a[expert]) / sumA - static_cast<double>(b[expert]) / sumB);
+    moved +=
+        std::abs(static_cast<double>(a[expert]) / sumA - static_cast<double>(b[expert]) / sumB);
   return moved / 2;
 }
 
@@ -35,8 +36,9 @@ uint64_t total(const std::vector<uint64_t> &pairs) {
 double samplingNoise(uint64_t a, uint64_t b, size_t experts) {
   if (a == 0 || b == 0)
     return 1;
-  // Each expert's share differs by a normal of variance p(1/a + 1/b), whose mean size is sqrt(2/pi) of its
-  // deviation; summed over E experts of share 1/E and halved. sqrt is exact in IEEE 754, so replays agree.
+  // Each expert's share differs by a normal of variance p(1/a + 1/b), whose mean size is sqrt(2/pi)
+  // of its deviation; summed over E experts of share 1/E and halved. sqrt is exact in IEEE 754, so
+  // replays agree.
   constexpr double pi = 3.14159265358979323846;
   double perPair = 1 / static_cast<double>(a) + 1 / static_cast<double>(b);
   return std::min(1.0, std::sqrt(static_cast<double>(experts) * perPair / (2 * pi)));
@@ -89,7 +91,8 @@ void History::makeRoom() {
   size_t best = entries.size();
   double bestDistance = 2;
   for (size_t i = 0; i + 1 < older; ++i) {
-    if (entries[i].bucket != entries[i + 1].bucket || entries[i].sinceChange != entries[i + 1].sinceChange)
+    if (entries[i].bucket != entries[i + 1].bucket ||
+        entries[i].sinceChange != entries[i + 1].sinceChange)
       continue;
     double distance = totalVariation(entries[i].pairs, entries[i + 1].pairs);
     if (distance < bestDistance) {
@@ -121,7 +124,8 @@ std::vector<BucketMix> History::recent() const {
   std::map<uint32_t, std::vector<Histogram>> specimens;
   double weight = 1, sum = 0;
   size_t seen = 0;
-  for (auto entry = entries.rbegin(); entry != entries.rend() && seen < recentWindows; ++entry, ++seen) {
+  for (auto entry = entries.rbegin(); entry != entries.rend() && seen < recentWindows;
+       ++entry, ++seen) {
     double part = weight * static_cast<double>(entry->steps);
     weights[entry->bucket] += part;
     sum += part;
@@ -134,15 +138,17 @@ std::vector<BucketMix> History::recent() const {
       if (!over)
         merge(found->second, *entry);
     }
-    for (auto specimen = entry->specimens.rbegin(); !over && specimen != entry->specimens.rend(); ++specimen)
+    for (auto specimen = entry->specimens.rbegin(); !over && specimen != entry->specimens.rend();
+         ++specimen)
       if (steps.size() < mostSpecimens)
         steps.push_back(specimen->step);
   }
   std::vector<BucketMix> mix;
   for (auto &[bucket, stretch] : stretches)
-    mix.push_back({bucket, static_cast<uint32_t>(stretch.steps), sum > 0 ? weights[bucket] / sum : 0,
-                   typicalStep(stretch.tokens, stretch.pairs, stretch.steps), std::move(stretch.peak),
-                   std::move(specimens[bucket])});
+    mix.push_back({bucket, static_cast<uint32_t>(stretch.steps),
+                   sum > 0 ? weights[bucket] / sum : 0,
+                   typicalStep(stretch.tokens, stretch.pairs, stretch.steps),
+                   std::move(stretch.peak), std::move(specimens[bucket])});
   return mix;
 }
 
@@ -151,7 +157,8 @@ double History::regretNs(const std::function<double(const Histogram &)> &predict
   for (const Entry &entry : entries)
     if (entry.sinceChange)
       for (const Specimen &specimen : entry.specimens)
-        regret = std::max(0.0, regret + (specimen.liveNs - predict(specimen.step)) * specimen.steps);
+        regret =
+            std::max(0.0, regret + (specimen.liveNs - predict(specimen.step)) * specimen.steps);
   return regret;
 }
 

@@ -13,19 +13,19 @@ namespace moec {
 /// One bucket's part of a layer's recent steps.
 struct BucketMix {
   uint32_t bucket = 0;
-  uint32_t steps = 0;         // that the typical step is the mean of
-  double weight = 0;          // share of recent steps; all buckets' weights add up to 1
+  uint32_t steps = 0; // that the typical step is the mean of
+  double weight = 0;  // share of recent steps; all buckets' weights add up to 1
   Histogram typical;
-  std::vector<uint32_t> peak; // [E] most pairs in one of these steps
+  std::vector<uint32_t> peak;       // [E] most pairs in one of these steps
   std::vector<Histogram> specimens; // steps as they were, newest first; at least one
 };
 
-/// Total variation between two samples of one distribution that chance alone explains, for numbers of pairs
-/// `a` and `b` over `experts` experts: the expectation for experts of equal share.
+/// Total variation between two samples of one distribution that chance alone explains, for numbers
+/// of pairs `a` and `b` over `experts` experts: the expectation for experts of equal share.
 double samplingNoise(uint64_t a, uint64_t b, size_t experts);
 
-/// Bounded: when it is full, the two most alike neighbours are merged, so that long stretches of the same
-/// routing cost one entry and a change of phase is never averaged away.
+/// Bounded: when it is full, the two most alike neighbours are merged, so that long stretches of
+/// the same routing cost one entry and a change of phase is never averaged away.
 class History {
 public:
   explicit History(double driftFloor, size_t most = 64) : driftFloor(driftFloor), most(most) {}
@@ -36,13 +36,14 @@ public:
   void changed();
   bool empty() const { return entries.empty(); }
 
-  /// The buckets of the last windows, newer ones weighing more, each with the typical step of its latest stretch
-  /// of like routing. By bucket.
+  /// The buckets of the last windows, newer ones weighing more, each with the typical step of its
+  /// latest stretch of like routing. By bucket.
   std::vector<BucketMix> recent() const;
 
-  /// Nanoseconds that a plan predicted by `predict` would have saved since the last change, counted from the moment
-  /// that serves it best. Stretches in which the live plan is the better one take their part away again: only so
-  /// does routing that swings faster than a change repays leave the generation alone.
+  /// Nanoseconds that a plan predicted by `predict` would have saved since the last change, counted
+  /// from the moment that serves it best. Stretches in which the live plan is the better one take
+  /// their part away again: only so does routing that swings faster than a change repays leave the
+  /// generation alone.
   double regretNs(const std::function<double(const Histogram &)> &predict) const;
 
 private:

@@ -1,4 +1,4 @@
-#include "runtime/recompile/Policy.h"
+#include "runtime/recompile/PolicyWeighing.h"
 
 #include "runtime/recompile/Text.h"
 
@@ -8,28 +8,17 @@
 
 namespace moec {
 
-/// What one look at a layer found.
-struct Policy::Weighing {
-  std::vector<BucketMix> mix;
-  LayerStatistics statistics;
-  double liveNs = 0;
-  std::vector<Choice> choices; // table, reuse, best: cheapest first
-  size_t top = 0;              // the one that is weighed against its cost
-
-  const BucketMix &main() const {
-    return *std::find_if(mix.begin(), mix.end(),
-                         [&](const BucketMix &part) { return part.bucket == statistics.bucket; });
-  }
-};
-
 namespace {
 
 std::string backOffKey(uint32_t layer, Verdict verdict, const LayerPlan &plan) {
   return fmt::format("{}|{}|{}", layer, verdictName(verdict), plan.config.text());
 }
 
-/// Reasons between which a layer flickers, as its best plan's gain does around a bound, are one piece of news.
-Reason group(Reason reason) { return reason == Reason::GainBelowMargin ? Reason::NothingBetter : reason; }
+/// Reasons between which a layer flickers, as its best plan's gain does around a bound, are one
+/// piece of news.
+Reason group(Reason reason) {
+  return reason == Reason::GainBelowMargin ? Reason::NothingBetter : reason;
+}
 
 void answer(DecisionRecord &record, Verdict verdict, Reason reason, std::string text) {
   record.verdict = verdict;
@@ -40,7 +29,8 @@ void answer(DecisionRecord &record, Verdict verdict, Reason reason, std::string 
 } // namespace
 
 Policy::Policy(PolicySetup setup, PolicyHooks hooks)
-    : start(std::move(setup)), hooks(std::move(hooks)), costs(start.config), rate(start.config.changesPerMinute) {
+    : start(std::move(setup)), hooks(std::move(hooks)), costs(start.config),
+      rate(start.config.changesPerMinute) {
   knownConfigs.insert(start.knownConfigs.begin(), start.knownConfigs.end());
   for (const LayerSetup &layer : start.layers) {
     layers.emplace(layer.layer, Layer{.setup = layer,
@@ -59,8 +49,9 @@ LayerContext Policy::contextOf(const Layer &layer) const {
 
 void Policy::observe(const Window &window) {
   auto found = layers.find(window.layer);
-  if (found == layers.end() || window.steps == 0 || window.pairs.size() != found->second.setup.shape.experts ||
-      window.specimens.empty() || window.peak.size() != window.pairs.size())
+  if (found == layers.end() || window.steps == 0 ||
+      window.pairs.size() != found->second.setup.shape.experts || window.specimens.empty() ||
+      window.peak.size() != window.pairs.size())
     return;
   Layer &layer = found->second;
   std::vector<double> liveNs;
@@ -70,92 +61,7 @@ void Policy::observe(const Window &window) {
   layer.fresh = true;
 }
 
-//===-- Weighing ------------------------------------------------------------------------------===//
-
-LayerStatistics Policy::statisticsOf(const Layer &layer, const BucketMix &main) const {
-  LayerStatistics seen;
-  seen.layer = layer.setup.layer;
-  seen.bucket = main.bucket;
-  seen.steps = main.steps;
-  seen.typical = main.typical;
-  seen.totalVariation = totalVariation(layer.plannedFor.pairs, main.typical.pairs);
-  // What was planned for counts as exact; rounding it to whole pairs is within the floor.
-  uint64_t pairs = main.typical.total() * main.steps;
-  seen.noise = samplingNoise(pairs, pairs, main.typical.pairs.size());
-  seen.imbalance = imbalance(main.typical.pairs);
-  seen.drifted = seen.totalVariation > start.config.driftFloor + 2 * seen.noise ||
-                 sizeBucket(layer.plannedFor.tokens) != main.bucket;
-  return seen;
-}
-
-Verdict Policy::classify(const Layer &layer, const LayerPlan &plan) const {
-  if (plan.config == layer.live.config)
-    return plan.table.packed == layer.live.table.packed ? Verdict::Retable : Verdict::Reuse;
-  return knownConfigs.count(plan.config.text()) ? Verdict::Reuse : Verdict::Compile;
-}
-
-Policy::Choice Policy::makeChoice(const Layer &layer, LayerPlan plan, const Weighing &weighing) const {
-  LayerContext context = contextOf(layer);
-  Choice choice;
-  choice.verdict = classify(layer, plan);
-  choice.saving = predictSaving(context, layer.live, plan, weighing.mix);
-  choice.mixNs = weighing.liveNs - choice.saving.ns;
-  choice.gain = weighing.liveNs > 0 ? choice.saving.ns / weighing.liveNs : 0;
-  uint64_t bytes = newlyPacked(layer.live.table, plan.table).size() * packedExpertBytes(layer.setup.shape, start.facts);
-  choice.cost = costs.of(choice.verdict, bytes);
-  if (choice.gain >= start.config.minGain)
-    choice.regretNs = layer.history.regretNs(
-        [&](const Histogram &histogram) { return context.predict(plan, histogram); });
-  choice.plan = std::move(plan);
-  return choice;
-}
-
-// Should routing turn back, the new plan is the wrong one until that is noticed: a change risks that as well, or
-// routing that swings as fast as the loop reacts would always be met by the plan for its other half.
-double Policy::neededNs(const Choice &choice) const {
-  return choice.cost.ns() + start.config.noticeSteps * std::max(0.0, choice.saving.ns);
-}
-
-Policy::Weighing Policy::weigh(const Layer &layer) const {
-  Weighing weighing;
-  LayerContext context = contextOf(layer);
-  weighing.mix = layer.history.recent();
-  const BucketMix &main = heaviest(context, layer.live, weighing.mix);
-  weighing.statistics = statisticsOf(layer, main);
-  weighing.liveNs = predictMix(context, layer.live, weighing.mix);
-  Candidates candidates = findCandidates(context, layer.live, weighing.mix);
-  for (LayerPlan *plan : {&candidates.table, &candidates.reuse, &candidates.best})
-    weighing.choices.push_back(makeChoice(layer, std::move(*plan), weighing));
-  // The dearer plan has to be better than the cheaper one by more than the noise of prediction.
-  for (size_t i = 1; i < weighing.choices.size(); ++i)
-    if (weighing.choices[i].gain >= weighing.choices[weighing.top].gain + start.config.minGain)
-      weighing.top = i;
-  return weighing;
-}
-
 //===-- Deciding ------------------------------------------------------------------------------===//
-
-bool Policy::due(const Layer &layer, int64_t nowNs) const {
-  if (nowNs >= layer.lookNs)
-    return true;
-  for (const BucketMix &part : layer.history.recent()) {
-    if (part.bucket != layer.looked.bucket)
-      continue;
-    double noise = samplingNoise(part.typical.total() * part.steps, layer.looked.typical.total() * layer.looked.steps,
-                                 part.typical.pairs.size());
-    return totalVariation(part.typical.pairs, layer.looked.typical.pairs) > start.config.driftFloor + 2 * noise;
-  }
-  return true; // the bucket has gone
-}
-
-void Policy::lookAgain(Layer &layer, const Weighing &weighing, Reason reason, int64_t nowNs) const {
-  bool settled = reason != Reason::Accumulating && reason != Reason::CoolingDown && reason != Reason::RateLimited &&
-                 reason != Reason::Measuring;
-  layer.lookWaitNs =
-      settled ? std::min(std::max(layer.lookWaitNs * 2, start.config.lookNs), start.config.mostLookNs) : start.config.lookNs;
-  layer.lookNs = nowNs + layer.lookWaitNs;
-  layer.looked = weighing.main();
-}
 
 Policy::Tick Policy::decide(int64_t nowNs, bool requested) {
   Tick tick;
@@ -174,7 +80,8 @@ Policy::Tick Policy::decide(int64_t nowNs, bool requested) {
     const std::vector<Choice> &choices = weighing.choices;
     record.prediction = {weighing.liveNs, choices[0].mixNs, choices[1].mixNs, choices[2].mixNs,
                          choices[weighing.top].regretNs};
-    tick.predictions.push_back({record.statistics, record.prediction, neededNs(choices[weighing.top])});
+    tick.predictions.push_back(
+        {record.statistics, record.prediction, neededNs(choices[weighing.top])});
     decideLayer(layer, weighing, nowNs, requested, record);
     bool news = group(record.reason) != group(layer.lastReason);
     layer.lastReason = record.reason;
@@ -195,11 +102,13 @@ void Policy::decideLayer(Layer &layer, const Weighing &weighing, int64_t nowNs, 
   if (hooks.trigger && !hooks.trigger(weighing.statistics))
     return answer(record, Verdict::Keep, Reason::HookKept, "the user's trigger has not fired");
   if (!ticking)
-    return answer(record, Verdict::Keep, Reason::Measuring, "another change is being built or measured");
+    return answer(record, Verdict::Keep, Reason::Measuring,
+                  "another change is being built or measured");
   if (chosen->gain < start.config.minGain) {
     settle(layer, weighing, *chosen, record);
   } else {
-    // The best change that has paid for itself. A cheap one goes first where the dear one has not yet.
+    // The best change that has paid for itself. A cheap one goes first where the dear one has not
+    // yet.
     bool pays = permitted(layer, *chosen, nowNs, requested, record);
     for (size_t i = weighing.top; !pays && i-- > 0;) {
       DecisionRecord attempt = record;
@@ -235,7 +144,8 @@ void Policy::describe(const Layer &layer, const Weighing &weighing, const Choice
     record.causes = explainGain(contextOf(layer), layer.live, choice.plan, weighing.main());
 }
 
-void Policy::settle(const Layer &layer, const Weighing &weighing, const Choice &top, DecisionRecord &record) const {
+void Policy::settle(const Layer &layer, const Weighing &weighing, const Choice &top,
+                    DecisionRecord &record) const {
   std::string fit = explainFit(contextOf(layer), layer.live, weighing.main());
   double best = top.gain;
   for (const Choice &choice : weighing.choices)
@@ -252,14 +162,16 @@ void Policy::settle(const Layer &layer, const Weighing &weighing, const Choice &
                               weighing.statistics.totalVariation));
   // A third of the margin, one per cent by default, is less than machines repeat.
   if (best * 3 < start.config.minGain)
-    return answer(record, Verdict::Refuse, Reason::NothingBetter,
-                  fmt::format("routing moved (total variation {:.3f}, bucket {}) but no plan is better: {}",
-                              weighing.statistics.totalVariation, weighing.statistics.bucket, fit));
+    return answer(
+        record, Verdict::Refuse, Reason::NothingBetter,
+        fmt::format("routing moved (total variation {:.3f}, bucket {}) but no plan is better: {}",
+                    weighing.statistics.totalVariation, weighing.statistics.bucket, fit));
   answer(record, Verdict::Refuse, Reason::GainBelowMargin,
-         fmt::format("routing moved (total variation {:.3f}, bucket {}) but the best plan is only {} faster, below the "
+         fmt::format("routing moved (total variation {:.3f}, bucket {}) but the best plan is only "
+                     "{} faster, below the "
                      "margin of {}: {}",
-                     weighing.statistics.totalVariation, weighing.statistics.bucket, textOfShare(best),
-                     textOfShare(start.config.minGain), fit));
+                     weighing.statistics.totalVariation, weighing.statistics.bucket,
+                     textOfShare(best), textOfShare(start.config.minGain), fit));
 }
 
 bool Policy::permitted(const Layer &layer, const Choice &choice, int64_t nowNs, bool requested,
@@ -269,59 +181,71 @@ bool Policy::permitted(const Layer &layer, const Choice &choice, int64_t nowNs, 
     return false;
   };
   if (choice.gain < start.config.minGain)
-    return refuse(Reason::GainBelowMargin, fmt::format("a gain of {} is below the margin of {}", textOfShare(choice.gain),
-                                                       textOfShare(start.config.minGain)));
+    return refuse(Reason::GainBelowMargin,
+                  fmt::format("a gain of {} is below the margin of {}", textOfShare(choice.gain),
+                              textOfShare(start.config.minGain)));
   if (auto found = backOffs.find(backOffKey(layer.setup.layer, choice.verdict, choice.plan));
       found != backOffs.end() && nowNs < found->second.untilNs)
-    return refuse(Reason::BackedOff,
-                  fmt::format("this change failed or measured worse {} times; not tried again for {}",
-                              found->second.failures, textOfNs(static_cast<double>(found->second.untilNs - nowNs))));
+    return refuse(
+        Reason::BackedOff,
+        fmt::format("this change failed or measured worse {} times; not tried again for {}",
+                    found->second.failures,
+                    textOfNs(static_cast<double>(found->second.untilNs - nowNs))));
   if (start.mode == LoopMode::Strict && choice.verdict == Verdict::Compile)
-    return refuse(Reason::CompileForbidden, fmt::format("{} would gain {}, but this session never compiles",
-                                                        choice.plan.config.text(), textOfShare(choice.gain)));
+    return refuse(Reason::CompileForbidden,
+                  fmt::format("{} would gain {}, but this session never compiles",
+                              choice.plan.config.text(), textOfShare(choice.gain)));
   if (requested) {
-    answer(record, choice.verdict, Reason::Requested, fmt::format("asked for; gains {}", textOfShare(choice.gain)));
+    answer(record, choice.verdict, Reason::Requested,
+           fmt::format("asked for; gains {}", textOfShare(choice.gain)));
     return true;
   }
   if (start.mode == LoopMode::Manual)
     return refuse(Reason::NotAsked,
-                  fmt::format("a change would gain {}, but in manual mode it waits to be told", textOfShare(choice.gain)));
+                  fmt::format("a change would gain {}, but in manual mode it waits to be told",
+                              textOfShare(choice.gain)));
   // With fewer specimens their spread says nothing.
   constexpr size_t fewestSpecimens = 4;
   if (choice.saving.specimens < fewestSpecimens || choice.saving.ns < 2 * choice.saving.errorNs) {
     answer(record, Verdict::Keep, Reason::Accumulating,
            fmt::format("a gain of {} +- {} a step, from {} steps looked at, is not certain yet",
-                       textOfNs(choice.saving.ns), textOfNs(2 * choice.saving.errorNs), choice.saving.specimens));
+                       textOfNs(choice.saving.ns), textOfNs(2 * choice.saving.errorNs),
+                       choice.saving.specimens));
     return false;
   }
   double gainNs = choice.saving.ns;
   double steps = choice.cost.ns() / gainNs;
   if (steps > static_cast<double>(start.config.repayHorizonSteps))
-    return refuse(Reason::NeverRepaid,
-                  fmt::format("{} a step would repay the cost of {} in {:.0f} steps only, beyond the horizon of {}",
-                              textOfNs(gainNs), textOfNs(choice.cost.ns()), steps, start.config.repayHorizonSteps));
+    return refuse(
+        Reason::NeverRepaid,
+        fmt::format(
+            "{} a step would repay the cost of {} in {:.0f} steps only, beyond the horizon of {}",
+            textOfNs(gainNs), textOfNs(choice.cost.ns()), steps, start.config.repayHorizonSteps));
   double riskNs = neededNs(choice) - choice.cost.ns();
-  std::string balance = fmt::format("regret of {} since the last change; changing costs {} and risks {} ({} steps "
-                                    "until a wrong plan is noticed)",
-                                    textOfNs(choice.regretNs), textOfNs(choice.cost.ns()), textOfNs(riskNs),
-                                    start.config.noticeSteps);
+  std::string balance =
+      fmt::format("regret of {} since the last change; changing costs {} and risks {} ({} steps "
+                  "until a wrong plan is noticed)",
+                  textOfNs(choice.regretNs), textOfNs(choice.cost.ns()), textOfNs(riskNs),
+                  start.config.noticeSteps);
   bool pays = choice.regretNs >= choice.cost.ns() + riskNs;
-  answer(record, pays ? choice.verdict : Verdict::Keep, pays ? Reason::Pays : Reason::Accumulating, std::move(balance));
+  answer(record, pays ? choice.verdict : Verdict::Keep, pays ? Reason::Pays : Reason::Accumulating,
+         std::move(balance));
   return pays;
 }
 
 bool Policy::limited(const Layer &layer, int64_t nowNs, DecisionRecord &record) {
   if (nowNs < layer.coolUntilNs) {
     answer(record, Verdict::Refuse, Reason::CoolingDown,
-           fmt::format("it would pay ({}), but the last change is too recent: {} to wait", record.text,
-                       textOfNs(static_cast<double>(layer.coolUntilNs - nowNs))));
+           fmt::format("it would pay ({}), but the last change is too recent: {} to wait",
+                       record.text, textOfNs(static_cast<double>(layer.coolUntilNs - nowNs))));
     return true;
   }
   if (tookToken || rate.available(nowNs))
     return false;
   answer(record, Verdict::Refuse, Reason::RateLimited,
-         fmt::format("it would pay ({}), but the {} changes of this minute are used up: {:.0f} s to wait", record.text,
-                     start.config.changesPerMinute, rate.waitSeconds()));
+         fmt::format(
+             "it would pay ({}), but the {} changes of this minute are used up: {:.0f} s to wait",
+             record.text, start.config.changesPerMinute, rate.waitSeconds()));
   return true;
 }
 
@@ -330,19 +254,22 @@ void Policy::askUser(const Weighing &weighing, DecisionRecord &record, Choice &c
   if (wanted == record.verdict)
     return;
   if (wanted == Verdict::Keep || wanted == Verdict::Refuse)
-    return answer(record, wanted, wanted == Verdict::Keep ? Reason::HookKept : Reason::HookRefused,
-                  fmt::format("the user's policy said {}; ours: {}", verdictName(wanted), record.text));
+    return answer(
+        record, wanted, wanted == Verdict::Keep ? Reason::HookKept : Reason::HookRefused,
+        fmt::format("the user's policy said {}; ours: {}", verdictName(wanted), record.text));
   for (const Choice &other : weighing.choices) {
     bool forbidden = start.mode == LoopMode::Strict && other.verdict == Verdict::Compile;
     if (other.verdict != wanted || forbidden)
       continue;
     choice = other;
-    return answer(record, wanted, Reason::HookChanged,
-                  fmt::format("the user's policy said {}; ours: {}", verdictName(wanted), record.text));
+    return answer(
+        record, wanted, Reason::HookChanged,
+        fmt::format("the user's policy said {}; ours: {}", verdictName(wanted), record.text));
   }
 }
 
-void Policy::begin(Layer &layer, const Weighing &weighing, const Choice &choice, DecisionRecord &record) {
+void Policy::begin(Layer &layer, const Weighing &weighing, const Choice &choice,
+                   DecisionRecord &record) {
   if (!tookToken)
     rate.take();
   tookToken = true;

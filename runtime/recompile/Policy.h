@@ -1,5 +1,6 @@
-// Decides what to do about routing that drifts: keep, re-table, reuse, compile or refuse. A state machine that is
-// a pure function of what it is told: no clock, no environment, no libm, so a trace replays byte for byte.
+// Decides what to do about routing that drifts: keep, re-table, reuse, compile or refuse. A state
+// machine that is a pure function of what it is told: no clock, no environment, no libm, so a trace
+// replays byte for byte.
 #pragma once
 
 #include "runtime/recompile/Candidates.h"
@@ -25,8 +26,9 @@ struct PlannedChange {
   double liveNs = 0; // predicted, per step
 };
 
-/// A ski rental, per layer: change when the regret accumulated since the last change exceeds the measured cost of
-/// changing, and what it risks should routing turn back. Buckets are predicted apart and weighed by how often they occur, since a layer has one plan for all.
+/// A ski rental, per layer: change when the regret accumulated since the last change exceeds the
+/// measured cost of changing, and what it risks should routing turn back. Buckets are predicted
+/// apart and weighed by how often they occur, since a layer has one plan for all.
 ///
 /// One change (of one or more layers) is in flight at a time:
 ///   decide -> built -> swapped -> judge, or decide -> built with an error.
@@ -35,16 +37,18 @@ class Policy {
 public:
   struct Tick {
     std::vector<PredictionRecord> predictions; // of every layer with new windows
-    std::vector<DecisionRecord> decisions;     // of those whose answer is a change, or another one than last time
+    std::vector<DecisionRecord>
+        decisions; // of those whose answer is a change, or another one than last time
   };
 
   explicit Policy(PolicySetup setup, PolicyHooks hooks = {});
 
   /// A window of a layer that the setup names; others are ignored.
   void observe(const Window &window);
-  /// Weighs the layers that have been observed since they were weighed last and are due: routing has moved, or it
-  /// was long ago (planning takes milliseconds of a core that steps could use). `requested`: somebody asked for a change, so
-  /// accumulated regret, cool-down and rate limit do not count.
+  /// Weighs the layers that have been observed since they were weighed last and are due: routing
+  /// has moved, or it was long ago (planning takes milliseconds of a core that steps could use).
+  /// `requested`: somebody asked for a change, so accumulated regret, cool-down and rate limit do
+  /// not count.
   Tick decide(int64_t nowNs, bool requested = false);
 
   /// The change in flight, by layer; empty when there is none.
@@ -52,7 +56,8 @@ public:
   void built(const BuildOutcome &outcome);
   /// The built generation is live.
   void swapped(int64_t nowNs);
-  /// Whether the live generation stays. Where it does not, the plans from before are taken to be live again.
+  /// Whether the live generation stays. Where it does not, the plans from before are taken to be
+  /// live again.
   JudgementRecord judge(const Measured &measured);
 
   const PolicySetup &setup() const { return start; }
@@ -71,8 +76,9 @@ private:
     History history;
     bool fresh = false; // observed since the last decision
     int64_t coolUntilNs = 0;
-    int64_t lookNs = 0, lookWaitNs = 0; // when it is weighed next at the latest, and the wait before that
-    BucketMix looked;                   // what it was weighed for last
+    int64_t lookNs = 0,
+            lookWaitNs = 0; // when it is weighed next at the latest, and the wait before that
+    BucketMix looked;       // what it was weighed for last
     Reason lastReason = Reason::PlanFits;
   };
   struct Choice {
@@ -97,14 +103,17 @@ private:
   Verdict classify(const Layer &layer, const LayerPlan &plan) const;
   LayerContext contextOf(const Layer &layer) const;
 
-  void decideLayer(Layer &layer, const Weighing &weighing, int64_t nowNs, bool requested, DecisionRecord &record);
-  void settle(const Layer &layer, const Weighing &weighing, const Choice &top, DecisionRecord &record) const;
+  void decideLayer(Layer &layer, const Weighing &weighing, int64_t nowNs, bool requested,
+                   DecisionRecord &record);
+  void settle(const Layer &layer, const Weighing &weighing, const Choice &top,
+              DecisionRecord &record) const;
   bool permitted(const Layer &layer, const Choice &choice, int64_t nowNs, bool requested,
                  DecisionRecord &record) const;
   bool limited(const Layer &layer, int64_t nowNs, DecisionRecord &record);
   void askUser(const Weighing &weighing, DecisionRecord &record, Choice &choice) const;
   void begin(Layer &layer, const Weighing &weighing, const Choice &choice, DecisionRecord &record);
-  void describe(const Layer &layer, const Weighing &weighing, const Choice &choice, DecisionRecord &record) const;
+  void describe(const Layer &layer, const Weighing &weighing, const Choice &choice,
+                DecisionRecord &record) const;
   void backOff(int64_t nowNs);
 
   PolicySetup start;

@@ -12,8 +12,8 @@ namespace moec {
 void Policy::backOff(int64_t nowNs) {
   constexpr uint32_t mostDoublings = 6;
   for (const auto &[number, change] : changes) {
-    BackOff &entry =
-        backOffs[fmt::format("{}|{}|{}", number, verdictName(change.verdict), change.plan.config.text())];
+    BackOff &entry = backOffs[fmt::format("{}|{}|{}", number, verdictName(change.verdict),
+                                          change.plan.config.text())];
     entry.untilNs = nowNs + (start.config.backOffNs << std::min(entry.failures, mostDoublings));
     ++entry.failures;
   }
@@ -48,7 +48,8 @@ void Policy::swapped(int64_t nowNs) {
 }
 
 JudgementRecord Policy::judge(const Measured &measured) {
-  // An interval needs this many pairs of steps; with fewer there is nothing to hold against the prediction.
+  // An interval needs this many pairs of steps; with fewer there is nothing to hold against the
+  // prediction.
   constexpr uint32_t fewestPairs = 8;
   JudgementRecord record;
   record.nowNs = measured.nowNs;
@@ -63,11 +64,13 @@ JudgementRecord Policy::judge(const Measured &measured) {
   record.measuredLow = 1 - measured.high;
   record.measuredHigh = 1 - measured.low;
   bool enough = measured.pairs >= fewestPairs;
-  record.kept = !enough || (record.measuredGain > start.config.keepMedian && record.measuredLow > start.config.keepAbove);
+  record.kept = !enough || (record.measuredGain > start.config.keepMedian &&
+                            record.measuredLow > start.config.keepAbove);
   record.text =
       enough ? fmt::format("measured {} faster ({} to {}, {} pairs of steps), predicted {}",
                            textOfShare(record.measuredGain), textOfShare(record.measuredLow),
-                           textOfShare(record.measuredHigh), measured.pairs, textOfShare(record.predictedGain))
+                           textOfShare(record.measuredHigh), measured.pairs,
+                           textOfShare(record.predictedGain))
              : fmt::format("kept on its prediction of {}: only {} pairs of steps could be compared",
                            textOfShare(record.predictedGain), measured.pairs);
   if (!record.kept) {

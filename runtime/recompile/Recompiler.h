@@ -1,4 +1,5 @@
-// The loop itself: watches routing, decides, builds in the background, swaps, measures, keeps or rolls back.
+// The loop itself: watches routing, decides, builds in the background, swaps, measures, keeps or
+// rolls back.
 #pragma once
 
 #include "compiler/core/Profile.h"
@@ -31,13 +32,13 @@ struct RecompilerOptions {
   std::vector<std::string> knownConfigs; // of kernels in the cache: changing to them is a reuse
 
   uint32_t windowSteps = 32;
-  int64_t windowAgeNs = 2'000'000'000;   // a window closes then, however few steps it has
-  int64_t periodNs = 50'000'000;         // of the background thread
-  int64_t buildDeadlineNs = 60'000'000'000; // a build that takes longer is cancelled
-  uint32_t measurePairs = 48;            // pairs of alternating steps, per changed layer
+  int64_t windowAgeNs = 2'000'000'000;        // a window closes then, however few steps it has
+  int64_t periodNs = 50'000'000;              // of the background thread
+  int64_t buildDeadlineNs = 60'000'000'000;   // a build that takes longer is cancelled
+  uint32_t measurePairs = 48;                 // pairs of alternating steps, per changed layer
   int64_t measureDeadlineNs = 30'000'000'000; // then what has been measured counts
-  uint32_t monitorSlots = 64;            // samples per layer that wait for the background thread
-  int niceness = 10;                     // of the background thread, and so of compiles
+  uint32_t monitorSlots = 64; // samples per layer that wait for the background thread
+  int niceness = 10;          // of the background thread, and so of compiles
 
   /// Nanoseconds of a steady clock. A test hands in its own.
   std::function<int64_t()> clock;
@@ -51,19 +52,22 @@ struct RecompilerStats {
   uint64_t changes = 0; // generations that went live
   uint64_t kept = 0, rolledBack = 0, failedBuilds = 0, droppedTraceLines = 0;
   uint64_t liveGeneration = 0;
-  int64_t pendingAgeNs = 0; // since the decision that is being built or measured; 0 when there is none
+  int64_t pendingAgeNs =
+      0; // since the decision that is being built or measured; 0 when there is none
 };
 
-/// Calls its host from one thread: the one that `start` begins, or whoever calls `pump`. Steps never wait for it.
+/// Calls its host from one thread: the one that `start` begins, or whoever calls `pump`. Steps
+/// never wait for it.
 ///
-/// A session hands `monitor().observer()` its steps, and must stop doing so before the recompiler goes.
+/// A session hands `monitor().observer()` its steps, and must stop doing so before the recompiler
+/// goes.
 class Recompiler {
 public:
   /// The policy's setup as the host stands now; the trace's header is made from it.
   static PolicySetup setupOf(const GenerationHost &host, const RecompilerOptions &options);
 
-  /// `traceSink` and `routingSink` (may be null) get the decision trace's and the routing trace's lines; both, and
-  /// `host`, must outlive this.
+  /// `traceSink` and `routingSink` (may be null) get the decision trace's and the routing trace's
+  /// lines; both, and `host`, must outlive this.
   Recompiler(GenerationHost &host, RecompilerOptions options, LineSink *traceSink = nullptr,
              LineSink *routingSink = nullptr);
   ~Recompiler();
@@ -75,10 +79,12 @@ public:
   /// Stops it: a build is cancelled, a comparison ends with the newer generation live. Idempotent.
   void stop();
 
-  /// Does once what the thread does every period: drain, decide, build and swap, finish a measurement. The only way
-  /// to drive the loop without `start`; a build makes it take as long as the build.
+  /// Does once what the thread does every period: drain, decide, build and swap, finish a
+  /// measurement. The only way to drive the loop without `start`; a build makes it take as long as
+  /// the build.
   void pump();
-  /// Asks for the best change that gains more than the margin, at the next pump: what manual mode waits for.
+  /// Asks for the best change that gains more than the margin, at the next pump: what manual mode
+  /// waits for.
   void request();
 
   RecompilerStats stats() const;
@@ -125,8 +131,8 @@ private:
   std::condition_variable_any wake;
   std::atomic<bool> stopping{false}, requested{false};
   std::atomic<int64_t> pendingSince{0}; // 0: nothing pending
-  std::atomic<uint64_t> samples{0}, windowCount{0}, decisions{0}, changes{0}, kept{0}, rolledBack{0}, failedBuilds{0},
-      droppedLines{0}, liveNow{0};
+  std::atomic<uint64_t> samples{0}, windowCount{0}, decisions{0}, changes{0}, kept{0},
+      rolledBack{0}, failedBuilds{0}, droppedLines{0}, liveNow{0};
   std::thread thread;
   bool ended = false;
 };

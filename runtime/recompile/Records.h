@@ -1,4 +1,5 @@
-// What the policy is told, what it answers and why: the records that the trace holds and replay compares.
+// What the policy is told, what it answers and why: the records that the trace holds and replay
+// compares.
 #pragma once
 
 #include "compiler/core/Calibration.h"
@@ -49,9 +50,9 @@ enum class Reason : uint8_t {
   HookRefused,      // refuse: the user's policy said so
 };
 
-const char *modeName(LoopMode mode);         // "auto", "manual", "off", "strict"
-const char *verdictName(Verdict verdict);    // "keep", "retable", "reuse", "compile", "refuse"
-const char *reasonName(Reason reason);       // "plan-fits", "never-repaid", ...
+const char *modeName(LoopMode mode);      // "auto", "manual", "off", "strict"
+const char *verdictName(Verdict verdict); // "keep", "retable", "reuse", "compile", "refuse"
+const char *reasonName(Reason reason);    // "plan-fits", "never-repaid", ...
 Result<LoopMode> parseMode(const std::string &name);
 Result<Verdict> parseVerdict(const std::string &name);
 /// Whether the verdict makes a new generation.
@@ -66,18 +67,21 @@ struct ChangeCost {
 };
 
 struct PolicyConfig {
-  double minGain = 0.03;              // a smaller predicted gain (share of the live plan's time) is noise
-  double driftFloor = 0.05;           // total variation that is no drift, on top of twice the sampling noise
+  double minGain = 0.03;    // a smaller predicted gain (share of the live plan's time) is noise
+  double driftFloor = 0.05; // total variation that is no drift, on top of twice the sampling noise
   uint64_t repayHorizonSteps = 50000; // a change that needs more steps than this to pay is refused
-  uint32_t noticeSteps = 64;          // steps that pass before a wrong plan is noticed: part of what a change risks
-  double changesPerMinute = 8;        // refill of the token bucket, and its size
-  int64_t coolDownNs = 500'000'000;   // between two changes of one layer
-  int64_t backOffNs = 30'000'000'000; // after a change that failed or measured worse; doubles each time
-  int64_t lookNs = 250'000'000;       // a layer is weighed again after this; doubles while the answer is settled ...
+  uint32_t noticeSteps =
+      64; // steps that pass before a wrong plan is noticed: part of what a change risks
+  double changesPerMinute = 8;      // refill of the token bucket, and its size
+  int64_t coolDownNs = 500'000'000; // between two changes of one layer
+  int64_t backOffNs =
+      30'000'000'000; // after a change that failed or measured worse; doubles each time
+  int64_t lookNs =
+      250'000'000; // a layer is weighed again after this; doubles while the answer is settled ...
   int64_t mostLookNs = 8'000'000'000; // ... up to this. Routing that moves is weighed at once
   double costSmoothing = 0.4;         // weight of the newest measured cost
-  double keepAbove = -0.02;           // a change is kept where the interval of its gain stays above this ...
-  double keepMedian = 0.0;            // ... and its median gain is above this
+  double keepAbove = -0.02; // a change is kept where the interval of its gain stays above this ...
+  double keepMedian = 0.0;  // ... and its median gain is above this
   ChangeCost firstCost = {.compileMs = 400, .packMs = 0, .loadMs = 2, .validateMs = 5};
   double firstPackNsPerByte = 0.5;
   PlanLimits limits;
@@ -89,7 +93,7 @@ struct PolicyConfig {
 struct LayerSetup {
   uint32_t layer = 0;
   LayerShape shape;
-  CpuConfig generic;    // generation 0's, which computes spills
+  CpuConfig generic; // generation 0's, which computes spills
   LayerPlan live;
   Histogram plannedFor; // what `live` was planned for
 
@@ -153,10 +157,10 @@ struct DecisionRecord {
   Verdict verdict = Verdict::Keep;
   Verdict considered = Verdict::Keep; // the change that was weighed, where none was made
   Reason reason = Reason::PlanFits;
-  std::string text;    // the reason in words, with its numbers
-  double gainNs = 0;   // per step, of the change considered
-  double gain = 0;     // as a share of the live plan's time
-  ChangeCost cost;     // of the change considered
+  std::string text;  // the reason in words, with its numbers
+  double gainNs = 0; // per step, of the change considered
+  double gain = 0;   // as a share of the live plan's time
+  ChangeCost cost;   // of the change considered
   double repaySteps = 0;
   std::string fromConfig, toConfig;
   std::vector<Cause> causes;
@@ -175,8 +179,8 @@ struct BuildOutcome {
 struct Measured {
   int64_t nowNs = 0;
   uint64_t generation = 0;
-  uint32_t pairs = 0; // of steps compared
-  double ratio = 1;   // median of challenger / incumbent
+  uint32_t pairs = 0;       // of steps compared
+  double ratio = 1;         // median of challenger / incumbent
   double low = 1, high = 1; // 95 % interval of the median
 };
 
@@ -190,12 +194,13 @@ struct JudgementRecord {
   std::string text;
 };
 
-/// User code's part in decisions. Both must be pure functions of their argument; answers are recorded, so that
-/// a replay needs no user code. Called from the loop's thread.
+/// User code's part in decisions. Both must be pure functions of their argument; answers are
+/// recorded, so that a replay needs no user code. Called from the loop's thread.
 struct PolicyHooks {
   /// Whether a layer is looked at at all.
   std::function<bool(const LayerStatistics &)> trigger;
-  /// The last word on a decision: Keep or Refuse to prevent it, a change to make it now if there is such a plan.
+  /// The last word on a decision: Keep or Refuse to prevent it, a change to make it now if there is
+  /// such a plan.
   std::function<Verdict(const DecisionRecord &proposed)> policy;
 };
 

@@ -53,12 +53,14 @@ struct EndEvent {
   uint64_t samples = 0, skipped = 0, droppedLines = 0;
 };
 
-/// Predictions, decisions and judgements are what the policy answered: a replay makes them again and compares.
-using TraceEvent = std::variant<CountsEvent, HookEvent, TickEvent, PredictionRecord, DecisionRecord, BuildOutcome,
-                                SwapEvent, Measured, JudgementRecord, RollbackEvent, ErrorEvent, EndEvent>;
+/// Predictions, decisions and judgements are what the policy answered: a replay makes them again
+/// and compares.
+using TraceEvent =
+    std::variant<CountsEvent, HookEvent, TickEvent, PredictionRecord, DecisionRecord, BuildOutcome,
+                 SwapEvent, Measured, JudgementRecord, RollbackEvent, ErrorEvent, EndEvent>;
 
-/// The line of an event, without its newline. `n` numbers the lines of a run; a gap shows that lines were lost.
-/// Doubles are printed so that reading them gives the same bits.
+/// The line of an event, without its newline. `n` numbers the lines of a run; a gap shows that
+/// lines were lost. Doubles are printed so that reading them gives the same bits.
 std::string traceLine(uint64_t n, const TraceEvent &event);
 std::string traceHeader(const TraceInfo &info, const PolicySetup &setup);
 

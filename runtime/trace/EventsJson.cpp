@@ -28,7 +28,8 @@ std::vector<uint8_t> readPacked(const JsonValue &json, uint32_t experts) {
   return packed;
 }
 
-template <typename T> std::vector<T> readPerExpert(const JsonValue &json, uint32_t experts, uint64_t most) {
+template <typename T>
+std::vector<T> readPerExpert(const JsonValue &json, uint32_t experts, uint64_t most) {
   std::vector<T> values = json.integers<T>(most);
   if (values.size() != experts) {
     json.fail(fmt::format("expected {} numbers, one per expert, found {}", experts, values.size()));
@@ -40,12 +41,9 @@ template <typename T> std::vector<T> readPerExpert(const JsonValue &json, uint32
 } // namespace
 
 OrderedJson toJson(const LayerShape &shape) {
-  return {{"hidden", shape.hidden},
-          {"intermediate", shape.intermediate},
-          {"experts", shape.experts},
-          {"top_k", shape.topK},
-          {"dtype", dtypeName(shape.dtype)},
-          {"shared_intermediate", shape.sharedIntermediate},
+  return {{"hidden", shape.hidden},          {"intermediate", shape.intermediate},
+          {"experts", shape.experts},        {"top_k", shape.topK},
+          {"dtype", dtypeName(shape.dtype)}, {"shared_intermediate", shape.sharedIntermediate},
           {"shared_gate", shape.sharedGate}};
 }
 
@@ -59,13 +57,16 @@ LayerShape readShape(const JsonValue &json) {
     shape.dtype = *dtype;
   else
     json["dtype"].fail(dtype.status().message());
-  shape.sharedIntermediate = static_cast<uint32_t>(json["shared_intermediate"].integer(0, mostRows));
+  shape.sharedIntermediate =
+      static_cast<uint32_t>(json["shared_intermediate"].integer(0, mostRows));
   shape.sharedGate = json["shared_gate"].flag();
   return shape;
 }
 
 OrderedJson toJson(const CpuConfig &config) {
-  return {{"isa", isaName(config.isa)}, {"compute", dtypeName(config.compute)}, {"tile_rows", config.tileRows}};
+  return {{"isa", isaName(config.isa)},
+          {"compute", dtypeName(config.compute)},
+          {"tile_rows", config.tileRows}};
 }
 
 static CpuIsa readIsa(const JsonValue &json) {
@@ -86,8 +87,9 @@ CpuConfig readConfig(const JsonValue &json) {
     json["compute"].fail(dtype.status().message());
   JsonValue rows = json["tile_rows"];
   config.tileRows = rows.integers<uint16_t>(Calibration::maxRows);
-  bool descending = std::is_sorted(config.tileRows.rbegin(), config.tileRows.rend(), std::less_equal<>()) ||
-                    config.tileRows.size() == 1;
+  bool descending =
+      std::is_sorted(config.tileRows.rbegin(), config.tileRows.rend(), std::less_equal<>()) ||
+      config.tileRows.size() == 1;
   if (config.tileRows.empty() || !descending || config.tileRows.back() == 0) {
     rows.fail("expected descending heights of at least 1");
     config.tileRows = {1};
@@ -125,7 +127,10 @@ Histogram readHistogram(const JsonValue &json, uint32_t experts) {
 }
 
 OrderedJson toJson(const TargetFacts &facts) {
-  return {{"name", facts.name}, {"isa", isaName(facts.isa)}, {"threads", facts.threads}, {"l2_bytes", facts.l2Bytes}};
+  return {{"name", facts.name},
+          {"isa", isaName(facts.isa)},
+          {"threads", facts.threads},
+          {"l2_bytes", facts.l2Bytes}};
 }
 
 TargetFacts readFacts(const JsonValue &json) {
@@ -203,7 +208,8 @@ PolicyConfig readPolicyConfig(const JsonValue &json) {
   config.firstCost.loadMs = json["first_load_ms"].number(0, mostNs);
   config.firstCost.validateMs = json["first_validate_ms"].number(0, mostNs);
   config.firstPackNsPerByte = json["first_pack_ns_per_byte"].number(0, mostNs);
-  config.limits.maxTileHeights = static_cast<uint32_t>(json["max_tile_heights"].integer(1, Calibration::maxRows));
+  config.limits.maxTileHeights =
+      static_cast<uint32_t>(json["max_tile_heights"].integer(1, Calibration::maxRows));
   config.limits.packBudgetBytes = json["pack_budget_bytes"].integer(0, UINT64_MAX);
   config.limits.slotHeadroom = json["slot_headroom"].number(0, 1e6);
   config.limits.slotAlign = static_cast<uint32_t>(json["slot_align"].integer(1, 1u << 16));

@@ -18,7 +18,8 @@ OrderedJson toJson(const TargetFacts &facts);
 OrderedJson toJson(const Calibration &calibration);
 OrderedJson toJson(const PolicyConfig &config);
 
-// Each checks ranges (so that planning with the answer is safe) and reports to the document of `json`.
+// Each checks ranges (so that planning with the answer is safe) and reports to the document of
+// `json`.
 LayerShape readShape(const JsonValue &json);
 CpuConfig readConfig(const JsonValue &json);
 LayerPlan readPlan(const JsonValue &json, uint32_t experts);

@@ -25,9 +25,10 @@ public:
 
 struct LineWriterOptions {
   std::string path;
-  uint64_t maxBytes = 64u << 20;  // a file is rotated before it grows beyond this
-  uint32_t keep = 4;              // rotated files kept: PATH.1 is the newest of them
-  size_t queueBytes = 8u << 20;   // lines waiting to be written; what does not fit is dropped and counted
+  uint64_t maxBytes = 64u << 20; // a file is rotated before it grows beyond this
+  uint32_t keep = 4;             // rotated files kept: PATH.1 is the newest of them
+  size_t queueBytes =
+      8u << 20; // lines waiting to be written; what does not fit is dropped and counted
   /// The first line of each file; the argument is the number of files begun before it.
   std::function<std::string(uint32_t segment)> header;
 };
@@ -35,7 +36,8 @@ struct LineWriterOptions {
 /// One `write` per line, so that a killed process leaves whole lines but at most one. Thread-safe.
 class LineWriter : public LineSink {
 public:
-  /// Creates or truncates the file (mode 0600) and starts the thread. Errors: Failure (cannot be opened).
+  /// Creates or truncates the file (mode 0600) and starts the thread. Errors: Failure (cannot be
+  /// opened).
   static Result<std::unique_ptr<LineWriter>> open(LineWriterOptions options);
   /// Writes what is queued, then closes the file.
   ~LineWriter() override;
@@ -45,7 +47,8 @@ public:
   void flush();
 
   uint64_t dropped() const { return droppedLines.load(std::memory_order_relaxed); }
-  /// Lines that the file system refused (disk full); tracing goes on, so that it resumes when there is room.
+  /// Lines that the file system refused (disk full); tracing goes on, so that it resumes when there
+  /// is room.
   uint64_t failed() const { return failedLines.load(std::memory_order_relaxed); }
 
 private:

@@ -49,7 +49,8 @@ public:
       if (!report.matches)
         return report;
     }
-    // A trace that ends between a tick and its answers was cut off there; what it has of them was compared.
+    // A trace that ends between a tick and its answers was cut off there; what it has of them was
+    // compared.
     return report;
   }
 

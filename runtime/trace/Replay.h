@@ -9,7 +9,8 @@
 namespace moec {
 
 struct ReplayReport {
-  uint64_t predictions = 0, decisions = 0, judgements = 0; // compared, all equal unless there is a mismatch
+  uint64_t predictions = 0, decisions = 0,
+           judgements = 0; // compared, all equal unless there is a mismatch
   bool matches = true;
   // The first difference, where there is one.
   std::string where;    // "file:line"
@@ -17,8 +18,9 @@ struct ReplayReport {
   std::string replayed; // "" where the trace says something that the replay does not
 };
 
-/// Feeds the recorded inputs to a fresh policy. Decisions, predictions and judgements must come out byte for byte.
-/// Errors: InvalidArgument where the trace has a gap, so that there is nothing to hold the policy against.
+/// Feeds the recorded inputs to a fresh policy. Decisions, predictions and judgements must come out
+/// byte for byte. Errors: InvalidArgument where the trace has a gap, so that there is nothing to
+/// hold the policy against.
 Result<ReplayReport> replayTrace(const TraceFile &trace);
 
 } // namespace moec

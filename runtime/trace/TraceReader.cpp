@@ -26,7 +26,8 @@ void report(TraceFile &trace, std::string problem) {
     trace.problems.push_back(std::move(problem));
 }
 
-/// Calls `take(number, line, whole)` for each line; `whole` is false for a last one without newline.
+/// Calls `take(number, line, whole)` for each line; `whole` is false for a last one without
+/// newline.
 template <typename Take> void eachLine(const std::string &text, Take take) {
   size_t begin = 0;
   for (size_t number = 1; begin < text.size(); ++number) {
@@ -40,7 +41,8 @@ template <typename Take> void eachLine(const std::string &text, Take take) {
 
 Result<Segment> readSegment(const TraceText &source, TraceFile &trace) {
   Segment segment{.name = source.name, .header = {}, .lines = {}};
-  Status error = makeError(Code::InvalidArgument, "{}: empty; a trace begins with a header line", source.name);
+  Status error =
+      makeError(Code::InvalidArgument, "{}: empty; a trace begins with a header line", source.name);
   eachLine(source.text, [&](size_t number, std::string line, bool whole) {
     if (number == 1) {
       Result<TraceHeader> header = readTraceHeader(line);
@@ -52,12 +54,15 @@ Result<Segment> readSegment(const TraceText &source, TraceFile &trace) {
     if (!error.ok() || line.empty())
       return;
     if (line.size() > mostLineBytes)
-      return report(trace, fmt::format("{}:{}: longer than {} bytes", source.name, number, mostLineBytes));
+      return report(trace,
+                    fmt::format("{}:{}: longer than {} bytes", source.name, number, mostLineBytes));
     Result<NumberedEvent> event = readTraceLine(line, segment.header.setup);
     if (!event)
-      return report(trace, fmt::format("{}:{}: {}{}", source.name, number,
-                                       whole ? "" : "cut off before its end: ", event.status().message()));
-    segment.lines.push_back({number, event->n, source.name, std::move(line), std::move(event->event)});
+      return report(trace,
+                    fmt::format("{}:{}: {}{}", source.name, number,
+                                whole ? "" : "cut off before its end: ", event.status().message()));
+    segment.lines.push_back(
+        {number, event->n, source.name, std::move(line), std::move(event->event)});
   });
   if (!error.ok())
     return error;
@@ -66,13 +71,15 @@ Result<Segment> readSegment(const TraceText &source, TraceFile &trace) {
 
 void noteGaps(TraceFile &trace) {
   if (trace.info.segment > 0)
-    trace.gaps.push_back(fmt::format("the trace's beginning was rotated away: its oldest file is segment {}",
-                                     trace.info.segment));
+    trace.gaps.push_back(
+        fmt::format("the trace's beginning was rotated away: its oldest file is segment {}",
+                    trace.info.segment));
   uint64_t expected = trace.info.segment > 0 && !trace.lines.empty() ? trace.lines.front().n : 1;
   for (const TraceLine &line : trace.lines) {
     if (line.n != expected && trace.gaps.size() < mostProblems)
-      trace.gaps.push_back(fmt::format("{}:{}: event {} follows where {} was expected: lines were lost", line.file,
-                                       line.number, line.n, expected));
+      trace.gaps.push_back(
+          fmt::format("{}:{}: event {} follows where {} was expected: lines were lost", line.file,
+                      line.number, line.n, expected));
     expected = line.n + 1;
   }
 }
@@ -80,7 +87,8 @@ void noteGaps(TraceFile &trace) {
 Result<std::string> readFile(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
   if (!file)
-    return makeError(errno == ENOENT ? Code::NotFound : Code::Failure, "cannot read {}: {}", path, std::strerror(errno));
+    return makeError(errno == ENOENT ? Code::NotFound : Code::Failure, "cannot read {}: {}", path,
+                     std::strerror(errno));
   std::ostringstream text;
   text << file.rdbuf();
   if (file.bad() || text.fail())

@@ -20,9 +20,11 @@ struct TraceFile {
   TraceInfo info; // of the oldest segment
   PolicySetup setup;
   std::vector<TraceLine> lines;
-  /// What could not be read, as "file:line: what". A truncated last line is one; the rest of the trace stands.
+  /// What could not be read, as "file:line: what". A truncated last line is one; the rest of the
+  /// trace stands.
   std::vector<std::string> problems;
-  /// Why decisions cannot all be replayed, where they cannot: a missing first segment or lost lines.
+  /// Why decisions cannot all be replayed, where they cannot: a missing first segment or lost
+  /// lines.
   std::vector<std::string> gaps;
 };
 
@@ -32,8 +34,9 @@ struct TraceText {
   std::string text;
 };
 
-/// Reads the segments of one run, oldest first. Segments of another run are left out, with a problem.
-/// Errors: InvalidArgument where no header can be read, naming the file, the line and the key.
+/// Reads the segments of one run, oldest first. Segments of another run are left out, with a
+/// problem. Errors: InvalidArgument where no header can be read, naming the file, the line and the
+/// key.
 Result<TraceFile> parseTrace(const std::vector<TraceText> &segments);
 
 /// Reads `path` and, before it, its rotated segments path.N ... path.1.

@@ -11,7 +11,8 @@ namespace moec {
 
 enum class Format : uint8_t { Text, Json };
 
-/// What happened: layers, windows, decisions by verdict and reason, changes with predicted and measured gain.
+/// What happened: layers, windows, decisions by verdict and reason, changes with predicted and
+/// measured gain.
 int summaryCommand(const TraceFile &trace, Format format);
 /// Why, in sentences; one decision or all.
 int explainCommand(const TraceFile &trace, std::optional<uint64_t> decision, Format format);
@@ -19,7 +20,8 @@ int explainCommand(const TraceFile &trace, std::optional<uint64_t> decision, For
 int replayCommand(const TraceFile &trace, Format format);
 /// One self-contained HTML file; "-" writes it to stdout.
 int renderCommand(const TraceFile &trace, const std::string &output);
-/// The routing seen last, as a profile that `moec compile --profile` takes; "-" writes it to stdout.
+/// The routing seen last, as a profile that `moec compile --profile` takes; "-" writes it to
+/// stdout.
 int profileCommand(const TraceFile &trace, const std::string &output);
 
 /// "moec-trace: message" on stderr; the status's exit code.

@@ -45,7 +45,9 @@ Json heatMapOf(const Timeline &timeline, const std::vector<const CountsEvent *> 
     for (uint64_t count : pairs)
       shares.push_back(total ? (count * 10000 + total / 2) / total : 0);
     double from = begin ? seconds(counts[begin - 1]->nowNs) : seconds(timeline.firstNs);
-    columns.push_back({{"from", from}, {"to", seconds(counts[end - 1]->nowNs)}, {"shares", std::move(shares)},
+    columns.push_back({{"from", from},
+                       {"to", seconds(counts[end - 1]->nowNs)},
+                       {"shares", std::move(shares)},
                        {"generation", counts[end - 1]->window.generation}});
   }
   return columns;
@@ -95,7 +97,8 @@ Json decisionJson(const Timeline &timeline, const DecisionRecord &record) {
                {"to", record.toConfig},
                {"causes", Json::array()}};
   for (const Cause &cause : record.causes)
-    json["causes"].push_back({{"name", cause.name}, {"text", cause.text}, {"ms", cause.gainNs * 1e-6}});
+    json["causes"].push_back(
+        {{"name", cause.name}, {"text", cause.text}, {"ms", cause.gainNs * 1e-6}});
   if (const ChangeStory *change = timeline.storyOf(record)) {
     json["outcome"] = change->outcome();
     if (change->swap)
@@ -115,13 +118,16 @@ Json generationsOf(const TraceFile &trace, const Timeline &timeline) {
   auto begin = [&](uint64_t generation, int64_t ns, const char *verdict) {
     if (!spans.empty())
       spans.back()["to"] = seconds(ns);
-    spans.push_back({{"generation", generation}, {"from", seconds(ns)}, {"to", seconds(timeline.lastNs)},
+    spans.push_back({{"generation", generation},
+                     {"from", seconds(ns)},
+                     {"to", seconds(timeline.lastNs)},
                      {"verdict", verdict}});
   };
   begin(trace.setup.liveGeneration, timeline.firstNs, "start");
   const char *verdict = "change";
   for (const TraceLine &line : trace.lines) {
-    if (const auto *decision = std::get_if<DecisionRecord>(&line.event); decision && isChange(decision->verdict))
+    if (const auto *decision = std::get_if<DecisionRecord>(&line.event);
+        decision && isChange(decision->verdict))
       verdict = verdictName(decision->verdict);
     else if (const auto *swap = std::get_if<SwapEvent>(&line.event))
       begin(swap->generation, swap->nowNs, verdict);
@@ -137,12 +143,19 @@ Json buildsOf(const Timeline &timeline) {
     if (!change.build)
       continue;
     const BuildReport &report = change.build->report;
-    builds.push_back({{"from", seconds(change.decisions.front()->nowNs)}, {"to", seconds(change.build->nowNs)},
-                      {"judged", change.judgement ? seconds(change.judgement->nowNs) : seconds(timeline.lastNs)},
-                      {"generation", report.generation}, {"status", codeName(change.build->code)},
-                      {"message", change.build->message}, {"compile", report.compileMs}, {"pack", report.packMs},
-                      {"load", report.loadMs}, {"validate", report.validateMs}, {"kernels", report.kernelsBuilt},
-                      {"outcome", change.outcome()}});
+    builds.push_back(
+        {{"from", seconds(change.decisions.front()->nowNs)},
+         {"to", seconds(change.build->nowNs)},
+         {"judged", change.judgement ? seconds(change.judgement->nowNs) : seconds(timeline.lastNs)},
+         {"generation", report.generation},
+         {"status", codeName(change.build->code)},
+         {"message", change.build->message},
+         {"compile", report.compileMs},
+         {"pack", report.packMs},
+         {"load", report.loadMs},
+         {"validate", report.validateMs},
+         {"kernels", report.kernelsBuilt},
+         {"outcome", change.outcome()}});
   }
   return builds;
 }
@@ -164,7 +177,8 @@ Json reportOf(const TraceFile &trace) {
   json["builds"] = buildsOf(timeline);
   json["layers"] = Json::array();
   for (const LayerSetup &layer : trace.setup.layers)
-    json["layers"].push_back({{"layer", layer.layer}, {"experts", layer.shape.experts},
+    json["layers"].push_back({{"layer", layer.layer},
+                              {"experts", layer.shape.experts},
                               {"heat", heatMapOf(timeline, timeline.counts[layer.layer])},
                               {"times", stepTimesOf(timeline.counts[layer.layer])},
                               {"drift", driftOf(timeline, timeline.predictions[layer.layer])}});
@@ -174,7 +188,8 @@ Json reportOf(const TraceFile &trace) {
   return json;
 }
 
-/// JSON for the inside of a script element: "<" could end it, and some old line separators end a string.
+/// JSON for the inside of a script element: "<" could end it, and some old line separators end a
+/// string.
 std::string scriptSafe(const Json &json) {
   std::string text = json.dump(-1, ' ', true, Json::error_handler_t::replace), safe;
   safe.reserve(text.size());

@@ -13,7 +13,7 @@ static constexpr const char *kExamples = R"(Examples:
   moec bench config.json --drift=load --pack-budget=40% --trace run.jsonl
       a scenario through the whole loop: watch, decide, compile in the background, swap, measure
 
-Scenarios: none (skewed, steady), sudden (the hot experts move), load (few tokens, then many and skewed),
+Scenarios: none (skewed, steady), sudden (the hot experts move), load (many tokens, then few and skewed),
 rotation (the hot experts cool one by one), square (two routings take turns).)";
 
 void addBench(CLI::App &app, int &exitCode) {

@@ -19,12 +19,13 @@ Result<Scenario> Scenario::make(const std::string &name, const LayerShape &shape
   if (tokens.size() > 2)
     return makeError(Code::InvalidArgument, "--tokens has {} entries; a scenario takes one, or one before and one after the drift",
                      tokens.size());
-  RoutingSpec skewed{RoutingSpec::Kind::Zipf, 1.0}, uniform;
+  RoutingSpec skewed{RoutingSpec::Kind::Zipf, 1.5}, uniform;
   Scenario scenario;
   scenario.name = name;
   bool load = name == "load";
-  scenario.before = tokens.empty() ? (load ? 16 : 64) : tokens.front();
-  scenario.after = tokens.empty() ? (load ? 128 : 64) : tokens.back();
+  // Decode-sized steps: few experts are hit, so which ones are packed matters. Large steps hit all experts alike.
+  scenario.before = tokens.empty() ? (load ? 64 : 8) : tokens.front();
+  scenario.after = tokens.empty() ? 8 : tokens.back();
   scenario.steady = draw(load ? uniform : skewed, scenario.before, shape, seed);
   if (name == "none")
     scenario.drifted = draw(skewed, scenario.after, shape, seed);

@@ -13,11 +13,11 @@ namespace moec::tool {
 
 /// A scenario has a steady part and a drifted part; both are endless.
 ///
-///   none      zipf:1.0, the same in both parts
-///   sudden    zipf:1.0, the hot experts move between the parts
-///   load      few tokens with uniform routing, then many with zipf:1.0: tile classes no longer fit
-///   rotation  zipf:1.0; in the drifted part the order turns by one rank every 40 steps
-///   square    zipf:1.0; in the drifted part two routings take turns every 60 steps
+///   none      zipf:1.5, the same in both parts
+///   sudden    zipf:1.5, the hot experts move between the parts
+///   load      64 tokens with uniform routing, then 8 with zipf:1.5: rows per expert change in number and skew
+///   rotation  zipf:1.5; in the drifted part the order turns by one rank every 40 steps
+///   square    zipf:1.5; in the drifted part two routings take turns every 60 steps
 class Scenario {
 public:
   /// `tokens` of the steady and the drifted part, from `--tokens`; one or none: the scenario's defaults.

@@ -7,6 +7,8 @@
 #include "runtime/device/cpu/Workspace.h"
 #include "runtime/memory/Region.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -69,13 +71,23 @@ private:
     for (auto [region, bytes] : {std::pair{&a, Calibration::maxRows * uint64_t{gemm.aStrideBytes}},
                                  std::pair{&c, Calibration::maxRows * cStride},
                                  std::pair{&panel, kPanelsPerCall * gemm.panelSize},
-                                 std::pair{&weights, std::max<uint64_t>(64u << 20, 2 * facts.lanes() * rowBytes)}}) {
+                                 std::pair{&weights, streamBytes(2 * facts.lanes() * rowBytes)}}) {
       Result<Region> mapped = Region::map(bytes, "calibration");
       if (!mapped)
         return mapped.status();
       *region = std::move(*mapped);
     }
+    // Pages that were never written are all one page of zeros, which streams from the cache. Not zero, since zeros can
+    // multiply faster than data; small, so that sums stay finite.
+    for (Region *region : {&a, &panel, &weights})
+      std::memset(region->data(), 0x3c, region->bytes());
     return {};
+  }
+
+  /// Well beyond the last cache, which may be shared by a whole socket; never more than 1 GiB.
+  static uint64_t streamBytes(uint64_t atLeast) {
+    long last = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    return std::max(atLeast, std::clamp<uint64_t>(last > 0 ? 2 * static_cast<uint64_t>(last) : 0, 64u << 20, 1u << 30));
   }
 
   void tiles() {

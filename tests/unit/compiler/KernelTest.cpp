@@ -143,7 +143,7 @@ TEST_CASE("gate-up tiles of every height agree with plain loops, and with each o
         const Launch &launch = kernels.launch(LaunchKind::GateUp);
         CAPTURE(isaName(isa), dtypeName(dtype), k);
         std::mt19937 random(7);
-        DType rowType = CpuConfig{.isa = isa, .compute = dtype}.rowDType();
+        DType rowType = CpuConfig{isa, dtype, {}}.rowDType();
         uint32_t stride = paddedStride(k, dtype);
         Rows a(rowType, tallest, paddedStride(k, rowType)), gate(dtype, lanes * panels, stride),
             up(dtype, lanes * panels, stride);
@@ -189,7 +189,7 @@ TEST_CASE("down tiles add weighted rows to the tokens they belong to", "[compile
       std::mt19937 random(3);
       uint32_t columns = 2 * lanes * panels;
       // K is odd: the packing reads whole pairs, so the operand's rows are padded with zeros.
-      DType rowType = CpuConfig{.isa = isa, .compute = dtype}.rowDType();
+      DType rowType = CpuConfig{isa, dtype, {}}.rowDType();
       Rows a(rowType, 5, paddedStride(k, rowType)), weights(dtype, columns, paddedStride(k, dtype));
       a.fill(5, k, random), weights.fill(columns, k, random);
       std::vector<uint8_t> packed = packAll(kernels, launch, weights, nullptr, lanes, panels);

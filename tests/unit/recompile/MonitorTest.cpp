@@ -21,8 +21,13 @@ LayerObservation sampleOf(uint32_t layer, std::span<const uint32_t> pairs, uint6
 TEST_CASE("what steps observe comes out in order and unchanged", "[recompile][monitor]") {
   Monitor monitor(twoLayers);
   const uint32_t first[] = {1, 2, 3, 4}, second[] = {5, 6, 7, 8}, other[] = {9, 9};
-  monitor.observe({.layer = 3, .tokens = 10, .phase = Phase::Prefill, .pairs = first, .layerNs = 100,
-                   .spilledPairs = 6, .generation = 2});
+  monitor.observe({.layer = 3,
+                   .tokens = 10,
+                   .phase = Phase::Prefill,
+                   .pairs = first,
+                   .layerNs = 100,
+                   .spilledPairs = 6,
+                   .generation = 2});
   monitor.observe(sampleOf(5, other));
   monitor.observe(sampleOf(3, second, 200));
 
@@ -42,7 +47,8 @@ TEST_CASE("what steps observe comes out in order and unchanged", "[recompile][mo
   CHECK(monitor.drain([](const LayerObservation &) { FAIL("drained twice"); }) == 0);
 }
 
-TEST_CASE("a full ring skips and counts, and takes samples again once it is drained", "[recompile][monitor]") {
+TEST_CASE("a full ring skips and counts, and takes samples again once it is drained",
+          "[recompile][monitor]") {
   Monitor monitor(twoLayers, 4);
   const uint32_t pairs[] = {1, 0, 0, 0};
   for (int step = 0; step < 7; ++step)
@@ -53,7 +59,8 @@ TEST_CASE("a full ring skips and counts, and takes samples again once it is drai
   CHECK(monitor.drain([](const LayerObservation &) {}) == 1);
 }
 
-TEST_CASE("a sample of an unknown layer or of another size is skipped, not read", "[recompile][monitor]") {
+TEST_CASE("a sample of an unknown layer or of another size is skipped, not read",
+          "[recompile][monitor]") {
   Monitor monitor(twoLayers);
   const uint32_t pairs[] = {1, 2};
   monitor.observe(sampleOf(3, pairs)); // layer 3 has four experts
@@ -63,7 +70,8 @@ TEST_CASE("a sample of an unknown layer or of another size is skipped, not read"
   CHECK(monitor.drain([](const LayerObservation &) {}) == 0);
 }
 
-TEST_CASE("under four step threads each sample arrives whole or is counted as skipped", "[recompile][monitor]") {
+TEST_CASE("under four step threads each sample arrives whole or is counted as skipped",
+          "[recompile][monitor]") {
   constexpr uint32_t numThreads = 4, perThread = 20'000;
   const Monitor::LayerSpec layers[] = {{.layer = 0, .experts = 64}};
   Monitor monitor(layers, 16);
@@ -116,7 +124,7 @@ TEST_CASE("cost of one observation", "[.][benchmark]") {
       monitor.drain([](const LayerObservation &) {});
     }
     REQUIRE(monitor.skipped() == 0);
-    WARN("observe, " << experts << " experts: " << static_cast<double>(spent.count()) / (double{rounds} * perRound)
-                     << " ns");
+    WARN("observe, " << experts << " experts: "
+                     << static_cast<double>(spent.count()) / (double{rounds} * perRound) << " ns");
   }
 }

@@ -1,5 +1,5 @@
-// A session that costs what a model of the machine says, under a virtual clock: the loop's whole behaviour without
-// a kernel, a thread or a wait.
+// A session that costs what a model of the machine says, under a virtual clock: the loop's whole
+// behaviour without a kernel, a thread or a wait.
 #pragma once
 
 #include "runtime/recompile/Recompiler.h"
@@ -51,7 +51,8 @@ inline std::vector<double> zipf(uint32_t experts, double exponent, uint32_t rota
   return shares;
 }
 
-/// Traffic of one domain: `hot` experts from `first` on share 97 % of the pairs, the others the rest.
+/// Traffic of one domain: `hot` experts from `first` on share 97 % of the pairs, the others the
+/// rest.
 inline std::vector<double> domain(uint32_t first, uint32_t experts = 64, uint32_t hot = 24) {
   std::vector<double> shares(experts, 0.03 / (experts - hot));
   for (uint32_t i = 0; i < hot; ++i)
@@ -60,7 +61,8 @@ inline std::vector<double> domain(uint32_t first, uint32_t experts = 64, uint32_
 }
 
 /// One step's counts: T*K draws by share.
-inline Histogram draw(const std::vector<double> &shares, uint32_t tokens, uint32_t topK, std::mt19937_64 &random) {
+inline Histogram draw(const std::vector<double> &shares, uint32_t tokens, uint32_t topK,
+                      std::mt19937_64 &random) {
   std::discrete_distribution<uint32_t> expert(shares.begin(), shares.end());
   Histogram histogram{tokens, std::vector<uint32_t>(shares.size(), 0)};
   for (uint32_t pair = 0; pair < tokens * topK; ++pair)
@@ -70,7 +72,8 @@ inline Histogram draw(const std::vector<double> &shares, uint32_t tokens, uint32
 
 class SimulatedHost : public GenerationHost {
 public:
-  SimulatedHost(std::vector<uint32_t> layers, uint32_t tokens, PlanLimits limits, double streamScale = 1) {
+  SimulatedHost(std::vector<uint32_t> layers, uint32_t tokens, PlanLimits limits,
+                double streamScale = 1) {
     model.streamNsPerByte *= streamScale;
     for (uint32_t layer : layers)
       generations[0][layer] = planGenericLayer(shape, tokens, machine, model, limits);
@@ -81,9 +84,12 @@ public:
   TargetFacts facts() const override { return machine; }
   Calibration calibration() const override { return model; }
   LayerPlan livePlan(uint32_t layer) const override { return generations.at(live).at(layer); }
-  CpuConfig genericConfig(uint32_t layer) const override { return generations.at(0).at(layer).config; }
+  CpuConfig genericConfig(uint32_t layer) const override {
+    return generations.at(0).at(layer).config;
+  }
 
-  Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans, const std::map<uint32_t, Histogram> &,
+  Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
+                            const std::map<uint32_t, Histogram> &,
                             const std::function<bool()> &cancelled) override {
     ++builds;
     if (onBuild)
@@ -127,7 +133,8 @@ public:
   }
   /// What a step really takes.
   double stepNs(uint64_t generation, uint32_t layer, const Histogram &histogram) const {
-    double ns = predictLayer(shape, generations.at(generation).at(layer), genericConfig(layer), histogram, machine, model);
+    double ns = predictLayer(shape, generations.at(generation).at(layer), genericConfig(layer),
+                             histogram, machine, model);
     return generation ? ns * truth : ns;
   }
 
@@ -152,7 +159,8 @@ private:
 
 /// Experts that the budget packs, as bytes.
 inline uint64_t budgetOf(double share) {
-  return static_cast<uint64_t>(share * 64 * static_cast<double>(packedExpertBytes(olmoeShape(), twoCores())));
+  return static_cast<uint64_t>(share * 64 *
+                               static_cast<double>(packedExpertBytes(olmoeShape(), twoCores())));
 }
 
 class Simulation {
@@ -172,15 +180,16 @@ public:
   }
 
   explicit Simulation(Options given = defaults()) : options(prepare(std::move(given))) {
-    host = std::make_unique<SimulatedHost>(options.layers, options.tokens, options.loop.policy.limits,
-                                           options.streamScale);
+    host = std::make_unique<SimulatedHost>(options.layers, options.tokens,
+                                           options.loop.policy.limits, options.streamScale);
     options.loop.clock = [this] { return nowNs; };
     options.loop.listener = [this](const TraceEvent &event) { events.push_back(event); };
     setup = Recompiler::setupOf(*host, options.loop);
     loop = std::make_unique<Recompiler>(*host, options.loop, &sink);
   }
 
-  /// Runs steps whose tokens go to the experts by `shares`; every eighth step the loop gets its turn.
+  /// Runs steps whose tokens go to the experts by `shares`; every eighth step the loop gets its
+  /// turn.
   void run(uint32_t steps, const std::vector<double> &shares, uint32_t tokens) {
     for (uint32_t step = 0; step < steps; ++step) {
       Histogram histogram = draw(shares, tokens, host->shape.topK, random);
@@ -201,7 +210,9 @@ public:
         loop->pump();
     }
   }
-  void run(uint32_t steps, const std::vector<double> &shares) { run(steps, shares, options.tokens); }
+  void run(uint32_t steps, const std::vector<double> &shares) {
+    run(steps, shares, options.tokens);
+  }
 
   template <typename Event> std::vector<Event> all() const {
     std::vector<Event> found;
@@ -217,8 +228,8 @@ public:
   }
   uint32_t count(Reason reason) const {
     auto decisions = all<DecisionRecord>();
-    return static_cast<uint32_t>(
-        std::count_if(decisions.begin(), decisions.end(), [&](auto &record) { return record.reason == reason; }));
+    return static_cast<uint32_t>(std::count_if(
+        decisions.begin(), decisions.end(), [&](auto &record) { return record.reason == reason; }));
   }
   std::string traceText() const { return sink.text(traceHeader({"test", 1, 0}, setup)); }
 

@@ -1,0 +1,20 @@
+# Writes OUT with what this build was made from, if that changed: the commit, and a digest of what is not committed.
+# Run at build time, since a commit does not make CMake configure again.
+execute_process(COMMAND git -C ${ROOT} rev-parse --short=12 HEAD OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE
+                ERROR_QUIET RESULT_VARIABLE failed)
+if(failed)
+  set(commit source)
+endif()
+execute_process(COMMAND git -C ${ROOT} diff HEAD -- ir passes compiler runtime OUTPUT_VARIABLE changes ERROR_QUIET)
+if(changes)
+  string(MD5 digest "${changes}")
+  string(SUBSTRING ${digest} 0 8 digest)
+  set(commit "${commit}.${digest}")
+endif()
+set(text "#define MOEC_VERSION_TEXT \"${VERSION}+${commit}\"\n")
+if(EXISTS ${OUT})
+  file(READ ${OUT} old)
+endif()
+if(NOT text STREQUAL "${old}")
+  file(WRITE ${OUT} "${text}")
+endif()

@@ -1,0 +1,49 @@
+// A decision trace. What is accepted is written again as the same events, and small traces are
+// replayed: the policy and the planner must take whatever a file makes them of.
+#include "runtime/trace/Replay.h"
+#include "tests/fuzz/Check.h"
+
+#include <algorithm>
+
+using namespace moec;
+using namespace moec::fuzz;
+
+namespace {
+
+bool printable(const std::string &text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+}
+
+/// Planning takes time with the number of experts, and a fuzzer needs many runs.
+bool smallEnough(const TraceFile &trace) {
+  size_t experts = 0;
+  for (const LayerSetup &layer : trace.setup.layers)
+    experts += layer.shape.experts;
+  return experts <= 16 && trace.lines.size() <= 24;
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  std::string text(reinterpret_cast<const char *>(data), size);
+  Result<TraceFile> trace = parseTrace({{"fuzz.jsonl", text}});
+  if (!trace) {
+    const std::string &message = trace.status().message();
+    expect(trace.status().code() == Code::InvalidArgument, "a malformed trace is InvalidArgument");
+    expect(message.find("fuzz.jsonl") == 0, "an error names the file");
+    expect(message.size() < 2000 && printable(message), "an error is short and printable");
+    return 0;
+  }
+  for (const std::string &problem : trace->problems)
+    expect(problem.find("fuzz.jsonl:") == 0 && printable(problem), "a problem names file and line");
+  std::string header = traceHeader(trace->info, trace->setup);
+  for (const TraceLine &line : trace->lines) {
+    std::string written = traceLine(line.n, line.event);
+    Result<TraceFile> again = parseTrace({{"again", header + "\n" + written + "\n"}});
+    expect(again && again->lines.size() == 1, "what was written can be read");
+    expect(traceLine(again->lines[0].n, again->lines[0].event) == written, "and says the same");
+  }
+  if (smallEnough(*trace))
+    (void)replayTrace(*trace).ok();
+  return 0;
+}
