@@ -1,12 +1,9 @@
 #include "compiler/core/PackageJson.h"
 
-#include "compiler/core/Json.h"
-#include "compiler/core/PackageFields.h"
-
-#include <nlohmann/json.hpp>
+#include "compiler/core/FieldsJson.h"
 
 #include <algorithm>
-#include <concepts>
+#include <functional>
 #include <limits>
 
 namespace moec {
@@ -15,108 +12,8 @@ namespace {
 
 using nlohmann::json;
 
-template <typename T> struct IsVector : std::false_type {};
-template <typename T> struct IsVector<std::vector<T>> : std::true_type {};
-
-//===-- Enums by name -------------------------------------------------------------------------===//
-
-const char *scoringName(Scoring scoring) {
-  switch (scoring) {
-  case Scoring::None:
-    return "none";
-  case Scoring::Softmax:
-    return "softmax";
-  case Scoring::Sigmoid:
-    return "sigmoid";
-  }
-  return "unknown";
-}
-
-const char *nameOf(DType value) { return dtypeName(value); }
-const char *nameOf(CpuIsa value) { return isaName(value); }
-const char *nameOf(Scoring value) { return scoringName(value); }
-const char *nameOf(LaunchKind value) { return launchName(value); }
-
-template <typename T> constexpr T lastOf = T{};
-template <> constexpr DType lastOf<DType> = DType::F16;
-template <> constexpr CpuIsa lastOf<CpuIsa> = CpuIsa::Avx512Bf16;
-template <> constexpr Scoring lastOf<Scoring> = Scoring::Sigmoid;
-template <> constexpr LaunchKind lastOf<LaunchKind> = LaunchKind::Store;
-
-template <typename T> void readEnum(const JsonValue &from, T &value) {
-  std::string name = from.text();
-  for (int number = 0; number <= static_cast<int>(lastOf<T>); ++number) {
-    value = static_cast<T>(number);
-    if (name == nameOf(value))
-      return;
-  }
-  value = T{};
-  from.fail(fmt::format("unknown name '{}'", name));
-}
-
-//===-- Writing -------------------------------------------------------------------------------===//
-
-template <typename T> json toJson(const T &value);
-
-struct Writer {
-  json object = json::object();
-  template <typename T> void field(const char *name, const T &value) {
-    object[name] = toJson(value);
-  }
-};
-
-template <typename T> json toJson(const T &value) {
-  if constexpr (std::is_enum_v<T>) {
-    return nameOf(value);
-  } else if constexpr (std::is_arithmetic_v<T> || std::same_as<T, std::string>) {
-    return value;
-  } else if constexpr (IsVector<T>::value) {
-    json array = json::array();
-    for (const auto &element : value)
-      array.push_back(toJson(element));
-    return array;
-  } else {
-    Writer writer;
-    fields(writer, value);
-    return std::move(writer.object);
-  }
-}
-
-//===-- Reading -------------------------------------------------------------------------------===//
-
-template <typename T> void read(const JsonValue &from, T &value);
-
-struct Reader {
-  const JsonValue &object;
-  template <typename T> void field(const char *name, T &value) { read(object[name], value); }
-};
-
-template <typename T> void read(const JsonValue &from, T &value) {
-  if constexpr (std::is_enum_v<T>) {
-    readEnum(from, value);
-  } else if constexpr (std::same_as<T, bool>) {
-    value = from.flag();
-  } else if constexpr (std::unsigned_integral<T>) {
-    value = static_cast<T>(from.integer(0, std::numeric_limits<T>::max()));
-  } else if constexpr (std::signed_integral<T>) {
-    value = static_cast<T>(from.signedInteger(0, std::numeric_limits<T>::max()));
-  } else if constexpr (std::same_as<T, double>) {
-    value = from.number();
-  } else if constexpr (std::same_as<T, std::string>) {
-    value = from.text();
-  } else if constexpr (IsVector<T>::value) {
-    if constexpr (std::unsigned_integral<typename T::value_type>) {
-      value = from.integers<typename T::value_type>();
-    } else {
-      value.resize(from.size());
-      for (size_t index = 0; index < value.size(); ++index)
-        read(from.at(index), value[index]);
-    }
-  } else {
-    Reader reader{from};
-    fields(reader, value);
-  }
-}
+using fieldsjson::Reader;
+using fieldsjson::Writer;
 
 //===-- What must hold between fields ---------------------------------------------------------===//
 
