@@ -297,7 +297,8 @@ private:
     json["compile_ms"] = loopSummary.compileMs;
     json["pack_ms"] = loopSummary.packMs;
     json["predicted_gain"] = loopSummary.predictedGain;
-    json["measured_gain"] = ratio("swapped", "drifted") - 1;
+    // Without a change the live plan is the old one: what differs between the two phases is the machine's noise.
+    json["measured_gain"] = swapped ? ratio("swapped", "drifted") - 1 : 0.0;
     json["swapped_over_drifted"] = ratio("swapped", "drifted");
     json["swapped_over_retabled"] = ratio("swapped", "retabled");
     json["drifted_over_generic"] = ratio("drifted", "generic");
@@ -333,8 +334,12 @@ private:
     }
     fmt::print("\n{} generation change(s), {} rolled back; {} kernels built in {:.0f} ms, packing {:.0f} ms\n", stats.changes,
                stats.rolledBack, loopSummary.kernelsBuilt, loopSummary.compileMs, loopSummary.packMs);
-    fmt::print("gain predicted {:+.1f} %, measured {:+.1f} % over the old plan ({:+.1f} % over a new table alone)\n",
-               100 * loopSummary.predictedGain, 100 * (ratio("swapped", "drifted") - 1), 100 * (ratio("swapped", "retabled") - 1));
+    if (swapped)
+      fmt::print("gain predicted {:+.1f} %, measured {:+.1f} % over the old plan ({:+.1f} % over a new table alone)\n",
+                 100 * loopSummary.predictedGain, 100 * (ratio("swapped", "drifted") - 1), 100 * (ratio("swapped", "retabled") - 1));
+    else
+      fmt::print("no change went live: the plan after is the plan before, and differences above ({:+.1f} %) are the machine's noise\n",
+                 100 * (ratio("swapped", "drifted") - 1));
     for (const Cause &cause : loopSummary.causes)
       fmt::print("  because: {} ({:.0f} us a step)\n", cause.text, cause.gainNs / 1e3);
     fmt::print("last decision: {}: {}\n", loopSummary.lastVerdict, loopSummary.lastText);
