@@ -135,7 +135,7 @@ TEST_CASE("units compile on several threads at once", "[kernels][nvrtc]") {
   CHECK(good == 4);
 }
 
-TEST_CASE("memory stays flat over 100 compiles", "[kernels][nvrtc]") {
+TEST_CASE("memory stays flat over 100 compiles", "[kernels][nvrtc][memory]") {
   const KernelUnit unit = shippedDispatch("Count", dispatchConfig(8)).unit;
   size_t warm = 0;
   for (int i = 0; i < 120; ++i) {
