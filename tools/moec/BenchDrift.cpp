@@ -149,8 +149,6 @@ private:
         return ns.status();
       if (!drifted)
         beforeNs.push_back(static_cast<double>(*ns));
-      if (loop->busy())
-        busyNs.push_back(static_cast<double>(*ns));
       line.show(drifted ? "drifted" : "before", steps, routed.tokens / (static_cast<double>(*ns) * 1e-9), *loop, log.regretNs);
     }
     return {};
@@ -166,14 +164,14 @@ private:
     Histogram now = driftedHistogram();
     livePlan = host.livePlan(layer);
     swapped = bench.session->liveGeneration() != beforeGeneration;
-    add("drifted", planBefore, now);
-    add("generic", planGenericLayer(shape, scenario.tokensBefore(), facts, calibration, limits), now);
+    add("drifted", planBefore);
+    add("generic", planGenericLayer(shape, scenario.tokensBefore(), facts, calibration, limits));
     LayerPlan retabled = planBefore;
     LayerPlan table = planTable(shape, now, facts, calibration, limits, planBefore.config);
     retabled.table.slots = table.table.slots;
     retabled.table.order = table.table.order;
-    add("retabled", retabled, now);
-    add("swapped", livePlan, now);
+    add("retabled", retabled);
+    add("swapped", livePlan);
     if (options.exhaustive)
       addExhaustive(shape, now, facts, calibration, limits);
     return timeAnswers(now);
@@ -187,9 +185,9 @@ private:
     for (uint16_t a = 2; a < tallest; ++a)
       for (uint16_t b = static_cast<uint16_t>(a + 1); b < tallest; b += 3) {
         config.tileRows = {tallest, b, a, 1};
-        add(fmt::format("rows={}.{}.{}.1", tallest, b, a), planTable(shape, now, facts, calibration, limits, config), now);
+        add(fmt::format("rows={}.{}.{}.1", tallest, b, a), planTable(shape, now, facts, calibration, limits, config));
       }
-    add("planned", planLayer(shape, now, facts, calibration, limits), now);
+    add("planned", planLayer(shape, now, facts, calibration, limits));
   }
 
   Histogram driftedHistogram() const {
@@ -201,7 +199,7 @@ private:
     return typicalStep(uint64_t{count} * scenario.tokensAfter(), sum, count);
   }
 
-  void add(const std::string &name, const LayerPlan &plan, const Histogram &now) { answers.push_back({name, plan, 0, {}}); }
+  void add(const std::string &name, const LayerPlan &plan) { answers.push_back({name, plan, 0, {}}); }
 
   Status timeAnswers(const Histogram &now) {
     GenerationHost &host = bench.session->host();
@@ -359,7 +357,7 @@ private:
   Status startStatus;
   uint64_t steps = 0, beforeGeneration = 0;
   bool swapped = false;
-  std::vector<double> beforeNs, busyNs;
+  std::vector<double> beforeNs;
   LayerPlan planBefore, livePlan;
   std::vector<Answer> answers;
 };
