@@ -103,7 +103,7 @@ LayerCode codeOf(func::FuncOp layer) {
     Launch launch;
     launch.kind = toKind(op.getKind());
     if (op.getConfig()) {
-      code.config = passes::fromAttribute(*op.getConfig());
+      code.config = passes::fromAttribute(*op.getConfig()).cpu;
       addGemm(op, code, have, launch);
     }
     code.launches.push_back(launch);

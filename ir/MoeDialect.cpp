@@ -1,5 +1,7 @@
 #include "ir/Moe.h"
 
+#include "compiler/core/Config.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -8,6 +10,7 @@
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
+using namespace moec;
 using namespace moec::moe;
 
 #include "ir/MoeDialect.cpp.inc"
@@ -43,6 +46,21 @@ LogicalResult MoeDialect::verifyOperationAttribute(Operation *op, NamedAttribute
     auto pairs = dyn_cast<DenseI32ArrayAttr>(attribute.getValue());
     if (!pairs || llvm::any_of(pairs.asArrayRef(), [](int32_t count) { return count < 0; }))
       return op->emitError() << name << " is an array of i32 that are not negative, but it is " << attribute.getValue();
+  }
+  return success();
+}
+
+LogicalResult CudaConfigAttr::verify(function_ref<InFlightDiagnostic()> emitError, StringRef element, StringRef gateUp,
+                                     StringRef down, StringRef sharedGateUp, StringRef sharedDown) {
+  if (element != "bf16" && element != "f16")
+    return emitError() << "element is '" << element << "', expected bf16 or f16";
+  for (StringRef text : {gateUp, down, sharedGateUp, sharedDown}) {
+    Result<CudaTile> tile = CudaTile::parse(text.str());
+    if (!tile)
+      return emitError() << tile.status().message();
+    if (tile->tokens == 0 || tile->weights == 0 || tile->stages < 2 || tile->warpsTokens == 0 ||
+        tile->warpsWeights == 0 || tile->blocksPerSm == 0)
+      return emitError() << "tile '" << text << "' has a dimension of 0, or fewer than two stages";
   }
   return success();
 }

@@ -269,7 +269,7 @@ def Moe_GroupedFfnOp : Moe_Op<"grouped_ffn", [Pure, IsolatedFromAbove, SingleBlo
   }];
   let arguments = (ins Moe_Tokens:$hidden, Moe_Ids:$ids, Moe_F32Tensor:$weights, Moe_WeightTensor:$gate,
                    Moe_WeightTensor:$up, Moe_WeightTensor:$down, Optional<Moe_Tokens>:$init,
-                   OptionalAttr<DenseI32ArrayAttr>:$slots, OptionalAttr<Moe_CpuConfigAttr>:$config,
+                   OptionalAttr<DenseI32ArrayAttr>:$slots, OptionalAttr<Moe_LayerConfigAttr>:$config,
                    OptionalAttr<DenseI8ArrayAttr>:$packed, OptionalAttr<DenseI16ArrayAttr>:$order,
                    OptionalAttr<I64Attr>:$hidden_stride, OptionalAttr<I64Attr>:$intermediate_stride);
   let results = (outs Moe_Tokens:$output, Moe_Ids:$counts);
@@ -310,7 +310,7 @@ def Moe_LaunchOp : Moe_Op<"launch", [SingleBlock, IsolatedFromAbove]> {
     (C3) Inputs and outputs are as many as the table says; `route` and `dispatch` have a `spec`, the others none.
   }];
   let arguments = (ins Moe_LaunchKindAttr:$kind, Variadic<AnyRankedTensor>:$inputs, OptionalAttr<I64Attr>:$k,
-                   OptionalAttr<I64Attr>:$columns, OptionalAttr<Moe_CpuConfigAttr>:$config,
+                   OptionalAttr<I64Attr>:$columns, OptionalAttr<Moe_LayerConfigAttr>:$config,
                    OptionalAttr<DictionaryAttr>:$spec);
   let results = (outs Variadic<AnyRankedTensor>:$outputs);
   let regions = (region MaxSizedRegion<1>:$activation);

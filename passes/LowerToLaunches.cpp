@@ -20,11 +20,11 @@ int64_t dim(Value value, unsigned index) { return cast<RankedTensorType>(value.g
 struct LaunchBuilder {
   OpBuilder &builder;
   Location loc;
-  CpuConfigAttr config;
+  Attribute config;
 
   /// A launch that the runtime does itself.
   LaunchOp step(moe::LaunchKind kind, TypeRange results, ValueRange inputs, DictionaryAttr spec = {}) {
-    return LaunchOp::create(builder, loc, results, kind, inputs, IntegerAttr(), IntegerAttr(), CpuConfigAttr(), spec);
+    return LaunchOp::create(builder, loc, results, kind, inputs, IntegerAttr(), IntegerAttr(), Attribute(), spec);
   }
 
   /// A GEMM over `k` with so many output columns; takes the activation from `activation`, if given.

@@ -49,31 +49,62 @@ FailureOr<Histogram> histogramOf(GroupedFfnOp grouped, int64_t defaultTokens) {
   return histogram;
 }
 
-CpuConfigAttr toAttribute(MLIRContext *context, const CpuConfig &config) {
-  SmallVector<int64_t> rows(config.tileRows.begin(), config.tileRows.end());
-  return CpuConfigAttr::get(context, isaName(config.isa), dtypeName(config.compute), rows);
+Attribute toAttribute(MLIRContext *context, const LayerConfig &config) {
+  if (config.device == DeviceKind::Cuda) {
+    const CudaConfig &cuda = config.cuda;
+    return CudaConfigAttr::get(context, dtypeName(cuda.element), cuda.gateUp.text(), cuda.down.text(),
+                               cuda.sharedGateUp.text(), cuda.sharedDown.text());
+  }
+  SmallVector<int64_t> rows(config.cpu.tileRows.begin(), config.cpu.tileRows.end());
+  return CpuConfigAttr::get(context, isaName(config.cpu.isa), dtypeName(config.cpu.compute), rows);
 }
 
 static CpuIsa isaFromName(StringRef name) {
   return name == "avx2" ? CpuIsa::Avx2 : name == "avx512" ? CpuIsa::Avx512 : CpuIsa::Avx512Bf16;
 }
 
-CpuConfig fromAttribute(CpuConfigAttr attribute) {
+/// The verifier has parsed it before.
+static CudaTile tileOf(StringRef text) {
+  Result<CudaTile> tile = CudaTile::parse(text.str());
+  return tile ? *tile : CudaTile();
+}
+
+LayerConfig fromAttribute(Attribute attribute) {
+  if (auto cuda = dyn_cast<CudaConfigAttr>(attribute))
+    return CudaConfig{.element = cuda.getElement() == "bf16" ? DType::BF16 : DType::F16,
+                      .gateUp = tileOf(cuda.getGateUp()),
+                      .down = tileOf(cuda.getDown()),
+                      .sharedGateUp = tileOf(cuda.getSharedGateUp()),
+                      .sharedDown = tileOf(cuda.getSharedDown())};
+  auto cpu = cast<CpuConfigAttr>(attribute);
   CpuConfig config;
-  config.isa = isaFromName(attribute.getIsa());
-  config.compute = attribute.getCompute() == "bf16" ? DType::BF16 : DType::F32;
-  config.tileRows.assign(attribute.getRows().begin(), attribute.getRows().end());
+  config.isa = isaFromName(cpu.getIsa());
+  config.compute = cpu.getCompute() == "bf16" ? DType::BF16 : DType::F32;
+  config.tileRows.assign(cpu.getRows().begin(), cpu.getRows().end());
   return config;
 }
 
 void writeTarget(ModuleOp module, const TargetFacts &facts, const PlanLimits &limits, const Calibration &calibration) {
   Builder builder(module.getContext());
-  module->setAttr(kTargetAttr, builder.getDictionaryAttr({
-                                   builder.getNamedAttr("name", builder.getStringAttr(facts.name)),
-                                   builder.getNamedAttr("isa", builder.getStringAttr(isaName(facts.isa))),
-                                   builder.getNamedAttr("threads", builder.getI64IntegerAttr(facts.threads)),
-                                   builder.getNamedAttr("l2", builder.getI64IntegerAttr(facts.l2Bytes)),
-                               }));
+  if (facts.device == DeviceKind::Cuda)
+    module->setAttr(kTargetAttr,
+                    builder.getDictionaryAttr({
+                        builder.getNamedAttr("name", builder.getStringAttr(facts.name)),
+                        builder.getNamedAttr("arch", builder.getStringAttr(facts.arch)),
+                        builder.getNamedAttr("gpu", builder.getStringAttr(facts.gpu.model)),
+                        builder.getNamedAttr("multiprocessors", builder.getI64IntegerAttr(facts.gpu.multiprocessors)),
+                        builder.getNamedAttr("shared", builder.getI64IntegerAttr(facts.gpu.sharedBytesPerBlock)),
+                        builder.getNamedAttr("l2", builder.getI64IntegerAttr(static_cast<int64_t>(facts.gpu.l2Bytes))),
+                        builder.getNamedAttr("bytes_per_ns", builder.getF64FloatAttr(facts.gpu.memoryBytesPerNs)),
+                        builder.getNamedAttr("flops_per_ns", builder.getF64FloatAttr(facts.gpu.matrixFlopsPerNs)),
+                    }));
+  else
+    module->setAttr(kTargetAttr, builder.getDictionaryAttr({
+                                     builder.getNamedAttr("name", builder.getStringAttr(facts.name)),
+                                     builder.getNamedAttr("isa", builder.getStringAttr(isaName(facts.isa))),
+                                     builder.getNamedAttr("threads", builder.getI64IntegerAttr(facts.threads)),
+                                     builder.getNamedAttr("l2", builder.getI64IntegerAttr(facts.l2Bytes)),
+                                 }));
   module->setAttr(kLimitsAttr,
                   builder.getDictionaryAttr({
                       builder.getNamedAttr("heights", builder.getI64IntegerAttr(limits.maxTileHeights)),
@@ -108,8 +139,32 @@ struct DictionaryReader {
     }
     return value ? value.getInt() : atLeast;
   }
+  double positive(StringRef key) {
+    FloatAttr value = get<FloatAttr>(key);
+    if (value && !(value.getValueAsDouble() > 0) && !failed) {
+      op->emitError() << name << " has " << key << " = " << value.getValueAsDouble() << ", expected more than 0";
+      failed = true;
+    }
+    return value ? value.getValueAsDouble() : 1;
+  }
 };
 } // namespace
+
+static FailureOr<TargetFacts> readGpu(DictionaryReader &reader, TargetFacts facts) {
+  facts.device = DeviceKind::Cuda;
+  if (auto arch = reader.get<StringAttr>("arch"))
+    facts.arch = arch.getValue().str();
+  if (auto model = reader.get<StringAttr>("gpu"))
+    facts.gpu.model = model.getValue().str();
+  facts.gpu.multiprocessors = static_cast<uint32_t>(reader.integer("multiprocessors", 1));
+  facts.gpu.sharedBytesPerBlock = static_cast<uint32_t>(reader.integer("shared", 1));
+  facts.gpu.l2Bytes = static_cast<uint64_t>(reader.integer("l2", 1));
+  facts.gpu.memoryBytesPerNs = reader.positive("bytes_per_ns");
+  facts.gpu.matrixFlopsPerNs = reader.positive("flops_per_ns");
+  if (reader.failed)
+    return failure();
+  return facts;
+}
 
 static FailureOr<TargetFacts> readTarget(ModuleOp module) {
   TargetFacts facts;
@@ -122,6 +177,8 @@ static FailureOr<TargetFacts> readTarget(ModuleOp module) {
   DictionaryReader reader{module, kTargetAttr, dictionary};
   if (auto name = reader.get<StringAttr>("name"))
     facts.name = name.getValue().str();
+  if (dictionary.contains("arch"))
+    return readGpu(reader, std::move(facts));
   if (auto isa = reader.get<StringAttr>("isa")) {
     facts.isa = isaFromName(isa.getValue());
     if (isa.getValue() != isaName(facts.isa))
@@ -177,11 +234,13 @@ void writePlan(func::FuncOp function, const LayerPlan &plan) {
 static FailureOr<LayerPlan> readPlan(func::FuncOp function, DictionaryAttr dictionary) {
   DictionaryReader reader{function, kPlanAttr, dictionary};
   LayerPlan plan;
-  auto config = reader.get<CpuConfigAttr>("config");
+  auto config = reader.get<Attribute>("config");
   auto slots = reader.get<DenseI32ArrayAttr>("slots");
   auto packed = reader.get<DenseI8ArrayAttr>("packed");
   auto order = reader.get<DenseI16ArrayAttr>("order");
   auto ns = reader.get<FloatAttr>("ns");
+  if (config && !isa<CpuConfigAttr, CudaConfigAttr>(config) && !reader.failed)
+    return function.emitError() << kPlanAttr << " has a config that is neither #moe.cpu_config nor #moe.cuda_config";
   if (reader.failed)
     return failure();
   plan.config = fromAttribute(config);

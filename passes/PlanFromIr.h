@@ -27,8 +27,9 @@ mlir::FailureOr<Histogram> histogramOf(moe::GroupedFfnOp grouped, int64_t defaul
 /// Fails, with a diagnostic, where an attribute above has the wrong form.
 mlir::FailureOr<LayerPlan> planOf(moe::GroupedFfnOp grouped, int64_t defaultTokens);
 
-moe::CpuConfigAttr toAttribute(mlir::MLIRContext *context, const CpuConfig &config);
-CpuConfig fromAttribute(moe::CpuConfigAttr attribute);
+mlir::Attribute toAttribute(mlir::MLIRContext *context, const LayerConfig &config);
+/// `attribute` is a CpuConfigAttr or a CudaConfigAttr.
+LayerConfig fromAttribute(mlir::Attribute attribute);
 
 /// Writes facts, limits and calibration onto a module.
 void writeTarget(mlir::ModuleOp module, const TargetFacts &facts, const PlanLimits &limits, const Calibration &calibration);

@@ -21,15 +21,18 @@ struct PlanMemory : passes::impl::PlanMemoryBase<PlanMemory> {
         return signalPassFailure();
       }
       LayerShape shape = passes::shapeOf(grouped);
-      CpuConfig config = passes::fromAttribute(*grouped.getConfig());
-      uint32_t hidden = paddedStride(shape.hidden, config.rowDType());
-      uint32_t intermediate = paddedStride(shape.intermediate, config.rowDType());
+      LayerConfig config = passes::fromAttribute(*grouped.getConfig());
+      const bool cpu = config.device == DeviceKind::Cpu;
+      DType rows = cpu ? config.cpu.rowDType() : config.cuda.element;
+      // On a GPU rows are read in whole swizzled tiles; padding would only cost memory.
+      uint32_t hidden = cpu ? paddedStride(shape.hidden, rows) : shape.hidden;
+      uint32_t intermediate = cpu ? paddedStride(shape.intermediate, rows) : shape.intermediate;
       Builder builder(&getContext());
       grouped.setHiddenStrideAttr(builder.getI64IntegerAttr(hidden));
       grouped.setIntermediateStrideAttr(builder.getI64IntegerAttr(intermediate));
       ArrayRef<int32_t> allSlots = *grouped.getSlots();
       for (int32_t slots : allSlots)
-        numBytes += uint64_t(slots) * (hidden + intermediate) * byteSize(config.rowDType());
+        numBytes += uint64_t(slots) * (hidden + intermediate) * byteSize(rows);
     }
   }
 };

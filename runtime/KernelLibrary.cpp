@@ -33,7 +33,7 @@ Result<std::shared_ptr<const KernelImage>> KernelLibrary::image(const Image &ima
 Status KernelLibrary::addFrom(const Package &package, const std::map<uint32_t, CpuConfig> &configs) {
   for (const LayerPackage &layer : package.layers) {
     auto wanted = configs.find(layer.layer);
-    if (wanted == configs.end() || wanted->second != layer.plan.config || find(layer.layer, layer.plan.config))
+    if (wanted == configs.end() || wanted->second != layer.plan.config.cpu || find(layer.layer, layer.plan.config.cpu))
       continue;
     if (layer.image >= package.images.size())
       return makeError(Code::InvalidModel, "layer {}: image {} of {}", layer.layer, layer.image, package.images.size());
@@ -68,7 +68,8 @@ CompileRequest KernelLibrary::requestFor(const std::map<uint32_t, CpuConfig> &co
 Status KernelLibrary::require(const std::map<uint32_t, CpuConfig> &configs, CompilePolicy policy,
                               const std::function<bool()> &cancelled, BuildReport &report) {
   const auto start = std::chrono::steady_clock::now();
-  if (context.model->package() && context.model->package()->target.isa == context.facts.isa)
+  if (context.model->package() && context.model->package()->target.device == context.facts.device &&
+      context.model->package()->target.isa == context.facts.isa)
     if (Status status = addFrom(*context.model->package(), configs); !status.ok())
       return status;
   std::map<uint32_t, CpuConfig> missing;

@@ -53,9 +53,9 @@ LayerPlan SessionState::livePlan(uint32_t layer) const {
   return found ? found->plan : LayerPlan();
 }
 
-CpuConfig SessionState::genericConfig(uint32_t layer) const {
+LayerConfig SessionState::genericConfig(uint32_t layer) const {
   const CpuLayer *found = generations->generic().find(layer);
-  return found ? found->plan.config : CpuConfig();
+  return found ? found->plan.config : LayerConfig();
 }
 
 Status SessionState::checkPlan(uint32_t layer, const LayerPlan &plan) const {
@@ -64,7 +64,7 @@ Status SessionState::checkPlan(uint32_t layer, const LayerPlan &plan) const {
   auto bad = [&](const char *what) {
     return makeError(Code::InvalidArgument, "the plan of layer {}: {}", layer, what);
   };
-  if (plan.config.isa != target.isa || plan.config.compute != computeDType(shape))
+  if (plan.config.device != DeviceKind::Cpu || plan.config.cpu.isa != target.isa || plan.config.cpu.compute != computeDType(shape))
     return bad("its config is for another target or dtype");
   if (table.slots.size() != shape.experts || table.packed.size() != shape.experts)
     return bad("slots and packed must have one entry per expert");
@@ -104,7 +104,7 @@ Result<std::shared_ptr<const CpuLayer>> SessionState::rebuild(const CpuLayer &li
   auto layer = std::make_shared<CpuLayer>(live);
   layer->plan = plan;
   layer->plannedFor = plannedFor;
-  layer->kernels = kernels->find(live.number, plan.config);
+  layer->kernels = kernels->find(live.number, plan.config.cpu);
   // One thread: the step threads keep their cores.
   ThreadPool alone({.threads = 1});
   if (Status status = packExperts(*layer, alone, cancelled); !status.ok())
@@ -132,7 +132,7 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
       return makeError(Code::NotFound, "the session has no layer {}", number);
     if (Status status = checkPlan(number, plan); !status.ok())
       return status;
-    configs[number] = plan.config;
+    configs[number] = plan.config.cpu;
   }
   BuildReport report;
   if (Status status = kernels->require(configs, compilePolicy(), cancelled, report); !status.ok())

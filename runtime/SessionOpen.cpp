@@ -165,7 +165,7 @@ std::map<uint32_t, LayerPlan> SessionState::genericPlans() const {
     plans[number] =
         planGenericLayer(model->find(number)->shape, options.plannedTokens, target, measured, limitsOf(number));
   // A package brings its own generation 0: what it was compiled for, without a compiler.
-  if (model->package() && model->package()->target.isa == target.isa)
+  if (model->package() && model->package()->target.device == target.device && model->package()->target.isa == target.isa)
     for (const LayerPackage &layer : model->package()->layers)
       if (auto plan = plans.find(layer.layer); plan != plans.end())
         plan->second = planTable(layer.shape, layer.plannedFor, target, measured, limitsOf(layer.layer),
@@ -177,7 +177,7 @@ Status SessionState::buildGeneric() {
   std::map<uint32_t, LayerPlan> plans = genericPlans();
   std::map<uint32_t, CpuConfig> configs;
   for (const auto &[number, plan] : plans)
-    configs[number] = plan.config;
+    configs[number] = plan.config.cpu;
   if (Status status = kernels->require(configs, compilePolicy(), {}, openReport); !status.ok())
     return status;
   const auto start = std::chrono::steady_clock::now();
@@ -191,7 +191,7 @@ Status SessionState::buildGeneric() {
     layer->shape = described.shape;
     layer->router = described.router;
     layer->plannedFor = Histogram::uniform(options.plannedTokens, described.shape.topK, described.shape.experts);
-    layer->kernels = layer->generic = kernels->find(number, plan.config);
+    layer->kernels = layer->generic = kernels->find(number, plan.config.cpu);
     layer->plan = std::move(plan);
     auto common = stores[number]->common(layer->router, *layer->kernels);
     if (!common)

@@ -26,7 +26,7 @@ public:
   TargetFacts facts() const override { return target; }
   Calibration calibration() const override { return measured; }
   LayerPlan livePlan(uint32_t layer) const override MOEC_EXCLUDES(buildMutex);
-  CpuConfig genericConfig(uint32_t layer) const override;
+  LayerConfig genericConfig(uint32_t layer) const override;
   Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
                             const std::map<uint32_t, Histogram> &plannedFor,
                             const std::function<bool()> &cancelled) override MOEC_EXCLUDES(buildMutex);

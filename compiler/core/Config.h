@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace moec {
@@ -28,6 +29,54 @@ struct CpuConfig {
   /// Canonical text, e.g. "cpu{isa=avx512bf16,compute=bf16,rows=14.8.4.2.1}".
   std::string text() const;
   bool operator==(const CpuConfig &) const = default;
+};
+
+/// Which grouped GEMM kernels (compiler/kernels): `mma.sync` from sm_80 on, or `wgmma` and TMA on sm_90a.
+enum class GemmFamily : uint8_t { Portable, Hopper };
+
+/// The tile class of a grouped GEMM on a GPU: what a block multiplies at a time, and how. Fields as those of the kernels'
+/// GemmConfig (compiler/kernels/KernelAbi.h).
+struct CudaTile {
+  GemmFamily family = GemmFamily::Portable;
+  bool swapAB = false; // Hopper: weights on the 64-row side of the instruction, tokens on the other
+  uint16_t tokens = 16;
+  uint16_t weights = 128; // gate-up: half of them gate, half up
+  uint16_t stages = 5;
+  uint16_t warpsTokens = 1; // Hopper: multiplying warpgroups
+  uint16_t warpsWeights = 4;
+  uint16_t blocksPerSm = 2;
+
+  /// Canonical text: family, tokens x weights, stages, warps, blocks; e.g. "portable-16x128-s5-w1x4-b2",
+  /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1".
+  std::string text() const;
+  /// The tile that `text` gave. Errors: InvalidArgument.
+  static Result<CudaTile> parse(const std::string &text);
+  bool operator==(const CudaTile &) const = default;
+};
+
+/// Kernels of one layer on a GPU. Every tile class sums over K in ascending order, 16 elements at a time.
+struct CudaConfig {
+  DType element = DType::BF16; // BF16 or F16: tokens, weights and output; sums are f32
+  CudaTile gateUp, down;
+  CudaTile sharedGateUp, sharedDown; // for all tokens of a step; of no meaning where the layer has no shared expert
+
+  /// Canonical text, e.g. "cuda{element=bf16,gate_up=hopper-128x256-s4-w2x1-b1,down=...,shared_gate_up=...,...}".
+  std::string text() const;
+  bool operator==(const CudaConfig &) const = default;
+};
+
+/// Kernels of one layer: those of the device that the plan is for.
+struct LayerConfig {
+  DeviceKind device = DeviceKind::Cpu;
+  CpuConfig cpu;   // of meaning where `device` is Cpu
+  CudaConfig cuda; // of meaning where `device` is Cuda
+
+  LayerConfig() = default;
+  LayerConfig(CpuConfig config) : cpu(std::move(config)) {}
+  LayerConfig(CudaConfig config) : device(DeviceKind::Cuda), cuda(std::move(config)) {}
+
+  std::string text() const { return device == DeviceKind::Cpu ? cpu.text() : cuda.text(); }
+  bool operator==(const LayerConfig &) const = default;
 };
 
 /// Elements between two rows of an activation buffer with `columns` columns: a whole number of cache lines

@@ -17,6 +17,7 @@ template <typename T> struct IsVector<std::vector<T>> : std::true_type {};
 
 inline const char *nameOf(DType value) { return dtypeName(value); }
 inline const char *nameOf(CpuIsa value) { return isaName(value); }
+inline const char *nameOf(DeviceKind value) { return deviceName(value); }
 inline const char *nameOf(LaunchKind value) { return launchName(value); }
 inline const char *nameOf(Scoring value) {
   return value == Scoring::None ? "none" : value == Scoring::Softmax ? "softmax" : "sigmoid";
@@ -25,6 +26,7 @@ inline const char *nameOf(Scoring value) {
 template <typename T> constexpr T lastOf = T{};
 template <> inline constexpr DType lastOf<DType> = DType::F16;
 template <> inline constexpr CpuIsa lastOf<CpuIsa> = CpuIsa::Avx512Bf16;
+template <> inline constexpr DeviceKind lastOf<DeviceKind> = DeviceKind::Cuda;
 template <> inline constexpr Scoring lastOf<Scoring> = Scoring::Sigmoid;
 template <> inline constexpr LaunchKind lastOf<LaunchKind> = LaunchKind::Store;
 
@@ -40,6 +42,8 @@ template <typename T> nlohmann::json write(const T &value) {
     return nameOf(value);
   } else if constexpr (std::is_arithmetic_v<T> || std::same_as<T, std::string>) {
     return value;
+  } else if constexpr (std::same_as<T, CudaTile>) {
+    return value.text();
   } else if constexpr (IsVector<T>::value) {
     nlohmann::json array = nlohmann::json::array();
     for (const auto &element : value)
@@ -84,6 +88,9 @@ template <typename T> void read(const JsonValue &from, T &value) {
     value = from.number();
   } else if constexpr (std::same_as<T, std::string>) {
     value = from.text();
+  } else if constexpr (std::same_as<T, CudaTile>) {
+    Result<CudaTile> tile = CudaTile::parse(from.text());
+    tile ? void(value = *tile) : from.fail(tile.status().message());
   } else if constexpr (IsVector<T>::value) {
     value.clear();
     value.resize(from.size());

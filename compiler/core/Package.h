@@ -14,20 +14,29 @@
 
 namespace moec {
 
-inline constexpr uint32_t kPackageVersion = 1;
+inline constexpr uint32_t kPackageVersion = 2;
 
 enum class LaunchKind : uint8_t { Router, Route, Dispatch, GateUp, Down, SharedGateUp, SharedDown, Store };
 const char *launchName(LaunchKind kind);
 
 /// A compiled function: `symbol` in image `image` of the package.
 struct KernelRef {
-  uint16_t rows = 0; // tile rows; 0 for a packing kernel
+  uint16_t rows = 0; // tile rows; 0 for a kernel without a tile
   std::string symbol;
+  uint32_t image = 0; // GPU: index into Package::images, one cubin a kernel; CPU: of no meaning, see LayerPackage::image
 
   bool operator==(const KernelRef &) const = default;
 };
 
-/// One step of a layer's launch list, in order. GEMM launches have one kernel per tile height and their packer.
+/// One step of a layer's launch list, in order.
+///
+/// On a CPU GEMM launches have one kernel per tile height and their packer, the others none. On a GPU nothing is packed,
+/// and `kernels` are, in this order, by kind:
+///   Router        router GEMM for few tokens, router GEMM for many
+///   Route         route
+///   Dispatch      dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace
+///   GateUp, Down, SharedGateUp, SharedDown   the grouped GEMM of the config's tile
+///   Store         combine
 struct Launch {
   LaunchKind kind = LaunchKind::Route;
   uint32_t k = 0;                 // the GEMM's K
@@ -47,12 +56,12 @@ struct LayerPackage {
   LayerPlan plan;
   Histogram plannedFor;
   std::vector<Launch> launches;
-  uint32_t image = 0; // index into Package::images
+  uint32_t image = 0; // CPU: index into Package::images
 
   bool operator==(const LayerPackage &) const = default;
 };
 
-/// A position-independent shared object, and the key text of what it was made from.
+/// A position-independent shared object (CPU) or a cubin (GPU), and the key text of what it was made from.
 struct Image {
   std::string key; // readable; XXH3-128 of it names the artefact in the cache
   std::vector<uint8_t> bytes;

@@ -13,8 +13,20 @@ namespace moec {
 template <typename T, typename Struct>
 concept Is = std::same_as<std::remove_const_t<T>, Struct>;
 
+template <typename Archive, Is<GpuFacts> T> void fields(Archive &archive, T &gpu) {
+  archive.field("model", gpu.model);
+  archive.field("multiprocessors", gpu.multiprocessors);
+  archive.field("shared_bytes_per_block", gpu.sharedBytesPerBlock);
+  archive.field("l2_bytes", gpu.l2Bytes);
+  archive.field("memory_bytes_per_ns", gpu.memoryBytesPerNs);
+  archive.field("matrix_flops_per_ns", gpu.matrixFlopsPerNs);
+}
+
 template <typename Archive, Is<TargetFacts> T> void fields(Archive &archive, T &facts) {
+  archive.field("device", facts.device);
   archive.field("name", facts.name);
+  archive.field("arch", facts.arch);
+  archive.field("gpu", facts.gpu);
   archive.field("isa", facts.isa);
   archive.field("threads", facts.threads);
   archive.field("l2_bytes", facts.l2Bytes);
@@ -68,6 +80,22 @@ template <typename Archive, Is<CpuConfig> T> void fields(Archive &archive, T &co
   archive.field("tile_rows", config.tileRows);
 }
 
+template <typename Archive, Is<CudaConfig> T> void fields(Archive &archive, T &config) {
+  archive.field("element", config.element);
+  archive.field("gate_up", config.gateUp);
+  archive.field("down", config.down);
+  archive.field("shared_gate_up", config.sharedGateUp);
+  archive.field("shared_down", config.sharedDown);
+}
+
+template <typename Archive, Is<LayerConfig> T> void fields(Archive &archive, T &config) {
+  archive.field("device", config.device);
+  if (config.device == DeviceKind::Cpu)
+    archive.field("cpu", config.cpu);
+  else
+    archive.field("cuda", config.cuda);
+}
+
 template <typename Archive, Is<LayerTable> T> void fields(Archive &archive, T &table) {
   archive.field("slots", table.slots);
   archive.field("packed", table.packed);
@@ -88,6 +116,7 @@ template <typename Archive, Is<Histogram> T> void fields(Archive &archive, T &hi
 template <typename Archive, Is<KernelRef> T> void fields(Archive &archive, T &kernel) {
   archive.field("rows", kernel.rows);
   archive.field("symbol", kernel.symbol);
+  archive.field("image", kernel.image);
 }
 
 template <typename Archive, Is<Launch> T> void fields(Archive &archive, T &launch) {

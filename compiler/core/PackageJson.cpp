@@ -44,8 +44,11 @@ void checkLayer(const JsonValue &from, const LayerPackage &layer, size_t numImag
   require(table.order.size() == experts, "plan.table.order has not one entry per expert");
   require(isPermutation(table.order), "plan.table.order is not a permutation of the experts");
   require(layer.plannedFor.pairs.size() == experts, "planned_for has not one entry per expert");
-  require(isDescending(layer.plan.config.tileRows), "plan.config.tile_rows is not descending");
+  require(isDescending(layer.plan.config.cpu.tileRows), "plan.config.tile_rows is not descending");
   require(layer.image < numImages, "image is not one of the package's images");
+  for (const Launch &launch : layer.launches)
+    for (const KernelRef &kernel : launch.kernels)
+      require(kernel.image < numImages, "a kernel's image is not one of the package's images");
 }
 
 void readImages(const JsonValue &from, std::vector<Image> &images, std::vector<uint64_t> &bytes) {

@@ -1,6 +1,7 @@
 #include "compiler/core/Plan.h"
 
 #include "compiler/core/PlanCost.h"
+#include "compiler/core/PlanCuda.h"
 #include "compiler/core/TileCover.h"
 #include "compiler/core/TileSearch.h"
 
@@ -117,9 +118,11 @@ std::vector<ExpertGroup> groupExperts(const Histogram &histogram,
 
 LayerPlan planTable(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
                     const Calibration &calibration, const PlanLimits &limits,
-                    const CpuConfig &config) {
+                    const LayerConfig &config) {
+  if (facts.device == DeviceKind::Cuda)
+    return planCudaTable(shape, histogram, facts, calibration, limits, config.cuda);
   LayerCost cost(shape, facts, calibration);
-  TileCosts tiles(config.tileRows, calibration);
+  TileCosts tiles(config.cpu.tileRows, calibration);
   LayerPlan plan{.config = config, .table = {}, .predictedNs = 0};
   for (uint32_t expert = 0; expert < shape.experts; ++expert)
     plan.table.slots.push_back(slotsFor(pairsOf(histogram, expert), histogram.tokens, limits));
@@ -131,6 +134,8 @@ LayerPlan planTable(const LayerShape &shape, const Histogram &histogram, const T
 
 LayerPlan planLayer(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
                     const Calibration &calibration, const PlanLimits &limits) {
+  if (facts.device == DeviceKind::Cuda)
+    return planCudaLayer(shape, histogram, facts, calibration, limits);
   LayerCost cost(shape, facts, calibration);
   std::vector<uint16_t> candidates = candidateHeights(facts, calibration);
   // Heights and packing depend on each other only where compute and memory take about equally long.
@@ -147,6 +152,8 @@ LayerPlan planLayer(const LayerShape &shape, const Histogram &histogram, const T
 
 LayerPlan planGenericLayer(const LayerShape &shape, uint32_t tokens, const TargetFacts &facts,
                            const Calibration &calibration, const PlanLimits &limits) {
+  if (facts.device == DeviceKind::Cuda) // one tile class serves any count, so that nothing better than the best is needed
+    return planCudaLayer(shape, Histogram::uniform(tokens, shape.topK, shape.experts), facts, calibration, limits);
   std::vector<uint16_t> candidates = candidateHeights(facts, calibration);
   // By usefulness, should the limit not allow them all: 1 bounds the overhang, then halves of what
   // is left.
@@ -161,12 +168,14 @@ LayerPlan planGenericLayer(const LayerShape &shape, uint32_t tokens, const Targe
   return planTable(shape, uniform, facts, calibration, limits, config);
 }
 
-double predictLayer(const LayerShape &shape, const LayerPlan &plan, const CpuConfig &spill,
+double predictLayer(const LayerShape &shape, const LayerPlan &plan, const LayerConfig &spill,
                     const Histogram &histogram, const TargetFacts &facts,
                     const Calibration &calibration) {
+  if (facts.device == DeviceKind::Cuda)
+    return predictCudaLayer(shape, plan.config.cuda, histogram, facts, calibration);
   LayerCost cost(shape, facts, calibration);
-  TileCosts planned(plan.config.tileRows, calibration);
-  TileCosts spilled(spill.tileRows, calibration);
+  TileCosts planned(plan.config.cpu.tileRows, calibration);
+  TileCosts spilled(spill.cpu.tileRows, calibration);
   double ns = cost.fixedNs(histogram.tokens, histogram.total());
   if (histogram.tokens > 0)
     ns += cost.tokensNs(planned.nsPerStep(histogram.tokens));

@@ -1,5 +1,7 @@
 // planLayer: which kernels, slots, packed experts and order a layer gets for a histogram, and what that costs.
 //
+// Targets with a GPU are planned by PlanCuda.h; the functions here ask it where `facts.device` says so.
+//
 // Pure functions of their arguments: no clock, no environment, no libm in a decision, built with
 // -ffp-contract=off. The passes, the policy and moec-trace call the same ones, so a decision can be replayed.
 #pragma once
@@ -36,7 +38,7 @@ struct LayerTable {
 
 /// `planLayer`'s answer for one layer.
 struct LayerPlan {
-  CpuConfig config;
+  LayerConfig config;
   LayerTable table;
   double predictedNs = 0; // of one step with the histogram planned for
 
@@ -66,11 +68,11 @@ LayerPlan planLayer(const LayerShape &shape, const Histogram &histogram, const T
 
 /// The best table for kernels that exist already: same config as `config`, new slots, packing and order.
 LayerPlan planTable(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
-                    const Calibration &calibration, const PlanLimits &limits, const CpuConfig &config);
+                    const Calibration &calibration, const PlanLimits &limits, const LayerConfig &config);
 
 /// Predicted nanoseconds of one step with `histogram` on a plan made for another one. Experts that overflow
 /// their slots are charged on `spill`, the generation-0 config that computes them.
-double predictLayer(const LayerShape &shape, const LayerPlan &plan, const CpuConfig &spill,
+double predictLayer(const LayerShape &shape, const LayerPlan &plan, const LayerConfig &spill,
                     const Histogram &histogram, const TargetFacts &facts, const Calibration &calibration);
 
 /// The plan of generation 0: uniform routing of `tokens` tokens, and tile heights that cover any count well.

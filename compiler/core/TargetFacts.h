@@ -12,11 +12,32 @@ namespace moec {
 enum class CpuIsa : uint8_t { Avx2, Avx512, Avx512Bf16 };
 const char *isaName(CpuIsa isa); // "avx2", "avx512", "avx512bf16"
 
+/// Where kernels run.
+enum class DeviceKind : uint8_t { Cpu, Cuda };
+const char *deviceName(DeviceKind device); // "cpu", "cuda"
+
+/// What a GPU can do, by its maker's data sheet or by measurement.
+struct GpuFacts {
+  std::string model;                 // "H100", or what the driver calls the device
+  uint32_t multiprocessors = 0;
+  uint32_t sharedBytesPerBlock = 0;  // dynamic shared memory that a block may ask for
+  uint64_t l2Bytes = 0;
+  double memoryBytesPerNs = 0;       // device memory, GB/s
+  double matrixFlopsPerNs = 0;       // dense bf16 with f32 sums, GFLOP/s
+
+  bool operator==(const GpuFacts &) const = default;
+};
+
 struct TargetFacts {
-  std::string name = "cpu"; // as --target takes it: "cpu", "cpu-avx2", "cpu-avx512", "cpu-avx512bf16"
+  DeviceKind device = DeviceKind::Cpu;
+  std::string name = "cpu"; // as --target takes it: "cpu", "cpu-avx2", "cpu-avx512bf16", "sm_90a", "h200"
   CpuIsa isa = CpuIsa::Avx2;
   uint32_t threads = 1;        // threads that a step uses
   uint64_t l2Bytes = 1u << 20; // per core
+  GpuFacts gpu;                // where `device` is Cuda; the CPU's fields have no meaning then
+
+  /// The architecture that CUDA kernels are compiled for, "sm_90a"; empty on a CPU.
+  std::string arch;
 
   /// f32 lanes of one vector register.
   uint32_t lanes() const { return isa == CpuIsa::Avx2 ? 8 : 16; }

@@ -34,9 +34,9 @@ std::vector<uint32_t> overflowing(const LayerTable &table, const Histogram &hist
   return experts;
 }
 
-/// The tile heights for a bucket's steps with the spread that they really have. Steps side by side
+/// The config for a bucket's steps with the spread that they really have. Steps side by side
 /// are one wide step: as many experts, and as wide a router, as all of them together.
-CpuConfig heightsFor(const LayerContext &context, const BucketMix &part) {
+LayerConfig configFor(const LayerContext &context, const BucketMix &part) {
   LayerShape wide = context.setup.shape;
   Histogram steps;
   steps.tokens = part.typical.tokens;
@@ -60,6 +60,12 @@ std::string spillText(const LayerTable &from, const LayerTable &to, const Histog
     return fmt::format("no more spills: {} pairs of experts {} did not fit their slots", before,
                        textOfList(experts));
   return fmt::format("spilled pairs {} -> {} (experts {})", before, after, textOfList(still));
+}
+
+std::string tilesText(const LayerConfig &config) {
+  return config.device == DeviceKind::Cpu
+             ? fmt::format("tile heights {}", textOfHeights(config.cpu.tileRows))
+             : fmt::format("tiles {} and {}", config.cuda.gateUp.text(), config.cuda.down.text());
 }
 
 std::string packingText(const LayerTable &from, const LayerTable &to) {
@@ -142,7 +148,7 @@ Candidates findCandidates(const LayerContext &context, const LayerPlan &live,
         part.weight * predictPart(context, live, part) < secondBucketShare * liveNs)
       continue;
     LayerPlan plan = planTable(shape, part.typical, context.facts, context.calibration,
-                               context.limits, heightsFor(context, part));
+                               context.limits, configFor(context, part));
     holdPeaks(plan.table, mix, context.limits.slotAlign);
     double ns = predictMix(context, plan, mix);
     if (bestNs == 0 || ns < bestNs) {
@@ -183,9 +189,8 @@ std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &fro
   }
   if (!(to.config == from.config)) {
     plan.config = to.config;
-    attribute("tile-heights",
-              fmt::format("tile heights {} -> {}", textOfHeights(from.config.tileRows),
-                          textOfHeights(to.config.tileRows)));
+    attribute(to.config.device == DeviceKind::Cpu ? "tile-heights" : "tiles",
+              fmt::format("{} -> {}", tilesText(from.config), tilesText(to.config)));
   }
   if (to.table.packed != from.table.packed) {
     plan.table.packed = to.table.packed;
@@ -198,30 +203,49 @@ std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &fro
   return causes;
 }
 
+namespace {
+
+std::string packedFitText(const LayerTable &table, const Histogram &histogram) {
+  size_t packed = static_cast<size_t>(std::count(table.packed.begin(), table.packed.end(), 1));
+  if (packed == table.packed.size())
+    return fmt::format("every expert is packed ({} of {})", packed, packed);
+  uint64_t packedPairs = 0, pairs = 0;
+  for (uint32_t expert = 0; expert < histogram.pairs.size(); ++expert) {
+    pairs += histogram.pairs[expert];
+    if (expert < table.packed.size() && table.packed[expert])
+      packedPairs += histogram.pairs[expert];
+  }
+  double share = pairs ? static_cast<double>(packedPairs) / static_cast<double>(pairs) : 0;
+  return fmt::format("the {} packed experts of {} hold {} of the pairs", packed, table.packed.size(),
+                     textOfShare(share));
+}
+
+/// Rows that the tiles compute for `pairs` rows of one expert.
+uint64_t computedRows(const LayerContext &context, const LayerConfig &config, uint32_t pairs) {
+  if (config.device == DeviceKind::Cuda) {
+    uint32_t tile = std::max<uint32_t>(config.cuda.gateUp.tokens, 1);
+    return (uint64_t{pairs} + tile - 1) / tile * tile;
+  }
+  uint64_t rows = 0;
+  for (uint16_t height : coverRows(pairs, config.cpu, context.calibration).tiles)
+    rows += height;
+  return rows;
+}
+
+} // namespace
+
 std::string explainFit(const LayerContext &context, const LayerPlan &live, const BucketMix &part) {
   const Histogram &histogram = part.specimens.front();
-  size_t packed =
-      static_cast<size_t>(std::count(live.table.packed.begin(), live.table.packed.end(), 1));
-  uint64_t packedPairs = 0, rows = 0, computed = 0, spilled = 0;
-  for (uint32_t expert = 0; expert < histogram.pairs.size(); ++expert) {
-    uint32_t pairs = histogram.pairs[expert];
+  uint64_t rows = 0, computed = 0, spilled = 0;
+  for (uint32_t pairs : histogram.pairs) {
     rows += pairs;
-    if (expert < live.table.packed.size() && live.table.packed[expert])
-      packedPairs += pairs;
-    for (uint16_t height : coverRows(pairs, live.config, context.calibration).tiles)
-      computed += height;
+    computed += computedRows(context, live.config, pairs);
   }
   overflowing(live.table, histogram, spilled);
-  std::string text = packed == live.table.packed.size()
-                         ? fmt::format("every expert is packed ({} of {})", packed, packed)
-                         : fmt::format("the {} packed experts of {} hold {} of the pairs", packed,
-                                       live.table.packed.size(),
-                                       textOfShare(rows ? static_cast<double>(packedPairs) /
-                                                              static_cast<double>(rows)
-                                                        : 0));
-  text += fmt::format(", tile heights {} fit ({:.2f} rows computed per pair)",
-                      textOfHeights(live.config.tileRows),
-                      rows ? static_cast<double>(computed) / static_cast<double>(rows) : 0);
+  std::string text = fmt::format("{} fit ({:.2f} rows computed per pair)", tilesText(live.config),
+                                 rows ? static_cast<double>(computed) / static_cast<double>(rows) : 0);
+  if (live.config.device == DeviceKind::Cpu)
+    text = fmt::format("{}, {}", packedFitText(live.table, histogram), text);
   return text + (spilled ? fmt::format(", {} pairs a step spill", spilled)
                          : std::string(", nothing spills"));
 }

@@ -34,7 +34,7 @@ public:
   virtual Calibration calibration() const = 0;
   /// The live generation's plan of a layer, and the config of generation 0.
   virtual LayerPlan livePlan(uint32_t layer) const = 0;
-  virtual CpuConfig genericConfig(uint32_t layer) const = 0;
+  virtual LayerConfig genericConfig(uint32_t layer) const = 0;
 
   /// Builds a generation in which the named layers have these plans and all others stay (they are shared, not copied).
   /// Compiles what is missing, packs, loads, validates against generation 0. Nothing goes live.

@@ -93,7 +93,7 @@ struct PolicyConfig {
 struct LayerSetup {
   uint32_t layer = 0;
   LayerShape shape;
-  CpuConfig generic; // generation 0's, which computes spills
+  LayerConfig generic; // generation 0's, which computes spills
   LayerPlan live;
   Histogram plannedFor; // what `live` was planned for
 
@@ -107,7 +107,7 @@ struct PolicySetup {
   TargetFacts facts;
   Calibration calibration;
   uint64_t liveGeneration = 0;
-  std::vector<std::string> knownConfigs; // CpuConfig::text() of configs whose kernels exist already
+  std::vector<std::string> knownConfigs; // LayerConfig::text() of configs whose kernels exist already
   std::vector<LayerSetup> layers;
 };
 

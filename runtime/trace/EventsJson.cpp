@@ -63,10 +63,33 @@ LayerShape readShape(const JsonValue &json) {
   return shape;
 }
 
-OrderedJson toJson(const CpuConfig &config) {
-  return {{"isa", isaName(config.isa)},
-          {"compute", dtypeName(config.compute)},
-          {"tile_rows", config.tileRows}};
+OrderedJson toJson(const LayerConfig &config) {
+  if (config.device == DeviceKind::Cpu)
+    return {{"isa", isaName(config.cpu.isa)},
+            {"compute", dtypeName(config.cpu.compute)},
+            {"tile_rows", config.cpu.tileRows}};
+  const CudaConfig &cuda = config.cuda;
+  return {{"element", dtypeName(cuda.element)},
+          {"gate_up", cuda.gateUp.text()},
+          {"down", cuda.down.text()},
+          {"shared_gate_up", cuda.sharedGateUp.text()},
+          {"shared_down", cuda.sharedDown.text()}};
+}
+
+static DType readDType(const JsonValue &json) {
+  if (Result<DType> dtype = parseDType(json.text()))
+    return *dtype;
+  else
+    json.fail(dtype.status().message());
+  return DType::BF16;
+}
+
+static CudaTile readTile(const JsonValue &json) {
+  if (Result<CudaTile> tile = CudaTile::parse(json.text()))
+    return *tile;
+  else
+    json.fail(tile.status().message());
+  return {};
 }
 
 static CpuIsa readIsa(const JsonValue &json) {
@@ -78,13 +101,20 @@ static CpuIsa readIsa(const JsonValue &json) {
   return CpuIsa::Avx2;
 }
 
-CpuConfig readConfig(const JsonValue &json) {
+static CudaConfig readCudaConfig(const JsonValue &json) {
+  return {.element = readDType(json["element"]),
+          .gateUp = readTile(json["gate_up"]),
+          .down = readTile(json["down"]),
+          .sharedGateUp = readTile(json["shared_gate_up"]),
+          .sharedDown = readTile(json["shared_down"])};
+}
+
+LayerConfig readConfig(const JsonValue &json) {
+  if (json.has("element"))
+    return readCudaConfig(json);
   CpuConfig config;
   config.isa = readIsa(json["isa"]);
-  if (Result<DType> dtype = parseDType(json["compute"].text()))
-    config.compute = *dtype;
-  else
-    json["compute"].fail(dtype.status().message());
+  config.compute = readDType(json["compute"]);
   JsonValue rows = json["tile_rows"];
   config.tileRows = rows.integers<uint16_t>(Calibration::maxRows);
   bool descending =
@@ -127,6 +157,15 @@ Histogram readHistogram(const JsonValue &json, uint32_t experts) {
 }
 
 OrderedJson toJson(const TargetFacts &facts) {
+  if (facts.device == DeviceKind::Cuda)
+    return {{"name", facts.name},
+            {"arch", facts.arch},
+            {"gpu", facts.gpu.model},
+            {"multiprocessors", facts.gpu.multiprocessors},
+            {"shared_bytes_per_block", facts.gpu.sharedBytesPerBlock},
+            {"l2_bytes", facts.gpu.l2Bytes},
+            {"memory_bytes_per_ns", facts.gpu.memoryBytesPerNs},
+            {"matrix_flops_per_ns", facts.gpu.matrixFlopsPerNs}};
   return {{"name", facts.name},
           {"isa", isaName(facts.isa)},
           {"threads", facts.threads},
@@ -136,6 +175,17 @@ OrderedJson toJson(const TargetFacts &facts) {
 TargetFacts readFacts(const JsonValue &json) {
   TargetFacts facts;
   facts.name = json["name"].text();
+  if (json.has("arch")) {
+    facts.device = DeviceKind::Cuda;
+    facts.arch = json["arch"].text();
+    facts.gpu = {.model = json["gpu"].text(),
+                 .multiprocessors = static_cast<uint32_t>(json["multiprocessors"].integer(1, 1u << 16)),
+                 .sharedBytesPerBlock = static_cast<uint32_t>(json["shared_bytes_per_block"].integer(0, 1u << 30)),
+                 .l2Bytes = json["l2_bytes"].integer(0, uint64_t{1} << 40),
+                 .memoryBytesPerNs = json["memory_bytes_per_ns"].number(1e-3, 1e9),
+                 .matrixFlopsPerNs = json["matrix_flops_per_ns"].number(1e-3, 1e12)};
+    return facts;
+  }
   facts.isa = readIsa(json["isa"]);
   facts.threads = static_cast<uint32_t>(json["threads"].integer(1, 1u << 16));
   facts.l2Bytes = json["l2_bytes"].integer(0, uint64_t{1} << 40);

@@ -11,7 +11,7 @@ namespace moec {
 using OrderedJson = nlohmann::ordered_json;
 
 OrderedJson toJson(const LayerShape &shape);
-OrderedJson toJson(const CpuConfig &config);
+OrderedJson toJson(const LayerConfig &config);
 OrderedJson toJson(const LayerPlan &plan);
 OrderedJson toJson(const Histogram &histogram);
 OrderedJson toJson(const TargetFacts &facts);
@@ -21,7 +21,7 @@ OrderedJson toJson(const PolicyConfig &config);
 // Each checks ranges (so that planning with the answer is safe) and reports to the document of
 // `json`.
 LayerShape readShape(const JsonValue &json);
-CpuConfig readConfig(const JsonValue &json);
+LayerConfig readConfig(const JsonValue &json);
 LayerPlan readPlan(const JsonValue &json, uint32_t experts);
 Histogram readHistogram(const JsonValue &json, uint32_t experts);
 TargetFacts readFacts(const JsonValue &json);

@@ -180,7 +180,7 @@ private:
   /// Every set of tile heights that the planner weighs differently for this load, with the best table each.
   void addExhaustive(const LayerShape &shape, const Histogram &now, const TargetFacts &facts, const Calibration &calibration,
                      const PlanLimits &limits) {
-    CpuConfig config = livePlan.config;
+    CpuConfig config = livePlan.config.cpu;
     uint16_t tallest = static_cast<uint16_t>(facts.maxTileRows());
     for (uint16_t a = 2; a < tallest; ++a)
       for (uint16_t b = static_cast<uint16_t>(a + 1); b < tallest; b += 3) {
@@ -287,7 +287,7 @@ private:
     json["phases"].push_back({{"name", "before"}, {"tokens_per_s", beforeTokensPerSecond()}});
     for (const Answer &candidate : answers)
       json["phases"].push_back({{"name", candidate.name}, {"tokens_per_s", median(candidate.tokensPerSecond)},
-                                {"rows", candidate.plan.config.tileRows}});
+                                {"rows", candidate.plan.config.cpu.tileRows}});
     json["generations"] = stats.changes + 1;
     json["swapped"] = swapped;
     json["tables"] = countTables();

@@ -75,7 +75,7 @@ std::string groupText(const LayerGroup &group, const TargetFacts &facts) {
                                  dtypeName(shape.dtype));
   text += line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
                                           layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
-  text += line("tile heights", fmt::format("{} of {}", textOfHeights(plan.config.tileRows), plan.config.text()));
+  text += line("tile heights", fmt::format("{} of {}", textOfHeights(plan.config.cpu.tileRows), plan.config.text()));
   text += line("packed", fmt::format("{} of {} experts, {}", numPacked(plan), shape.experts,
                                      bytesText(numPacked(plan) * packedExpertBytes(shape, facts))));
   text += line("slots", fmt::format("{} for {} pairs, {} to {} per expert", sum(slots), layer.plannedFor.total(),
@@ -102,7 +102,7 @@ nlohmann::json groupJson(const LayerGroup &group, const TargetFacts &facts) {
     others.push_back(alternativeJson(other));
   return {{"layers", group.layers},
           {"config", plan.config.text()},
-          {"tile_rows", plan.config.tileRows},
+          {"tile_rows", plan.config.cpu.tileRows},
           {"packed_experts", numPacked(plan)},
           {"packed_bytes", numPacked(plan) * packedExpertBytes(layer.shape, facts)},
           {"pack_budget_bytes", group.limits.packBudgetBytes},
@@ -120,10 +120,10 @@ std::vector<Alternative> runnersUp(const LayerPackage &layer, const TargetFacts 
   std::vector<Alternative> others;
   forEachSet(candidateHeights(facts, calibration), limits.maxTileHeights, [&](const std::vector<uint16_t> &heights) {
     // The chosen heights and some more are no alternative: planLayer left out what gains nothing.
-    const std::vector<uint16_t> &chosen = layer.plan.config.tileRows;
+    const std::vector<uint16_t> &chosen = layer.plan.config.cpu.tileRows;
     if (std::includes(heights.begin(), heights.end(), chosen.begin(), chosen.end(), std::greater<>()))
       return;
-    CpuConfig config = layer.plan.config;
+    CpuConfig config = layer.plan.config.cpu;
     config.tileRows = heights;
     others.push_back({heights, planTable(layer.shape, layer.plannedFor, facts, calibration, limits, config).predictedNs});
   });
@@ -149,7 +149,7 @@ Explanation explain(const Package &package, const Calibration &calibration, cons
     }
     LayerGroup group{{layer.layer}, &layer, own, {}, {}};
     group.runnersUp = runnersUp(layer, package.target, calibration, own, shownRunnersUp);
-    CpuConfig generic = planGenericLayer(layer.shape, layer.plannedFor.tokens, package.target, calibration, own).config;
+    CpuConfig generic = planGenericLayer(layer.shape, layer.plannedFor.tokens, package.target, calibration, own).config.cpu;
     group.generic = {generic.tileRows,
                      planTable(layer.shape, layer.plannedFor, package.target, calibration, own, generic).predictedNs};
     explanation.groups.push_back(std::move(group));

@@ -122,11 +122,12 @@ Result<std::shared_ptr<const LayerKernels>> bindKernels(const LayerPackage &laye
   const LayerShape &shape = layer.shape;
   if (Status status = checkOrder(layer); !status.ok())
     return status.withContext("layer {}", layer.layer);
-  if (layer.plan.config.isa != facts.isa || layer.plan.config.tileRows.empty())
+  if (layer.plan.config.device != DeviceKind::Cpu || layer.plan.config.cpu.isa != facts.isa ||
+      layer.plan.config.cpu.tileRows.empty())
     return makeError(Code::InvalidModel, "layer {}: kernels of {} cannot run on a target with {}", layer.layer,
                      layer.plan.config.text(), isaName(facts.isa));
   auto kernels = std::make_shared<LayerKernels>();
-  kernels->config = layer.plan.config;
+  kernels->config = layer.plan.config.cpu;
   kernels->lanes = facts.lanes();
   const Expected gemms[] = {
       {LaunchKind::Router, shape.hidden, shape.experts, false},
