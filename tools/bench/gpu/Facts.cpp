@@ -2,10 +2,12 @@
 
 #include "tools/bench/gpu/FactsDriver.h"
 #include "tools/bench/gpu/FactsNvrtc.h"
+#include "tools/bench/gpu/FactsUnderLoad.h"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 
@@ -19,6 +21,13 @@ extern "C" __global__ void spin(unsigned long long ns) {
   unsigned long long start, now;
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
   do asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)); while (now - start < ns);
+}
+extern "C" __global__ void stamp(unsigned long long ns, unsigned long long *beginEnd) {
+  unsigned long long start, now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
+  beginEnd[0] = start;
+  do asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now)); while (now - start < ns);
+  beginEnd[1] = now;
 }
 extern "C" __global__ void mark(int *where, int value) { where[0] = value; }
 extern "C" __global__ void markTwice(int *where, int value) { where[0] = 2 * value; }
@@ -51,6 +60,9 @@ private:
   Status instantiation();
   Status growth();
   Status counting();
+  Status underLoad();
+  Status growthUnderLoad();
+  Status disturbed(const char *name, const std::function<Status()> &call);
   Status nvrtcCache();
 
   void say(const std::string &name, double value, const char *unit, const std::string &meaning) {
@@ -64,7 +76,7 @@ private:
   CUstream busy = nullptr, side = nullptr;
   std::vector<uint8_t> cubin;
   CUlibrary library = nullptr;
-  CUfunction spin = nullptr, mark = nullptr, markTwice = nullptr, count = nullptr, publish = nullptr;
+  CUfunction spin = nullptr, mark = nullptr, markTwice = nullptr, stamp = nullptr, count = nullptr, publish = nullptr;
   nlohmann::ordered_json facts;
 };
 
@@ -76,7 +88,9 @@ Status Experiments::open() {
   int version = 0;
   MOEC_CALL(api, cuDeviceGetName, name, sizeof(name), device);
   MOEC_CALL(api, cuDriverGetVersion, &version);
-  fmt::print("{}, driver for CUDA {}.{}\n", name, version / 1000, version % 1000 / 10);
+  const char *loading = std::getenv("CUDA_MODULE_LOADING");
+  fmt::print("{}, driver for CUDA {}.{}, CUDA_MODULE_LOADING={}\n", name, version / 1000, version % 1000 / 10,
+             loading ? loading : "");
   facts["device"] = name;
   facts["driver"] = version;
   MOEC_CALL(api, cuDevicePrimaryCtxRetain, &context, device);
@@ -105,7 +119,7 @@ Status Experiments::compileTexts() {
     return compiled.status();
   cubin = std::move(*compiled);
   MOEC_TRY(load(cubin, library));
-  for (auto [name, kernel] : {std::pair{"spin", &spin}, std::pair{"mark", &mark}, std::pair{"markTwice", &markTwice},
+  for (auto [name, kernel] : {std::pair{"spin", &spin}, std::pair{"mark", &mark}, std::pair{"markTwice", &markTwice}, std::pair{"stamp", &stamp},
                               std::pair{"count", &count}, std::pair{"publish", &publish}})
     MOEC_TRY(function(library, name, *kernel));
   return {};
@@ -352,6 +366,114 @@ Status Experiments::counting() {
   return {};
 }
 
+Status Experiments::disturbed(const char *name, const std::function<Status()> &call) {
+  Result<Disturbance> seen = disturb(api, context, stamp, 50, 8, 0.6, call);
+  if (!seen)
+    return seen.status().withContext("{}", name);
+  fmt::print("under load: {:46} call {:9.1f} us{}, worst launch {:8.1f} us, worst gap on the device {:8.1f} us\n", name,
+             seen->callUs, seen->returned || !call ? "" : " (NOT before the load ended)", seen->worstLaunchUs,
+             seen->worstGapUs);
+  facts[std::string("under load: ") + name] = {{"call_us", seen->callUs},
+                                               {"returned_under_load", seen->returned},
+                                               {"worst_launch_us", seen->worstLaunchUs},
+                                               {"worst_device_gap_us", seen->worstGapUs}};
+  return {};
+}
+
+Status Experiments::growthUnderLoad() {
+  CUmemAllocationProp properties{};
+  properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
+  properties.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = device};
+  const size_t bytes = 64u << 20;
+  CUdeviceptr range = 0;
+  CUmemGenericAllocationHandle part = 0;
+  const CUmemAccessDesc access{properties.location, CU_MEM_ACCESS_FLAGS_PROT_READWRITE};
+  MOEC_CALL(api, cuMemAddressReserve, &range, bytes, 0, 0, 0);
+  MOEC_TRY(disturbed("cuMemCreate + cuMemMap + cuMemSetAccess, 64 MiB", [&]() -> Status {
+    MOEC_CALL(api, cuMemCreate, &part, bytes, &properties, 0);
+    MOEC_CALL(api, cuMemMap, range, bytes, 0, part, 0);
+    MOEC_CALL(api, cuMemSetAccess, range, bytes, &access, 1);
+    return {};
+  }));
+  MOEC_TRY(disturbed("cuMemUnmap + cuMemRelease, 64 MiB", [&]() -> Status {
+    MOEC_CALL(api, cuMemUnmap, range, bytes);
+    MOEC_CALL(api, cuMemRelease, part);
+    return {};
+  }));
+  MOEC_CALL(api, cuMemAddressFree, range, bytes);
+  return {};
+}
+
+/// Steps of 50 us, eight of them queued, while another thread does what a background build or a retirement does.
+Status Experiments::underLoad() {
+  MOEC_TRY(disturbed("nothing", {}));
+  MOEC_TRY(disturbed("nothing, again", {}));
+  CUlibrary loaded[3] = {};
+  CUkernel kernel = nullptr;
+  CUfunction found = nullptr;
+  int value = 7;
+  CUdeviceptr memory = 0;
+  MOEC_TRY(disturbed("cuLibraryLoadData", [&] { return load(cubin, loaded[0]); }));
+  MOEC_TRY(disturbed("cuLibraryGetKernel", [&]() -> Status {
+    MOEC_CALL(api, cuLibraryGetKernel, &kernel, loaded[0], "mark");
+    return {};
+  }));
+  MOEC_TRY(disturbed("cuKernelGetFunction", [&]() -> Status {
+    MOEC_CALL(api, cuKernelGetFunction, &found, kernel);
+    return {};
+  }));
+  MOEC_TRY(disturbed("a second function of the same library", [&]() -> Status {
+    MOEC_CALL(api, cuLibraryGetKernel, &kernel, loaded[0], "markTwice");
+    MOEC_CALL(api, cuKernelGetFunction, &found, kernel);
+    return {};
+  }));
+  MOEC_CALL(api, cuMemAlloc, &memory, 16 << 20);
+  MOEC_TRY(load(cubin, loaded[1]));
+  MOEC_CALL(api, cuLibraryGetKernel, &kernel, loaded[1], "mark");
+  // The driver takes a CUkernel where a CUfunction is wanted, and loads it then.
+  MOEC_TRY(disturbed("first launch by CUkernel, not loaded before",
+                     [&] { return launch(reinterpret_cast<CUfunction>(kernel), side, {&memory, &value}); }));
+  CUmodule module = nullptr;
+  MOEC_TRY(disturbed("cuModuleLoadData + cuModuleGetFunction", [&]() -> Status {
+    MOEC_CALL(api, cuModuleLoadData, &module, cubin.data());
+    MOEC_CALL(api, cuModuleGetFunction, &found, module, "mark");
+    MOEC_CALL(api, cuFuncLoad, found);
+    return {};
+  }));
+  MOEC_TRY(disturbed("cuModuleUnload", [&]() -> Status {
+    MOEC_CALL(api, cuModuleUnload, module);
+    return {};
+  }));
+  MOEC_TRY(disturbed("cuLibraryUnload", [&]() -> Status {
+    MOEC_CALL(api, cuLibraryUnload, loaded[0]);
+    return {};
+  }));
+  MOEC_TRY(disturbed("cuMemFree", [&]() -> Status {
+    MOEC_CALL(api, cuMemFree, memory);
+    return {};
+  }));
+  MOEC_TRY(disturbed("cuMemAllocAsync of 64 MiB", [&]() -> Status {
+    MOEC_CALL(api, cuMemAllocAsync, &memory, 64 << 20, side);
+    return {};
+  }));
+  MOEC_TRY(disturbed("cuMemFreeAsync", [&]() -> Status {
+    MOEC_CALL(api, cuMemFreeAsync, memory, side);
+    return {};
+  }));
+  void *pinned = nullptr;
+  MOEC_TRY(disturbed("cuMemAllocHost of 1 MiB", [&]() -> Status {
+    MOEC_CALL(api, cuMemAllocHost, &pinned, 1 << 20);
+    return {};
+  }));
+  MOEC_TRY(disturbed("cuMemFreeHost", [&]() -> Status {
+    MOEC_CALL(api, cuMemFreeHost, pinned);
+    return {};
+  }));
+  MOEC_TRY(growthUnderLoad());
+  MOEC_CALL(api, cuLibraryUnload, loaded[1]);
+  return {};
+}
+
 /// Compiles the same text again: much faster than at first means that NVRTC has kept it.
 Status Experiments::nvrtcCache() {
   // A text of its own, so that no earlier run has left it somewhere; the first compile also warms the library up.
@@ -373,6 +495,7 @@ Status Experiments::run(const std::string &jsonPath) {
   MOEC_TRY(instantiation());
   MOEC_TRY(growth());
   MOEC_TRY(counting());
+  MOEC_TRY(underLoad());
   MOEC_TRY(nvrtcCache());
   MOEC_CALL(api, cuLibraryUnload, library);
   MOEC_CALL(api, cuStreamDestroy, busy);

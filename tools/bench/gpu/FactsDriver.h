@@ -19,7 +19,8 @@ namespace moec::bench {
   X(cuGraphDestroy) X(cuGraphLaunch) X(cuGraphGetNodes) X(cuGraphKernelNodeGetParams)                                  \
   X(cuGraphExecKernelNodeSetParams) X(cuGraphExecUpdate) X(cuMemAddressReserve) X(cuMemAddressFree) X(cuMemCreate)     \
   X(cuMemRelease) X(cuMemMap) X(cuMemUnmap) X(cuMemSetAccess) X(cuMemGetAllocationGranularity) X(cuEventCreate)        \
-  X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime) X(cuMemcpyDtoH) X(cuGetErrorName)
+  X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime) X(cuMemcpyDtoH) X(cuEventQuery)       \
+  X(cuModuleLoadData) X(cuModuleGetFunction) X(cuModuleUnload) X(cuMemAllocAsync) X(cuMemFreeAsync) X(cuGetErrorName)
 
 #define MOEC_FACTS_NAME(function) #function
 #define MOEC_FACTS_EXPANDED(function) MOEC_FACTS_NAME(function)
