@@ -30,6 +30,13 @@ constexpr TileClass hopperClasses[] = {
     {128, 128, 6, 2, 1, 1, false}, {128, 256, 4, 2, 1, 1, false},
 };
 
+/// Tiles of the router's product, each good up to `maxTokens`: small tiles reach more multiprocessors, large ones read
+/// less. With 256 experts each class begins where the one before would need more than about two blocks a multiprocessor.
+struct RouterClass {
+  uint32_t maxTokens, tileTokens, tileExperts;
+};
+constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32}, {UINT32_MAX, 64, 64}};
+
 constexpr uint32_t knownExperts[] = {8, 32, 64, 128, 160, 256, 384};
 
 } // namespace
@@ -68,6 +75,25 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
   kernel.unit.files = {portable ? KernelFile::GroupedGemmPortable : KernelFile::GroupedGemmSm90};
   kernel.unit.kernels = {portable ? gemmPortableKernel(c, activation) : gemmSm90Kernel(c, activation)};
   return kernel;
+}
+
+std::vector<RouterGemmConfig> shippedRouterGemms(Element element) {
+  std::vector<RouterGemmConfig> configs;
+  for (const RouterClass &c : routerClasses)
+    configs.push_back({.element = element, .tileTokens = c.tileTokens, .tileExperts = c.tileExperts});
+  return configs;
+}
+
+RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens) {
+  size_t i = 0;
+  while (i + 1 < std::size(routerClasses) && numTokens > routerClasses[i].maxTokens)
+    ++i;
+  return shippedRouterGemms(element)[i];
+}
+
+ShippedKernel shippedRouterLogits(const RouterGemmConfig &c) {
+  return {fmt::format("routerlogits-{}-{}x{}", shortName(c.element), c.tileTokens, c.tileExperts),
+          {.files = {KernelFile::RouterLogits}, .functors = {}, .kernels = {routerLogitsKernel(c)}}};
 }
 
 ShippedKernel shippedRoute(const RouteConfig &c) {
@@ -127,6 +153,8 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
     for (const char *step : {"OneBlock", "Count", "Scan", "Place"})
       all.push_back(shippedDispatch(step, dispatchConfig(experts)));
   for (Element element : {Element::BF16, Element::F16}) {
+    for (const RouterGemmConfig &config : shippedRouterGemms(element))
+      all.push_back(shippedRouterLogits(config));
     for (uint32_t topK : {1u, 2u, 4u, 6u, 8u})
       all.push_back(shippedCombine({.element = element, .topK = topK, .threads = 256}));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {

@@ -25,9 +25,15 @@ struct ShippedKernel {
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role);
 
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &config);
+ShippedKernel shippedRouterLogits(const RouterGemmConfig &config);
 ShippedKernel shippedRoute(const RouteConfig &config);
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &config);
 ShippedKernel shippedCombine(const CombineConfig &config);
+
+/// The tiles of the router's product, from few tokens to many. The results are the same bits.
+std::vector<RouterGemmConfig> shippedRouterGemms(Element element);
+/// The one for so many tokens.
+RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens);
 
 /// The dispatch config for so many experts.
 DispatchConfig dispatchConfig(uint32_t experts);
