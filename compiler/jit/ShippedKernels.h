@@ -24,6 +24,11 @@ struct ShippedKernel {
 /// The tile shapes of a family, for one element and role.
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role);
 
+/// Those of them that are shipped as dense products too (shared experts), from few rows to many.
+std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, GemmRole role);
+/// The one for so many rows.
+GemmConfig denseGemmFor(GemmFamily family, Element element, GemmRole role, uint32_t numRows);
+
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &config);
 ShippedKernel shippedRouterLogits(const RouterGemmConfig &config);
 ShippedKernel shippedRoute(const RouteConfig &config);
