@@ -133,6 +133,10 @@ ShippedKernel shippedCombine(const CombineConfig &c) {
           {.files = {KernelFile::Combine}, .functors = {}, .kernels = {combineKernel(c)}}};
 }
 
+CombineConfig shippedCombineConfig(Element element, uint32_t topK) {
+  return {.element = element, .topK = topK, .threads = 256};
+}
+
 DispatchConfig dispatchConfig(uint32_t experts) {
   // 16 warps: their counters for 384 experts take 24 KB of the 48 KB that static shared memory may have.
   return {.experts = experts, .threads = 512, .pairsPerBlock = 2048};
@@ -176,7 +180,7 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element))
       all.push_back(shippedRouterLogits(config));
     for (uint32_t topK : {1u, 2u, 4u, 6u, 8u})
-      all.push_back(shippedCombine({.element = element, .topK = topK, .threads = 256}));
+      all.push_back(shippedCombine(shippedCombineConfig(element, topK)));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
       for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper}) {
         if (family == GemmFamily::Hopper && target != "sm_90a")

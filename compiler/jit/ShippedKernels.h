@@ -40,6 +40,8 @@ std::vector<RouterGemmConfig> shippedRouterGemms(Element element);
 /// The one for so many tokens.
 RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens);
 
+/// The combine config for so many experts a token.
+CombineConfig shippedCombineConfig(Element element, uint32_t topK);
 /// The dispatch config for so many experts.
 DispatchConfig dispatchConfig(uint32_t experts);
 
