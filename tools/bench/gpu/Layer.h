@@ -87,6 +87,8 @@ public:
 
   static constexpr uint32_t numSteps = 4; // of the above, without forward
 
+  DeviceLayer(DeviceLayer &&) = default;
+
 private:
   DeviceLayer(Device &device, const Shape &shape, const LayerChoice &choice, LayerBuffers &buffers)
       : device(&device), shape(shape), choice(choice), buffers(&buffers) {}
