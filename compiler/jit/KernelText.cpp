@@ -9,6 +9,7 @@ namespace {
 
 const char *includeOf(KernelFile file) {
   switch (file) {
+  case KernelFile::RouterLogits: return "compiler/kernels/routerLogits.cuh";
   case KernelFile::Route: return "compiler/kernels/route.cuh";
   case KernelFile::Dispatch: return "compiler/kernels/dispatch.cuh";
   case KernelFile::Combine: return "compiler/kernels/combine.cuh";
@@ -27,9 +28,9 @@ const char *nameOf(RouteScoring scoring) {
 std::string text(const GemmConfig &c) {
   return fmt::format("moec::GemmConfig{{.element = moec::Element::{}, .role = moec::GemmRole::{}, .tileTokens = {}u, "
                      ".tileWeights = {}u, .tileK = {}u, .stages = {}u, .warpsTokens = {}u, .warpsWeights = {}u, "
-                     ".swapAB = {}, .blocksPerSm = {}u}}",
+                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}}}",
                      nameOf(c.element), nameOf(c.role), c.tileTokens, c.tileWeights, c.tileK, c.stages, c.warpsTokens,
-                     c.warpsWeights, c.swapAB, c.blocksPerSm);
+                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense);
 }
 
 bool isIdentifier(std::string_view name) {
@@ -72,6 +73,12 @@ Status checkBalanced(std::string_view what, std::string_view text) {
 }
 
 } // namespace
+
+std::string routerLogitsKernel(const RouterGemmConfig &c) {
+  return fmt::format("moec::routerLogits<moec::RouterGemmConfig{{.element = moec::Element::{}, .tileTokens = {}u, "
+                     ".tileExperts = {}u}}>",
+                     nameOf(c.element), c.tileTokens, c.tileExperts);
+}
 
 std::string routeKernel(const RouteConfig &c) {
   return fmt::format("moec::route<moec::RouteConfig{{.experts = {}u, .topK = {}u, .before = moec::RouteScoring::{}, "

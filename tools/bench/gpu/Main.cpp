@@ -15,7 +15,7 @@ namespace moec::bench {
 namespace {
 
 constexpr const char *usage =
-    R"(moec-bench-gpu build   --bundle DIR [--target sm_90a]          compile the shipped kernels; needs no GPU
+    R"(moec-bench-gpu build   --bundle DIR [--target sm_90a] [--only PART-OF-NAME]   compile shipped kernels; needs no GPU
 moec-bench-gpu verify  --bundle DIR [--quick]                  compare them with a float64 reference
 moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
@@ -103,7 +103,8 @@ Status run(const std::string &command, const Options &options) {
   if (command == "facts")
     return settleFacts(text(options, "--json"));
   if (command == "build")
-    return buildBundle(folder, text(options, "--target", "sm_90a"), std::max(1u, std::thread::hardware_concurrency()));
+    return buildBundle(folder, text(options, "--target", "sm_90a"), text(options, "--only"),
+                       std::max(1u, std::thread::hardware_concurrency()));
   Result<std::unique_ptr<Device>> device = Device::open(0);
   MOEC_TRY(device.status());
   Bundle bundle(**device, folder);
@@ -115,8 +116,9 @@ Status run(const std::string &command, const Options &options) {
     return makeError(Code::InvalidArgument, "no command '{}'", command);
   const VerifyOptions verify{.quick = options.count("--quick") > 0};
   const Status routing = verifyRouting(**device, bundle, verify);
+  const Status whole = verifyWholeLayers(**device, bundle, verify);
   const Status layers = verifyLayers(**device, bundle, verify);
-  return layers.ok() ? routing : layers;
+  return !layers.ok() ? layers : !whole.ok() ? whole : routing;
 }
 
 } // namespace
