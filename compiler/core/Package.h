@@ -14,7 +14,7 @@
 
 namespace moec {
 
-inline constexpr uint32_t kPackageVersion = 2;
+inline constexpr uint32_t kPackageVersion = 3;
 
 enum class LaunchKind : uint8_t { Router, Route, Dispatch, GateUp, Down, SharedGateUp, SharedDown, Store };
 const char *launchName(LaunchKind kind);
@@ -61,10 +61,24 @@ struct LayerPackage {
   bool operator==(const LayerPackage &) const = default;
 };
 
-/// A position-independent shared object (CPU) or a cubin (GPU), and the key text of what it was made from.
+/// What a GPU kernel takes: for its launch, and as ptxas reported it.
+struct KernelResources {
+  uint32_t threads = 0;            // of a block
+  uint32_t dynamicSharedBytes = 0; // to be given at launch
+  uint32_t staticSharedBytes = 0;
+  uint32_t registers = 0;  // a thread
+  uint32_t localBytes = 0; // stack frame of a thread; no register ever spills into it
+  double compileMs = 0;    // what NVRTC once took
+
+  bool operator==(const KernelResources &) const = default;
+};
+
+/// A position-independent shared object (CPU) or a cubin with one kernel (GPU), and the key text of what it was made from.
 struct Image {
   std::string key; // readable; XXH3-128 of it names the artefact in the cache
   std::vector<uint8_t> bytes;
+  std::string name;          // GPU: the kernel, for people and as a file's name, "swapped-gateup-bf16-16x128-s6-b2"; else empty
+  KernelResources resources; // GPU
 
   bool operator==(const Image &) const = default;
 };

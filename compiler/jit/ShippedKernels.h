@@ -2,6 +2,7 @@
 // targets (tests/unit/kernels) and are verified on hardware (tools/bench/gpu).
 #pragma once
 
+#include "compiler/core/Config.h"
 #include "compiler/jit/KernelText.h"
 #include "compiler/kernels/KernelAbi.h"
 
@@ -9,11 +10,6 @@
 #include <vector>
 
 namespace moec {
-
-enum class GemmFamily : uint8_t {
-  Portable, ///< mma.sync + cp.async: sm_80 and up
-  Hopper,   ///< wgmma + TMA: sm_90a alone
-};
 
 /// A kernel under the short name that tools show and files carry.
 struct ShippedKernel {
