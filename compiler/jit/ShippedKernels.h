@@ -20,10 +20,21 @@ struct ShippedKernel {
 /// The tile shapes of a family, for one element and role.
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role);
 
+/// Those of them that are shipped as dense products too (shared experts), from few rows to many.
+std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, GemmRole role);
+/// The one for so many rows.
+GemmConfig denseGemmFor(GemmFamily family, Element element, GemmRole role, uint32_t numRows);
+
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &config);
+ShippedKernel shippedRouterLogits(const RouterGemmConfig &config);
 ShippedKernel shippedRoute(const RouteConfig &config);
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &config);
 ShippedKernel shippedCombine(const CombineConfig &config);
+
+/// The tiles of the router's product, from few tokens to many. The results are the same bits.
+std::vector<RouterGemmConfig> shippedRouterGemms(Element element);
+/// The one for so many tokens.
+RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens);
 
 /// The dispatch config for so many experts.
 DispatchConfig dispatchConfig(uint32_t experts);
