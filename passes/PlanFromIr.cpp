@@ -251,6 +251,18 @@ static FailureOr<LayerPlan> readPlan(func::FuncOp function, DictionaryAttr dicti
   return plan;
 }
 
+/// That there are GPU kernels for such a layer: two-byte elements, and rows of whole 16-byte pieces.
+static LogicalResult checkForGpu(GroupedFfnOp grouped, const LayerShape &shape, const TargetFacts &facts) {
+  auto function = grouped->getParentOfType<func::FuncOp>();
+  if (shape.dtype == DType::F32)
+    return function.emitError() << "is f32, but target " << facts.name << " takes bf16 and f16 layers";
+  for (uint32_t size : {shape.hidden, shape.intermediate, shape.sharedIntermediate})
+    if (size % 8 != 0)
+      return function.emitError() << "has a dimension of " << size << ", but target " << facts.name
+                                  << " takes hidden and intermediate sizes that are multiples of 8";
+  return success();
+}
+
 FailureOr<LayerPlan> planOf(GroupedFfnOp grouped, int64_t defaultTokens) {
   auto function = grouped->getParentOfType<func::FuncOp>();
   auto module = grouped->getParentOfType<ModuleOp>();
@@ -261,6 +273,8 @@ FailureOr<LayerPlan> planOf(GroupedFfnOp grouped, int64_t defaultTokens) {
   FailureOr<TargetFacts> facts = readTarget(module);
   FailureOr<PlanLimits> limits = readLimits(module);
   if (failed(histogram) || failed(facts) || failed(limits))
+    return failure();
+  if (facts->device == DeviceKind::Cuda && failed(checkForGpu(grouped, shape, *facts)))
     return failure();
   FailureOr<Calibration> calibration = readCalibration(module, *facts, computeDType(shape));
   if (failed(calibration))

@@ -24,6 +24,8 @@ struct KernelRef {
   uint16_t rows = 0; // tile rows; 0 for a kernel without a tile
   std::string symbol;
   uint32_t image = 0; // GPU: index into Package::images, one cubin a kernel; CPU: of no meaning, see LayerPackage::image
+  uint16_t columns = 0;   // GPU: tile columns; 0 for a kernel without a tile
+  uint32_t maxTokens = 0; // GPU, router: of the launch's kernels the first whose `maxTokens` a step does not exceed is used
 
   bool operator==(const KernelRef &) const = default;
 };
@@ -32,11 +34,13 @@ struct KernelRef {
 ///
 /// On a CPU GEMM launches have one kernel per tile height and their packer, the others none. On a GPU nothing is packed,
 /// and `kernels` are, in this order, by kind:
-///   Router        router GEMM for few tokens, router GEMM for many
+///   Router        the router's product in several tiles, from few tokens to many; routerBlocks(tile) blocks
 ///   Route         route
 ///   Dispatch      dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace
-///   GateUp, Down, SharedGateUp, SharedDown   the grouped GEMM of the config's tile
-///   Store         combine
+///   GateUp, Down              the grouped GEMM of the config's tile
+///   SharedGateUp, SharedDown  the same, dense: one expert over all tokens in their order
+///   Store         combine, which also adds the shared expert's output
+/// Their arguments and grids: compiler/kernels/KernelAbi.h; threads and dynamic shared memory: the image's resources.
 struct Launch {
   LaunchKind kind = LaunchKind::Route;
   uint32_t k = 0;                 // the GEMM's K

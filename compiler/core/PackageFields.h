@@ -117,6 +117,8 @@ template <typename Archive, Is<KernelRef> T> void fields(Archive &archive, T &ke
   archive.field("rows", kernel.rows);
   archive.field("symbol", kernel.symbol);
   archive.field("image", kernel.image);
+  archive.field("columns", kernel.columns);
+  archive.field("max_tokens", kernel.maxTokens);
 }
 
 template <typename Archive, Is<KernelResources> T> void fields(Archive &archive, T &resources) {

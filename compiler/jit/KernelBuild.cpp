@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <numeric>
 #include <thread>
+#include <tuple>
 
 namespace moec {
 
@@ -60,8 +60,9 @@ private:
         missing.push_back(i);
     }
     // The longest first, so that no thread is left alone with one at the end: tiles with much shared memory.
-    std::stable_sort(missing.begin(), missing.end(),
-                     [&](size_t a, size_t b) { return jobs[a].dynamicSharedBytes > jobs[b].dynamicSharedBytes; });
+    std::sort(missing.begin(), missing.end(), [&](size_t a, size_t b) {
+      return std::tuple(jobs[b].dynamicSharedBytes, a) < std::tuple(jobs[a].dynamicSharedBytes, b);
+    });
     return {};
   }
 

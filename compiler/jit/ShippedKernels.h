@@ -33,6 +33,8 @@ ShippedKernel shippedCombine(const CombineConfig &config);
 
 /// The tiles of the router's product, from few tokens to many. The results are the same bits.
 std::vector<RouterGemmConfig> shippedRouterGemms(Element element);
+/// Tokens up to which a tile of shippedRouterGemms is the best one; UINT32_MAX for the last.
+uint32_t routerMaxTokens(const RouterGemmConfig &config);
 /// The one for so many tokens.
 RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens);
 

@@ -28,7 +28,7 @@ class LayerKernels {
 public:
   explicit LayerKernels(const CudaConfig &config) : config(config) {}
 
-  Result<std::vector<KernelJob>> of(moe::LaunchOp op) {
+  Result<std::vector<LaunchKernel>> of(moe::LaunchOp op) {
     switch (op.getKind()) {
     case moe::LaunchKind::Route: return route(op);
     case moe::LaunchKind::Dispatch: return dispatch(op);
@@ -37,19 +37,30 @@ public:
     case moe::LaunchKind::SharedGateUp: return gemm(op, config.sharedGateUp, GemmRole::GateUp, true);
     case moe::LaunchKind::SharedDown: return gemm(op, config.sharedDown, GemmRole::Down, true);
     case moe::LaunchKind::Store: return store();
-    case moe::LaunchKind::Router: return std::vector<KernelJob>();
+    case moe::LaunchKind::Router: return router();
     }
-    return std::vector<KernelJob>();
+    return std::vector<LaunchKernel>();
   }
 
 private:
   Element element() const { return config.element == DType::BF16 ? Element::BF16 : Element::F16; }
 
-  static KernelJob jobOf(ShippedKernel kernel, uint32_t threads, uint32_t dynamicSharedBytes) {
-    return {std::move(kernel.name), std::move(kernel.unit), threads, dynamicSharedBytes};
+  static LaunchKernel kernelOf(ShippedKernel kernel, uint32_t threads, uint32_t dynamicSharedBytes, KernelRef ref = {}) {
+    return {{std::move(kernel.name), std::move(kernel.unit), threads, dynamicSharedBytes}, std::move(ref)};
   }
 
-  Result<std::vector<KernelJob>> route(moe::LaunchOp op) {
+  Result<std::vector<LaunchKernel>> router() {
+    std::vector<LaunchKernel> kernels;
+    for (const RouterGemmConfig &router : shippedRouterGemms(element()))
+      kernels.push_back(kernelOf(shippedRouterLogits(router), routerThreads(), 0,
+                                 {.rows = static_cast<uint16_t>(router.tileTokens),
+                                  .symbol = "",
+                                  .columns = static_cast<uint16_t>(router.tileExperts),
+                                  .maxTokens = routerMaxTokens(router)}));
+    return kernels;
+  }
+
+  Result<std::vector<LaunchKernel>> route(moe::LaunchOp op) {
     DictionaryAttr spec = op.getSpec().value_or(DictionaryAttr());
     auto number = [&](StringRef name) { // absent: the op's default
       auto value = spec ? spec.getAs<IntegerAttr>(name) : IntegerAttr();
@@ -65,21 +76,21 @@ private:
                       .groupsPicked = number("groups_picked"),
                       .groupTop = number("group_top"),
                       .threads = routeThreads};
-    return std::vector{jobOf(shippedRoute(route), route.threads, 0)};
+    return std::vector{kernelOf(shippedRoute(route), route.threads, 0)};
   }
 
-  Result<std::vector<KernelJob>> dispatch(moe::LaunchOp op) {
+  Result<std::vector<LaunchKernel>> dispatch(moe::LaunchOp op) {
     topK = dim(op.getInputs()[1], 1);
     if (topK > maxTopK)
       return makeError(Code::InvalidModel, "{} experts per token, but GPU kernels take at most {}", topK, maxTopK);
     const DispatchConfig dispatch = dispatchConfig(static_cast<uint32_t>(dim(op.getResult(2), 0)));
-    std::vector<KernelJob> jobs;
+    std::vector<LaunchKernel> kernels;
     for (const char *step : {"OneBlock", "Count", "Scan", "Place"})
-      jobs.push_back(jobOf(shippedDispatch(step, dispatch), dispatch.threads, 0));
-    return jobs;
+      kernels.push_back(kernelOf(shippedDispatch(step, dispatch), dispatch.threads, 0));
+    return kernels;
   }
 
-  Result<std::vector<KernelJob>> gemm(moe::LaunchOp op, const CudaTile &tile, GemmRole role, bool dense) {
+  Result<std::vector<LaunchKernel>> gemm(moe::LaunchOp op, const CudaTile &tile, GemmRole role, bool dense) {
     const GemmConfig gemm{.element = element(),
                           .role = role,
                           .tileTokens = tile.tokens,
@@ -100,13 +111,14 @@ private:
       kernel.unit.kernels = {portable ? gemmPortableKernel(gemm, functor->name) : gemmSm90Kernel(gemm, functor->name)};
       kernel.unit.functors = {std::move(*functor)};
     }
-    return std::vector{portable ? jobOf(std::move(kernel), portableThreads(gemm), portableSharedBytes(gemm))
-                                : jobOf(std::move(kernel), hopperThreads(gemm), hopperSharedBytes(gemm))};
+    return std::vector{kernelOf(std::move(kernel), portable ? portableThreads(gemm) : hopperThreads(gemm),
+                                portable ? portableSharedBytes(gemm) : hopperSharedBytes(gemm),
+                                {.rows = tile.tokens, .symbol = "", .columns = tile.weights})};
   }
 
-  Result<std::vector<KernelJob>> store() {
+  Result<std::vector<LaunchKernel>> store() {
     const CombineConfig combine{.element = element(), .topK = static_cast<uint32_t>(topK), .threads = combineThreads};
-    return std::vector{jobOf(shippedCombine(combine), combine.threads, 0)};
+    return std::vector{kernelOf(shippedCombine(combine), combine.threads, 0)};
   }
 
   const CudaConfig &config;
@@ -132,11 +144,11 @@ Result<CudaLayerCode> cudaCodeOf(func::FuncOp layer) {
     launch.kind = static_cast<LaunchKind>(op.getKind());
     launch.k = static_cast<uint32_t>(op.getK().value_or(0));
     launch.columns = static_cast<uint32_t>(op.getColumns().value_or(0));
-    Result<std::vector<KernelJob>> jobs = kernels.of(op);
-    if (!jobs)
-      return jobs.status().withContext("launch {}", launchName(launch.kind));
+    Result<std::vector<LaunchKernel>> used = kernels.of(op);
+    if (!used)
+      return used.status().withContext("launch {}", launchName(launch.kind));
     code.launches.push_back(std::move(launch));
-    code.kernels.push_back(std::move(*jobs));
+    code.kernels.push_back(std::move(*used));
   }
   return code;
 }

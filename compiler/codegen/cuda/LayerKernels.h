@@ -10,11 +10,16 @@
 
 namespace moec::codegen {
 
-/// A launch list, and for each launch the kernels that it names, in the order that `Launch` (Package.h) gives. Symbols and
-/// images are still to be filled in.
+/// A kernel to be built, and the launch's reference to it; symbol and image are still to be filled in.
+struct LaunchKernel {
+  KernelJob job;
+  KernelRef ref;
+};
+
+/// A launch list, and for each launch its kernels in the order that `Launch` (Package.h) gives.
 struct CudaLayerCode {
   std::vector<Launch> launches;
-  std::vector<std::vector<KernelJob>> kernels; // [launches]
+  std::vector<std::vector<LaunchKernel>> kernels; // [launches]
 };
 
 /// The kernels of a layer in phase `launches` whose config is for a GPU.
