@@ -216,10 +216,12 @@ Result<Package> compile(const CompileRequest &request, const CompileHooks &hooks
   package.compileMs["passes"] = nowMs() - start;
   const auto layers = llvm::to_vector(compilation.module->getOps<func::FuncOp>());
   const std::vector<func::FuncOp> functions(layers.begin(), layers.end());
+  const double beforeImages = nowMs();
   Status built = request.target.device == DeviceKind::Cuda ? buildCudaImages(functions, request, hooks, package)
                                                            : buildCpuImages(functions, hooks, package);
   if (!built.ok())
     return built;
+  package.compileMs["images"] = nowMs() - beforeImages;
   std::sort(package.layers.begin(), package.layers.end(), [](auto &a, auto &b) { return a.layer < b.layer; });
   package.compileMs["total"] = nowMs() - start;
   return package;

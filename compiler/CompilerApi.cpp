@@ -39,10 +39,10 @@ MoecCompilerAnswer callVersion(const std::string &request) {
   if (!document)
     return answer(document.status());
   JsonValue root = document->root();
-  if (root.has("nvrtc_first")) {
+  if (root.has("nvrtc_only")) {
     JitOptions jit;
-    fieldsjson::read(root["nvrtc_first"], jit.nvrtcFirst);
-    fieldsjson::read(root["nvrtc_last"], jit.nvrtcLast);
+    fieldsjson::read(root["nvrtc_only"], jit.nvrtcOnly);
+    fieldsjson::read(root["nvrtc_also"], jit.nvrtcAlso);
     if (Status status = document->status(); !status.ok())
       return answer(status);
     Result<Nvrtc> nvrtc = openNvrtc(jit);

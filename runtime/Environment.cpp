@@ -76,10 +76,10 @@ void readNvrtcFlags(const Variables &values, Environment &environment) {
 
 void readCuda(const Variables &values, Environment &environment) {
   if (auto path = values.find("MOEC_NVRTC_PATH"); path != values.end())
-    environment.nvrtcFirst = splitAtColons(path->second);
+    environment.nvrtcOnly = splitAtColons(path->second);
   for (const char *name : {"CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"})
     if (auto found = values.find(name); found != values.end())
-      environment.nvrtcLast.push_back(found->second);
+      environment.nvrtcAlso.push_back(found->second);
   readNvrtcFlags(values, environment);
 }
 

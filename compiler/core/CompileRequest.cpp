@@ -32,8 +32,8 @@ template <typename Archive, Is<PlanLimits> T> void fields(Archive &archive, T &l
 }
 
 template <typename Archive, Is<JitOptions> T> void fields(Archive &archive, T &jit) {
-  archive.field("nvrtc_first", jit.nvrtcFirst);
-  archive.field("nvrtc_last", jit.nvrtcLast);
+  archive.field("nvrtc_only", jit.nvrtcOnly);
+  archive.field("nvrtc_also", jit.nvrtcAlso);
   archive.field("nvrtc_flags", jit.nvrtcFlags);
   archive.field("threads", jit.threads);
   archive.field("memory_mib", jit.memoryMib);

@@ -15,8 +15,8 @@ namespace moec {
 
 /// How kernels for GPUs are compiled. What comes out depends on `nvrtcFlags` alone.
 struct JitOptions {
-  std::vector<std::string> nvrtcFirst; // libraries, or folders to look for libnvrtc in, before anywhere else
-  std::vector<std::string> nvrtcLast;  // as above, where it is nowhere else: Python environments, for their packages
+  std::vector<std::string> nvrtcOnly; // libraries, or folders to look for libnvrtc in, and nowhere else
+  std::vector<std::string> nvrtcAlso; // such folders, and Python environments, after the usual places
   std::string nvrtcFlags; // that NVRTC takes from this process's environment whether we like it or not (NVRTC_*_FLAGS)
   uint32_t threads = 1;   // that compile at a time; 1: the calling one alone
   uint32_t memoryMib = 2048; // that they may take together: 500 MiB a thread, which the largest tile needs
@@ -42,7 +42,7 @@ struct CompileRequest {
   /// {"schema": "moec.compile", "schema_version": 1, "model": text, "profile": text of Profile::toJson,
   ///  "target": {name, isa, threads, l2_bytes}, "limits": {max_tile_heights, pack_budget_bytes, slot_headroom,
   ///  slot_align}, "calibration": text of Calibration::toJson, "layers": [n], "plans": [{layer, plan: {config, table,
-  ///  predicted_ns}}], "stop_after", "emit", "jit": {nvrtc_first, nvrtc_last, nvrtc_flags, threads, memory_mib,
+  ///  predicted_ns}}], "stop_after", "emit", "jit": {nvrtc_only, nvrtc_also, nvrtc_flags, threads, memory_mib,
   ///  timeout_ms}}
   std::string toJson() const;
   /// Errors: InvalidArgument, naming the path.

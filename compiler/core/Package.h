@@ -92,7 +92,8 @@ struct Package {
   std::string modelText;  // the model description itself, so that a package can be compiled again
   std::string requestKey; // readable text of what was asked for
   TargetFacts target;
-  std::map<std::string, double> compileMs; // milliseconds by stage: "passes", "llvm", "link", "total"
+  std::map<std::string, double> compileMs; // milliseconds by stage: "passes", "images" (of which, on
+                                           // all threads together, "mlir", "llvm", "link" or "nvrtc"), "total"
   uint32_t kernelsBuilt = 0;               // kernels that this compile built; the rest came from the cache
   std::vector<LayerPackage> layers;
   std::vector<Image> images;

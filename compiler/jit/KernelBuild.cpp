@@ -134,7 +134,7 @@ std::string unfitness(const CompiledUnit &compiled) {
 }
 
 Result<Nvrtc> openNvrtc(const JitOptions &options) {
-  Result<Nvrtc> nvrtc = Nvrtc::open(options.nvrtcFirst, options.nvrtcLast);
+  Result<Nvrtc> nvrtc = Nvrtc::open({options.nvrtcOnly, options.nvrtcAlso});
   if (nvrtc)
     return nvrtc;
   return makeError(Code::DeviceMissing,

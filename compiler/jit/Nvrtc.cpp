@@ -86,25 +86,28 @@ void addPython(const fs::path &prefix, std::vector<std::string> &found) {
       addBelow(version / packages, found);
 }
 
-void addEntries(const std::vector<std::string> &entries, std::vector<std::string> &found) {
-  for (const std::string &entry : entries) {
+void addPlaces(const std::vector<std::string> &places, std::vector<std::string> &found) {
+  for (const std::string &place : places) {
+    const size_t before = found.size();
     std::error_code ignored;
-    if (fs::is_regular_file(entry, ignored)) {
-      found.push_back(entry);
-      continue;
+    if (!fs::is_regular_file(place, ignored)) {
+      addBelow(place, found);
+      addPython(place, found);
     }
-    addBelow(entry, found);
-    addPython(entry, found);
+    if (found.size() == before) // a library; or nothing, for the loader to say why and the error to name
+      found.push_back(place);
   }
 }
 
 /// All that is tried, in order.
-std::vector<std::string> candidates(const std::vector<std::string> &first, const std::vector<std::string> &last) {
+std::vector<std::string> candidates(const NvrtcSearch &search) {
   std::vector<std::string> found;
-  addEntries(first, found);
+  addPlaces(search.only, found);
+  if (!search.only.empty())
+    return found;
   found.insert(found.end(), std::begin(libraryNames), std::end(libraryNames)); // the loader's own path
   addBelow("/usr/local/cuda", found);
-  addEntries(last, found);
+  addPlaces(search.also, found);
   for (const char *prefix : {"/usr/local", "/usr"})
     addPython(prefix, found);
   return found;
@@ -213,9 +216,9 @@ Status readOutputs(const Nvrtc::Functions &f, nvrtc::Program program, const Kern
 
 } // namespace
 
-Result<Nvrtc> Nvrtc::open(const std::vector<std::string> &first, const std::vector<std::string> &last) {
+Result<Nvrtc> Nvrtc::open(const NvrtcSearch &search) {
   std::string tried;
-  for (const std::string &candidate : candidates(first, last)) {
+  for (const std::string &candidate : candidates(search)) {
     void *library = dlopen(candidate.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) {
       tried += (tried.empty() ? "" : ", ") + candidate;

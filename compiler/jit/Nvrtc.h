@@ -22,6 +22,13 @@ struct ResourceUse {
   uint32_t staticSharedBytes = 0;
 };
 
+/// Places to look for libnvrtc in. A place is a library, a folder of libraries, a prefix with lib/ in it, a Python
+/// environment, or a folder of Python packages (nvidia/cu13/lib, nvidia/cuda_nvrtc/lib).
+struct NvrtcSearch {
+  std::vector<std::string> only; // nowhere else
+  std::vector<std::string> also; // after the usual places
+};
+
 struct NvrtcOptions {
   std::string target = "sm_90a";        // sm_<number>, with suffix a or f
   bool lineInfo = false;                // for profilers
@@ -47,12 +54,11 @@ bool reportsSerialisedWgmma(const std::string &log);
 /// A loaded libnvrtc. Copyable; stays loaded until the process ends. All functions may be called by several threads.
 class Nvrtc {
 public:
-  /// Opens libnvrtc.so.13, else .12, of the first place that has one: those in `first`, the loader's own path,
-  /// /usr/local/cuda, those in `last`, the system's Python packages. A place is a library, a folder of libraries, a prefix
-  /// with lib/ in it, a Python environment or a folder of Python packages (nvidia/cu13/lib, nvidia/cuda_nvrtc/lib).
+  /// Opens libnvrtc.so.13, else .12, of the first place that has one: the loader's own path, /usr/local/cuda, those in
+  /// `search.also`, the system's Python packages; or one of `search.only`, if there are any.
   ///
   /// Errors: NotFound, with all that was tried.
-  static Result<Nvrtc> open(const std::vector<std::string> &first = {}, const std::vector<std::string> &last = {});
+  static Result<Nvrtc> open(const NvrtcSearch &search = {});
 
   int majorVersion() const { return major; }
   int minorVersion() const { return minor; }

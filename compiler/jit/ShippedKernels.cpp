@@ -41,7 +41,7 @@ struct RouterClass {
 };
 constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32}, {UINT32_MAX, 64, 64}};
 
-constexpr uint32_t knownExperts[] = {8, 32, 64, 128, 160, 256, 384};
+constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 
 std::span<const TileClass> classesOf(GemmFamily family) {
   return family == GemmFamily::Portable ? std::span<const TileClass>(portableClasses) : hopperClasses;
@@ -140,6 +140,10 @@ ShippedKernel shippedCombine(const CombineConfig &c) {
           {.files = {KernelFile::Combine}, .functors = {}, .kernels = {combineKernel(c)}}};
 }
 
+CombineConfig shippedCombineConfig(Element element, uint32_t topK) {
+  return {.element = element, .topK = topK, .threads = 256};
+}
+
 DispatchConfig dispatchConfig(uint32_t experts) {
   // 16 warps: their counters for 384 experts take 24 KB of the 48 KB that static shared memory may have.
   return {.experts = experts, .threads = 512, .pairsPerBlock = 2048};
@@ -162,7 +166,8 @@ std::vector<RouteConfig> shippedRouters() {
   using enum RouteScoring;
   return {
       make(8, 2, Softmax, None, false, true, 1, 1, 1),    // Mixtral
-      make(64, 8, Softmax, None, false, false, 1, 1, 1),  // OLMoE
+      make(64, 8, Softmax, None, false, false, 1, 1, 1),  // OLMoE, Qwen2-57B-A14B
+      make(60, 4, Softmax, None, false, false, 1, 1, 1),  // Qwen1.5-MoE
       make(128, 8, Softmax, None, false, true, 1, 1, 1),  // Qwen3
       make(128, 4, None, Softmax, false, false, 1, 1, 1), // gpt-oss
       make(160, 6, Softmax, None, false, false, 8, 3, 1), // DeepSeek-V2
@@ -183,7 +188,7 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element))
       all.push_back(shippedRouterLogits(config));
     for (uint32_t topK : {1u, 2u, 4u, 6u, 8u})
-      all.push_back(shippedCombine({.element = element, .topK = topK, .threads = 256}));
+      all.push_back(shippedCombine(shippedCombineConfig(element, topK)));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
       for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper}) {
         if (family == GemmFamily::Hopper && target != "sm_90a")

@@ -99,7 +99,7 @@ LibraryReport examineCompiler(const std::string &path) {
 LibraryReport examineNvrtc(const std::string &compilerPath, const JitOptions &jit) {
   LibraryReport report{"NVRTC", "compiling for a GPU", false, "", "", ""};
   Result<nlohmann::json> json =
-      compilerVersion(compilerPath, {{"nvrtc_first", jit.nvrtcFirst}, {"nvrtc_last", jit.nvrtcLast}});
+      compilerVersion(compilerPath, {{"nvrtc_only", jit.nvrtcOnly}, {"nvrtc_also", jit.nvrtcAlso}});
   if (!json) {
     report.problem = "the compiler would look for it, and is missing";
     return report;

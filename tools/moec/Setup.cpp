@@ -29,8 +29,8 @@ const char *const targetNames = "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, a GP
 
 JitOptions jitOptions(const Environment &environment) {
   JitOptions jit;
-  jit.nvrtcFirst = environment.nvrtcFirst;
-  jit.nvrtcLast = environment.nvrtcLast;
+  jit.nvrtcOnly = environment.nvrtcOnly;
+  jit.nvrtcAlso = environment.nvrtcAlso;
   jit.nvrtcFlags = environment.nvrtcFlags;
   jit.threads = environment.jitThreads ? environment.jitThreads : std::max(1u, std::thread::hardware_concurrency());
   jit.memoryMib = environment.jitMemoryMib ? environment.jitMemoryMib : jit.memoryMib;

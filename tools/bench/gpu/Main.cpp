@@ -116,8 +116,9 @@ Status run(const std::string &command, const Options &options) {
     return makeError(Code::InvalidArgument, "no command '{}'", command);
   const VerifyOptions verify{.quick = options.count("--quick") > 0};
   const Status routing = verifyRouting(**device, bundle, verify);
+  const Status whole = verifyWholeLayers(**device, bundle, verify);
   const Status layers = verifyLayers(**device, bundle, verify);
-  return layers.ok() ? routing : layers;
+  return !layers.ok() ? layers : !whole.ok() ? whole : routing;
 }
 
 } // namespace
