@@ -20,11 +20,11 @@ using importer::Activation;
 namespace {
 
 /// A shared FFN whose activation has these lines; %g and %u are its arguments, %h is what it yields.
-struct Region {
+struct ParsedRegion {
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
 
-  explicit Region(const std::string &block) {
+  explicit ParsedRegion(const std::string &block) {
     context.loadDialect<moe::MoeDialect, arith::ArithDialect, func::FuncDialect, math::MathDialect>();
     const std::string text = R"(func.func @f(%x: tensor<?x8xbf16>, %w: tensor<8x8xbf16>) -> tensor<?x8xbf16> {
       %y = moe.shared_ffn %x, %w, %w, %w
@@ -42,7 +42,7 @@ struct Region {
 };
 
 Result<Functor> functorOfLines(const std::string &lines) {
-  return Region("    ^bb0(%g: f32, %u: f32):\n" + lines + "      moe.yield %h : f32\n").functor();
+  return ParsedRegion("    ^bb0(%g: f32, %u: f32):\n" + lines + "      moe.yield %h : f32\n").functor();
 }
 
 std::string bodyOfLines(const std::string &lines) {
@@ -65,7 +65,7 @@ Status compiles(const Functor &functor) {
 } // namespace
 
 TEST_CASE("SiLU is a statement an op, constants in their places", "[compiler][cuda]") {
-  Result<Functor> functor = Region(importer::activationBlock(Activation::Silu)).functor();
+  Result<Functor> functor = ParsedRegion(importer::activationBlock(Activation::Silu)).functor();
   REQUIRE(functor.ok());
   CHECK(functor->name == codegen::kFunctorName);
   CHECK(functor->body == "    const float v0 = -gate;\n"
@@ -80,7 +80,7 @@ TEST_CASE("every activation of the importer becomes a functor that compiles", "[
   for (Activation activation :
        {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick, Activation::Relu}) {
     CAPTURE(static_cast<int>(activation));
-    Result<Functor> functor = Region(importer::activationBlock(activation)).functor();
+    Result<Functor> functor = ParsedRegion(importer::activationBlock(activation)).functor();
     REQUIRE(functor.ok());
     const Status status = compiles(*functor);
     CHECK(status.message() == "");
