@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <string_view>
 
 namespace moec {
 namespace {
@@ -42,6 +43,12 @@ struct RouterClass {
 constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32}, {UINT32_MAX, 64, 64}};
 
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
+
+KernelFile fileOf(std::string_view dispatchStep) {
+  return dispatchStep == "Grid"    ? KernelFile::DispatchGrid
+         : dispatchStep == "Slots" ? KernelFile::DispatchSlots
+                                   : KernelFile::Dispatch;
+}
 
 std::span<const TileClass> classesOf(GemmFamily family) {
   return family == GemmFamily::Portable ? std::span<const TileClass>(portableClasses) : hopperClasses;
@@ -132,7 +139,7 @@ ShippedKernel shippedRoute(const RouteConfig &c) {
 
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &c) {
   return {fmt::format("dispatch{}-e{}", step, c.experts),
-          {.files = {KernelFile::Dispatch}, .functors = {}, .kernels = {dispatchKernel(step, c)}}};
+          {.files = {fileOf(step)}, .functors = {}, .kernels = {dispatchKernel(step, c)}}};
 }
 
 ShippedKernel shippedCombine(const CombineConfig &c) {
@@ -182,7 +189,7 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
   for (const RouteConfig &config : shippedRouters())
     all.push_back(shippedRoute(config));
   for (uint32_t experts : knownExperts)
-    for (const char *step : {"OneBlock", "Count", "Scan", "Place"})
+    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid", "Slots"})
       all.push_back(shippedDispatch(step, dispatchConfig(experts)));
   for (Element element : {Element::BF16, Element::F16}) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element))

@@ -221,6 +221,12 @@ struct DispatchSlotsArgs {
   uint32_t tileTokens;
 };
 
+/// Blocks of dispatchSlots that take one turn: four pairs a thread.
+constexpr uint32_t dispatchSlotsBlocks(const DispatchConfig &c, uint32_t numPairs) {
+  const uint32_t blocks = ceilDivide(numPairs, c.threads * 4);
+  return blocks > 0 ? blocks : 1;
+}
+
 /// Compile-time choices of combine.
 struct CombineConfig {
   Element element;
