@@ -65,7 +65,6 @@ class ExitCodes(MoecTest):
         self.assertFalse((self.folder / "x").exists())
 
     def test_3_a_model_that_the_target_cannot_run(self):
-        self.expect(3, "compile", MIXTRAL, "-o", "x", "--target=h100", says=["dimension of 52", "multiples of 8"])
         config = json.loads((GOLDEN / "configs" / "olmoe-1b-7b" / "config.json").read_text())
         path = self.folder / "config.json"
         path.write_text(json.dumps(config | {"torch_dtype": "float32"}))
