@@ -111,6 +111,13 @@ std::vector<RouterGemmConfig> shippedRouterGemms(Element element) {
   return configs;
 }
 
+uint32_t routerMaxTokens(const RouterGemmConfig &config) {
+  for (const RouterClass &c : routerClasses)
+    if (c.tileTokens == config.tileTokens && c.tileExperts == config.tileExperts)
+      return c.maxTokens;
+  return UINT32_MAX;
+}
+
 RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens) {
   size_t i = 0;
   while (i + 1 < std::size(routerClasses) && numTokens > routerClasses[i].maxTokens)

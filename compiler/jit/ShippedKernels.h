@@ -2,6 +2,7 @@
 // targets (tests/unit/kernels) and are verified on hardware (tools/bench/gpu).
 #pragma once
 
+#include "compiler/core/Config.h"
 #include "compiler/jit/KernelText.h"
 #include "compiler/kernels/KernelAbi.h"
 
@@ -9,11 +10,6 @@
 #include <vector>
 
 namespace moec {
-
-enum class GemmFamily : uint8_t {
-  Portable, ///< mma.sync + cp.async: sm_80 and up
-  Hopper,   ///< wgmma + TMA: sm_90a alone
-};
 
 /// A kernel under the short name that tools show and files carry.
 struct ShippedKernel {
@@ -37,6 +33,8 @@ ShippedKernel shippedCombine(const CombineConfig &config);
 
 /// The tiles of the router's product, from few tokens to many. The results are the same bits.
 std::vector<RouterGemmConfig> shippedRouterGemms(Element element);
+/// Tokens up to which a tile of shippedRouterGemms is the best one; UINT32_MAX for the last.
+uint32_t routerMaxTokens(const RouterGemmConfig &config);
 /// The one for so many tokens.
 RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens);
 
