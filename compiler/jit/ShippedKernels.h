@@ -2,6 +2,7 @@
 // targets (tests/unit/kernels) and are verified on hardware (tools/bench/gpu).
 #pragma once
 
+#include "compiler/core/Config.h"
 #include "compiler/jit/KernelText.h"
 #include "compiler/kernels/KernelAbi.h"
 
@@ -10,18 +11,16 @@
 
 namespace moec {
 
-enum class GemmFamily : uint8_t {
-  Portable, ///< mma.sync + cp.async: sm_80 and up
-  Hopper,   ///< wgmma + TMA: sm_90a alone
-};
-
 /// A kernel under the short name that tools show and files carry.
 struct ShippedKernel {
   std::string name; // e.g. "hopper-gateup-bf16-128x256-s4"; letters, digits and '-'
   KernelUnit unit;  // one instantiation
 };
 
-/// The tile shapes of a family, for one element and role.
+/// A tile class (compiler/core/CudaTiles.h) as the kernels' template argument.
+GemmConfig gemmConfig(const CudaTile &tile, Element element, GemmRole role, bool dense = false);
+
+/// The tile classes of a family, for one element and role.
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role);
 
 /// Those of them that are shipped as dense products too (shared experts), from few rows to many.
