@@ -32,9 +32,9 @@ struct CudaGemmCost {
 /// What of a launch does not depend on the calibration.
 struct CudaGemmWork {
   double waves = 0;       // tiles, one after the other, of the busiest multiprocessor
+  double fullWaves = 0;   // the same, those with idle rows counted by what they take
   double steps = 0;       // of a tile
-  double rowShare = 0;    // of a step, for rows that tiles leave out
-  double itemBytes = 0;   // into a multiprocessor for one tile
+  double loadBytes = 0;   // into the busiest multiprocessor
   double memoryBytes = 0; // from device memory, once each but for tokens that the cache cannot hold
 };
 

@@ -13,10 +13,10 @@ namespace {
 // Fitted to the layers measured on an H200 (docs/performance-log.md) with the mean error that docs/planner-gpu.md states.
 constexpr double memoryShare = 0.96;        // of the data sheet's rate
 constexpr double copyShare = 0.85;          // the same; measured by itself: 4.08 of 4.8 TB/s, 2.97 of 3.35 on an H100
-constexpr double hopperShare = 0.81;        // of the matrix rate, before operands
-constexpr double portableFlopsPerNs = 3450; // of one multiprocessor: what `mma.sync` reaches on Hopper
+constexpr double hopperShare = 0.80;        // of the matrix rate, before operands
+constexpr double portableFlopsPerNs = 3420; // of one multiprocessor: what `mma.sync` reaches on Hopper
 constexpr double portableShare = 0.75;      // of the matrix rate, on targets where `mma.sync` is the way to it; not measured
-constexpr double portableOperandBytesPerNs = 213, hopperOperandBytesPerNs = 400; // into a multiprocessor's matrix units
+constexpr double portableOperandBytesPerNs = 213, hopperOperandBytesPerNs = 445; // into a multiprocessor's matrix units
 constexpr double perSmBytesPerNs = 82;
 constexpr double loneFixedNs = 400, loneFixedNsPerElement = 0.02; // fill and epilogue, of a block without a neighbour
 
@@ -74,8 +74,8 @@ GpuCalibration GpuCalibration::assumed(const TargetFacts &facts) {
   gpu.overlapLoss = 0.26;
   gpu.launchNs = 2000;
   gpu.dispatchNs = 7500;
-  gpu.dispatchNsPerPair = 2.4;
-  gpu.dispatchGridNs = 14000;
+  gpu.dispatchNsPerPair = 1.5;
+  gpu.dispatchGridNs = 16000;
   return gpu;
 }
 
