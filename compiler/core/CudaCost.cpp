@@ -75,8 +75,8 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   cost.computeNs = work.steps * tile.stepNs * work.fullWaves + work.waves * tile.fixedNs;
   cost.loadNs = work.loadBytes / gpu.perSmBytesPerNs;
   cost.memoryNs = work.memoryBytes / gpu.memoryBytesPerNs;
-  const double longer = std::max(cost.tilesNs(), cost.memoryNs), shorter = std::min(cost.tilesNs(), cost.memoryNs);
   // Nothing is lost where one of them is far shorter: it always finds room beside the other.
+  const double longer = cost.longerNs(), shorter = cost.shorterNs();
   cost.ns = gpu.launchNs + longer + (longer > 0 ? gpu.overlapLoss * shorter * (shorter / longer) : 0);
   return cost;
 }

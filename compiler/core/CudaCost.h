@@ -21,12 +21,14 @@ struct CudaGemm {
 /// How long each part of a GEMM's launch would take alone, and the launch, where they overlap.
 struct CudaGemmCost {
   double computeNs = 0; // waves of tiles
-  double loadNs = 0;    // the same waves, by what a multiprocessor takes in
+  double loadNs = 0;    // what the busiest multiprocessor takes in
   double memoryNs = 0;  // weights of the experts that were hit and token rows, from device memory
   double ns = 0;        // all of it, with its launch
 
-  /// Arithmetic and loads run tile by tile side by side.
+  /// Arithmetic and loads run side by side, tile by tile.
   double tilesNs() const { return computeNs > loadNs ? computeNs : loadNs; }
+  double longerNs() const { return tilesNs() > memoryNs ? tilesNs() : memoryNs; }
+  double shorterNs() const { return tilesNs() > memoryNs ? memoryNs : tilesNs(); }
 };
 
 /// What of a launch does not depend on the calibration.

@@ -96,6 +96,8 @@ nlohmann::ordered_json toJson(const GpuCalibration &gpu) {
 
 GpuCalibration readGpuCalibration(const JsonValue &json) {
   GpuCalibration gpu;
+  json.onlyKeys({"memory_bytes_per_ns", "per_sm_bytes_per_ns", "copy_bytes_per_ns", "overlap_loss", "launch_ns",
+                 "dispatch_ns", "dispatch_ns_per_pair", "dispatch_grid_ns", "tiles"});
   for (const Number &number : numbers)
     gpu.*number.member = json[number.name].number(number.least, number.most);
   const JsonValue tiles = json["tiles"];

@@ -10,22 +10,36 @@ namespace moec {
 
 namespace {
 
-constexpr uint32_t shortSum = 512, longSum = 2048; // of Tile cases: their weights stay in the second-level cache
+constexpr uint32_t shortSum = 512, longSum = 4096; // of Tile cases
 constexpr uint64_t manyPairs = 1u << 16, oneBlockPairs = 4096, fewPairs = 64;
 constexpr int rounds = 40; // of the fit; its figures depend on each other only weakly
 constexpr double leastNs = 1, leastRate = 1e-6;
 
-GpuCase tileCase(const CudaTile &tile, uint32_t k, const GpuFacts &gpu) {
-  // As many column tiles as multiprocessors: whole waves, one for each of 16 token tiles.
-  return {.kind = GpuCaseKind::Tile,
-          .tile = tile,
-          .gemm = {.n = gpu.multiprocessors * tile.weights, .k = k},
-          .rows = {16u * tile.tokens},
-          .amount = 0};
-}
-
 GpuCase gemmCase(GpuCaseKind kind, const CudaTile &tile, const CudaGemm &gemm, std::vector<uint32_t> rows) {
   return {.kind = kind, .tile = tile, .gemm = gemm, .rows = std::move(rows), .amount = 0};
+}
+
+/// Eight whole waves with little to read: a part of the columns that a wave has room for, and more token tiles instead.
+GpuCase tileCase(const CudaTile &tile, uint32_t k, const GpuFacts &gpu) {
+  const uint32_t parts = gpu.multiprocessors % 4 == 0 ? 4 : gpu.multiprocessors % 2 == 0 ? 2 : 1;
+  return gemmCase(GpuCaseKind::Tile, tile, {.n = gpu.multiprocessors / parts * tile.weights, .k = k}, {8 * parts * tile.tokens});
+}
+
+/// As many rows for each of 16 experts of 32 MiB as make arithmetic and memory about equally long, as far as is known.
+GpuCase overlapCase(const CudaTileCost &tile, const TargetFacts &facts, const GpuCalibration &gpu) {
+  const CudaGemm gemm{.n = 4096, .k = 4096};
+  GpuCase best;
+  double bestRatio = 0;
+  for (uint32_t tiles = 1; tiles <= 8; ++tiles) {
+    std::vector<uint32_t> rows(16, tiles * tile.tile.tokens);
+    const CudaGemmCost cost = cudaGemmCost(cudaGemmWork(tile.tile, gemm, rows, facts.gpu), tile, gpu);
+    const double ratio = std::min(cost.computeNs, cost.memoryNs) / std::max(cost.computeNs, cost.memoryNs);
+    if (ratio > bestRatio && cost.computeNs >= cost.loadNs) {
+      bestRatio = ratio;
+      best = gemmCase(GpuCaseKind::Overlap, tile.tile, gemm, std::move(rows));
+    }
+  }
+  return best;
 }
 
 GpuCase amountCase(GpuCaseKind kind, uint64_t amount) {
@@ -57,9 +71,7 @@ public:
       update(gpu.memoryBytesPerNs, GpuCaseKind::Memory, [&](const GpuSample &sample) {
         return std::max(leastRate, workOf(sample).memoryBytes / longerNs(sample));
       });
-      update(gpu.perSmBytesPerNs, GpuCaseKind::OneSm, [&](const GpuSample &sample) {
-        return std::max(leastRate, workOf(sample).loadBytes / longerNs(sample));
-      });
+      fitPerSm();
       for (CudaTileCost &tile : gpu.tiles)
         fitTile(tile);
       update(gpu.overlapLoss, GpuCaseKind::Overlap, [&](const GpuSample &sample) { return lossOf(sample); });
@@ -95,17 +107,25 @@ private:
     return cudaGemmCost(workOf(sample), gpu.costOf(sample.what.tile, facts), gpu);
   }
 
-  /// What is left of a sample for the longer of arithmetic and memory.
+  /// What is left of a sample for the longer of tiles and memory.
   double longerNs(const GpuSample &sample) const {
     const CudaGemmCost cost = costOf(sample);
-    const double longer = std::max(cost.tilesNs(), cost.memoryNs);
-    return std::max(leastNs, sample.ns - (cost.ns - longer));
+    return std::max(leastNs, sample.ns - (cost.ns - cost.longerNs()));
   }
 
   double lossOf(const GpuSample &sample) const {
     const CudaGemmCost cost = costOf(sample);
-    const double longer = std::max(cost.tilesNs(), cost.memoryNs), shorter = std::min(cost.tilesNs(), cost.memoryNs);
-    return std::clamp((sample.ns - gpu.launchNs - longer) * longer / std::max(leastNs, shorter * shorter), 0.0, 1.0);
+    const double shorter = std::max(leastNs, cost.shorterNs());
+    return std::clamp((sample.ns - gpu.launchNs - cost.longerNs()) / shorter * (cost.longerNs() / shorter), 0.0, 1.0);
+  }
+
+  /// The rate of the few tiles, unless some tile class was seen to take in more: then their arithmetic held them up.
+  void fitPerSm() {
+    const auto rateOf = [&](const GpuSample &sample) { return workOf(sample).loadBytes / longerNs(sample); };
+    update(gpu.perSmBytesPerNs, GpuCaseKind::OneSm, [&](const GpuSample &sample) { return std::max(leastRate, rateOf(sample)); });
+    for (const GpuSample &sample : samples)
+      if (sample.what.kind == GpuCaseKind::Tile)
+        gpu.perSmBytesPerNs = std::max(gpu.perSmBytesPerNs, rateOf(sample));
   }
 
   /// From the longest and the shortest sum: their difference is steps alone.
@@ -122,15 +142,14 @@ private:
     if (!shortest)
       return;
     const CudaGemmWork few = workOf(*shortest), many = workOf(*longest);
-    const double fewNs = longerNs(*shortest), manyNs = longerNs(*longest);
-    if (many.steps > few.steps)
-      tile.stepNs = std::max(0.0, (manyNs / many.waves - fewNs / few.waves) / (many.steps - few.steps));
-    else
-      tile.stepNs = std::max(0.0, manyNs / many.waves - tile.fixedNs) / many.steps;
-    // No tile takes longer than its sample, should noise have made the difference too large.
-    tile.stepNs = std::min(tile.stepNs, manyNs / many.waves / many.steps);
-    if (many.steps > few.steps)
-      tile.fixedNs = std::max(0.0, manyNs / many.waves - many.steps * tile.stepNs);
+    const double fewNs = longerNs(*shortest) / few.waves, manyNs = longerNs(*longest) / many.waves;
+    if (many.steps > few.steps) {
+      // Noise must not make the difference larger than the whole.
+      tile.stepNs = std::clamp((manyNs - fewNs) / (many.steps - few.steps), 0.0, manyNs / many.steps);
+      tile.fixedNs = std::max(0.0, manyNs - many.steps * tile.stepNs);
+    } else {
+      tile.stepNs = std::max(0.0, manyNs - tile.fixedNs) / many.steps;
+    }
   }
 
   void fitDispatch() {
@@ -162,23 +181,21 @@ private:
 
 std::vector<GpuCase> calibrationCases(const TargetFacts &facts) {
   const std::vector<CudaTile> tiles = cudaTiles(facts);
-  if (tiles.empty())
-    return {};
   std::vector<GpuCase> cases;
+  if (tiles.empty())
+    return cases;
   for (const CudaTile &tile : tiles)
     for (uint32_t k : {shortSum, longSum})
       cases.push_back(tileCase(tile, k, facts.gpu));
   const auto fewest = *std::min_element(tiles.begin(), tiles.end(), [](const auto &a, const auto &b) { return a.tokens < b.tokens; });
-  const uint32_t quarter = std::max(1u, facts.gpu.multiprocessors / 4);
   cases.push_back(gemmCase(GpuCaseKind::Launch, fewest, {.n = 4096, .k = 4096}, std::vector<uint32_t>(16, 0)));
-  for (const CudaTile &tile : tiles) {
-    // A tile of a rows an expert: from many rows on, arithmetic takes as long as memory. 16 experts of 32 MiB.
-    if (tile.tokens == fewest.tokens)
-      cases.push_back(gemmCase(GpuCaseKind::Memory, tile, {.n = 4096, .k = 4096}, std::vector<uint32_t>(16, 1)));
-    if (tile.tokens == 128)
-      cases.push_back(gemmCase(GpuCaseKind::Overlap, tile, {.n = 4096, .k = 4096}, std::vector<uint32_t>(16, 128)));
-  }
-  cases.push_back(gemmCase(GpuCaseKind::OneSm, fewest, {.n = quarter * fewest.weights, .k = 16384}, {1}));
+  cases.push_back(gemmCase(GpuCaseKind::Memory, fewest, {.n = 4096, .k = 4096}, std::vector<uint32_t>(16, 1)));
+  const uint32_t few = std::max(1u, facts.gpu.multiprocessors / 32);
+  cases.push_back(gemmCase(GpuCaseKind::OneSm, fewest, {.n = few * fewest.weights, .k = 16384}, {1}));
+  const GpuCalibration assumed = GpuCalibration::assumed(facts);
+  for (const CudaTileCost &tile : assumed.tiles)
+    if (GpuCase what = overlapCase(tile, facts, assumed); !what.rows.empty() && tile.tile.tokens >= 64)
+      cases.push_back(std::move(what));
   cases.push_back(amountCase(GpuCaseKind::Copy, uint64_t{1} << 28));
   for (uint64_t pairs : {fewPairs, oneBlockPairs, manyPairs})
     cases.push_back(amountCase(GpuCaseKind::Dispatch, pairs));

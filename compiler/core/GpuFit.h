@@ -20,9 +20,9 @@ enum class GpuCaseKind : uint8_t {
   Dispatch, // `amount` pairs sorted by expert, uniform over 64 experts
 };
 
-/// One measurement. GEMMs are down's kind: `gemm.n` outputs, rows as they lie, weights [rows.size(), n, k]; every expert's
-/// weights must come from memory, so repeats need a cold cache (other weights, or a write of 2 * l2Bytes between them)
-/// except for Tile, which needs a warm one.
+/// One measurement. GEMMs are down's kind: `gemm.n` outputs, rows as they lie, weights [rows.size(), n, k]; weights
+/// must come from memory, so repeats of Memory, OneSm and Overlap need a cold cache (other weights each time, or a write of
+/// 2 * l2Bytes between them).
 struct GpuCase {
   GpuCaseKind kind = GpuCaseKind::Launch;
   CudaTile tile;

@@ -137,9 +137,15 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
       }
       candidates.push_back({config, otherNs + gateUp[i] + down[j]});
     }
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const auto &a, const auto &b) { return a.predictedNs < b.predictedNs; });
-  return candidates;
+  std::vector<size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return std::tuple(candidates[a].predictedNs, a) < std::tuple(candidates[b].predictedNs, b);
+  });
+  std::vector<CudaCandidate> sorted;
+  for (size_t index : order)
+    sorted.push_back(candidates[index]);
+  return sorted;
 }
 
 CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, const Histogram &histogram,
