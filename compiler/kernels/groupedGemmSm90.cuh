@@ -265,7 +265,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
 groupedGemmSm90(const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,
                 const __grid_constant__ GroupedGemmArgs args) {
   extern __shared__ uint8_t unaligned[];
-  __shared__ alignas(8) uint64_t barriers[2 * C.stages];
+  __shared__ uint64_t barriers[2 * C.stages];
   StageRing<C> ring;
   ring.tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
   ring.barriers = ptx::sharedAddress(barriers);

@@ -1,0 +1,16 @@
+// Shadows compiler/kernels/ptx/Barrier.cuh.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "tests/emulation/machine/Instructions.h"
+
+namespace moec::ptx {
+
+inline void barrierInit(uint32_t barrier, uint32_t arrivals) { emulation::barrierInit(barrier, arrivals); }
+inline void fenceBarrierInit() { emulation::fenceBarrierInit(); }
+inline void barrierArrive(uint32_t barrier) { emulation::barrierArrive(barrier, 0); }
+inline void barrierArriveExpect(uint32_t barrier, uint32_t bytes) { emulation::barrierArrive(barrier, bytes); }
+inline void barrierWait(uint32_t barrier, uint32_t parity) { emulation::barrierWait(barrier, parity); }
+inline void fenceProxyAsync() { emulation::fenceProxyAsync(); }
+
+} // namespace moec::ptx
