@@ -86,7 +86,9 @@ void Shadow::addUser(Granule &granule, const Actor &actor) {
   users[granule.more].push_back(actor.epoch);
 }
 
-std::optional<Conflict> Shadow::touch(uint32_t offset, uint32_t bytes, Use use, const Actor &actor) {
+std::optional<Conflict> Shadow::touch(uint32_t offset, uint32_t bytes, Use use, const Actor &by) {
+  Actor actor = by;
+  actor.epoch.atomic = use == Use::Atomic;
   for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i) {
     Granule &granule = granules[i];
     dirty[i / pageGranules] = true;
