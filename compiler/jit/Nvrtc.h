@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/core/Status.h"
+#include "compiler/jit/EmbeddedKernels.h"
 #include "compiler/jit/KernelText.h"
 
 #include <cstdint>
@@ -26,6 +27,7 @@ struct NvrtcOptions {
   std::string target = "sm_90a";        // sm_<number>, with suffix a or f
   bool lineInfo = false;                // for profilers
   bool ptx = true;                      // hand the PTX out as well
+  std::span<const EmbeddedHeader> moreHeaders = {}; // ours, beside the kernels; every unit includes all of them
   std::function<bool()> cancelled = {}; // asked during compilation, from the compiling thread; must not call NVRTC
 };
 
