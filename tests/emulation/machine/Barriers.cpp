@@ -106,7 +106,7 @@ void barrierArrive(uint32_t address, uint32_t expectedBytes) {
 
 void barrierWait(uint32_t address, uint32_t parity) {
   Block &block = Block::current();
-  if (isPlanted(Bug::SkipFullWait) && address == block.barriers.begin()->first + planted.detail * 8)
+  if (isPlanted(Bug::SkipBarrierWait) && address == block.barriers.begin()->first + planted.detail * 8)
     return;
   if (isPlanted(Bug::WrongParity))
     parity ^= 1;

@@ -7,7 +7,7 @@ namespace moec::emulation {
 
 enum class Bug : uint8_t {
   None,
-  SkipFullWait,       // a wait for parity 0 / 1 of a barrier is skipped; `detail` = which barrier (index from the first)
+  SkipBarrierWait,    // waits for the `detail`-th barrier of the block do not wait
   WrongParity,        // all waits for the other parity
   SkipBarrierInitFence,
   ArrivalsTooMany,    // barrierInit with one more
