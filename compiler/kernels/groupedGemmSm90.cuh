@@ -156,6 +156,7 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
   __device__ void skipTile() {
     for (uint32_t step = 0; step < numSteps(); ++step) {
       ptx::barrierWait(ring.full(), ring.parity);
+      __syncwarp(); // a lane that still waited when the stage came round twice would never see its phase
       release(ring.stage);
       ring.next();
     }
