@@ -28,9 +28,12 @@ template <CombineConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t
     CombineArgs args{.expertOutput = device.input(rows),
                      .slotOfPair = device.input(slots.slotOfPair),
                      .weights = device.input(weights),
+                     .shared = nullptr,
+                     .sharedGate = nullptr,
                      .output = device.output<uint16_t>(size_t{tokens} * hidden),
                      .numTokens = tokens,
-                     .hidden = hidden};
+                     .hidden = hidden,
+                     .gateStride = 0};
     if (const auto failure = launch(device, {.blocks = blocks, .threads = C.threads}, seed, [&] { combine<C>(args); }))
       return failure->message;
     for (uint32_t t = 0; t < tokens; ++t)

@@ -105,6 +105,7 @@ inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint
   args.output = device.output<uint16_t>(p.expected.size());
   args.slotPair = device.input(p.slots.slotPair);
   args.expertBegin = device.input(p.slots.expertBegin);
+  args.expertEnd = args.expertBegin + 1;
   args.expertOrder = test.ordered ? device.input(order) : nullptr;
   args.tileBegin = device.input(tileBegin);
   args.tilePlace = device.input(tilePlace);

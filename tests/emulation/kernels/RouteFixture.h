@@ -44,6 +44,7 @@ template <RouteConfig C> std::string runRoute(uint32_t tokens, uint64_t seed) {
                  .weights = device.output<float>(size_t{tokens} * C.topK),
                  .numNonFinite = device.output(std::vector<uint32_t>{0}),
                  .numTokens = tokens,
+                 .logitStride = C.experts,
                  .epsilon = static_cast<float>(epsilon),
                  .scale = static_cast<float>(scale)};
   if (const auto failure = launch(device, {.blocks = 2, .threads = C.threads}, seed, [&] { route<C>(args); }))

@@ -62,7 +62,7 @@ Block::Block(DeviceMemory &device, const LaunchShape &shape, uint32_t index, uin
       warps((shape.threads + 31) / 32), shared(sharedMemory()), random(seed), device(device),
       blockId(static_cast<uint16_t>(index + 1)) {
   constexpr uint32_t eager[] = {0, 8, 128};
-  style = static_cast<Style>(random.below(3));
+  style = static_cast<Style>(random.below(numStyles));
   eagerness = eager[random.below(3)];
   const uint32_t alignment = shape.sharedAlignment;
   const uint32_t address = 1024 + random.below(1024 / alignment) * alignment;
@@ -86,27 +86,34 @@ void Block::makeThreads(const std::function<void()> &kernel) {
       thread.done = true;
     });
   }
-  std::vector<uint64_t> ofWarp(warps.size());
-  for (uint64_t &priority : ofWarp)
-    priority = random.next();
+  for (size_t i = 0; i < warps.size(); ++i)
+    priorityOfWarp.push_back(random.next() | 1);
+  lagging = random.below(static_cast<uint32_t>(style == LaggingWarp ? warps.size() : threads.size()));
   for (Thread &thread : threads) {
-    thread.priority = style == WarpsApart ? ofWarp[thread.warp] : random.next();
+    thread.priority = drawPriority(thread);
     enqueue(thread);
   }
 }
 
+uint64_t Block::drawPriority(const Thread &thread) {
+  if (lagging == (style == LaggingWarp ? thread.warp : thread.index) && (style == OneLaggard || style == LaggingWarp))
+    return laggard;
+  return style == WarpsApart ? priorityOfWarp[thread.warp] : random.next() | 1;
+}
+
 void Block::enqueue(Thread &thread) {
   thread.ready = true;
-  if (style == AnyThread)
-    thread.priority = random.next();
+  if (style != WarpsApart && style != ThreadsApart)
+    thread.priority = drawPriority(thread);
   readyThreads.emplace(thread.priority, thread.index);
 }
 
 void Block::pause() {
-  if (!random.chance(style == AnyThread ? 48 : 4))
+  if (!random.chance(style == WarpsApart || style == ThreadsApart ? 4 : 48))
     return;
   Thread &thread = self();
-  thread.priority = random.next();
+  if (style == ThreadsApart)
+    thread.priority = random.next() | 1;
   enqueue(thread);
   thread.context.suspend();
 }
@@ -145,7 +152,7 @@ std::optional<Failure> Block::run(const std::function<void()> &kernel) {
 void Block::step() {
   if (!underWay.empty() && random.chance(eagerness))
     finishOne(random.below(static_cast<uint32_t>(underWay.size())));
-  if (readyThreads.empty()) {
+  if (readyThreads.empty() || (readyThreads.top().first == laggard && !underWay.empty())) {
     if (underWay.empty())
       reportDeadlock();
     else
@@ -178,6 +185,9 @@ void Block::reportDeadlock() {
     message += fmt::format("\n  threads {}-{}: {}", first, last, state);
     first = last + 1;
   }
+  for (size_t i = 0; i < warps.size(); ++i)
+    for (const Meeting &meeting : warps[i].meetings)
+      message += fmt::format("\n  {} of warp {} waits for lanes {:#x}", meeting.instruction, i, meeting.mask & ~meeting.arrived);
   setFailure(Fault::Deadlock, std::move(message));
 }
 

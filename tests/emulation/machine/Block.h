@@ -131,6 +131,7 @@ public:
 
 private:
   void makeThreads(const std::function<void()> &kernel);
+  uint64_t drawPriority(const Thread &thread);
   void enqueue(Thread &thread);
   void step();
   void finishOne(size_t which);
@@ -151,9 +152,13 @@ private:
   std::vector<AsyncOperation> underWay;
   std::vector<std::string> agentNames; // past the threads
   std::priority_queue<std::pair<uint64_t, uint32_t>> readyThreads;
+  std::vector<uint64_t> priorityOfWarp;
+  uint32_t lagging = 0; // the laggard's index
   uint32_t alive = 0;
-  // How this schedule is run; drawn from the seed.
-  enum Style : uint8_t { AnyThread, WarpsApart, ThreadsApart } style;
+  /// How this schedule is run; drawn from the seed. The laggard, a thread or a warp, runs only where nothing else can
+  /// happen: whoever does not wait for it gets as far ahead as the kernel lets it.
+  enum Style : uint8_t { AnyThread, WarpsApart, ThreadsApart, OneLaggard, LaggingWarp, numStyles } style;
+  static constexpr uint64_t laggard = 0; // priority
   uint32_t eagerness; // of asynchronous operations, times in 256 a turn
 };
 

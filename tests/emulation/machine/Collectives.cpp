@@ -162,36 +162,36 @@ uint32_t shuffle(Shuffle kind, uint32_t mask, uint32_t value, uint32_t lane) {
     lane = lane * 2 % 32;
   ShuffleOperands operands{value, lane, 0};
   switch (kind) {
-  case Shuffle::Index: meet("shfl.sync.idx, mask {:#x}", planting(mask), &operands, shuffleAct<Shuffle::Index>); break;
-  case Shuffle::Up: meet("shfl.sync.up, mask {:#x}", planting(mask), &operands, shuffleAct<Shuffle::Up>); break;
-  case Shuffle::Down: meet("shfl.sync.down, mask {:#x}", planting(mask), &operands, shuffleAct<Shuffle::Down>); break;
-  case Shuffle::Xor: meet("shfl.sync.bfly, mask {:#x}", planting(mask), &operands, shuffleAct<Shuffle::Xor>); break;
+  case Shuffle::Index: meet("shfl.sync.idx", planting(mask), &operands, shuffleAct<Shuffle::Index>); break;
+  case Shuffle::Up: meet("shfl.sync.up", planting(mask), &operands, shuffleAct<Shuffle::Up>); break;
+  case Shuffle::Down: meet("shfl.sync.down", planting(mask), &operands, shuffleAct<Shuffle::Down>); break;
+  case Shuffle::Xor: meet("shfl.sync.bfly", planting(mask), &operands, shuffleAct<Shuffle::Xor>); break;
   }
   return operands.result;
 }
 
 uint32_t ballot(uint32_t mask, bool predicate) {
   VoteOperands operands{predicate, 0};
-  meet("vote.sync, mask {:#x}", mask, &operands, ballotAct);
+  meet("vote.sync", mask, &operands, ballotAct);
   return operands.result;
 }
 
 uint32_t matchAny(uint32_t mask, uint32_t value) {
   VoteOperands operands{value, 0};
-  meet("match.any.sync, mask {:#x}", mask, &operands, matchAct);
+  meet("match.any.sync", mask, &operands, matchAct);
   return operands.result;
 }
 
 uint32_t reduce(Reduce kind, bool isSigned, uint32_t mask, uint32_t value) {
   ReduceOperands operands{value, 0, kind, isSigned};
-  meet("redux.sync, mask {:#x}", mask, &operands, reduceAct);
+  meet("redux.sync", mask, &operands, reduceAct);
   return operands.result;
 }
 
 void syncWarp(uint32_t mask) {
   if (isPlanted(Bug::SkipSyncWarp))
     return;
-  meet("bar.warp.sync, mask {:#x}", mask, &Block::current().self(), syncAct);
+  meet("bar.warp.sync", mask, &Block::current().self(), syncAct);
 }
 
 uint32_t activeMask() {
