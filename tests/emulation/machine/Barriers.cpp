@@ -70,18 +70,18 @@ void Block::completePhase(Barrier &barrier) {
   barrier.waiting.clear();
 }
 
-void Block::arrive(Barrier &barrier, uint32_t address, const Knowledge &known) {
-  if (barrier.pending == 0) {
+void Block::arrive(Barrier &barrier, uint32_t address, uint32_t arrivals, const Knowledge &known) {
+  if (barrier.pending < arrivals) {
     setFailure(Fault::Barrier, fmt::format("barrier: block {}: more arrivals on mbarrier {:#x} than the {} of a phase",
                                            blockIdx.x, address, barrier.count));
     return;
   }
-  --barrier.pending;
+  barrier.pending -= arrivals;
   barrier.arriving.join(known);
   completePhase(barrier);
 }
 
-void barrierArrive(uint32_t address, uint32_t expectedBytes) {
+void barrierArrive(uint32_t address, uint32_t arrivals, uint32_t expectedBytes) {
   Block &block = Block::current();
   if (isPlanted(Bug::SkipRelease) && expectedBytes == 0)
     return;
@@ -99,7 +99,7 @@ void barrierArrive(uint32_t address, uint32_t expectedBytes) {
       block.fail(Fault::Barrier, fmt::format("mbarrier {:#x} expects {} bytes, more than it can count", address, barrier.bytes));
     Knowledge known;
     block.release(block.self(), known);
-    block.arrive(barrier, address, known);
+    block.arrive(barrier, address, arrivals, known);
     block.pause();
   }
 }

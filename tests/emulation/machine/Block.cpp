@@ -211,8 +211,10 @@ void Block::report(const Conflict &conflict, Use use, const Actor &actor, const 
   const std::string other = conflict.other.block == blockId || conflict.other.block == 0
                                 ? nameOf(conflict.other.agent)
                                 : fmt::format("block {}", conflict.other.block - 1);
-  fail(Fault::Race, fmt::format("{} {} {:#x} (byte {}), which {} {}; nothing orders the two", what, verb(use), address,
-                                conflict.offset, other, conflict.otherWrote ? "wrote" : "read"));
+  const bool happened = known(conflict.other, self().known.generic, actor);
+  fail(Fault::Race, fmt::format("{} {} {:#x} (byte {}), which {} {}; {}", what, verb(use), address, conflict.offset, other,
+                                conflict.otherWrote ? "wrote" : "read",
+                                happened ? "no fence.proxy.async lies between" : "nothing orders the two"));
 }
 
 void Block::touchShared(uint32_t address, uint32_t bytes, Use use, const Actor &actor, const char *what) {
@@ -221,6 +223,11 @@ void Block::touchShared(uint32_t address, uint32_t bytes, Use use, const Actor &
     fail(Fault::OutOfBounds, fmt::format("{} {} {} bytes at {:#x}, which is not shared memory", what, verb(use), bytes, address));
   if (const auto conflict = place.shadow->touch(place.offset, bytes, use, actor))
     report(*conflict, use, actor, what, address);
+}
+
+bool Block::isWritten(uint32_t address, uint32_t bytes) {
+  const SharedMemory::Place place = shared.at(address, bytes);
+  return place.host && place.shadow->isWritten(place.offset, bytes);
 }
 
 void Block::touchGlobal(const void *address, size_t bytes, Use use, const Actor &actor, const char *what) {
@@ -272,6 +279,9 @@ void Block::checkEnd() {
   for (const Thread &thread : threads)
     if (thread.copies.issued > 0 && known(thread.copies.agent) < thread.copies.issued)
       end(Fault::Copy, fmt::format("ended while nobody had waited for thread {}'s copies", thread.index));
+  for (const Thread &thread : threads)
+    if (thread.stores.issued > 0 && known(thread.stores.reads) < thread.stores.issued)
+      end(Fault::Copy, fmt::format("ended while bulk stores of thread {} may still read its shared memory", thread.index));
   for (const auto &[address, barrier] : barriers)
     if (barrier.bulkIssued > 0 && known(barrier.agent) < barrier.bulkIssued)
       end(Fault::Copy, fmt::format("ended while nobody had waited for bulk copies on barrier {:#x}", address));

@@ -42,6 +42,10 @@ struct LaunchShape {
   uint32_t sharedBytes = 0;         // dynamic
   uint8_t *dynamicShared = nullptr; // the array that the kernel names
   uint32_t sharedAlignment = 16;    // what the kernel's declaration asks for
+  // A kernel may multiply rows whose sums it does not use: of a warpgroup's 64 rows of A those from `wgmmaRows` on, and
+  // rows that nobody wrote where `unwrittenRows`. They count as NaN.
+  uint32_t wgmmaRows = 64;
+  bool unwrittenRows = false;
 };
 
 /// An mbarrier (PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier").
@@ -68,12 +72,12 @@ struct NamedBarrier {
 
 /// A copy, or an arrival, that happens on its own some time.
 struct AsyncOperation {
-  enum Kind : uint8_t { Piece, Arrive, Bulk } kind;
+  enum Kind : uint8_t { Piece, Arrive, Bulk, Store } kind;
   Thread *thread; // who issued it
   uint32_t number; // among the thread's copies or the barrier's bulk copies; Arrive: last copy that it waited for
   uint32_t shared = 0, barrier = 0;
   const uint8_t *global = nullptr; // Piece: null means zeros
-  std::function<void()> move = {};      // Bulk
+  std::function<void()> move = {}; // Bulk, Store
   uint32_t bytes = 0;              // Bulk
 };
 
@@ -103,6 +107,8 @@ public:
   }
   /// This thread's knowledge goes to `to`; what it does from now on is later.
   void release(Thread &thread, Knowledge &to);
+  /// Whether somebody wrote these bytes, some time.
+  bool isWritten(uint32_t address, uint32_t bytes);
   void touchShared(uint32_t address, uint32_t bytes, Use use, const Actor &actor, const char *what);
   void touchGlobal(const void *address, size_t bytes, Use use, const Actor &actor, const char *what);
   /// A plain load or store of the kernel's.
@@ -110,9 +116,9 @@ public:
   uint8_t *hostOf(uint32_t address, uint32_t bytes, const char *what);
 
   void start(AsyncOperation operation) { underWay.push_back(std::move(operation)); }
-  /// Finishes this thread's copies up to `number`, in any order.
-  void finishCopies(Thread &thread, uint32_t number);
-  void arrive(Barrier &barrier, uint32_t address, const Knowledge &known);
+  /// Finishes this thread's operations of a kind up to `number`, in any order.
+  void finish(AsyncOperation::Kind kind, Thread &thread, uint32_t number);
+  void arrive(Barrier &barrier, uint32_t address, uint32_t arrivals, const Knowledge &known);
   void completePhase(Barrier &barrier);
   Barrier &barrierAt(uint32_t address, const char *what);
 

@@ -3,13 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 namespace moec::emulation {
 
 // Barriers.cpp: "mbarrier", "bar, barrier", "fence.proxy.async", "griddepcontrol", "setmaxnreg"
 void barrierInit(uint32_t barrier, uint32_t arrivals);
 void fenceBarrierInit();
-void barrierArrive(uint32_t barrier, uint32_t expectedBytes);
+/// So many arrivals, and so many bytes more that bulk copies must bring.
+void barrierArrive(uint32_t barrier, uint32_t arrivals, uint32_t expectedBytes);
 void barrierWait(uint32_t barrier, uint32_t parity);
 void fenceProxyAsync();
 void syncThreads();
@@ -27,7 +29,12 @@ void cpAsync16(uint32_t shared, const void *global, bool valid);
 void cpAsyncCommit();
 void cpAsyncWait(uint32_t pending);
 void cpAsyncArrive(uint32_t barrier);
-void tmaLoad3d(uint32_t shared, const void *map, uint32_t k, uint32_t row, uint32_t expert, uint32_t barrier);
+/// A coordinate for each dimension, the contiguous one first.
+void tmaLoad(uint32_t shared, const void *map, std::initializer_list<uint32_t> coordinates, uint32_t barrier);
+
+void tmaStore(const void *map, std::initializer_list<uint32_t> coordinates, uint32_t shared);
+void bulkCommit();
+void bulkWait(uint32_t pending, bool readsAlone);
 
 // Collectives.cpp: "shfl.sync", "vote.sync", "match.sync", "redux.sync", "bar.warp.sync"
 enum class Shuffle : uint8_t { Index, Up, Down, Xor };
@@ -46,8 +53,12 @@ uint32_t atomicMax32(uint32_t *address, uint32_t value);
 uint32_t atomicExchange32(uint32_t *address, uint32_t value);
 uint32_t atomicCompareExchange32(uint32_t *address, uint32_t expected, uint32_t value);
 
-// Matrix.cpp: "ldmatrix", "movmatrix", "mma"
+// Matrix.cpp: "ldmatrix", "stmatrix", "movmatrix", "mma"
 void ldmatrix4(uint32_t (&matrix)[4], uint32_t shared);
+/// stmatrix .trans of `matrices` matrices
+void storeTransposed(uint32_t shared, const uint32_t *matrix, uint32_t matrices);
+/// ld.shared of 16 bytes
+void loadShared16(uint32_t (&values)[4], uint32_t shared);
 uint32_t transpose8x8(uint32_t matrix);
 void mma16816(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool bf16);
 

@@ -22,7 +22,7 @@ struct LoadOperands {
 void loadAct(Block &block, Warp &warp, void *(&operands)[32]) {
   const uint32_t warpIndex = block.self().warp;
   if (warp.agent == 0)
-    warp.agent = block.newAgent(fmt::format("ldmatrix of warp {}", warpIndex));
+    warp.agent = block.newAgent(fmt::format("ldmatrix or stmatrix of warp {}", warpIndex));
   ++warp.numReads;
   uint16_t rows[32][8];
   for (uint32_t lane = 0; lane < 32; ++lane) {
@@ -43,6 +43,40 @@ void loadAct(Block &block, Warp &warp, void *(&operands)[32]) {
     }
     block.threads[warpIndex * 32 + lane].known.generic.raise(warp.agent, warp.numReads);
   }
+}
+
+struct StoreOperands {
+  const uint32_t *matrix;
+  uint32_t address, matrices;
+};
+
+/// As loadAct, the other way, transposed: row r in memory is column r of the fragment.
+void storeAct(Block &block, Warp &warp, void *(&operands)[32]) {
+  const uint32_t first = block.self().warp * 32;
+  if (warp.agent == 0)
+    warp.agent = block.newAgent(fmt::format("ldmatrix or stmatrix of warp {}", first / 32));
+  ++warp.numReads;
+  const uint32_t matrices = static_cast<StoreOperands *>(operands[0])->matrices;
+  uint16_t rows[32][8];
+  for (uint32_t lane = 0; lane < 32; ++lane)
+    for (uint32_t i = 0; i < matrices; ++i)
+      for (uint32_t half = 0; half < 2; ++half) {
+        const Place place = placeIn8x8(lane, half);
+        rows[i * 8 + place.column][place.row] =
+            static_cast<uint16_t>(halfOf(static_cast<StoreOperands *>(operands[lane])->matrix[i], half));
+      }
+  for (uint32_t lane = 0; lane < matrices * 8; ++lane) {
+    const uint32_t address = static_cast<StoreOperands *>(operands[lane])->address;
+    if (address % 16 != 0)
+      block.fail(Fault::Collective, fmt::format("stmatrix of {:#x}: not a multiple of 16", address));
+    Actor actor = block.actor(block.threads[first + lane]);
+    actor.epoch.agent = warp.agent;
+    actor.epoch.time = warp.numReads;
+    block.touchShared(address, 16, Use::Write, actor, "stmatrix");
+    std::memcpy(block.hostOf(address, 16, "stmatrix"), rows[lane], 16);
+  }
+  for (uint32_t lane = 0; lane < 32; ++lane)
+    block.threads[first + lane].known.generic.raise(warp.agent, warp.numReads);
 }
 
 struct MoveOperands {
@@ -103,6 +137,19 @@ void mmaAct(Block &block, Warp &, void *(&operands)[32]) {
 void ldmatrix4(uint32_t (&matrix)[4], uint32_t shared) {
   LoadOperands operands{&matrix, shared};
   meet("ldmatrix", allLanes, &operands, loadAct);
+}
+
+void storeTransposed(uint32_t shared, const uint32_t *matrix, uint32_t matrices) {
+  StoreOperands operands{matrix, shared, matrices};
+  meet("stmatrix", allLanes, &operands, storeAct);
+}
+
+void loadShared16(uint32_t (&values)[4], uint32_t shared) {
+  Block &block = Block::current();
+  if (shared % 16 != 0)
+    block.fail(Fault::OutOfBounds, fmt::format("ld.shared.v4 of {:#x}: not a multiple of 16", shared));
+  block.touchShared(shared, 16, Use::Read, block.actor(block.self()), "ld.shared");
+  std::memcpy(values, block.hostOf(shared, 16, "ld.shared"), 16);
 }
 
 uint32_t transpose8x8(uint32_t matrix) {

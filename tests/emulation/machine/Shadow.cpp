@@ -26,6 +26,13 @@ void Shadow::setWritten(uint32_t offset, uint32_t bytes) {
   }
 }
 
+bool Shadow::isWritten(uint32_t offset, uint32_t bytes) const {
+  for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i)
+    if (!granules[i].written)
+      return false;
+  return true;
+}
+
 void Shadow::settle() {
   for (Granule &granule : granules)
     granule = {.write = {}, .user = {}, .more = 0, .written = granule.written};

@@ -27,6 +27,10 @@ struct Actor {
 
 enum class Use : uint8_t { Read, Write, Atomic };
 
+inline bool known(const Epoch &epoch, const Clock &clock, const Actor &actor) {
+  return epoch.time == 0 || (epoch.block == actor.epoch.block && clock.of(epoch.agent) >= epoch.time);
+}
+
 struct Conflict {
   bool unwritten; // else: not ordered with `other`
   Epoch other;
@@ -46,6 +50,7 @@ public:
   /// A new launch: what was written stays so and is known to all.
   void settle();
 
+  bool isWritten(uint32_t offset, uint32_t bytes) const;
   std::optional<Conflict> touch(uint32_t offset, uint32_t bytes, Use use, const Actor &actor);
   uint32_t bytes() const { return static_cast<uint32_t>(granules.size()) * granuleBytes; }
 
@@ -56,9 +61,6 @@ private:
     uint32_t more = 0; // index into `users` where it is more than one
     bool written = false;
   };
-  static bool known(const Epoch &epoch, const Clock &clock, const Actor &actor) {
-    return epoch.time == 0 || (epoch.block == actor.epoch.block && clock.of(epoch.agent) >= epoch.time);
-  }
   const Epoch *unknownUser(const Granule &granule, Use use, const Actor &actor) const;
   void addUser(Granule &granule, const Actor &actor);
   void dropUsers(Granule &granule);

@@ -3,6 +3,7 @@
 
 #include "tests/emulation/machine/Clock.h"
 
+#include <bitset>
 #include <boost/context/fiber.hpp>
 #include <cstdint>
 #include <string>
@@ -57,6 +58,13 @@ struct Copies {
   std::vector<Arrival> arrivals; // not yet to be made
 };
 
+/// A thread's bulk copies from shared to device memory. Each is numbered, from 1.
+struct BulkStores {
+  Agent reads = 0, writes = 0; // of shared memory, of device memory; 0: none yet
+  uint32_t issued = 0;
+  std::vector<uint32_t> groups; // last number of each committed group
+};
+
 struct Thread {
   uint32_t index = 0, warp = 0, lane = 0;
   Dim3 threadIdx;
@@ -68,6 +76,7 @@ struct Thread {
   uint32_t time = 1;
   Knowledge known;
   Copies copies;
+  BulkStores stores;
 };
 
 /// Lanes of a warp that execute the same instruction together; each brings its operands.
@@ -83,6 +92,7 @@ struct PendingWgmma {
   uint32_t chain; // whose sums it adds to
   bool accumulate, bf16;
   uint32_t n;
+  std::bitset<256> unusedA, unusedB; // rows that are NaN
 };
 
 /// The sums of one fragment while wgmmas on it are under way.

@@ -24,17 +24,23 @@ struct Operands {
   }
 };
 
-/// Reads count as done at the instruction's number, which wait_group makes known.
-void touchOperand(Block &block, const WarpWgmma &state, uint32_t warp, const MatrixDescriptor &d, uint32_t firstRow,
-                  uint32_t numRows) {
-  for (uint32_t row = firstRow; row < firstRow + numRows; ++row)
-    for (uint32_t piece = 0; piece < 2; ++piece) {
+/// Reads count as done at the instruction's number, which wait_group makes known. Returns the rows that do not count.
+std::bitset<256> touchOperand(Block &block, const WarpWgmma &state, uint32_t warp, const MatrixDescriptor &d,
+                              uint32_t firstRow, uint32_t numRows, uint32_t rowsThatCount) {
+  std::bitset<256> unused;
+  for (uint32_t row = firstRow; row < firstRow + numRows; ++row) {
+    unused[row - firstRow] =
+        row >= rowsThatCount || (block.shape.unwrittenRows && (!block.isWritten(operandPiece(d, row, 0), 16) ||
+                                                               !block.isWritten(operandPiece(d, row, 1), 16)));
+    for (uint32_t piece = 0; piece < 2 && !unused[row - firstRow]; ++piece) {
       // Every lane must know that the bytes are there; of lanes that know the same, one check is enough.
       const Thread &lane = block.threads[warp * 32 + row % 32];
       const Actor actor{{state.issued, state.agent, block.actor(lane).epoch.block, 0}, &lane.known.async,
                         &lane.known.generic};
       block.touchShared(operandPiece(d, row, piece), 16, Use::Read, actor, "wgmma");
     }
+  }
+  return unused;
 }
 
 void checkDescriptor(Block &block, const MatrixDescriptor &d, const char *which) {
@@ -83,29 +89,33 @@ void issueAct(Block &block, Warp &warp, void *(&operands)[32]) {
   if (state.agent == 0)
     state.agent = block.newAgent(fmt::format("wgmma of warp {}", index));
   ++state.issued;
-  touchOperand(block, state, index, a, index % 4 * 16, 16);
-  touchOperand(block, state, index, b, 0, first.n);
+  const auto unusedA = touchOperand(block, state, index, a, index % 4 * 16, 16, block.shape.wgmmaRows);
+  const auto unusedB = touchOperand(block, state, index, b, 0, first.n, first.n);
   const uint32_t chain = findChain(block, state, operands, first.n, first.accumulate);
   ++state.chains[chain].pending;
-  state.queue.push_back({first.a, first.b, chain, first.accumulate, first.bf16, first.n});
+  state.queue.push_back({first.a, first.b, chain, first.accumulate, first.bf16, first.n, unusedA, unusedB});
   warp.groupLog.insert(warp.groupLog.end(), {first.a, first.b, first.n | uint64_t{first.accumulate} << 32});
 }
 
-void loadOperand(Block &block, const MatrixDescriptor &d, uint32_t firstRow, uint32_t rows, bool bf16, float *values) {
-  for (uint32_t row = 0; row < rows; ++row)
-    for (uint32_t piece = 0; piece < 2; ++piece) {
+void loadOperand(Block &block, const MatrixDescriptor &d, uint32_t firstRow, uint32_t rows, bool bf16,
+                 const std::bitset<256> &unused, float *values) {
+  for (uint32_t row = 0; row < rows; ++row) {
+    if (unused[row])
+      std::fill_n(values + row * 16, 16, std::numeric_limits<float>::quiet_NaN());
+    for (uint32_t piece = 0; piece < 2 && !unused[row]; ++piece) {
       uint16_t elements[8];
       std::memcpy(elements, block.hostOf(operandPiece(d, firstRow + row, piece), 16, "wgmma"), 16);
       for (uint32_t i = 0; i < 8; ++i)
         values[row * 16 + piece * 8 + i] = elementValue(elements[i], bf16);
     }
+  }
 }
 
 void execute(Block &block, WarpWgmma &state, uint32_t warp, const PendingWgmma &operation) {
   float a[16 * 16], b[256 * 16], transposed[16 * 256], product[16 * 256];
   const uint32_t n = operation.n;
-  loadOperand(block, decode(operation.a), warp % 4 * 16, 16, operation.bf16, a);
-  loadOperand(block, decode(operation.b), 0, n, operation.bf16, b);
+  loadOperand(block, decode(operation.a), warp % 4 * 16, 16, operation.bf16, operation.unusedA, a);
+  loadOperand(block, decode(operation.b), 0, n, operation.bf16, operation.unusedB, b);
   for (uint32_t column = 0; column < n; ++column)
     for (uint32_t k = 0; k < 16; ++k)
       transposed[k * n + column] = b[column * 16 + k];

@@ -12,8 +12,9 @@ inline void wgmmaCommit() { emulation::wgmmaCommit(); }
 template <uint32_t Pending> void wgmmaWait() { emulation::wgmmaWait(Pending); }
 
 template <Element E, uint32_t N> struct Wgmma {
-  static void run(float (&sum)[N / 2], uint64_t a, uint64_t b, uint32_t accumulate) {
-    emulation::wgmma(sum, N, a, b, accumulate != 0, E == Element::BF16);
+  template <uint32_t Sums> static void run(float (&sum)[Sums], uint64_t a, uint64_t b, bool accumulate) {
+    static_assert(Sums >= N / 2 && N % 8 == 0 && N <= 256);
+    emulation::wgmma(sum, N, a, b, accumulate, E == Element::BF16);
   }
 };
 
