@@ -1,6 +1,7 @@
-// Atomics. Relaxed: they order nothing but themselves.
+// Atomics. They order nothing but themselves, except those with acquire and release order.
 #include "tests/emulation/machine/Block.h"
 #include "tests/emulation/machine/Instructions.h"
+#include "tests/emulation/machine/Plants.h"
 
 #include <algorithm>
 #include <bit>
@@ -28,6 +29,30 @@ float atomicAddFloat(float *address, float value) {
   const float before = *address;
   *address = before + value;
   return before;
+}
+
+uint32_t atomicAddAcquireRelease(uint32_t *address, uint32_t value) {
+  touch(address);
+  Block &block = Block::current();
+  Knowledge &released = block.grid.released[address];
+  if (!isPlanted(Bug::RelaxedAtomics)) {
+    block.self().known.join(released);
+    block.release(block.self(), released);
+  }
+  const uint32_t before = *address;
+  *address = before + value;
+  return before;
+}
+
+uint32_t loadAcquire(const uint32_t *address) {
+  Block &block = Block::current();
+  Thread &thread = block.self();
+  if (thread.lastLoad.address == address && thread.lastLoad.value == *address)
+    block.waitForChange();
+  touch(const_cast<uint32_t *>(address));
+  thread.known.join(block.grid.released[address]);
+  thread.lastLoad = {address, *address};
+  return *address;
 }
 
 uint32_t atomicMax32(uint32_t *address, uint32_t value) {

@@ -47,7 +47,7 @@ void fenceBarrierInit() {
   if (isPlanted(Bug::SkipBarrierInitFence))
     return;
   for (auto &[address, barrier] : block.barriers)
-    if (barrier.initialised.agent == block.self().index)
+    if (barrier.initialised.agent == block.self().agent)
       barrier.fenced = true;
 }
 
@@ -128,7 +128,7 @@ void fenceProxyAsync() {
   Block &block = Block::current();
   Thread &thread = block.self();
   thread.known.async.join(thread.known.generic);
-  thread.known.generic.raise(static_cast<Agent>(thread.index), ++thread.time);
+  thread.known.generic.raise(thread.agent, ++thread.time);
 }
 
 namespace {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <sys/mman.h>
 
 namespace moec::emulation {
@@ -11,12 +12,15 @@ Block *Block::active = nullptr;
 
 namespace {
 
-constexpr uint32_t maxThreads = 1024;
+constexpr uint32_t maxThreads = 4096; // of blocks that run together
 constexpr size_t stackBytes = 64 * 1024, guardBytes = 4096;
 
-SharedMemory &sharedMemory() {
-  static SharedMemory memory; // one block runs at a time, and all use the same storage
-  return memory;
+/// Kept from launch to launch: making one costs more than a launch.
+SharedMemory &sharedMemory(uint32_t place) {
+  static std::vector<std::unique_ptr<SharedMemory>> memories;
+  while (memories.size() <= place)
+    memories.push_back(std::make_unique<SharedMemory>());
+  return *memories[place];
 }
 
 const char *verb(Use use) { return use == Use::Read ? "reads" : use == Use::Write ? "writes" : "adds to"; }
@@ -57,10 +61,10 @@ const char *nameOf(Fault fault) {
   return "";
 }
 
-Block::Block(DeviceMemory &device, const LaunchShape &shape, uint32_t index, uint64_t seed)
-    : shape(shape), blockIdx{index, 0, 0}, gridDim{shape.blocks, 1, 1}, threads(shape.threads),
-      warps((shape.threads + 31) / 32), shared(sharedMemory()), random(seed), device(device),
-      blockId(static_cast<uint16_t>(index + 1)) {
+Block::Block(DeviceMemory &device, const LaunchShape &shape, Grid &grid, uint32_t place, uint64_t seed)
+    : shape(shape), grid(grid), blockIdx{grid.blocks[place], 0, 0}, gridDim{shape.blocks, 1, 1}, threads(shape.threads),
+      warps((shape.threads + 31) / 32), shared(sharedMemory(place)), random(seed), device(device),
+      blockId(static_cast<uint16_t>(grid.blocks[0] + 1)), firstStack(grid.threadsPerBlock * place) {
   constexpr uint32_t eager[] = {0, 8, 128};
   style = static_cast<Style>(random.below(numStyles));
   eagerness = eager[random.below(3)];
@@ -77,11 +81,12 @@ void Block::makeThreads(const std::function<void()> &kernel) {
   for (uint32_t i = 0; i < shape.threads; ++i) {
     Thread &thread = threads[i];
     thread.index = i;
+    thread.agent = static_cast<Agent>(firstStack + i);
     thread.warp = i / 32;
     thread.lane = i % 32;
     thread.threadIdx = {i, 0, 0};
-    thread.known.generic.raise(static_cast<Agent>(i), thread.time);
-    thread.context.start(i, [&thread, &kernel] {
+    thread.known.generic.raise(thread.agent, thread.time);
+    thread.context.start(firstStack + i, [&thread, &kernel] {
       kernel();
       thread.done = true;
     });
@@ -137,26 +142,46 @@ void Block::fail(Fault fault, std::string message) {
   std::abort(); // nobody resumes a thread after a failure
 }
 
-std::optional<Failure> Block::run(const std::function<void()> &kernel) {
-  active = this;
+void Block::begin(const std::function<void()> &kernel) {
   makeThreads(kernel);
   alive = shape.threads;
-  while (alive > 0 && !failure)
+  if (shape.together)
+    shared.save();
+}
+
+void Block::run(uint32_t most) {
+  active = this;
+  if (shape.together)
+    shared.restore();
+  for (uint32_t i = 0; i < most && alive > 0 && !failure && canStep(); ++i)
     step();
+  if (shape.together)
+    shared.save();
+  active = nullptr;
+}
+
+void Block::end() {
   if (!failure)
     checkEnd();
-  active = nullptr;
-  return failure;
+}
+
+void Block::waitForChange() {
+  grid.watchers.push_back({this, &self()});
+  wait({"a change of device memory"});
+}
+
+/// Device memory is about to change.
+void Block::changed() {
+  for (const Grid::Watcher &watcher : grid.watchers)
+    watcher.block->wake(*watcher.thread);
+  grid.watchers.clear();
 }
 
 void Block::step() {
   if (!underWay.empty() && random.chance(eagerness))
     finishOne(random.below(static_cast<uint32_t>(underWay.size())));
   if (readyThreads.empty() || (readyThreads.top().first == laggard && !underWay.empty())) {
-    if (underWay.empty())
-      reportDeadlock();
-    else
-      finishOne(random.below(static_cast<uint32_t>(underWay.size())));
+    finishOne(random.below(static_cast<uint32_t>(underWay.size())));
     return;
   }
   Thread &thread = threads[readyThreads.top().second];
@@ -192,17 +217,20 @@ void Block::reportDeadlock() {
 }
 
 Agent Block::newAgent(std::string name) {
-  agentNames.push_back(std::move(name));
-  return static_cast<Agent>(threads.size() + agentNames.size() - 1);
+  grid.otherAgents.push_back(std::move(name));
+  return static_cast<Agent>(grid.numThreads() + grid.otherAgents.size() - 1);
 }
 
 std::string Block::nameOf(Agent agent) const {
-  return agent < threads.size() ? fmt::format("thread {}", agent) : agentNames[agent - threads.size()];
+  if (agent >= grid.numThreads())
+    return grid.otherAgents[agent - grid.numThreads()];
+  const uint32_t block = grid.blocks[agent / grid.threadsPerBlock], thread = agent % grid.threadsPerBlock;
+  return block == blockIdx.x ? fmt::format("thread {}", thread) : fmt::format("thread {} of block {}", thread, block);
 }
 
 void Block::release(Thread &thread, Knowledge &to) {
   to.join(thread.known);
-  thread.known.generic.raise(static_cast<Agent>(thread.index), ++thread.time);
+  thread.known.generic.raise(thread.agent, ++thread.time);
 }
 
 void Block::report(const Conflict &conflict, Use use, const Actor &actor, const char *what, uint64_t address) {
@@ -236,6 +264,8 @@ void Block::touchGlobal(const void *address, size_t bytes, Use use, const Actor 
     fail(Fault::OutOfBounds, fmt::format("{} {} {} bytes of device memory that are in no buffer", what, verb(use), bytes));
   if (buffer->content != Content::Constant && !self().waitedForPrevious)
     fail(Fault::Order, fmt::format("{} {} device memory before griddepcontrol.wait", what, verb(use)));
+  if (use != Use::Read)
+    changed();
   const size_t offset = static_cast<size_t>(static_cast<const uint8_t *>(address) - buffer->begin);
   if (buffer->content != Content::Output) {
     if (use != Use::Read)

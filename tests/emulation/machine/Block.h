@@ -3,6 +3,7 @@
 #pragma once
 
 #include "tests/emulation/machine/DeviceMemory.h"
+#include "tests/emulation/machine/Grid.h"
 #include "tests/emulation/machine/Random.h"
 #include "tests/emulation/machine/SharedMemory.h"
 #include "tests/emulation/machine/Thread.h"
@@ -46,6 +47,9 @@ struct LaunchShape {
   // rows that nobody wrote where `unwrittenRows`. They count as NaN.
   uint32_t wgmmaRows = 64;
   bool unwrittenRows = false;
+  // Blocks that wait for each other, or that pass results on by atomics, run at the same time. Others run one after the
+  // other, and whatever passes between them is a race.
+  bool together = false;
 };
 
 /// An mbarrier (PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier").
@@ -83,9 +87,19 @@ struct AsyncOperation {
 
 class Block {
 public:
-  Block(DeviceMemory &device, const LaunchShape &shape, uint32_t index, uint64_t seed);
+  /// The block at `place` of the grid.
+  Block(DeviceMemory &device, const LaunchShape &shape, Grid &grid, uint32_t place, uint64_t seed);
 
-  std::optional<Failure> run(const std::function<void()> &kernel);
+  void begin(const std::function<void()> &kernel);
+  bool isDone() const { return alive == 0; }
+  bool canStep() const { return !readyThreads.empty() || !underWay.empty(); }
+  /// Up to `most` turns of its threads, with its own shared memory in place.
+  void run(uint32_t most);
+  /// All threads are done: checks what the block leaves behind.
+  void end();
+  /// Nobody can go on.
+  void reportDeadlock();
+  const std::optional<Failure> &result() const { return failure; }
   static Block &current() { return *active; }
   static Block *running() { return active; }
 
@@ -103,7 +117,7 @@ public:
   Agent newAgent(std::string name);
   std::string nameOf(Agent agent) const;
   Actor actor(const Thread &thread) const {
-    return {{thread.time, static_cast<Agent>(thread.index), blockId, 0}, &thread.known.generic, &thread.known.generic};
+    return {{thread.time, thread.agent, blockId, 0}, &thread.known.generic, &thread.known.generic};
   }
   /// This thread's knowledge goes to `to`; what it does from now on is later.
   void release(Thread &thread, Knowledge &to);
@@ -122,7 +136,11 @@ public:
   void completePhase(Barrier &barrier);
   Barrier &barrierAt(uint32_t address, const char *what);
 
+  /// Stops this thread until somebody writes to device memory.
+  void waitForChange();
+
   const LaunchShape &shape;
+  Grid &grid;
   Dim3 blockIdx, gridDim;
   std::vector<Thread> threads;
   std::vector<Warp> warps;
@@ -140,9 +158,9 @@ private:
   uint64_t drawPriority(const Thread &thread);
   void enqueue(Thread &thread);
   void step();
+  void changed();
   void finishOne(size_t which);
   void land(AsyncOperation operation);
-  void reportDeadlock();
   void checkEnd();
   void setFailure(Fault fault, std::string message) {
     if (!failure)
@@ -152,11 +170,11 @@ private:
 
   static Block *active;
   DeviceMemory &device;
-  uint16_t blockId;
+  uint16_t blockId; // in epochs: blocks that run together share one
+  uint32_t firstStack;
   Thread *runningThread = nullptr;
   std::optional<Failure> failure;
   std::vector<AsyncOperation> underWay;
-  std::vector<std::string> agentNames; // past the threads
   std::priority_queue<std::pair<uint64_t, uint32_t>> readyThreads;
   std::vector<uint64_t> priorityOfWarp;
   uint32_t lagging = 0; // the laggard's index

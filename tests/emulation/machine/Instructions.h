@@ -53,6 +53,11 @@ uint32_t atomicMax32(uint32_t *address, uint32_t value);
 uint32_t atomicExchange32(uint32_t *address, uint32_t value);
 uint32_t atomicCompareExchange32(uint32_t *address, uint32_t expected, uint32_t value);
 
+// With acquire and release order, PTX ISA "Memory Consistency Model".
+uint32_t atomicAddAcquireRelease(uint32_t *address, uint32_t value);
+/// "ld.acquire"
+uint32_t loadAcquire(const uint32_t *address);
+
 // Matrix.cpp: "ldmatrix", "stmatrix", "movmatrix", "mma"
 void ldmatrix4(uint32_t (&matrix)[4], uint32_t shared);
 /// stmatrix .trans of `matrices` matrices

@@ -1,4 +1,4 @@
-// Runs a kernel, one block after the other.
+// Runs a kernel.
 #pragma once
 
 #include "tests/emulation/machine/Block.h"

@@ -47,6 +47,7 @@ enum class Bug : uint8_t {
   NoWaitForPrevious,  // griddepcontrol.wait is missing
   UnevenRegisters,    // one warp gives 8 registers fewer
   RegistersNeverGiven,
+  RelaxedAtomics,     // atomics neither acquire nor release
 };
 
 struct Plant {

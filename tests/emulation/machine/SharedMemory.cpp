@@ -2,6 +2,7 @@
 
 #include "tests/emulation/machine/DynamicShared.h"
 
+#include <algorithm>
 #include <cstring>
 #include <elf.h>
 #include <link.h>
@@ -50,6 +51,31 @@ void SharedMemory::begin(uint8_t *dynamicMemory, uint32_t bytes, uint32_t addres
   // NaN as bf16, f16 and f32, and no valid index.
   if (dynamic)
     std::memset(dynamic, 0xff, bytes);
+}
+
+template <class Part> void SharedMemory::forParts(Part part) {
+  uint8_t *arrays[] = {stages, unaligned}, *next = statics;
+  std::sort(std::begin(arrays), std::end(arrays));
+  for (uint8_t *array : arrays) {
+    part(next, static_cast<size_t>(array - next));
+    next = array + kDynamicSharedBytes;
+  }
+  part(next, static_cast<size_t>(statics + staticBytes - next));
+  if (dynamic)
+    part(dynamic, dynamicBytes);
+}
+
+void SharedMemory::save() {
+  saved.clear();
+  forParts([&](uint8_t *begin, size_t bytes) { saved.insert(saved.end(), begin, begin + bytes); });
+}
+
+void SharedMemory::restore() {
+  const uint8_t *from = saved.data();
+  forParts([&](uint8_t *begin, size_t bytes) {
+    std::memcpy(begin, from, bytes);
+    from += bytes;
+  });
 }
 
 SharedMemory::Place SharedMemory::at(uint32_t address, uint32_t bytes) {

@@ -12,6 +12,10 @@ public:
   /// Makes everything unwritten and fills it with a pattern.
   void begin(uint8_t *dynamic, uint32_t dynamicBytes, uint32_t dynamicAddress);
 
+  /// Keep this block's contents while another runs, and bring them back.
+  void save();
+  void restore();
+
   struct Place {
     uint8_t *host = nullptr; // null: not shared memory
     Shadow *shadow = nullptr;
@@ -35,6 +39,10 @@ private:
   uint8_t *statics = nullptr;
   uint32_t staticBytes = 0;
   Shadow dynamicShadow, staticShadow;
+  std::vector<uint8_t> saved;
+
+  /// Calls `part(begin, bytes)` for the parts of the storage that this block may use.
+  template <class Part> void forParts(Part part);
 };
 
 } // namespace moec::emulation

@@ -65,8 +65,15 @@ struct BulkStores {
   std::vector<uint32_t> groups; // last number of each committed group
 };
 
+/// A value that a thread has loaded before, to see that it only waits for another.
+struct LastLoad {
+  const void *address = nullptr;
+  uint32_t value = 0;
+};
+
 struct Thread {
   uint32_t index = 0, warp = 0, lane = 0;
+  Agent agent = 0;
   Dim3 threadIdx;
   Context context;
   bool done = false, ready = true;
@@ -77,6 +84,7 @@ struct Thread {
   Knowledge known;
   Copies copies;
   BulkStores stores;
+  LastLoad lastLoad;
 };
 
 /// Lanes of a warp that execute the same instruction together; each brings its operands.
