@@ -270,8 +270,6 @@ void bulkWait(uint32_t pending, bool readsAlone) {
   Block &block = Block::current();
   Thread &thread = block.self();
   block.pause();
-  if (isPlanted(readsAlone ? Bug::SkipBulkWaitRead : Bug::SkipBulkWait))
-    return;
   const std::vector<uint32_t> &groups = thread.stores.groups;
   if (groups.size() <= pending || groups[groups.size() - 1 - pending] == 0)
     return;

@@ -35,8 +35,6 @@ enum class Bug : uint8_t {
   DescriptorAdvance,  // advance by twice the elements
   TmaWrongRow,        // the box starts a row late
   TmaWrongPlace,      // lands 128 bytes further
-  SkipBulkWaitRead,
-  SkipBulkWait,
   SwizzleWrong,       // tmaLoad3d does not swizzle
   FragmentRow,        // ldmatrix takes the row of the lane next to it
   FragmentTranspose,  // movmatrix does not transpose
