@@ -66,7 +66,9 @@ Block::Block(DeviceMemory &device, const LaunchShape &shape, Grid &grid, uint32_
       warps((shape.threads + 31) / 32), shared(sharedMemory(place)), random(seed), device(device),
       blockId(static_cast<uint16_t>(grid.blocks[0] + 1)), firstStack(grid.threadsPerBlock * place) {
   constexpr uint32_t eager[] = {0, 8, 128};
-  style = static_cast<Style>(random.below(numStyles));
+  // Laggards most: which of many threads must lag to show a mistake is luck already.
+  constexpr Style styles[] = {AnyThread, WarpsApart, ThreadsApart, LaggingWarp, OneLaggard, OneLaggard, OneLaggard};
+  style = styles[random.below(std::size(styles))];
   eagerness = eager[random.below(3)];
   const uint32_t alignment = shape.sharedAlignment;
   const uint32_t address = 1024 + random.below(1024 / alignment) * alignment;

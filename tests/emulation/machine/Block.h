@@ -181,7 +181,7 @@ private:
   uint32_t alive = 0;
   /// How this schedule is run; drawn from the seed. The laggard, a thread or a warp, runs only where nothing else can
   /// happen: whoever does not wait for it gets as far ahead as the kernel lets it.
-  enum Style : uint8_t { AnyThread, WarpsApart, ThreadsApart, OneLaggard, LaggingWarp, numStyles } style;
+  enum Style : uint8_t { AnyThread, WarpsApart, ThreadsApart, OneLaggard, LaggingWarp } style;
   static constexpr uint64_t laggard = 0; // priority
   uint32_t eagerness; // of asynchronous operations, times in 256 a turn
 };
