@@ -166,7 +166,7 @@ struct SlotsRun {
 TEST_CASE("dispatch into slots gives every pair a row of its expert, spilled or not", "[emulation][dispatch]") {
   for (const SlotsCase &test : slotsCases()) {
     INFO(test.name);
-    forSchedules(20, [&](uint64_t seed) {
+    forSchedules(kSchedules, [&](uint64_t seed) {
       SlotsRun run(test);
       const std::string first = run.step(seed, 1); // the second step finds what the first left
       return first.empty() ? run.step(seed + 100, 2) : first;
@@ -185,7 +185,7 @@ TEST_CASE("dispatch by a grid gives the slots that one block gives", "[emulation
           return ids;
         }(),
         E);
-    forSchedules(20, [&](uint64_t seed) -> std::string {
+    forSchedules(kSchedules, [&](uint64_t seed) -> std::string {
       DeviceMemory device;
       const uint32_t pairs = static_cast<uint32_t>(test.ids.size());
       DispatchArgs args{};

@@ -47,9 +47,7 @@ std::optional<Failure> runOnce(const Broken &test, uint64_t seed) {
   uint16_t *tensor = device.output(std::vector<uint16_t>(16 * 64, 7));
   memory.map = weightMap<TensorMap>(tensor, 64, 16, 1, 16 * 64, 8);
   planted = test.plant;
-  const auto failure = launch(device, test.shape, seed, [&] {
-    test.kernel(memory);
-  });
+  const auto failure = launch(device, test.shape, seed, [&] { test.kernel(memory); });
   planted = {};
   return failure;
 }
@@ -139,9 +137,7 @@ const Broken kernels[] = {
        (void)value;
      }},
     {"past dynamic shared memory", Fault::OutOfBounds, block(32),
-     [](const Memory &) {
-       stages[2048 + threadIdx.x] = 1;
-     }},
+     [](const Memory &) { stages[2048 + threadIdx.x] = 1; }},
     {"past a buffer", Fault::OutOfBounds, block(32),
      [](const Memory &memory) {
        ptx::waitForPrevious();
@@ -176,9 +172,15 @@ const Broken kernels[] = {
        else
          __ballot_sync(tile::allLanes, true);
      }},
-    {"a wrong mask", Fault::Collective, block(32),
-     [](const Memory &) { __syncwarp(threadIdx.x < 8 ? tile::allLanes : 0xffffff00u); }, {}, true},
-    {"two blocks add to one element", {}, blocks(2, false),
+    {"a wrong mask",
+     Fault::Collective,
+     block(32),
+     [](const Memory &) { __syncwarp(threadIdx.x < 8 ? tile::allLanes : 0xffffff00u); },
+     {},
+     true},
+    {"two blocks add to one element",
+     {},
+     blocks(2, false),
      [](const Memory &memory) {
        ptx::waitForPrevious();
        atomicAdd(memory.zeros, 1u);
@@ -188,7 +190,9 @@ const Broken kernels[] = {
        ptx::waitForPrevious();
        memory.out[threadIdx.x] = 1;
      }},
-    {"two blocks write neighbouring elements", {}, blocks(2, false),
+    {"two blocks write neighbouring elements",
+     {},
+     blocks(2, false),
      [](const Memory &memory) {
        ptx::waitForPrevious();
        reinterpret_cast<uint16_t *>(memory.out)[threadIdx.x * 2 + blockIdx.x] = 1;
@@ -225,7 +229,9 @@ const Broken kernels[] = {
          ptx::barrierArrive(ptx::sharedAddress(&barrier), 3);
        }
      }},
-    {"a named barrier with two counts", Fault::Barrier, block(96),
+    {"a named barrier with two counts",
+     Fault::Barrier,
+     block(96),
      [](const Memory &) {
        if (threadIdx.x < 32)
          ptx::namedBarrier<1, 96>();
@@ -243,14 +249,16 @@ const Broken kernels[] = {
      [](const Memory &memory) { roundTrip(memory, true, true, false); }},
     {"setmaxnreg of 41", Fault::Registers, block(128), [](const Memory &) { ptx::giveRegisters<41>(); }},
     {"setmaxnreg.inc to less", Fault::Registers, block(128), [](const Memory &) { ptx::takeRegisters<40>(); }},
-    {"wgmma of what was written without fence.proxy.async", Fault::Race,
+    {"wgmma of what was written without fence.proxy.async",
+     Fault::Race,
      {.blocks = 1, .threads = 128, .sharedBytes = layouts::wgmmaRows * 128 + 1024, .dynamicShared = unaligned},
      [](const Memory &) {
        static std::vector<int32_t> out(64 * 8);
        layoutWgmma<Element::BF16, 8>(out.data());
      },
      {Bug::SkipProxyFence}},
-    {"sums used before wgmma.wait_group", Fault::Wgmma,
+    {"sums used before wgmma.wait_group",
+     Fault::Wgmma,
      {.blocks = 1, .threads = 128, .sharedBytes = layouts::wgmmaRows * 128 + 1024, .dynamicShared = unaligned},
      [](const Memory &) {
        static std::vector<int32_t> out(64 * 8);

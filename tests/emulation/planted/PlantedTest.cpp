@@ -18,18 +18,42 @@ using namespace moec::emulation;
 namespace {
 
 constexpr GemmConfig sm90(uint32_t tokens, uint32_t weights, uint32_t stages, uint32_t groups, bool swapAB) {
-  return {.element = Element::BF16, .role = GemmRole::GateUp, .tileTokens = tokens, .tileWeights = weights, .tileK = 64,
-          .stages = stages, .warpsTokens = groups, .warpsWeights = 1, .swapAB = swapAB, .blocksPerSm = 1, .dense = false};
+  return {.element = Element::BF16,
+          .role = GemmRole::GateUp,
+          .tileTokens = tokens,
+          .tileWeights = weights,
+          .tileK = 64,
+          .stages = stages,
+          .warpsTokens = groups,
+          .warpsWeights = 1,
+          .swapAB = swapAB,
+          .blocksPerSm = 1,
+          .dense = false};
 }
 constexpr GemmConfig swappedConfig = sm90(16, 128, 2, 1, true), plainConfig = sm90(64, 64, 2, 1, false),
                      tradingConfig = sm90(32, 256, 2, 2, true), twoGroupsConfig = sm90(128, 64, 2, 2, false);
-constexpr GemmConfig portableConfig{.element = Element::BF16, .role = GemmRole::GateUp, .tileTokens = 16,
-                                    .tileWeights = 64, .tileK = 64, .stages = 3, .warpsTokens = 1, .warpsWeights = 2,
-                                    .swapAB = false, .blocksPerSm = 2, .dense = false};
+constexpr GemmConfig portableConfig{.element = Element::BF16,
+                                    .role = GemmRole::GateUp,
+                                    .tileTokens = 16,
+                                    .tileWeights = 64,
+                                    .tileK = 64,
+                                    .stages = 3,
+                                    .warpsTokens = 1,
+                                    .warpsWeights = 2,
+                                    .swapAB = false,
+                                    .blocksPerSm = 2,
+                                    .dense = false};
 constexpr DispatchConfig dispatchConfig{.experts = 8, .threads = 128, .pairsPerBlock = 64};
-constexpr RouteConfig routeConfig{.experts = 40, .topK = 4, .before = RouteScoring::Softmax, .after = RouteScoring::None,
-                                  .correctionBias = false, .renormalise = true, .groups = 1, .groupsPicked = 1,
-                                  .groupTop = 1, .threads = 64};
+constexpr RouteConfig routeConfig{.experts = 40,
+                                  .topK = 4,
+                                  .before = RouteScoring::Softmax,
+                                  .after = RouteScoring::None,
+                                  .correctionBias = false,
+                                  .renormalise = true,
+                                  .groups = 1,
+                                  .groupsPicked = 1,
+                                  .groupTop = 1,
+                                  .threads = 64};
 
 /// Several steps of the sum, the last not whole, and more than one tile a block.
 const GemmProblem &problem() {
