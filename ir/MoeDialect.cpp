@@ -62,6 +62,9 @@ LogicalResult CudaConfigAttr::verify(function_ref<InFlightDiagnostic()> emitErro
         tile->warpsWeights == 0 || tile->blocksPerSm == 0)
       return emitError() << "tile '" << text << "' has a dimension of 0, or fewer than two stages";
   }
+  // Both read the one table into which dispatch cuts each expert's rows.
+  if (CudaTile::parse(gateUp.str())->tokens != CudaTile::parse(down.str())->tokens)
+    return emitError() << "gate_up '" << gateUp << "' and down '" << down << "' take different numbers of tokens";
   return success();
 }
 
