@@ -21,7 +21,7 @@
 
 // -----
 
-// expected-error @+1 {{tile 'portable-16x128-s1-w1x4-b2' has a dimension of 0, or fewer than two stages}}
+// expected-error @+1 {{tile 'portable-16x128-s1-w1x4-b2' has fewer than two stages}}
 #stages = #moe.cuda_config<element = "bf16", gate_up = "portable-16x128-s5-w1x4-b2", down = "portable-16x128-s5-w1x4-b2", shared_gate_up = "portable-16x128-s5-w1x4-b2", shared_down = "portable-16x128-s1-w1x4-b2">
 
 // -----
