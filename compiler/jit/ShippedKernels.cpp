@@ -46,7 +46,8 @@ std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRol
                        .warpsTokens = c.warpsTokens,
                        .warpsWeights = c.warpsWeights,
                        .swapAB = c.swapAB,
-                       .blocksPerSm = c.blocksPerSm});
+                       .blocksPerSm = c.blocksPerSm,
+                       .dense = false});
   };
   if (family == GemmFamily::Portable)
     for (const TileClass &c : portableClasses)

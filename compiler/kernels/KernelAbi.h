@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 1;
+inline constexpr uint32_t kCudaAbiVersion = 2;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -46,7 +46,10 @@ struct GemmConfig {
   uint32_t warpsWeights; ///< portable family: warps along the weights; Hopper family: unused, 1
   bool swapAB;           ///< Hopper family: weights on the 64-row side of wgmma, tokens on the other
   uint32_t blocksPerSm;  ///< blocks that must fit on one multiprocessor together
+  bool dense; ///< one expert over rows 0 .. numRows-1 in their own order (shared experts); no tables are read
 };
+
+constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<uint32_t>((value + by - 1) / by); }
 
 /// Threads of a block.
 constexpr uint32_t portableThreads(const GemmConfig &c) { return c.warpsTokens * c.warpsWeights * 32; }
@@ -65,22 +68,54 @@ constexpr uint32_t stageBytes(const GemmConfig &c) { return (c.tileTokens + c.ti
 constexpr uint32_t portableSharedBytes(const GemmConfig &c) { return c.stages * stageBytes(c); }
 constexpr uint32_t hopperSharedBytes(const GemmConfig &c) { return c.stages * stageBytes(c) + 1024; }
 
-/// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights.
+/// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
+/// int32 are rows of `output` and (Down) of `tokens`. A dense config reads `numRows` and none of the tables.
 struct GroupedGemmArgs {
-  const void *tokens;          ///< GateUp: [T, k]; Down: [numSlots, k]; row-major
-  const void *weights;         ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)
-  const void *upWeights;       ///< GateUp: up, laid out as `weights`
-  void *output;                ///< [numSlots, n]
-  const int32_t *slotPair;     ///< [numSlots] pair (token * topK + k) of each slot
-  const int32_t *expertBegin;  ///< [E + 1] first slot of each expert
-  const int32_t *expertOrder;  ///< [E] experts in the order in which they run; null: 0 .. E-1
-  const int32_t *tileBegin;    ///< [E + 1] first token tile of the expert at each place of that order
-  const int32_t *tilePlace;    ///< [tileBegin[E]] place of each token tile's expert
-  int64_t expertStride;        ///< elements from one expert's weights to the next (2 * I * H where gate and up are fused)
-  uint32_t k;                  ///< length of the sum; a multiple of 8
-  uint32_t n;                  ///< columns of the output; a multiple of 8
+  const void *tokens;         ///< GateUp: [T, k]; Down: [numSlots, k]; row-major
+  const void *weights;        ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)
+  const void *upWeights;      ///< GateUp: up, laid out as `weights`
+  void *output;               ///< [numSlots, n]; dense: [numRows, n]
+  const int32_t *slotPair;    ///< [numSlots] pair (token * topK + k) of each slot
+  const int32_t *expertBegin; ///< [E] first slot of each expert
+  const int32_t *expertEnd;   ///< [E] end of its slots in use; compact layout: expertBegin + 1
+  const int32_t *expertOrder; ///< [E] experts in the order in which they run; null: 0 .. E-1
+  const int32_t *tileBegin;   ///< [E + 1] first token tile of the expert at each place of that order
+  const int32_t *tilePlace;   ///< [tileBegin[E]] place of each token tile's expert
+  int64_t expertStride; ///< elements from one expert's weights to the next (2 * I * H where gate and up are fused)
+  uint32_t k;           ///< length of the sum; a multiple of 8
+  uint32_t n;           ///< columns of the output; a multiple of 8
   uint32_t topK;
-  uint32_t numExperts;
+  uint32_t numExperts; ///< dense: 1
+  uint32_t numRows;    ///< dense: T
+};
+
+/// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits; its warps share
+/// the sum out. All configs add in the same order, so a logit has the same bits in each of them.
+struct RouterGemmConfig {
+  Element element;
+  uint32_t tileTokens;  ///< a multiple of 16
+  uint32_t tileExperts; ///< a multiple of 8, or fewer
+};
+
+inline constexpr uint32_t kRouterWarps = 8;
+constexpr uint32_t routerThreads() { return kRouterWarps * 32; }
+/// Blocks that compute all logits in one turn; any other grid is right too.
+constexpr uint32_t routerBlocks(const RouterGemmConfig &c, uint32_t numTokens, uint32_t numRows) {
+  return ceilDivide(numTokens, c.tileTokens) * ceilDivide(numRows, c.tileExperts);
+}
+
+/// logits[t, e] = hidden[t] . weight[e] + bias[e].
+struct RouterGemmArgs {
+  const void *hidden;   ///< [T, hiddenSize]
+  const void *weight;   ///< [planes, E, hiddenSize]; the weight is the sum of its planes
+  const void *extraRow; ///< [planes, hiddenSize] or null: one more row, column E of the logits (a shared expert's gate)
+  const float *bias;    ///< [E] or null; the extra row has none
+  float *logits;        ///< [T, logitStride]
+  uint32_t numTokens;
+  uint32_t numExperts; ///< E, any number
+  uint32_t hiddenSize; ///< a multiple of 8
+  uint32_t planes;     ///< 1; an f32 weight is split exactly into 3 bf16 planes (each the rounded rest of those before)
+  uint32_t logitStride;
 };
 
 /// Compile-time choices of routing.
@@ -97,16 +132,35 @@ struct RouteConfig {
   uint32_t threads;
 };
 
+/// A logit that is not finite counts as minus infinity: its expert is chosen last and weighs nothing. A token without
+/// any finite logit goes to experts 0 .. K-1, alike (runtime/device/cpu/Route.h: the same on a CPU).
 struct RouteArgs {
-  const float *logits;         ///< [T, E]
+  const float *logits;         ///< [T, logitStride]
   const float *correctionBias; ///< [E], or null
-  int32_t *ids;                ///< [T, K], best first; -1 where fewer than K experts can be chosen
-  float *weights;              ///< [T, K]; 0 where the id is -1
+  int32_t *ids;                ///< [T, K], best first; ties go to the lower expert
+  float *weights;              ///< [T, K]
   uint32_t *numNonFinite;      ///< NaN and Inf logits seen are added here; may be null
   uint32_t numTokens;
+  uint32_t logitStride;
   float epsilon;
   float scale;
 };
+
+constexpr uint32_t routeBlocks(const RouteConfig &c, uint32_t numTokens) {
+  return ceilDivide(numTokens, c.threads / 32);
+}
+
+/// Where dispatch leaves each step's pairs per expert for the host: a ring of samples in pinned memory. Nobody waits
+/// for anybody. Each word carries its sample's number above a count, so a reader that finds one number in all words of
+/// a sample has the whole of it, in whatever order they arrived; a number missed was overwritten before it was read.
+struct CountsRing {
+  uint64_t *words;    ///< pinned [numSamples, E + 1], zero at first; null: no samples. Word E counts pairs with padding
+  uint32_t *sequence; ///< device memory, 0 at first; sample n (from 1) lies at n % numSamples
+  uint32_t numSamples;
+};
+constexpr uint64_t countWord(uint32_t sequence, uint32_t count) { return uint64_t{sequence} << 32 | count; }
+constexpr uint32_t countOf(uint64_t word) { return static_cast<uint32_t>(word); }
+constexpr uint32_t sequenceOf(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
 
 /// Compile-time choices of dispatch.
 struct DispatchConfig {
@@ -115,18 +169,55 @@ struct DispatchConfig {
   uint32_t pairsPerBlock; ///< of the count and place kernels
 };
 
+/// Up to so many pairs one block (dispatchOneBlock) is quicker than many.
+inline constexpr uint32_t kOneBlockPairs = 4096;
+
 struct DispatchArgs {
-  const int32_t *ids;         ///< [numPairs]; anything outside 0 .. E-1 is padding
-  const int32_t *expertOrder; ///< [E], or null
-  int32_t *counts;            ///< [E] pairs of each expert
-  int32_t *expertBegin;       ///< [E + 1]
-  int32_t *tileBegin;         ///< [E + 1]
-  int32_t *tilePlace;         ///< [numPairs / tileTokens + E] at most
-  int32_t *slotPair;          ///< [numPairs]
-  int32_t *slotOfPair;        ///< [numPairs]; -1 for padding
-  int32_t *blockCounts;       ///< [numBlocks, E] scratch of the three-kernel form
+  const int32_t *ids;           ///< [numPairs]; anything outside 0 .. E-1 is padding
+  const int32_t *pairOf;        ///< [numPairs] pair of each id (a spill list), or null: id i is pair i's
+  const int32_t *pairsOnDevice; ///< dispatchOneBlock: numPairs itself, or null
+  const int32_t *expertOrder;   ///< [E], or null
+  int32_t *counts;              ///< [E] pairs of each expert
+  int32_t *expertBegin;         ///< [E + 1]
+  int32_t *tileBegin;           ///< [E + 1]
+  int32_t *tilePlace;           ///< [numPairs / tileTokens + E] at most
+  int32_t *slotPair;            ///< [numPairs]
+  int32_t *slotOfPair;          ///< of every pair; -1 for padding
+  int32_t *blockCounts;         ///< [numBlocks, E] scratch of dispatchGrid and of the three-kernel form
+  uint32_t *gridBarrier;        ///< dispatchGrid: [2] zeros; left as zeros
+  CountsRing ring;
   uint32_t numPairs;
-  uint32_t numBlocks; ///< ceil(numPairs / pairsPerBlock)
+  uint32_t numBlocks; ///< dispatchGridBlocks(); three-kernel form: ceil(numPairs / pairsPerBlock)
+  int32_t slotOffset; ///< added to what goes into slotOfPair
+  uint32_t tileTokens;
+};
+
+/// Blocks of dispatchGrid. They wait for each other, so all must run at once: at most one a multiprocessor.
+constexpr uint32_t dispatchGridBlocks(uint32_t numPairs, uint32_t multiprocessors) {
+  const uint32_t most = multiprocessors < 64 ? multiprocessors : 64;
+  const uint32_t wanted = ceilDivide(numPairs, 1024);
+  return wanted < 1 ? 1 : wanted < most ? wanted : most;
+}
+
+/// Static slots: expert e has rows slotBegin[e] .. slotBegin[e + 1] - 1; pairs that do not fit go to the spill list,
+/// which dispatchOneBlock then places behind the slots (ids = spillIds, pairOf = spillPairs, pairsOnDevice =
+/// spillCount, slotOffset = slotBegin[E]) for a second pair of GEMMs.
+struct DispatchSlotsArgs {
+  const int32_t *ids;         ///< [numPairs]; anything outside 0 .. E-1 is padding
+  const int32_t *slotBegin;   ///< [E + 1]; the GEMMs' expertBegin
+  const int32_t *expertOrder; ///< [E], or null
+  int32_t *counts;            ///< [E] pairs of each expert, spilled ones included
+  int32_t *expertEnd;         ///< [E] end of its slots in use
+  int32_t *tileBegin;         ///< [E + 1]
+  int32_t *tilePlace;         ///< [slotBegin[E] / tileTokens + E] at most
+  int32_t *slotPair;          ///< [slotBegin[E]]
+  int32_t *slotOfPair;        ///< [numPairs]; -1 for padding and, until the spill list is placed, for spilled pairs
+  int32_t *spillPairs;        ///< [numPairs], of which spillCount are written
+  int32_t *spillIds;          ///< as spillPairs
+  int32_t *spillCount;        ///< [1]
+  int32_t *cursors;           ///< [E + 2] zeros; left as zeros
+  CountsRing ring;
+  uint32_t numPairs;
   uint32_t tileTokens;
 };
 
@@ -137,13 +228,24 @@ struct CombineConfig {
   uint32_t threads;
 };
 
+/// output[t] = sigmoid(sharedGate[t]) * shared[t] + sum over k of weights[t, k] * expertOutput[slotOfPair[t, k]], added
+/// in this order (k ascending) in f32, rounded once.
 struct CombineArgs {
   const void *expertOutput;  ///< [numSlots, hidden]
   const int32_t *slotOfPair; ///< [T * K]
   const float *weights;      ///< [T * K]
+  const void *shared;        ///< [T, hidden] or null
+  const float *sharedGate;   ///< logits, one every `gateStride` floats, or null: the shared output counts fully
   void *output;              ///< [T, hidden]
   uint32_t numTokens;
   uint32_t hidden; ///< a multiple of 8
+  uint32_t gateStride;
 };
+
+/// Blocks of combine that take one turn.
+constexpr uint32_t combineBlocks(const CombineConfig &c, uint32_t numTokens, uint32_t hidden) {
+  const uint32_t blocks = ceilDivide(uint64_t{numTokens} * (hidden / 8), c.threads);
+  return blocks > 0 ? blocks : 1;
+}
 
 } // namespace moec

@@ -4,6 +4,7 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/tile/Counters.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec {
@@ -95,14 +96,15 @@ template <DispatchConfig C> struct BlockDispatch {
     if (pair >= end)
       return;
     const int32_t slot = real ? shared.begin[expert] + before : -1;
-    args.slotOfPair[pair] = slot;
+    const int32_t original = args.pairOf ? args.pairOf[pair] : static_cast<int32_t>(pair);
+    args.slotOfPair[original] = real ? slot + args.slotOffset : -1;
     if (real)
-      args.slotPair[slot] = static_cast<int32_t>(pair);
+      args.slotPair[slot] = original;
   }
 };
 
 /// Turns `pairs` [E], in shared memory, into `begin` [E], and writes what the GEMMs read: expertBegin, tileBegin,
-/// tilePlace. All threads of one block.
+/// tilePlace, and the sample of the counts. All threads of one block.
 template <DispatchConfig C>
 __device__ void writeTables(const DispatchArgs &args, const int32_t *pairs, int32_t *begin) {
   if (threadIdx.x < 32) {
@@ -130,6 +132,8 @@ __device__ void writeTables(const DispatchArgs &args, const int32_t *pairs, int3
       args.tileBegin[C.experts] = tiles;
     }
   }
+  if (threadIdx.x / 32 == C.threads / 32 - 1) // not the first warp, which has the longest way
+    tile::sampleCounts<C.experts>(args.ring, pairs, args.numPairs);
   __syncthreads();
   // A warp per expert: a hot one has many tiles.
   for (uint32_t place = threadIdx.x / 32; place < C.experts; place += C.threads / 32) {
@@ -146,7 +150,8 @@ __global__ void __launch_bounds__(C.threads) dispatchOneBlock(const __grid_const
   ptx::waitForPrevious();
   __shared__ typename BlockDispatch<C>::Shared shared;
   __shared__ int32_t pairs[C.experts];
-  BlockDispatch<C> block(shared, args, 0, args.numPairs);
+  const uint32_t numPairs = args.pairsOnDevice ? static_cast<uint32_t>(*args.pairsOnDevice) : args.numPairs;
+  BlockDispatch<C> block(shared, args, 0, numPairs);
   block.count([&](uint32_t expert, int32_t total) { pairs[expert] = total; });
   writeTables<C>(args, pairs, shared.begin);
   block.place(); // writeTables ends behind a barrier after `begin` is written

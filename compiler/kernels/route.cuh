@@ -197,7 +197,7 @@ template <RouteConfig C> __global__ void __launch_bounds__(C.threads) route(cons
   router.lane = threadIdx.x % 32;
   for (uint32_t token = blockIdx.x * warps + threadIdx.x / 32; token < args.numTokens; token += gridDim.x * warps) {
     const uint32_t numNonFinite =
-        router.read(args.logits + static_cast<uint64_t>(token) * C.experts, args.correctionBias);
+        router.read(args.logits + static_cast<uint64_t>(token) * args.logitStride, args.correctionBias);
     if (numNonFinite > 0 && args.numNonFinite)
       atomicAdd(args.numNonFinite, numNonFinite);
     if constexpr (C.groups > 1)

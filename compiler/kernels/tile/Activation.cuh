@@ -5,6 +5,9 @@
 
 namespace moec {
 
+/// 1 / (1 + e^-x); 0 and 1 where e^-x overflows or vanishes.
+inline __device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
 /// gate * sigmoid(gate) * up
 struct SiluGate {
   static __device__ float apply(float gate, float up) { return __fdividef(gate, 1.0f + __expf(-gate)) * up; }

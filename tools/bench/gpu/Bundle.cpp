@@ -48,7 +48,7 @@ Result<std::vector<uint8_t>> readFile(const std::string &path) {
 
 } // namespace
 
-Status buildBundle(const std::string &folder, const std::string &target, uint32_t threads) {
+Status buildBundle(const std::string &folder, const std::string &target, const std::string &part, uint32_t threads) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error)
@@ -56,7 +56,8 @@ Status buildBundle(const std::string &folder, const std::string &target, uint32_
   Result<Nvrtc> nvrtc = Nvrtc::open();
   if (!nvrtc)
     return nvrtc.status();
-  const std::vector<ShippedKernel> kernels = shippedKernels(target);
+  std::vector<ShippedKernel> kernels = shippedKernels(target);
+  std::erase_if(kernels, [&](const ShippedKernel &kernel) { return kernel.name.find(part) == std::string::npos; });
   std::atomic<size_t> next = 0;
   std::mutex mutex;
   Status failed;

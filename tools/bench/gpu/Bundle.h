@@ -9,9 +9,9 @@
 
 namespace moec::bench {
 
-/// Compiles all kernels shipped for `target` into `folder`, on `threads` threads. Prints a line a kernel: registers,
+/// Compiles the kernels shipped for `target` whose names contain `part` into `folder`, on `threads` threads. Prints a line a kernel: registers,
 /// spills, seconds. Errors: as Nvrtc::compile; Failure if a kernel spills or a file cannot be written.
-Status buildBundle(const std::string &folder, const std::string &target, uint32_t threads);
+Status buildBundle(const std::string &folder, const std::string &target, const std::string &part, uint32_t threads);
 
 /// Loads kernels of a bundle onto a device, each once.
 class Bundle {

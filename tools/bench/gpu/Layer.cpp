@@ -6,10 +6,6 @@ namespace moec::bench {
 namespace {
 
 constexpr uint32_t combineThreads = 256;
-// Up to here one block is quicker than three launches.
-constexpr uint32_t oneBlockPairs = 4096;
-
-uint32_t ceilDivide(uint64_t a, uint64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
 
 } // namespace
 
@@ -115,7 +111,7 @@ Status DeviceLayer::dispatch(const int32_t *ids) {
   args.numBlocks = ceilDivide(args.numPairs, dispatchConfig.pairsPerBlock);
   args.tileTokens = choice.gateUp.tileTokens;
   void *parameters[] = {&args};
-  if (args.numPairs <= oneBlockPairs)
+  if (args.numPairs <= kOneBlockPairs)
     return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
   MOEC_TRY(device->launch(count, {args.numBlocks, dispatchConfig.threads, overlap}, parameters));
   MOEC_TRY(device->launch(scan, {1, dispatchConfig.threads, overlap}, parameters));
@@ -126,6 +122,7 @@ GroupedGemmArgs DeviceLayer::gemmArgs() const {
   GroupedGemmArgs args{};
   args.slotPair = buffers->slotPair.as<int32_t>();
   args.expertBegin = buffers->expertBegin.as<int32_t>();
+  args.expertEnd = args.expertBegin + 1;
   args.tileBegin = buffers->tileBegin.as<int32_t>();
   args.tilePlace = buffers->tilePlace.as<int32_t>();
   args.topK = shape.topK;

@@ -13,7 +13,7 @@ namespace moec::bench {
 namespace {
 
 constexpr const char *usage =
-    R"(moec-bench-gpu build   --bundle DIR [--target sm_90a]          compile the shipped kernels; needs no GPU
+    R"(moec-bench-gpu build   --bundle DIR [--target sm_90a] [--only PART-OF-NAME]   compile shipped kernels; needs no GPU
 moec-bench-gpu verify  --bundle DIR [--quick]                  compare them with a float64 reference
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
                        [--repeats N] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
@@ -97,7 +97,8 @@ Status measure(Device &device, Bundle &bundle, const Options &options) {
 Status run(const std::string &command, const Options &options) {
   const std::string folder = text(options, "--bundle");
   if (command == "build")
-    return buildBundle(folder, text(options, "--target", "sm_90a"), std::max(1u, std::thread::hardware_concurrency()));
+    return buildBundle(folder, text(options, "--target", "sm_90a"), text(options, "--only"),
+                       std::max(1u, std::thread::hardware_concurrency()));
   Result<std::unique_ptr<Device>> device = Device::open(0);
   MOEC_TRY(device.status());
   Bundle bundle(**device, folder);

@@ -55,6 +55,7 @@ Status verifyRouter(Device &device, Bundle &bundle, const RouteConfig &c, std::s
                  .weights = weightsOn->as<float>(),
                  .numNonFinite = countOn->as<uint32_t>(),
                  .numTokens = tokens,
+                 .logitStride = c.experts,
                  .epsilon = static_cast<float>(epsilon),
                  .scale = static_cast<float>(scale)};
   void *parameters[] = {&args};
