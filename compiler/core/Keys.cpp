@@ -80,6 +80,10 @@ std::string keyText(const Histogram &histogram) {
 
 // The name comes last: it is the only free text.
 std::string keyText(const TargetFacts &facts) {
+  if (facts.device == DeviceKind::Cuda)
+    return fmt::format("arch={} multiprocessors={} shared={} l2={} bytes-per-ns={} flops-per-ns={} gpu={} name={}",
+                       facts.arch, facts.gpu.multiprocessors, facts.gpu.sharedBytesPerBlock, facts.gpu.l2Bytes,
+                       facts.gpu.memoryBytesPerNs, facts.gpu.matrixFlopsPerNs, facts.gpu.model, facts.name);
   return fmt::format("isa={} threads={} l2={} name={}", isaName(facts.isa), facts.threads,
                      facts.l2Bytes, facts.name);
 }

@@ -90,7 +90,7 @@ Kernels compileTiny(CpuIsa isa, DType dtype, uint32_t hidden, uint32_t intermedi
       .hidden = hidden, .intermediate = intermediate, .experts = 4, .topK = 2, .dtype = dtype};
   LayerPlan plan = planGenericLayer(shape, 8, request.target,
                                     Calibration::assumed(request.target, computeDType(shape)), {});
-  plan.config.tileRows = rows;
+  plan.config.cpu.tileRows = rows;
   request.plans[0] = plan;
   request.calibration = Calibration::assumed(request.target, computeDType(shape));
   Result<Package> package = compile(request);

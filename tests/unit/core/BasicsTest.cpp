@@ -5,6 +5,7 @@
 #include "compiler/core/TargetFacts.h"
 #include "tests/unit/Catch.h"
 
+#include <array>
 #include <memory>
 #include <set>
 
@@ -107,6 +108,33 @@ TEST_CASE("a calibration has room for every target's tallest tile", "[core][targ
     CHECK(2 * facts.maxTileRows() + 3 <= (isa == CpuIsa::Avx2 ? 16u : 32u));
     CHECK(facts.maxTileRows() <= Calibration::maxRows);
   }
+}
+
+TEST_CASE("a GPU's name brings its own facts and nothing of the machine", "[core][target]") {
+  TargetFacts machine{.name = "x", .isa = CpuIsa::Avx512, .threads = 7, .l2Bytes = 5};
+  for (auto [name, arch, model] : {std::array{"sm_90a", "sm_90a", "H100"}, std::array{"h200", "sm_90a", "H200"},
+                                   std::array{"sm_80", "sm_80", "A100"}}) {
+    Result<TargetFacts> gpu = targetByName(name, machine);
+    REQUIRE(gpu.ok());
+    CHECK(gpu->device == DeviceKind::Cuda);
+    CHECK(gpu->arch == arch);
+    CHECK(gpu->gpu.model == model);
+    CHECK(gpu->threads == TargetFacts().threads);
+  }
+  Status unknown = targetByName("sm_91", machine).status();
+  CHECK(unknown.code() == Code::InvalidArgument);
+  CHECK(unknown.message().find("sm_90a") != std::string::npos);
+}
+
+TEST_CASE("a tile's text is read back, and nothing else is a tile", "[core][config]") {
+  const CudaTile tile{GemmFamily::Hopper, true, 16, 128, 12, 1, 1, 1};
+  CHECK(tile.text() == "swapped-16x128-s12-w1x1-b1");
+  REQUIRE(CudaTile::parse(tile.text()).ok());
+  CHECK(*CudaTile::parse(tile.text()) == tile);
+  for (const char *text : {"", "swapped", "swapped-16x128-s12-w1x1-b1 ", "swapped-016x128-s12-w1x1-b1",
+                           "hopper-70000x128-s4-w2x1-b1", "hopper-128x256-s4-w2x1", "hopper--1x256-s4-w2x1-b1",
+                           "wide-128x256-s4-w2x1-b1"})
+    CHECK(CudaTile::parse(text).status().code() == Code::InvalidArgument);
 }
 
 TEST_CASE("a target name overrides the machine's extension and nothing else", "[core][target]") {

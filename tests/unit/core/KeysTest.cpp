@@ -117,6 +117,19 @@ TEST_CASE("each target fact and each limit alone makes another text", "[core][ke
     change(changed);
     CHECK(texts.insert(keyText(changed)).second);
   }
+  TargetFacts gpu;
+  gpu.device = DeviceKind::Cuda;
+  texts = {keyText(facts), keyText(gpu)};
+  CHECK(texts.size() == 2);
+  for (Change<TargetFacts> change : std::vector<Change<TargetFacts>>{
+           [](auto &f) { f.name = "other"; }, [](auto &f) { f.arch = "sm_90a"; }, [](auto &f) { f.gpu.model = "H200"; },
+           [](auto &f) { f.gpu.multiprocessors = 1; }, [](auto &f) { f.gpu.sharedBytesPerBlock = 1; },
+           [](auto &f) { f.gpu.l2Bytes = 1; }, [](auto &f) { f.gpu.memoryBytesPerNs = 1; },
+           [](auto &f) { f.gpu.matrixFlopsPerNs = 1; }}) {
+    TargetFacts changed = gpu;
+    change(changed);
+    CHECK(texts.insert(keyText(changed)).second);
+  }
   const PlanLimits limits;
   texts = {keyText(limits)};
   for (Change<PlanLimits> change : std::vector<Change<PlanLimits>>{

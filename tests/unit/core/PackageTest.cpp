@@ -28,6 +28,29 @@ WeightRef weight(Random &random, const std::string &name) {
           .dtype = static_cast<DType>(random.below(3))};
 }
 
+CudaTile randomTile(Random &random) {
+  return {.family = static_cast<GemmFamily>(random.below(2)),
+          .swapAB = false,
+          .tokens = static_cast<uint16_t>(random.below(300)),
+          .weights = static_cast<uint16_t>(random.below(300)),
+          .stages = static_cast<uint16_t>(random.below(20)),
+          .warpsTokens = static_cast<uint16_t>(random.below(9)),
+          .warpsWeights = static_cast<uint16_t>(random.below(9)),
+          .blocksPerSm = static_cast<uint16_t>(random.below(9))};
+}
+
+LayerConfig randomConfig(Random &random, DeviceKind device) {
+  if (device == DeviceKind::Cpu)
+    return CpuConfig{.isa = static_cast<CpuIsa>(random.below(3)),
+                     .compute = static_cast<DType>(random.below(3)),
+                     .tileRows = {14, 7, 1}};
+  return CudaConfig{.element = static_cast<DType>(random.below(3)),
+                    .gateUp = randomTile(random),
+                    .down = randomTile(random),
+                    .sharedGateUp = randomTile(random),
+                    .sharedDown = randomTile(random)};
+}
+
 /// Every field differs from its default in some layer; two layers never agree by accident.
 LayerPackage randomLayer(Random &random, uint32_t number) {
   LayerPackage layer;
@@ -55,9 +78,7 @@ LayerPackage randomLayer(Random &random, uint32_t number) {
         &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down, &LayerWeights::sharedGate,
         &LayerWeights::sharedUp, &LayerWeights::sharedDown, &LayerWeights::sharedRouter})
     weights.*field = weight(random, fmt::format("w{}", random.next()));
-  layer.plan.config = {.isa = static_cast<CpuIsa>(random.below(3)),
-                       .compute = static_cast<DType>(random.below(3)),
-                       .tileRows = {14, 7, 1}};
+  layer.plan.config = randomConfig(random, number == 0 ? DeviceKind::Cpu : DeviceKind::Cuda);
   layer.plan.predictedNs = awkward[random.below(9)];
   layer.plannedFor.tokens = UINT32_MAX;
   for (uint32_t expert = 0; expert < experts; ++expert) {
@@ -70,7 +91,7 @@ LayerPackage randomLayer(Random &random, uint32_t number) {
     layer.launches.push_back({.kind = static_cast<LaunchKind>(kind),
                               .k = random.below(9000),
                               .columns = random.below(9000),
-                              .kernels = {{14, fmt::format("k{}", random.next())}, {1, "one"}},
+                              .kernels = {{14, fmt::format("k{}", random.next()), 1}, {1, "one"}},
                               .pack = {0, random.below(2) ? "pack" : ""}});
   layer.image = random.below(2);
   return layer;
@@ -84,6 +105,16 @@ Package randomPackage(uint64_t seed) {
   package.requestKey = "moec request 1\nmodel: x\n";
   package.target = {
       .name = "cpu-avx2", .isa = CpuIsa::Avx512Bf16, .threads = 3, .l2Bytes = UINT64_MAX};
+  if (random.below(2))
+    package.target = {.device = DeviceKind::Cuda,
+                      .name = "h200",
+                      .arch = "sm_90a",
+                      .gpu = {.model = "H200",
+                              .multiprocessors = 132,
+                              .sharedBytesPerBlock = 227 << 10,
+                              .l2Bytes = 1,
+                              .memoryBytesPerNs = 4800,
+                              .matrixFlopsPerNs = 1e6}};
   package.compileMs = {{"passes", 0.1}, {"llvm", 1234.5678901234567}, {"a.b", 0}};
   package.kernelsBuilt = UINT32_MAX;
   package.layers = {randomLayer(random, 0), randomLayer(random, 61)};
@@ -234,8 +265,8 @@ TEST_CASE("what is wrong with a package is said", "[core][package]") {
   other[0] = 'X';
   CHECK(errorOf(other) == "not a package: wrong magic");
   other = bytes;
-  other[8] = 2;
-  CHECK(errorOf(other, Code::InvalidArgument) == "package version 2 is not supported, only 1");
+  other[8] = 3;
+  CHECK(errorOf(other, Code::InvalidArgument) == "package version 3 is not supported, only 2");
   other = bytes;
   other.back() ^= 1;
   CHECK(errorOf(other) == "package checksum does not match: the file is damaged");

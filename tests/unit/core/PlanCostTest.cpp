@@ -22,10 +22,10 @@ struct Tiny {
   Tiny() {
     calibration.tileNsPerStep[6] = 6;
     calibration.tileNsPerStep[1] = 2;
-    plan.config = {.isa = CpuIsa::Avx2, .compute = DType::F32, .tileRows = {6, 1}};
+    plan.config = CpuConfig{.isa = CpuIsa::Avx2, .compute = DType::F32, .tileRows = {6, 1}};
     plan.table = {.slots = {8, 8}, .packed = {1, 1}, .order = {0, 1}};
   }
-  double predict(std::vector<uint32_t> pairs, const CpuConfig &spill) const {
+  double predict(std::vector<uint32_t> pairs, const LayerConfig &spill) const {
     return predictLayer(shape, plan, spill, {8, std::move(pairs)}, target, calibration);
   }
   double predict(std::vector<uint32_t> pairs) const {
@@ -92,7 +92,7 @@ TEST_CASE("an f16 checkpoint streams half the bytes unpacked, and packs into f32
 TEST_CASE("bf16 takes a step for two of K and half the bytes", "[core][plan]") {
   Tiny tiny;
   tiny.shape.dtype = DType::BF16;
-  tiny.plan.config.compute = DType::BF16;
+  tiny.plan.config.cpu.compute = DType::BF16;
   CHECK(tiny.predict({7, 1}) == (Tiny::routerNs + 10 * 96) / 2);
   CHECK(packedExpertBytes(tiny.shape, tiny.target) == 3072);
   tiny.shape.intermediate =
@@ -119,7 +119,7 @@ TEST_CASE("a shared expert takes every token", "[core][plan]") {
 TEST_CASE("an expert that overflows its slots is charged wholly on the spill config",
           "[core][plan]") {
   Tiny tiny;
-  CpuConfig spill = tiny.plan.config;
+  CpuConfig spill = tiny.plan.config.cpu;
   spill.tileRows = {1};
   tiny.plan.table.slots = {7, 8};
   // Expert 0 fits with exactly 7 pairs: 6+1. With 8 it does not, and all 8 rows are tiles of 1 row
@@ -131,7 +131,7 @@ TEST_CASE("an expert that overflows its slots is charged wholly on the spill con
 
 TEST_CASE("a histogram of more experts than the plan has is charged as spill", "[core][plan]") {
   Tiny tiny;
-  CpuConfig spill = tiny.plan.config;
+  CpuConfig spill = tiny.plan.config.cpu;
   spill.tileRows = {1};
   CHECK(tiny.predict({0, 0, 2}, spill) == Tiny::routerNs + 4 * 96);
 }

@@ -57,11 +57,11 @@ Case randomCase(Random &random, bool noisy) {
 /// best - 1".
 double regretAgainstAllSets(const Case &c, const PlanLimits &limits) {
   LayerPlan plan = planLayer(c.shape, c.histogram, c.target, c.calibration, limits);
-  CHECK(plan.config.tileRows.size() <= limits.maxTileHeights);
+  CHECK(plan.config.cpu.tileRows.size() <= limits.maxTileHeights);
   double best = std::numeric_limits<double>::infinity();
   forEachSet(
       candidateHeights(c.target, c.calibration), limits.maxTileHeights, [&](const auto &set) {
-        CpuConfig config = plan.config;
+        CpuConfig config = plan.config.cpu;
         config.tileRows = set;
         best = std::min(
             best,
@@ -102,7 +102,7 @@ TEST_CASE("a plan predicts what predictLayer says of its own histogram", "[core]
   for (int round = 0; round < 50; ++round) {
     Case c = randomCase(random, true);
     LayerPlan plan = planLayer(c.shape, c.histogram, c.target, c.calibration, {});
-    CpuConfig slow = plan.config; // never reached: the planned histogram overflows no slots
+    CpuConfig slow = plan.config.cpu; // never reached: the planned histogram overflows no slots
     slow.tileRows = {1};
     CHECK(predictLayer(c.shape, plan, slow, c.histogram, c.target, c.calibration) ==
           plan.predictedNs);
@@ -145,7 +145,7 @@ TEST_CASE("heights follow the histogram", "[core][plan]") {
   limits.maxTileHeights = 3;
   auto rowsFor = [&](uint32_t pairs) {
     Histogram histogram{14, std::vector<uint32_t>(32, pairs)};
-    return planLayer(shape, histogram, target, calibration, limits).config.tileRows;
+    return planLayer(shape, histogram, target, calibration, limits).config.cpu.tileRows;
   };
   // One tile of the right height is the cheapest cover; 14 tokens of the router take the tallest.
   CHECK(rowsFor(5) == std::vector<uint16_t>{14, 5, 1});
@@ -164,7 +164,7 @@ TEST_CASE("where memory hides the tiles, the heights that compute least are take
   limits.maxTileHeights = 3;
   LayerPlan plan =
       planLayer(shape, {14, std::vector<uint32_t>(32, 5)}, target, calibration, limits);
-  CHECK(plan.config.tileRows == std::vector<uint16_t>{14, 5, 1});
+  CHECK(plan.config.cpu.tileRows == std::vector<uint16_t>{14, 5, 1});
 }
 
 TEST_CASE("the tallest tile and, from two heights on, the lowest are always there",
@@ -174,7 +174,7 @@ TEST_CASE("the tallest tile and, from two heights on, the lowest are always ther
     Case c = randomCase(random, true);
     PlanLimits limits;
     limits.maxTileHeights = random.below(7);
-    auto rows = planLayer(c.shape, c.histogram, c.target, c.calibration, limits).config.tileRows;
+    auto rows = planLayer(c.shape, c.histogram, c.target, c.calibration, limits).config.cpu.tileRows;
     CHECK(rows.front() == c.target.maxTileRows());
     CHECK(rows.size() <= std::max(1u, limits.maxTileHeights));
     if (limits.maxTileHeights >= 2)
@@ -288,7 +288,7 @@ TEST_CASE("generation 0 has heights for any count, cut to the target and the lim
     limits.maxTileHeights = limit;
     return planGenericLayer(midShape(8), 64, target, Calibration::assumed(target, DType::BF16),
                             limits)
-        .config.tileRows;
+        .config.cpu.tileRows;
   };
   auto tallest = [](CpuIsa isa) { return static_cast<uint16_t>(facts(isa).maxTileRows()); };
   using Rows = std::vector<uint16_t>;
@@ -305,7 +305,7 @@ TEST_CASE("generation 0 is planned for uniform routing", "[core][plan]") {
   // 64 tokens * 4 / 8 experts = 32 pairs, times 1.25.
   CHECK(plan.table.slots == std::vector<uint32_t>(8, 40));
   CHECK(plan.table.packed == std::vector<uint8_t>(8, 1));
-  CHECK(plan.config.compute == DType::BF16);
+  CHECK(plan.config.cpu.compute == DType::BF16);
 }
 
 TEST_CASE("a histogram of another number of experts plans the missing ones as idle",

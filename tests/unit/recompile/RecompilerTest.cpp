@@ -186,7 +186,7 @@ TEST_CASE("under its own thread the loop swaps while four threads step",
       TargetFacts facts() const override { return host.facts(); }
       Calibration calibration() const override { return host.calibration(); }
       LayerPlan livePlan(uint32_t layer) const override { return host.livePlan(layer); }
-      CpuConfig genericConfig(uint32_t layer) const override { return host.genericConfig(layer); }
+      LayerConfig genericConfig(uint32_t layer) const override { return host.genericConfig(layer); }
       Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
                                 const std::map<uint32_t, Histogram> &plannedFor,
                                 const std::function<bool()> &cancelled) override {

@@ -84,7 +84,7 @@ public:
   TargetFacts facts() const override { return machine; }
   Calibration calibration() const override { return model; }
   LayerPlan livePlan(uint32_t layer) const override { return generations.at(live).at(layer); }
-  CpuConfig genericConfig(uint32_t layer) const override {
+  LayerConfig genericConfig(uint32_t layer) const override {
     return generations.at(0).at(layer).config;
   }
 
@@ -104,7 +104,7 @@ public:
       generations[last][layer] = plan;
       if (built.insert(plan.config.text()).second) {
         report.compileMs += compileMs;
-        report.kernelsBuilt += static_cast<uint32_t>(plan.config.tileRows.size());
+        report.kernelsBuilt += static_cast<uint32_t>(plan.config.cpu.tileRows.size());
         kernelsBuilt += report.kernelsBuilt;
       }
     }

@@ -61,7 +61,7 @@ LayerPackage compileLayer(const LayerDescription &described, const CompileReques
                    ? decided->second
                    : planLayer(shape, layer.plannedFor, request.target, request.calibration, request.limits);
   auto add = [&](LaunchKind kind, FakeSpec::Kind fake, uint32_t k, uint32_t columns) {
-    layer.launches.push_back(gemm(kind, fake, k, columns, request.target, layer.plan.config, compiler, image));
+    layer.launches.push_back(gemm(kind, fake, k, columns, request.target, layer.plan.config.cpu, compiler, image));
   };
   add(LaunchKind::Router, FakeSpec::Router, shape.hidden, shape.experts);
   layer.launches.push_back({LaunchKind::Route, 0, 0, {}, {}});

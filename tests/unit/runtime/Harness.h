@@ -71,7 +71,7 @@ struct Harness {
     const LayerDescription &layer = layers[index];
     GenerationHost &host = session->host();
     LayerPlan plan = host.livePlan(layer.layer);
-    plan.config.tileRows = std::move(heights);
+    plan.config.cpu.tileRows = std::move(heights);
     plan.table.slots.assign(layer.shape.experts, slots);
     plan.table.packed.assign(layer.shape.experts, packed);
     std::reverse(plan.table.order.begin(), plan.table.order.end());
