@@ -2,16 +2,16 @@
 
 namespace moec {
 
-const CpuLayer *Generation::find(uint32_t layer) const {
+const DeviceLayer *Generation::find(uint32_t layer) const {
   for (const auto &candidate : layers)
     if (candidate->number == layer)
       return candidate.get();
   return nullptr;
 }
 
-GenerationSet::GenerationSet(std::unique_ptr<const Generation> generation, uint32_t slotsWanted)
-    : first(generation.get()), numSlots(slotsWanted), slots(std::make_unique<Slot[]>(slotsWanted)), current(first),
-      liveId(first->number) {
+GenerationSet::GenerationSet(std::unique_ptr<const Generation> generation, uint32_t slotsWanted, Disposer disposer)
+    : first(generation.get()), numSlots(slotsWanted), dispose(std::move(disposer)),
+      slots(std::make_unique<Slot[]>(slotsWanted)), current(first), liveId(first->number) {
   uint64_t number = first->number;
   held[number].generation = std::move(generation);
 }
@@ -103,10 +103,13 @@ void GenerationSet::reap() {
     const Generation *generation = entry->second.generation.get();
     const bool reachable = generation == first || generation == current.load(std::memory_order_seq_cst) ||
                            generation == other.load(std::memory_order_seq_cst);
-    if (entry->second.retired && !reachable && !isPinned(generation))
-      entry = held.erase(entry);
-    else
+    if (!entry->second.retired || reachable || isPinned(generation)) {
       ++entry;
+      continue;
+    }
+    if (dispose)
+      dispose(std::move(entry->second.generation));
+    entry = held.erase(entry);
   }
 }
 

@@ -3,10 +3,11 @@
 
 #include "compiler/core/Status.h"
 #include "compiler/core/ThreadSafety.h"
-#include "runtime/device/cpu/CpuLayer.h"
+#include "runtime/device/Device.h"
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -16,9 +17,9 @@ namespace moec {
 /// One immutable compiled set. Layers are shared with the generation that it was made from, unless they changed.
 struct Generation {
   uint64_t number = 0;
-  std::vector<std::shared_ptr<const CpuLayer>> layers; // in the session's order of layers
+  std::vector<std::shared_ptr<const DeviceLayer>> layers; // in the session's order of layers
 
-  const CpuLayer *find(uint32_t layer) const;
+  const DeviceLayer *find(uint32_t layer) const;
 };
 
 /// All generations of a session, and which one is live.
@@ -35,8 +36,11 @@ public:
     const Generation *generation = nullptr;
   };
 
+  /// Takes generations that no step can reach any more; a device may still be busy with them.
+  using Disposer = std::function<void(std::shared_ptr<const void>)>;
+
   /// `first` becomes live; it is kept for ever (it is the spill path and the reference of validation).
-  GenerationSet(std::unique_ptr<const Generation> first, uint32_t slots);
+  GenerationSet(std::unique_ptr<const Generation> first, uint32_t slots, Disposer dispose = {});
 
   /// Lock-free. Error: ResourceExhausted (all slots are taken).
   Result<Pin> pin();
@@ -62,7 +66,7 @@ public:
 
 private:
   struct Held {
-    std::unique_ptr<const Generation> generation;
+    std::shared_ptr<const Generation> generation;
     bool retired = false;
   };
   struct alignas(64) Slot {
@@ -75,6 +79,7 @@ private:
 
   const Generation *first;
   const uint32_t numSlots;
+  const Disposer dispose;
   std::unique_ptr<Slot[]> slots;
   std::atomic<const Generation *> current;        // what steps pin
   std::atomic<const Generation *> other{nullptr}; // what every second step pins while alternating

@@ -1,12 +1,13 @@
 // The embedded API: a session serves one model on one device.
 #pragma once
 
+#include "runtime/ForwardLog.h"
 #include "runtime/Model.h"
+#include "runtime/NonFinite.h"
 #include "runtime/Observation.h"
 #include "runtime/PackBudget.h"
 #include "runtime/Step.h"
 #include "runtime/device/cpu/Image.h"
-#include "runtime/device/cpu/LayerExecutor.h"
 #include "runtime/recompile/GenerationHost.h"
 #include "runtime/weights/WeightSource.h"
 
@@ -53,18 +54,10 @@ struct SessionOptions {
   ImageLoader imageLoader = loadSharedObject;
 };
 
-/// Counted since the session was opened.
-struct SessionStats {
-  uint64_t forwards = 0;
-  uint64_t forwardNs = 0;       // summed over forwards, the observer's time not included
-  uint64_t monitorNs = 0;       // in the observer
-  uint64_t spilledPairs = 0;
-  uint64_t nonFiniteLogits = 0;
-};
-
 struct StepOptions {
   uint32_t tokens = 0;
   Phase phase = Phase::Decode;
+  void *stream = nullptr; // on a GPU: the CUstream that the step's kernels are queued on; of no meaning on a CPU
 };
 
 class SessionState;

@@ -1,4 +1,4 @@
-#include "runtime/Validate.h"
+#include "runtime/device/cpu/Validate.h"
 
 #include "runtime/weights/Convert.h"
 

@@ -1,0 +1,25 @@
+#include "runtime/ForwardLog.h"
+
+#include <chrono>
+
+namespace moec {
+
+void ForwardLog::add(const LayerObservation &forward) {
+  forwards.fetch_add(1, std::memory_order_relaxed);
+  forwardNs.fetch_add(forward.layerNs, std::memory_order_relaxed);
+  spilledPairs.fetch_add(forward.spilledPairs, std::memory_order_relaxed);
+  if (!observer)
+    return;
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  observer(forward);
+  const auto spent = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
+  monitorNs.fetch_add(static_cast<uint64_t>(spent.count()), std::memory_order_relaxed);
+}
+
+SessionStats ForwardLog::stats() const {
+  const auto get = [](const std::atomic<uint64_t> &counter) { return counter.load(std::memory_order_relaxed); };
+  return {get(forwards), get(forwardNs), get(monitorNs), get(spilledPairs), get(nonFiniteLogits)};
+}
+
+} // namespace moec

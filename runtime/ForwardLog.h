@@ -1,0 +1,36 @@
+// Where devices report forwards: the session's counters, and the observer that hears of each.
+#pragma once
+
+#include "runtime/Observation.h"
+
+#include <atomic>
+#include <cstdint>
+
+namespace moec {
+
+/// Counted since the session was opened.
+struct SessionStats {
+  uint64_t forwards = 0;
+  uint64_t forwardNs = 0;       // summed over forwards, the observer's time not included
+  uint64_t monitorNs = 0;       // in the observer
+  uint64_t spilledPairs = 0;
+  uint64_t nonFiniteLogits = 0;
+};
+
+/// Wait-free apart from the observer; allocates nothing. All of it but `setObserver` is thread-safe.
+class ForwardLog {
+public:
+  /// Not while anybody adds.
+  void setObserver(StepObserver hears) { observer = std::move(hears); }
+  bool observed() const { return static_cast<bool>(observer); }
+
+  void add(const LayerObservation &forward);
+  void addNonFinite(uint64_t logits) { nonFiniteLogits.fetch_add(logits, std::memory_order_relaxed); }
+  SessionStats stats() const;
+
+private:
+  StepObserver observer;
+  std::atomic<uint64_t> forwards{0}, forwardNs{0}, monitorNs{0}, spilledPairs{0}, nonFiniteLogits{0};
+};
+
+} // namespace moec
