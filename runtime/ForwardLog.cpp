@@ -6,6 +6,8 @@ namespace moec {
 
 void ForwardLog::add(const LayerObservation &forward) {
   forwards.fetch_add(1, std::memory_order_relaxed);
+  if (forward.layerNs > 0)
+    timedForwards.fetch_add(1, std::memory_order_relaxed);
   forwardNs.fetch_add(forward.layerNs, std::memory_order_relaxed);
   spilledPairs.fetch_add(forward.spilledPairs, std::memory_order_relaxed);
   if (!observer)
@@ -17,9 +19,20 @@ void ForwardLog::add(const LayerObservation &forward) {
   monitorNs.fetch_add(static_cast<uint64_t>(spent.count()), std::memory_order_relaxed);
 }
 
+void ForwardLog::addSkipped(uint64_t number) {
+  forwards.fetch_add(number, std::memory_order_relaxed);
+  lostSamples.fetch_add(number, std::memory_order_relaxed);
+}
+
 SessionStats ForwardLog::stats() const {
   const auto get = [](const std::atomic<uint64_t> &counter) { return counter.load(std::memory_order_relaxed); };
-  return {get(forwards), get(forwardNs), get(monitorNs), get(spilledPairs), get(nonFiniteLogits)};
+  return {.forwards = get(forwards),
+          .timedForwards = get(timedForwards),
+          .forwardNs = get(forwardNs),
+          .monitorNs = get(monitorNs),
+          .spilledPairs = get(spilledPairs),
+          .nonFiniteLogits = get(nonFiniteLogits),
+          .lostSamples = get(lostSamples)};
 }
 
 } // namespace moec

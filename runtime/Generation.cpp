@@ -16,8 +16,8 @@ GenerationSet::GenerationSet(std::unique_ptr<const Generation> generation, uint3
   held[number].generation = std::move(generation);
 }
 
-Result<GenerationSet::Pin> GenerationSet::pin() {
-  for (uint32_t index = 0; index < numSlots; ++index) {
+Result<GenerationSet::Pin> GenerationSet::pin(uint32_t begin, uint32_t end) {
+  for (uint32_t index = begin; index < end; ++index) {
     Slot &slot = slots[index];
     if (slot.taken.load(std::memory_order_relaxed) || slot.taken.exchange(true, std::memory_order_acquire))
       continue;
@@ -34,7 +34,7 @@ Result<GenerationSet::Pin> GenerationSet::pin() {
         return Pin{index, generation};
     }
   }
-  return makeError(Code::ResourceExhausted, "all {} steps of this session are in flight", numSlots);
+  return makeError(Code::ResourceExhausted, "all {} steps of this session are in flight", end - begin);
 }
 
 void GenerationSet::unpin(uint32_t slot) {

@@ -42,8 +42,8 @@ public:
   /// `first` becomes live; it is kept for ever (it is the spill path and the reference of validation).
   GenerationSet(std::unique_ptr<const Generation> first, uint32_t slots, Disposer dispose = {});
 
-  /// Lock-free. Error: ResourceExhausted (all slots are taken).
-  Result<Pin> pin();
+  /// Takes a slot of [begin, end). Lock-free. Error: ResourceExhausted (all of them are taken).
+  Result<Pin> pin(uint32_t begin, uint32_t end);
   /// Ends a step.
   void unpin(uint32_t slot);
 

@@ -19,10 +19,7 @@ Result<Session> Session::open(std::shared_ptr<const Model> model, SessionOptions
 }
 
 Result<Step> Session::begin(StepOptions step) {
-  if (step.tokens > state->options.maxTokens)
-    return makeError(Code::ResourceExhausted, "a step of {} tokens, the session is for {}", step.tokens,
-                     state->options.maxTokens);
-  Result<GenerationSet::Pin> pin = state->generations->pin();
+  Result<GenerationSet::Pin> pin = state->pinFor(step);
   if (!pin)
     return pin.status();
   if (Status status = state->device->begin(pin->slot, step.stream); !status.ok()) {
@@ -30,6 +27,19 @@ Result<Step> Session::begin(StepOptions step) {
     return status;
   }
   return Step(state.get(), pin->generation, pin->slot, step.tokens, step.phase);
+}
+
+Result<GenerationSet::Pin> SessionState::pinFor(const StepOptions &step) {
+  const bool captured = device->captures(step.stream);
+  const uint32_t most = captured ? options.maxGraphTokens : options.maxTokens;
+  if (step.tokens > most)
+    return makeError(Code::ResourceExhausted, "a {}step of {} tokens, the session is for {}", captured ? "captured " : "",
+                     step.tokens, most);
+  if (!captured)
+    return generations->pin(0, options.maxSteps);
+  if (options.maxGraphs == 0)
+    return makeError(Code::ResourceExhausted, "the session was opened without maxGraphs: no step of it can be captured");
+  return generations->pin(options.maxSteps, options.maxSteps + options.maxGraphs);
 }
 
 GenerationHost &Session::host() { return *state; }

@@ -8,6 +8,7 @@
 #include "runtime/PackBudget.h"
 #include "runtime/Step.h"
 #include "runtime/device/cpu/Image.h"
+#include "runtime/device/cuda/Allocator.h"
 #include "runtime/recompile/GenerationHost.h"
 #include "runtime/weights/WeightSource.h"
 
@@ -17,6 +18,8 @@
 #include <vector>
 
 namespace moec {
+
+struct CudaApi;
 
 /// Who may recompile, and when. `Auto` and `Manual` differ in who calls the host: the loop, or the user.
 enum class Mode : uint8_t {
@@ -35,7 +38,7 @@ enum class CalibrationSource : uint8_t {
 };
 
 struct SessionOptions {
-  std::string device = "cpu"; // as --target takes it
+  std::string device = "cpu"; // as --target takes it; cuda or cuda:N: a GPU of this machine
   uint32_t maxTokens = 1024;  // of a step
   uint32_t maxSteps = 2;      // in flight at once
   uint32_t threads = 0;       // of one step; 0: as many as there are processors
@@ -52,6 +55,12 @@ struct SessionOptions {
   unsigned spinMicroseconds = 50; // ThreadPool::Options
   StepObserver observer;          // may also be set later
   ImageLoader imageLoader = loadSharedObject;
+
+  // On a GPU:
+  uint32_t maxGraphs = 0;        // captured steps whose graphs exist at once; each has buffers of its own
+  uint32_t maxGraphTokens = 256; // of a captured step
+  DeviceAllocator allocator;     // where device memory comes from; empty: the driver
+  std::shared_ptr<const CudaApi> cudaApi; // the driver's functions; null: libcuda.so.1, opened at run time
 };
 
 struct StepOptions {
@@ -75,7 +84,12 @@ public:
   ~Session();
 
   /// Pins the live generation for a step. Lock-free; allocates nothing.
-  /// Errors: ResourceExhausted (more tokens than maxTokens, or maxSteps steps in flight).
+  ///
+  /// On a GPU a step whose stream is being captured belongs to the graph: its generation and its buffers (one of maxGraphs)
+  /// stay until the graph and all that was instantiated from it are destroyed. The session must outlive them.
+  ///
+  /// Errors: ResourceExhausted (more tokens than maxTokens, or maxSteps steps in flight; captured: maxGraphTokens,
+  /// maxGraphs), and the driver's.
   Result<Step> begin(StepOptions step);
 
   /// What the recompilation loop drives.

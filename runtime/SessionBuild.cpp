@@ -133,6 +133,7 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
 
 Status SessionState::publish(uint64_t generation) {
   Lock lock(buildMutex);
+  device->measureClosely(false);
   return generations->publish(generation);
 }
 
@@ -143,7 +144,10 @@ void SessionState::retire(uint64_t generation) {
 
 Status SessionState::alternate(uint64_t incumbent, uint64_t challenger, bool on) {
   Lock lock(buildMutex);
-  return generations->alternate(incumbent, challenger, on);
+  Status status = generations->alternate(incumbent, challenger, on);
+  if (status.ok())
+    device->measureClosely(on);
+  return status;
 }
 
 } // namespace moec

@@ -9,6 +9,11 @@ namespace moec {
 SessionState::SessionState(std::shared_ptr<const Model> model, SessionOptions options)
     : options(std::move(options)), model(std::move(model)) {}
 
+SessionState::~SessionState() {
+  if (device)
+    device->finish();
+}
+
 Status SessionState::open() {
   if (Status status = checkOptions(); !status.ok())
     return status;
@@ -24,7 +29,8 @@ Status SessionState::open() {
   std::vector<const LayerDescription *> layers;
   for (uint32_t number : layerNumbers)
     layers.push_back(model->find(number));
-  if (Status status = device->prepare(layers, options.weightSource); !status.ok())
+  auto freeSlot = [this](uint32_t slot) { generations->unpin(slot); };
+  if (Status status = device->prepare(layers, options.weightSource, std::move(freeSlot)); !status.ok())
     return status;
   Lock lock(buildMutex);
   kernels = std::make_unique<KernelLibrary>(
@@ -44,6 +50,7 @@ Status SessionState::checkOptions() {
   };
   for (const Status &status :
        {range("maxTokens", options.maxTokens, 1, maxTokens), range("maxSteps", options.maxSteps, 1, maxSteps),
+        range("maxGraphs", options.maxGraphs, 0, maxSteps), range("maxGraphTokens", options.maxGraphTokens, 1, maxTokens),
         range("threads", options.threads, 0, maxThreads), range("plannedTokens", options.plannedTokens, 1, maxTokens)})
     if (!status.ok())
       return status;
@@ -87,7 +94,7 @@ Status SessionState::obtainCalibration() {
   const LayerShape &shape = model->find(layerNumbers.front())->shape;
   measured = options.calibration ? *options.calibration : Calibration::assumed(device->facts(), computeDType(shape));
   CacheStore *cache = model->compiler()->cache();
-  if (options.calibration || options.calibrationSource == CalibrationSource::Assumed)
+  if (options.calibration || options.calibrationSource == CalibrationSource::Assumed || !device->calibrates())
     return {};
   const std::string key = device->calibrationKey(shape, model->compiler()->buildId());
   if (options.calibrationSource == CalibrationSource::Once) {
@@ -164,7 +171,7 @@ Status SessionState::buildGeneric() {
   }
   openReport.packMs = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   generations = std::make_unique<GenerationSet>(
-      std::move(generation), options.maxSteps,
+      std::move(generation), options.maxSteps + options.maxGraphs,
       [this](std::shared_ptr<const void> unreachable) { device->retire(std::move(unreachable)); });
   return {};
 }

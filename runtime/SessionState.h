@@ -17,6 +17,7 @@ namespace moec {
 class SessionState final : public GenerationHost {
 public:
   SessionState(std::shared_ptr<const Model> model, SessionOptions options);
+  ~SessionState() override;
 
   /// Everything of Session::open, once.
   Status open();
@@ -35,6 +36,8 @@ public:
   Status alternate(uint64_t incumbent, uint64_t challenger, bool on) override MOEC_EXCLUDES(buildMutex);
 
   PlanLimits limitsOf(uint32_t layer) const;
+  /// Pins the live generation for a step. Errors: as Session::begin.
+  Result<GenerationSet::Pin> pinFor(const StepOptions &step);
 
   SessionOptions options;
   ForwardLog log;

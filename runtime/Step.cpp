@@ -19,8 +19,8 @@ Status checkTensor(const char *name, ConstTensorView tensor, const DeviceLayer &
 Step::~Step() {
   if (!session)
     return;
-  session->device->end(slot);
-  session->generations->unpin(slot);
+  if (session->device->end(slot))
+    session->generations->unpin(slot);
 }
 
 StepLayer Step::layer(uint32_t number) { return {*this, number, pinned->find(number)}; }

@@ -50,7 +50,7 @@ struct LayerOrder {
 /// One layer of one step. Tensors are checked against the layer and hold at least one token.
 struct ForwardRequest {
   const DeviceLayer &layer;
-  uint32_t slot = 0; // of the step, below maxSteps
+  uint32_t slot = 0; // of the step
   uint64_t generation = 0;
   Phase phase = Phase::Decode;
   ConstTensorView hidden;
@@ -67,13 +67,16 @@ public:
   virtual const TargetFacts &facts() const = 0;
   /// Bytes that one layer with all experts packed takes; 0 where nothing is packed.
   virtual uint64_t packedLayerBytes(const LayerShape &shape) const = 0;
-  /// Makes the buffers of all step slots, and notes where weights come from. Once, before anything below.
+  /// Makes the buffers of all step slots, and notes where weights come from. Once, before anything below. `freeSlot` is
+  /// called for each slot that `end` kept; from any thread.
   virtual Status prepare(const std::vector<const LayerDescription *> &layers,
-                         std::shared_ptr<const WeightSource> weights) = 0;
+                         std::shared_ptr<const WeightSource> weights, std::function<void(uint32_t slot)> freeSlot) = 0;
 
   /// The kernels of a config, for `calibrate`.
   using ObtainKernels =
       std::function<Result<std::shared_ptr<const LoadedKernels>>(uint32_t layer, const LayerConfig &config)>;
+  /// Whether there is anything to measure; else the assumed figures stay.
+  virtual bool calibrates() const { return true; }
   /// What a calibration belongs to in the cache.
   virtual std::string calibrationKey(const LayerShape &shape, const std::string &buildId) const = 0;
   virtual Result<Calibration> calibrate(const LayerDescription &layer, const ObtainKernels &obtain) = 0;
@@ -89,13 +92,20 @@ public:
   virtual Result<double> validate(const DeviceLayer &candidate, const DeviceLayer &reference) = 0;
   /// Frees what no generation reaches any more, as soon as the device is done with it; does not wait for it.
   virtual void retire(std::shared_ptr<const void> unreachable) { unreachable.reset(); }
+  /// Two generations are being compared: the time of every forward counts.
+  virtual void measureClosely(bool) {}
+  /// Returns when the device is done with all steps; the session closes.
+  virtual void finish() {}
   /// Runs `change` while no forward is being reported.
   virtual void withoutReports(const std::function<void()> &change) { change(); }
 
+  /// Whether a step on this stream is captured into a graph: it then takes one of the slots from maxSteps on.
+  virtual bool captures(void *) const { return false; }
   /// Starts a step on the caller's stream (of no meaning on a CPU).
   virtual Status begin(uint32_t slot, void *stream) = 0;
   virtual Status forward(const ForwardRequest &request) = 0;
-  virtual void end(uint32_t slot) noexcept = 0;
+  /// Whether the slot is free for another step. If not, the device frees it later.
+  virtual bool end(uint32_t slot) noexcept = 0;
 };
 
 /// Opens the device that `options.device` names. `options` and `log` must outlive it.

@@ -33,7 +33,7 @@ uint64_t CpuDevice::packedLayerBytes(const LayerShape &shape) const {
 }
 
 Status CpuDevice::prepare(const std::vector<const LayerDescription *> &layers,
-                          std::shared_ptr<const WeightSource> weights) {
+                          std::shared_ptr<const WeightSource> weights, std::function<void(uint32_t)>) {
   pool = std::make_unique<ThreadPool>(ThreadPool::Options{target.threads, options.maxSteps, options.spinMicroseconds});
   std::vector<LayerShape> shapes;
   for (const LayerDescription *layer : layers)

@@ -18,7 +18,8 @@ public:
   const TargetFacts &facts() const override { return target; }
   uint64_t packedLayerBytes(const LayerShape &shape) const override;
   Status prepare(const std::vector<const LayerDescription *> &layers,
-                 std::shared_ptr<const WeightSource> weights) override MOEC_EXCLUDES(building);
+                 std::shared_ptr<const WeightSource> weights, std::function<void(uint32_t)> freeSlot) override
+      MOEC_EXCLUDES(building);
   std::string calibrationKey(const LayerShape &shape, const std::string &buildId) const override;
   Result<Calibration> calibrate(const LayerDescription &layer, const ObtainKernels &obtain) override;
   Status checkConfig(const LayerShape &shape, const LayerConfig &config) const override;
@@ -30,7 +31,7 @@ public:
 
   Status begin(uint32_t, void *) override { return {}; }
   Status forward(const ForwardRequest &request) override;
-  void end(uint32_t) noexcept override {}
+  bool end(uint32_t) noexcept override { return true; }
 
 private:
   CpuDevice(const SessionOptions &options, ForwardLog &log, const TargetFacts &facts)
