@@ -8,6 +8,10 @@
 
 namespace moec {
 
+/// Kernels move 16 bytes at a time, so sizes are rounded up to 8 elements on the device. What is added is zero: in weights
+/// it multiplies nothing in, in hidden states it is never read back.
+constexpr uint32_t paddedForCuda(uint32_t size) { return (size + 7) / 8 * 8; }
+
 /// The kernel's config of a tile.
 constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole role, bool dense) {
   return {.element = element == DType::F16 ? Element::F16 : Element::BF16,

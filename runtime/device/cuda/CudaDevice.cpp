@@ -72,8 +72,6 @@ Status CudaDevice::checkLayer(const LayerDescription &layer) const {
   };
   if (shape.dtype == DType::F32)
     return bad("GPU kernels compute in bf16 and f16, not in f32");
-  if (shape.hidden % 8 || shape.intermediate % 8 || shape.sharedIntermediate % 8)
-    return bad("GPU kernels need hidden and intermediate sizes that are multiples of 8");
   if (shape.topK > 32)
     return bad("GPU kernels take at most 32 experts per token");
   return {};
@@ -91,7 +89,6 @@ Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, 
     layerNumbers.push_back(layer->layer);
     experts = std::max(experts, layer->shape.experts);
   }
-  MOEC_TRY(makeSlots(shapes));
   graphSlots = std::make_shared<GraphSlots>(std::move(freeSlot));
   Result<std::unique_ptr<CudaSamples>> made =
       CudaSamples::make(driver, memory, log, layers, static_cast<uint32_t>(slots.size()));
@@ -108,6 +105,7 @@ Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, 
   Result<std::unique_ptr<Uploader>> uploads = Uploader::make(driver);
   MOEC_TRY(uploads.status());
   uploader = std::move(*uploads);
+  MOEC_TRY(makeSlots(shapes));
   Result<std::unique_ptr<CudaValidator>> validates = CudaValidator::make(
       driver, memory, layers, std::min(options.maxTokens, CudaValidator::maxTokens), siteOn(nullptr));
   MOEC_TRY(validates.status());
@@ -124,14 +122,14 @@ Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, 
 Status CudaDevice::makeSlots(const std::vector<LayerShape> &shapes) {
   for (uint32_t i = 0; i < slots.size(); ++i) {
     const uint32_t tokens = i < options.maxSteps ? options.maxTokens : options.maxGraphTokens;
-    Result<CudaWorkspace> space = CudaWorkspace::make(memory, CudaWorkspaceNeeds::of(shapes, tokens));
+    Result<CudaWorkspace> space = CudaWorkspace::make(*driver, memory, CudaWorkspaceNeeds::of(shapes, tokens), uploader->stream());
     MOEC_TRY(space.status());
     slots[i].space = std::move(*space);
     Result<CudaEvent> event = makeEvent(driver, false);
     MOEC_TRY(event.status());
     slots[i].done = std::move(*event);
   }
-  return {};
+  return uploader->finish();
 }
 
 void CudaDevice::watch() {

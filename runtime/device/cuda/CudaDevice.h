@@ -62,7 +62,7 @@ private:
 
   CudaDevice(const SessionOptions &options, ForwardLog &log, std::shared_ptr<CudaDriver> driver, const TargetFacts &facts);
   Status checkLayer(const LayerDescription &layer) const;
-  Status makeSlots(const std::vector<LayerShape> &shapes);
+  Status makeSlots(const std::vector<LayerShape> &shapes) MOEC_REQUIRES(building);
   std::vector<CUevent> stepEnds() const;
   CudaLaunchSite siteOn(CUstream stream) const;
   void watch();

@@ -1,10 +1,18 @@
 #include "runtime/device/cuda/Forward.h"
 
+#include <algorithm>
+
 namespace moec {
 
 Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingView *routing, const CudaCounters &counters,
                         void *output) {
   tokens = numTokens;
+  const uint64_t rowBytes = uint64_t{layer.shape.hidden} * byteSize(layer.shape.dtype);
+  const uint64_t paddedBytes = uint64_t{paddedForCuda(layer.shape.hidden)} * byteSize(layer.shape.dtype);
+  if (isPadded()) {
+    MOEC_TRY(copyRows(hidden, rowBytes, space.hidden, paddedBytes));
+    hidden = space.hidden;
+  }
   const bool gated = weights.sharedRouter != 0;
   if (!routing && kernels.router.empty())
     return makeError(Code::InvalidArgument, "layer {} has no router: give ids and weights", layer.number);
@@ -17,7 +25,22 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   MOEC_TRY(down());
   if (kernels.sharedGateUp)
     MOEC_TRY(shared(hidden));
-  return combine(routing ? routing->weights : space.weights, output);
+  MOEC_TRY(combine(routing ? routing->weights : space.weights, isPadded() ? space.output : output));
+  return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
+}
+
+Status CudaForward::copyRows(const void *from, uint64_t fromStride, void *to, uint64_t toStride) {
+  CUDA_MEMCPY2D copy{};
+  copy.srcMemoryType = copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+  copy.srcDevice = reinterpret_cast<CUdeviceptr>(from);
+  copy.dstDevice = reinterpret_cast<CUdeviceptr>(to);
+  copy.srcPitch = fromStride;
+  copy.dstPitch = toStride;
+  copy.WidthInBytes = std::min(fromStride, toStride);
+  copy.Height = tokens;
+  MOEC_CUDA(site.driver, cuMemcpy2DAsync, (&copy, site.stream), "layer {}, copying {} rows of {} bytes", layer.number, tokens,
+            copy.WidthInBytes);
+  return {};
 }
 
 Status CudaForward::routerLogits(const void *hidden, bool experts) {
@@ -31,7 +54,7 @@ Status CudaForward::routerLogits(const void *hidden, bool experts) {
   args.logits = space.logits;
   args.numTokens = tokens;
   args.numExperts = experts ? layer.shape.experts : 0; // without: the shared expert's gate alone
-  args.hiddenSize = layer.shape.hidden;
+  args.hiddenSize = paddedForCuda(layer.shape.hidden);
   args.planes = weights.planes;
   args.logitStride = stride;
   sharedGate = args.extraRow ? space.logits + args.numExperts : nullptr;
@@ -147,10 +170,10 @@ Status CudaForward::combine(const float *pairWeights, void *output) {
   args.gateStride = cudaLogitStride(layer.shape);
   args.output = output;
   args.numTokens = tokens;
-  args.hidden = layer.shape.hidden;
+  args.hidden = paddedForCuda(layer.shape.hidden);
   const CombineConfig config{.element = kernels.gateUp.config.element, .topK = layer.shape.topK, .threads = kCombineThreads};
   void *parameters[] = {&args};
-  return launch(kernels.combine, combineBlocks(config, tokens, layer.shape.hidden), parameters, "combine");
+  return launch(kernels.combine, combineBlocks(config, tokens, args.hidden), parameters, "combine");
 }
 
 Status CudaForward::launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name) {

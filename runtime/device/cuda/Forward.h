@@ -32,6 +32,8 @@ public:
   Status run(const void *hidden, uint32_t tokens, const RoutingView *routing, const CudaCounters &counters, void *output);
 
 private:
+  bool isPadded() const { return layer.shape.hidden % 8 != 0; }
+  Status copyRows(const void *from, uint64_t fromStride, void *to, uint64_t toStride);
   Status routerLogits(const void *hidden, bool experts);
   Status route(uint32_t *nonFinite);
   Status dispatch(const int32_t *ids, const CountsRing &ring);

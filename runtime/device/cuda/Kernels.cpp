@@ -78,11 +78,12 @@ private:
     const uint32_t inner = dense ? shape.sharedIntermediate : shape.intermediate;
     to.family = tile.family;
     to.config = gemmConfigOf(tile, bound->config.element, role, dense);
-    to.k = role == GemmRole::GateUp ? shape.hidden : inner;
-    to.n = role == GemmRole::GateUp ? inner : shape.hidden;
-    if (launch.k != to.k || launch.columns != to.n)
-      return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k, launch.columns,
-                       to.k, to.n);
+    const uint32_t k = role == GemmRole::GateUp ? shape.hidden : inner, n = role == GemmRole::GateUp ? inner : shape.hidden;
+    to.k = paddedForCuda(k);
+    to.n = paddedForCuda(n);
+    if (launch.k != k || launch.columns != n)
+      return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k, launch.columns, k,
+                       n);
     return kernels(launch, {{&to.kernel, gemmThreads(tile.family, to.config), gemmSharedBytes(tile.family, to.config)}});
   }
 

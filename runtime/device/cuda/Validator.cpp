@@ -39,9 +39,10 @@ Result<std::unique_ptr<CudaValidator>> CudaValidator::make(std::shared_ptr<const
   }
   Result<CudaStream> stream = makeStream(driver);
   Result<CudaEvent> done = makeEvent(driver, false);
-  Result<CudaWorkspace> space = CudaWorkspace::make(memory, CudaWorkspaceNeeds::of(shapes, tokens));
   MOEC_TRY(stream.status());
   MOEC_TRY(done.status());
+  Result<CudaWorkspace> space =
+      CudaWorkspace::make(*driver, memory, CudaWorkspaceNeeds::of(shapes, tokens), stream->get());
   MOEC_TRY(space.status());
   validator->stream = std::move(*stream);
   validator->done = std::move(*done);

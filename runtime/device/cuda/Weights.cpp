@@ -1,5 +1,6 @@
 #include "runtime/device/cuda/Weights.h"
 
+#include "compiler/core/CudaLaunch.h"
 #include "runtime/weights/Convert.h"
 
 #include <algorithm>
@@ -58,11 +59,13 @@ public:
   }
 
 private:
-  uint64_t expertBytes(uint32_t inner) const { return uint64_t{inner} * shape.hidden * byteSize(shape.dtype); }
+  uint64_t expertBytes(uint32_t inner) const {
+    return uint64_t{paddedForCuda(inner)} * paddedForCuda(shape.hidden) * byteSize(shape.dtype);
+  }
 
   void place(CudaWeights &weights, Places &places) const {
     const LayerWeights &refs = layer.weights;
-    const uint64_t elementBytes = byteSize(shape.dtype), rowBytes = shape.hidden * elementBytes;
+    const uint64_t elementBytes = byteSize(shape.dtype), rowBytes = paddedForCuda(shape.hidden) * elementBytes;
     for (CUdeviceptr *matrix : {&weights.gate, &weights.up, &weights.down})
       *matrix = places.take(shape.experts * expertBytes(shape.intermediate));
     for (CUdeviceptr *matrix : {&weights.sharedGate, &weights.sharedUp, &weights.sharedDown})
@@ -76,16 +79,17 @@ private:
   Status upload(const CudaWeights &weights, const RouterRows &rows) {
     const LayerWeights &refs = layer.weights;
     const uint64_t expert = expertBytes(shape.intermediate);
+    const Matrix inward{shape.intermediate, shape.hidden}, outward{shape.hidden, shape.intermediate};
     for (uint32_t e = 0; e < shape.experts; ++e) {
-      MOEC_TRY(part(refs.gate, e, weights.gate + e * expert, expert));
-      MOEC_TRY(part(refs.up, e, weights.up + e * expert, expert));
-      MOEC_TRY(part(refs.down, e, weights.down + e * expert, expert));
+      MOEC_TRY(part(refs.gate, e, weights.gate + e * expert, inward));
+      MOEC_TRY(part(refs.up, e, weights.up + e * expert, inward));
+      MOEC_TRY(part(refs.down, e, weights.down + e * expert, outward));
     }
     if (shape.sharedIntermediate) {
-      const uint64_t bytes = expertBytes(shape.sharedIntermediate);
-      MOEC_TRY(part(refs.sharedGate, 0, weights.sharedGate, bytes));
-      MOEC_TRY(part(refs.sharedUp, 0, weights.sharedUp, bytes));
-      MOEC_TRY(part(refs.sharedDown, 0, weights.sharedDown, bytes));
+      const Matrix in{shape.sharedIntermediate, shape.hidden}, out{shape.hidden, shape.sharedIntermediate};
+      MOEC_TRY(part(refs.sharedGate, 0, weights.sharedGate, in));
+      MOEC_TRY(part(refs.sharedUp, 0, weights.sharedUp, in));
+      MOEC_TRY(part(refs.sharedDown, 0, weights.sharedDown, out));
     }
     MOEC_TRY(planes(rows.router, weights.router));
     MOEC_TRY(planes(rows.shared, weights.sharedRouter));
@@ -93,19 +97,33 @@ private:
     return bias(refs.correctionBias, "correction bias", weights.correctionBias);
   }
 
+  struct Matrix {
+    uint32_t rows, columns;
+  };
+
   /// One tensor or one expert's part of it, in the layer's dtype.
-  Status part(const WeightRef &ref, uint32_t expert, CUdeviceptr to, uint64_t bytes) {
+  Status part(const WeightRef &ref, uint32_t expert, CUdeviceptr to, Matrix matrix) {
     Result<uint64_t> elements = numPartElements(ref);
     if (!elements)
       return elements.status();
-    if (*elements * byteSize(shape.dtype) != bytes)
+    if (*elements != uint64_t{matrix.rows} * matrix.columns)
       return makeError(Code::InvalidModel, "weight '{}' has {} elements an expert, the layer needs {}", ref.name, *elements,
-                       bytes / byteSize(shape.dtype));
-    if (const void *view = source.view(ref, expert, shape.dtype))
-      return uploader.copy(to, view, bytes);
-    scratch.resize(bytes);
-    MOEC_TRY(source.read(ref, expert, shape.dtype, {scratch.data(), bytes}));
-    return uploader.copy(to, scratch.data(), bytes);
+                       uint64_t{matrix.rows} * matrix.columns);
+    const uint64_t bytes = *elements * byteSize(shape.dtype);
+    const void *stored = source.view(ref, expert, shape.dtype);
+    if (!stored) {
+      scratch.resize(bytes);
+      MOEC_TRY(source.read(ref, expert, shape.dtype, {scratch.data(), bytes}));
+      stored = scratch.data();
+    }
+    const Matrix whole{paddedForCuda(matrix.rows), paddedForCuda(matrix.columns)};
+    if (whole.rows == matrix.rows && whole.columns == matrix.columns)
+      return uploader.copy(to, stored, bytes);
+    const uint64_t from = matrix.columns * byteSize(shape.dtype), padded = whole.columns * byteSize(shape.dtype);
+    paddedRows.assign(whole.rows * padded, std::byte{0});
+    for (uint32_t row = 0; row < matrix.rows; ++row)
+      std::memcpy(&paddedRows[row * padded], static_cast<const std::byte *>(stored) + row * from, from);
+    return uploader.copy(to, paddedRows.data(), paddedRows.size());
   }
 
   Result<std::vector<float>> readFloats(const WeightRef &ref, const char *what, uint64_t length) {
@@ -138,18 +156,19 @@ private:
   }
 
   Status readRouter(RouterRows &rows) {
+    // As [rows, H], H rounded up.
     std::vector<float> router, shared;
     if (!layer.weights.router.name.empty()) {
       Result<std::vector<float>> read = readFloats(layer.weights.router, "router", uint64_t{shape.experts} * shape.hidden);
       if (!read)
         return read.status();
-      router = std::move(*read);
+      router = withPaddedRows(*read);
     }
     if (shape.sharedGate) {
       Result<std::vector<float>> read = readFloats(layer.weights.sharedRouter, "shared expert's gate", shape.hidden);
       if (!read)
         return read.status();
-      shared = std::move(*read);
+      shared = withPaddedRows(*read);
     }
     // Both have as many planes as either needs.
     while (rows.router.size() < mostPlanes) {
@@ -162,6 +181,14 @@ private:
     if (shared.empty())
       rows.shared.clear();
     return {};
+  }
+
+  std::vector<float> withPaddedRows(const std::vector<float> &values) const {
+    const uint32_t columns = shape.hidden, padded = paddedForCuda(columns);
+    std::vector<float> rows(values.size() / columns * padded);
+    for (size_t row = 0; row < values.size() / columns; ++row)
+      std::copy_n(&values[row * columns], columns, &rows[row * padded]);
+    return rows;
   }
 
   /// Moves the rounded values into a new plane; `values` keeps what is left. Whether anything is.
@@ -183,7 +210,7 @@ private:
   const LayerShape &shape;
   const WeightSource &source;
   Uploader &uploader;
-  std::vector<std::byte> scratch;
+  std::vector<std::byte> scratch, paddedRows;
 };
 
 } // namespace

@@ -26,6 +26,8 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.expertOutput = carver.take<std::byte>(needs.outputBytes);
   space.sharedActivated = carver.take<std::byte>(needs.sharedActivatedBytes);
   space.sharedOutput = carver.take<std::byte>(needs.sharedOutputBytes);
+  space.hidden = carver.take<std::byte>(needs.paddedBytes);
+  space.output = carver.take<std::byte>(needs.paddedBytes);
   return space;
 }
 
@@ -40,20 +42,23 @@ CudaWorkspaceNeeds CudaWorkspaceNeeds::of(std::span<const LayerShape> shapes, ui
   needs.tokens = tokens;
   for (const LayerShape &shape : shapes) {
     const uint64_t pairs = tokens * shape.topK, element = byteSize(shape.dtype);
+    const uint64_t hidden = paddedForCuda(shape.hidden), shared = paddedForCuda(shape.sharedIntermediate);
     grow(needs.pairs, pairs);
     grow(needs.experts, shape.experts);
     grow(needs.logits, tokens * cudaLogitStride(shape));
     grow(needs.tiles, pairs / smallestTile + shape.experts);
     grow(needs.blockCounts, ceilDivide(pairs, dispatchConfigOf(shape.experts).pairsPerBlock) * uint64_t{shape.experts});
-    grow(needs.activatedBytes, pairs * shape.intermediate * element);
-    grow(needs.outputBytes, pairs * shape.hidden * element);
-    grow(needs.sharedActivatedBytes, tokens * shape.sharedIntermediate * element);
-    grow(needs.sharedOutputBytes, shape.sharedIntermediate ? tokens * shape.hidden * element : 0);
+    grow(needs.activatedBytes, pairs * paddedForCuda(shape.intermediate) * element);
+    grow(needs.outputBytes, pairs * hidden * element);
+    grow(needs.sharedActivatedBytes, tokens * shared * element);
+    grow(needs.sharedOutputBytes, shared ? tokens * hidden * element : 0);
+    grow(needs.paddedBytes, hidden == shape.hidden ? 0 : tokens * hidden * element);
   }
   return needs;
 }
 
-Result<CudaWorkspace> CudaWorkspace::make(const DeviceMemory &memory, const CudaWorkspaceNeeds &needs) {
+Result<CudaWorkspace> CudaWorkspace::make(const CudaDriver &driver, const DeviceMemory &memory,
+                                          const CudaWorkspaceNeeds &needs, CUstream stream) {
   Carver sizes;
   carve(sizes, needs);
   Result<DeviceBuffer> buffer = memory.allocate(sizes.bytes(), fmt::format("a step of {} tokens", needs.tokens));
@@ -62,6 +67,9 @@ Result<CudaWorkspace> CudaWorkspace::make(const DeviceMemory &memory, const Cuda
   Carver carver(buffer->as<std::byte>());
   CudaWorkspace space = carve(carver, needs);
   space.memory = std::move(*buffer);
+  if (needs.paddedBytes)
+    MOEC_CUDA(driver, cuMemsetD8Async, (reinterpret_cast<CUdeviceptr>(space.hidden), 0, needs.paddedBytes, stream),
+              "clearing padded hidden states");
   return space;
 }
 

@@ -16,6 +16,7 @@ struct CudaWorkspaceNeeds {
   uint64_t blockCounts = 0;                                // int32 elements
   uint64_t activatedBytes = 0, outputBytes = 0;            // of the experts
   uint64_t sharedActivatedBytes = 0, sharedOutputBytes = 0;
+  uint64_t paddedBytes = 0; // of hidden states whose H had to be rounded up; 0 where no layer's had
 
   static CudaWorkspaceNeeds of(std::span<const LayerShape> shapes, uint32_t maxTokens);
 };
@@ -23,9 +24,11 @@ struct CudaWorkspaceNeeds {
 /// f32 elements between two rows of logits: one for each expert, and the shared expert's gate behind them.
 uint32_t cudaLogitStride(const LayerShape &shape);
 
-/// Device addresses. The layers of a step use them one after another.
+/// Device addresses. H, I and Is are rounded up (CudaLaunch.h). The layers of a step use them one after another.
 struct CudaWorkspace {
-  static Result<CudaWorkspace> make(const DeviceMemory &memory, const CudaWorkspaceNeeds &needs);
+  /// `stream` clears what has to start as zeros; not waited for.
+  static Result<CudaWorkspace> make(const CudaDriver &driver, const DeviceMemory &memory, const CudaWorkspaceNeeds &needs,
+                                    CUstream stream);
 
   float *logits = nullptr;         // [T, logitStride]
   int32_t *ids = nullptr;          // [T, K]
@@ -41,6 +44,8 @@ struct CudaWorkspace {
   std::byte *expertOutput = nullptr; // [T * K, H]
   std::byte *sharedActivated = nullptr; // [T, Is]
   std::byte *sharedOutput = nullptr;    // [T, H]
+  std::byte *hidden = nullptr;          // [T, H], where H is rounded up: added columns stay zero
+  std::byte *output = nullptr;          // [T, H], likewise
   DeviceBuffer memory;
 };
 
