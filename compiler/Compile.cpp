@@ -1,6 +1,7 @@
 #include "compiler/Compile.h"
 
 #include "compiler/CpuImage.h"
+#include "compiler/CudaImage.h"
 #include "compiler/Diagnostics.h"
 #include "compiler/Extract.h"
 #include "compiler/core/Keys.h"
@@ -163,6 +164,35 @@ Result<LayerPackage> describePlanned(func::FuncOp layer, const CompileRequest &r
   return package;
 }
 
+/// Fills launches and images of a package whose layers are those of `layers`.
+Status buildCpuImages(const std::vector<func::FuncOp> &layers, const CompileHooks &hooks, Package &package) {
+  ImageStore images(package, hooks);
+  for (size_t index = 0; index < layers.size(); ++index) {
+    LayerPackage &layer = package.layers[index];
+    if (hooks.cancelled && hooks.cancelled())
+      return makeError(Code::Cancelled, "the compile was cancelled before layer {}", layer.layer);
+    LayerCode code = codeOf(layers[index]);
+    Result<uint32_t> image = images.indexOf(code);
+    if (!image)
+      return image.status().withContext("layer {}", layer.layer);
+    layer.launches = std::move(code.launches);
+    layer.image = *image;
+  }
+  return {};
+}
+
+bool isCpuText(const std::string &emit) { return emit == "llvm" || emit == "asm" || emit == "kernels"; }
+bool isCudaText(const std::string &emit) { return emit == "cuda" || emit == "ptx"; }
+
+/// That the target has what `emit` asks for.
+Status checkEmit(const CompileRequest &request) {
+  const bool cuda = request.target.device == DeviceKind::Cuda;
+  if (cuda ? isCpuText(request.emit) : isCudaText(request.emit))
+    return makeError(Code::InvalidArgument, "target {} has no '{}': a CPU has kernels, llvm and asm, a GPU cuda and ptx",
+                     request.target.name, request.emit);
+  return {};
+}
+
 } // namespace
 
 Result<Package> compile(const CompileRequest &request, const CompileHooks &hooks) {
@@ -184,30 +214,29 @@ Result<Package> compile(const CompileRequest &request, const CompileHooks &hooks
   if (Status status = compilation.lowerTo(passes::Phase::Launches); !status.ok())
     return status;
   package.compileMs["passes"] = nowMs() - start;
-  ImageStore images(package, hooks);
-  for (auto [index, layer] : llvm::enumerate(compilation.module->getOps<func::FuncOp>())) {
-    if (hooks.cancelled && hooks.cancelled())
-      return makeError(Code::Cancelled, "the compile was cancelled before layer {}", package.layers[index].layer);
-    LayerCode code = codeOf(layer);
-    Result<uint32_t> image = images.indexOf(code);
-    if (!image)
-      return image.status().withContext("layer {}", package.layers[index].layer);
-    package.layers[index].launches = std::move(code.launches);
-    package.layers[index].image = *image;
-  }
+  const auto layers = llvm::to_vector(compilation.module->getOps<func::FuncOp>());
+  const std::vector<func::FuncOp> functions(layers.begin(), layers.end());
+  const double beforeImages = nowMs();
+  Status built = request.target.device == DeviceKind::Cuda ? buildCudaImages(functions, request, hooks, package)
+                                                           : buildCpuImages(functions, hooks, package);
+  if (!built.ok())
+    return built;
+  package.compileMs["images"] = nowMs() - beforeImages;
   std::sort(package.layers.begin(), package.layers.end(), [](auto &a, auto &b) { return a.layer < b.layer; });
   package.compileMs["total"] = nowMs() - start;
   return package;
 }
 
 Result<std::string> compileToText(const CompileRequest &request) {
-  bool kernels = request.emit == "llvm" || request.emit == "asm" || request.emit == "kernels";
+  if (Status status = checkEmit(request); !status.ok())
+    return status;
+  bool kernels = isCpuText(request.emit) || isCudaText(request.emit);
   std::string phaseName = kernels ? "launches" : !request.stopAfter.empty() ? request.stopAfter : request.emit;
   std::optional<passes::Phase> phase = passes::parsePhase(phaseName);
   if (!phase)
     return makeError(Code::InvalidArgument,
-                     "cannot emit '{}': expected package, llvm, asm, kernels, or a phase (input, grouped, sized, selected, "
-                     "planned, launches)", phaseName);
+                     "cannot emit '{}': expected package, llvm, asm, kernels, cuda, ptx, or a phase (input, grouped, sized, "
+                     "selected, planned, launches)", phaseName);
   Compilation compilation;
   if (Status status = prepare(compilation, request, *phase); !status.ok())
     return status;
@@ -215,6 +244,8 @@ Result<std::string> compileToText(const CompileRequest &request) {
     auto layers = compilation.module->getOps<func::FuncOp>();
     if (layers.empty())
       return makeError(Code::InvalidModel, "the model has no MoE layer");
+    if (isCudaText(request.emit))
+      return emitCuda(std::vector<func::FuncOp>(layers.begin(), layers.end()), request);
     return emitText(codeOf(*layers.begin()), request.emit);
   }
   std::string text;

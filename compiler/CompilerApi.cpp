@@ -2,8 +2,10 @@
 #include "compiler/core/abi/CompilerApi.h"
 
 #include "compiler/Compile.h"
+#include "compiler/core/FieldsJson.h"
 #include "compiler/core/Json.h"
 #include "compiler/import/ImportConfig.h"
+#include "compiler/jit/KernelBuild.h"
 
 #include "llvm/Config/llvm-config.h"
 
@@ -29,6 +31,30 @@ MoecCompilerAnswer answer(const Status &status) {
 }
 MoecCompilerAnswer answer(const std::string &text) { return answer(Code::Ok, text.data(), text.size()); }
 MoecCompilerAnswer answer(const Result<std::string> &text) { return text ? answer(*text) : answer(text.status()); }
+
+/// LLVM's version, and NVRTC's where the request says how to look for it.
+MoecCompilerAnswer callVersion(const std::string &request) {
+  nlohmann::json json = {{"schema", "moec.compiler"}, {"schema_version", 1}, {"llvm", LLVM_VERSION_STRING}};
+  Result<JsonDocument> document = JsonDocument::parse(request, "version request", Code::InvalidArgument);
+  if (!document)
+    return answer(document.status());
+  JsonValue root = document->root();
+  if (root.has("nvrtc_only")) {
+    JitOptions jit;
+    fieldsjson::read(root["nvrtc_only"], jit.nvrtcOnly);
+    fieldsjson::read(root["nvrtc_also"], jit.nvrtcAlso);
+    if (Status status = document->status(); !status.ok())
+      return answer(status);
+    Result<Nvrtc> nvrtc = openNvrtc(jit);
+    json["nvrtc"] = {{"found", nvrtc.ok()},
+                     {"path", nvrtc ? nvrtc->path() : ""},
+                     {"version", nvrtc ? fmt::format("{}.{}", nvrtc->majorVersion(), nvrtc->minorVersion()) : ""},
+                     {"problem", nvrtc.status().message()}};
+  }
+  if (Status status = document->status(); !status.ok())
+    return answer(status);
+  return answer(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
 
 constexpr const char *kImageKind = "kernels";
 
@@ -109,7 +135,7 @@ moec_compiler_call_v1(const char *verb, const uint8_t *request, size_t size, con
   if (name == "describe")
     return callDescribe(text);
   if (name == "version")
-    return answer(std::string("{\"schema\": \"moec.compiler\", \"schema_version\": 1, \"llvm\": \"" LLVM_VERSION_STRING "\"}"));
+    return callVersion(text);
   return answer(makeError(Code::InvalidArgument, "the compiler has no verb '{}'", name));
 }
 

@@ -231,7 +231,8 @@ void writePlan(func::FuncOp function, const LayerPlan &plan) {
                                }));
 }
 
-static FailureOr<LayerPlan> readPlan(func::FuncOp function, DictionaryAttr dictionary) {
+/// A plan that was decided elsewhere; for `facts`, where the module says what it is for.
+static FailureOr<LayerPlan> readPlan(func::FuncOp function, DictionaryAttr dictionary, const TargetFacts *facts) {
   DictionaryReader reader{function, kPlanAttr, dictionary};
   LayerPlan plan;
   auto config = reader.get<Attribute>("config");
@@ -244,6 +245,9 @@ static FailureOr<LayerPlan> readPlan(func::FuncOp function, DictionaryAttr dicti
   if (reader.failed)
     return failure();
   plan.config = fromAttribute(config);
+  if (facts && plan.config.device != facts->device)
+    return function.emitError() << kPlanAttr << " has a config for device " << deviceName(plan.config.device)
+                                << ", but target " << facts->name << " is for device " << deviceName(facts->device);
   plan.table.slots.assign(slots.asArrayRef().begin(), slots.asArrayRef().end());
   plan.table.packed.assign(packed.asArrayRef().begin(), packed.asArrayRef().end());
   plan.table.order.assign(order.asArrayRef().begin(), order.asArrayRef().end());
@@ -251,16 +255,30 @@ static FailureOr<LayerPlan> readPlan(func::FuncOp function, DictionaryAttr dicti
   return plan;
 }
 
+/// That there are GPU kernels for such a layer: two-byte elements, and rows of whole 16-byte pieces.
+static LogicalResult checkForGpu(GroupedFfnOp grouped, const LayerShape &shape, const TargetFacts &facts) {
+  auto function = grouped->getParentOfType<func::FuncOp>();
+  if (shape.dtype == DType::F32)
+    return function.emitError() << "is f32, but target " << facts.name << " takes bf16 and f16 layers";
+  for (uint32_t size : {shape.hidden, shape.intermediate, shape.sharedIntermediate})
+    if (size % 8 != 0)
+      return function.emitError() << "has a dimension of " << size << ", but target " << facts.name
+                                  << " takes hidden and intermediate sizes that are multiples of 8";
+  return success();
+}
+
 FailureOr<LayerPlan> planOf(GroupedFfnOp grouped, int64_t defaultTokens) {
   auto function = grouped->getParentOfType<func::FuncOp>();
   auto module = grouped->getParentOfType<ModuleOp>();
-  if (auto plan = function->getAttrOfType<DictionaryAttr>(kPlanAttr))
-    return readPlan(function, plan);
   LayerShape shape = shapeOf(grouped);
-  FailureOr<Histogram> histogram = histogramOf(grouped, defaultTokens);
   FailureOr<TargetFacts> facts = readTarget(module);
+  if (failed(facts) || (facts->device == DeviceKind::Cuda && failed(checkForGpu(grouped, shape, *facts))))
+    return failure();
+  if (auto plan = function->getAttrOfType<DictionaryAttr>(kPlanAttr))
+    return readPlan(function, plan, module->hasAttr(kTargetAttr) ? &*facts : nullptr);
+  FailureOr<Histogram> histogram = histogramOf(grouped, defaultTokens);
   FailureOr<PlanLimits> limits = readLimits(module);
-  if (failed(histogram) || failed(facts) || failed(limits))
+  if (failed(histogram) || failed(limits))
     return failure();
   FailureOr<Calibration> calibration = readCalibration(module, *facts, computeDType(shape));
   if (failed(calibration))

@@ -98,8 +98,15 @@ Result<std::vector<uint8_t>> Compiler::call(const char *verb, const std::string 
   return (*compiler)(verb, bytesOf(request), callbacks);
 }
 
-Result<CompiledPackage> Compiler::compile(const CompileRequest &request, CompilePolicy policy,
+CompileRequest Compiler::withJit(const CompileRequest &request) const {
+  CompileRequest whole = request;
+  whole.jit = options.jit;
+  return whole;
+}
+
+Result<CompiledPackage> Compiler::compile(const CompileRequest &given, CompilePolicy policy,
                                           const std::function<bool()> &cancelled) {
+  const CompileRequest request = withJit(given);
   const auto start = std::chrono::steady_clock::now();
   const std::string key = request.keyText(options.buildId);
   if (options.cache)
@@ -121,7 +128,7 @@ Result<CompiledPackage> Compiler::compile(const CompileRequest &request, Compile
 }
 
 Result<std::string> Compiler::emit(const CompileRequest &request) {
-  Result<std::vector<uint8_t>> bytes = call("compile", request.toJson(), {});
+  Result<std::vector<uint8_t>> bytes = call("compile", withJit(request).toJson(), {});
   if (!bytes)
     return bytes.status();
   return textOf(*bytes);

@@ -38,6 +38,7 @@ public:
     std::string library;         // path of libmoec-compiler.so; empty: beside this program
     std::shared_ptr<CacheStore> cache; // null: nothing is kept
     CompilerCall call;           // instead of the library
+    JitOptions jit;              // of every request that goes out: how kernels for GPUs are compiled
     std::string buildId;         // part of every key; empty: this build's versionText()
     std::function<void(int level, std::string_view text)> log; // the compiler's lines; level as in spdlog
   };
@@ -63,6 +64,7 @@ public:
 private:
   Result<std::vector<uint8_t>> call(const char *verb, const std::string &request,
                                     const std::function<bool()> &cancelled);
+  CompileRequest withJit(const CompileRequest &request) const;
   Result<std::string> cachedText(const char *verb, const std::string &request, CompilePolicy policy);
   Result<CompilerCall> opened() MOEC_EXCLUDES(libraryMutex);
 

@@ -10,7 +10,9 @@
 namespace moec {
 namespace {
 
-constexpr std::string_view known[] = {"MOEC_CACHE_DIR", "MOEC_COMPILER_LIBRARY", "MOEC_LOG", "MOEC_NUM_THREADS"};
+constexpr std::string_view known[] = {"MOEC_CACHE_DIR",      "MOEC_COMPILER_LIBRARY", "MOEC_JIT_MEMORY_MIB",
+                                      "MOEC_JIT_THREADS",    "MOEC_LOG",              "MOEC_NUM_THREADS",
+                                      "MOEC_NVRTC_PATH"};
 constexpr std::string_view logLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
 
 template <typename List> bool contains(const List &list, std::string_view value) {
@@ -41,13 +43,44 @@ std::string cacheDirOf(const Variables &values) {
   return {};
 }
 
-void readThreads(const std::string &text, Environment &environment) {
-  uint32_t threads = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), threads);
-  if (error == std::errc() && end == text.data() + text.size() && threads > 0 && threads <= 1024)
-    environment.threads = threads;
+/// Reads a number from 1 to `most` into `number`, or warns.
+void readNumber(const std::string &name, const std::string &text, uint32_t most, uint32_t &number,
+                std::vector<std::string> &warnings) {
+  uint32_t read = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), read);
+  if (error == std::errc() && end == text.data() + text.size() && read > 0 && read <= most)
+    number = read;
   else
-    environment.warnings.push_back(fmt::format("MOEC_NUM_THREADS={}: not a number from 1 to 1024; ignored", text));
+    warnings.push_back(fmt::format("{}={}: not a number from 1 to {}; ignored", name, text, most));
+}
+
+std::vector<std::string> splitAtColons(std::string_view text) {
+  std::vector<std::string> parts;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(':'), text.size());
+    if (end > 0)
+      parts.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return parts;
+}
+
+/// NVRTC reads these by itself; a kernel made with them is not the one made without.
+void readNvrtcFlags(const Variables &values, Environment &environment) {
+  for (const char *name : {"NVRTC_PREPEND_FLAGS", "NVRTC_APPEND_FLAGS"})
+    if (auto found = values.find(name); found != values.end()) {
+      environment.nvrtcFlags += fmt::format("{}={}\n", name, found->second);
+      environment.warnings.push_back(fmt::format("{} is set: NVRTC adds it to the options of every kernel", name));
+    }
+}
+
+void readCuda(const Variables &values, Environment &environment) {
+  if (auto path = values.find("MOEC_NVRTC_PATH"); path != values.end())
+    environment.nvrtcOnly = splitAtColons(path->second);
+  for (const char *name : {"CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"})
+    if (auto found = values.find(name); found != values.end())
+      environment.nvrtcAlso.push_back(found->second);
+  readNvrtcFlags(values, environment);
 }
 
 } // namespace
@@ -56,13 +89,18 @@ Environment Environment::read(const char *const *variables) {
   const Variables values = split(variables);
   Environment environment;
   environment.cacheDir = cacheDirOf(values);
+  readCuda(values, environment);
   for (const auto &[name, value] : values) {
     if (name.starts_with("MOEC_"))
       environment.variables.emplace(name, value);
     if (name == "MOEC_COMPILER_LIBRARY")
       environment.compilerLibrary = value;
     else if (name == "MOEC_NUM_THREADS")
-      readThreads(value, environment);
+      readNumber(name, value, 1024, environment.threads, environment.warnings);
+    else if (name == "MOEC_JIT_THREADS")
+      readNumber(name, value, 1024, environment.jitThreads, environment.warnings);
+    else if (name == "MOEC_JIT_MEMORY_MIB")
+      readNumber(name, value, 1u << 20, environment.jitMemoryMib, environment.warnings);
     else if (name == "NO_COLOR")
       environment.noColour = true;
     else if (name == "MOEC_LOG" && contains(logLevels, value))

@@ -31,6 +31,15 @@ template <typename Archive, Is<PlanLimits> T> void fields(Archive &archive, T &l
   archive.field("slot_align", limits.slotAlign);
 }
 
+template <typename Archive, Is<JitOptions> T> void fields(Archive &archive, T &jit) {
+  archive.field("nvrtc_only", jit.nvrtcOnly);
+  archive.field("nvrtc_also", jit.nvrtcAlso);
+  archive.field("nvrtc_flags", jit.nvrtcFlags);
+  archive.field("threads", jit.threads);
+  archive.field("memory_mib", jit.memoryMib);
+  archive.field("timeout_ms", jit.timeoutMs);
+}
+
 std::string CompileRequest::toJson() const {
   std::vector<DecidedPlan> decided;
   for (const auto &[layer, plan] : plans)
@@ -47,6 +56,7 @@ std::string CompileRequest::toJson() const {
   writer.field("plans", decided);
   writer.field("stop_after", stopAfter);
   writer.field("emit", emit);
+  writer.field("jit", jit);
   return writer.object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -69,6 +79,7 @@ Result<CompileRequest> CompileRequest::fromJson(const std::string &text) {
   reader.field("plans", decided);
   reader.field("stop_after", request.stopAfter);
   reader.field("emit", request.emit);
+  reader.field("jit", request.jit);
   if (Status status = document->status(); !status.ok())
     return status;
   for (DecidedPlan &plan : decided)
@@ -93,7 +104,8 @@ std::string CompileRequest::keyText(const std::string &buildId) const {
                          plan.table.packed, plan.table.order);
   RequestKey key{digest(model), moec::keyText(target), moec::keyText(limits), digest(calibration.toJson()),
                  asked,         buildId};
-  return key.text() + (emit == "package" && stopAfter.empty() ? "" : fmt::format("emit={} {}\n", emit, stopAfter));
+  return key.text() + (emit == "package" && stopAfter.empty() ? "" : fmt::format("emit={} {}\n", emit, stopAfter)) +
+         (jit.nvrtcFlags.empty() ? "" : fmt::format("nvrtc-flags: {}\n", digest(jit.nvrtcFlags)));
 }
 
 } // namespace moec

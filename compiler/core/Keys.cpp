@@ -57,6 +57,16 @@ std::string ArtefactKey::text() const {
                                         {"abi", fmt::format("{}", abiVersion)}});
 }
 
+std::string CudaArtefactKey::text() const {
+  return fieldLines("moec cuda artefact 1", {{"kernel", kernel},
+                                             {"source", source},
+                                             {"headers", headers},
+                                             {"options", options},
+                                             {"compiler", compiler},
+                                             {"flags", flags},
+                                             {"abi", fmt::format("{}", abiVersion)}});
+}
+
 uint32_t sizeClass(uint32_t pairs) {
   if (pairs < 16)
     return pairs;

@@ -39,6 +39,19 @@ struct ArtefactKey {
   std::string text() const;
 };
 
+/// What a GPU kernel's cubin depends on.
+struct CudaArtefactKey {
+  std::string kernel;    // the instantiation
+  std::string source;    // the unit: includes and functors
+  std::string headers;   // digest of the embedded kernels
+  std::string options;   // of NVRTC, in order; the architecture with its suffix among them
+  std::string compiler;  // NVRTC's version
+  std::string flags;     // JitOptions::nvrtcFlags
+  uint32_t abiVersion = 0;
+
+  std::string text() const;
+};
+
 /// Pairs rounded to the size class that a key and a plan use: n below 16, else up to a multiple of 1/8 of its
 /// highest power of two.
 uint32_t sizeClass(uint32_t pairs);

@@ -14,7 +14,7 @@
 
 namespace moec {
 
-inline constexpr uint32_t kPackageVersion = 2;
+inline constexpr uint32_t kPackageVersion = 3;
 
 enum class LaunchKind : uint8_t { Router, Route, Dispatch, GateUp, Down, SharedGateUp, SharedDown, Store };
 const char *launchName(LaunchKind kind);
@@ -24,6 +24,8 @@ struct KernelRef {
   uint16_t rows = 0; // tile rows; 0 for a kernel without a tile
   std::string symbol;
   uint32_t image = 0; // GPU: index into Package::images, one cubin a kernel; CPU: of no meaning, see LayerPackage::image
+  uint16_t columns = 0;   // GPU: tile columns; 0 for a kernel without a tile
+  uint32_t maxTokens = 0; // GPU, router: of the launch's kernels the first whose `maxTokens` a step does not exceed is used
 
   bool operator==(const KernelRef &) const = default;
 };
@@ -32,11 +34,13 @@ struct KernelRef {
 ///
 /// On a CPU GEMM launches have one kernel per tile height and their packer, the others none. On a GPU nothing is packed,
 /// and `kernels` are, in this order, by kind:
-///   Router        router GEMM for few tokens, router GEMM for many
+///   Router        the router's product in several tiles, from few tokens to many; routerBlocks(tile) blocks
 ///   Route         route
 ///   Dispatch      dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace
-///   GateUp, Down, SharedGateUp, SharedDown   the grouped GEMM of the config's tile
-///   Store         combine
+///   GateUp, Down              the grouped GEMM of the config's tile
+///   SharedGateUp, SharedDown  the same, dense: one expert over all tokens in their order
+///   Store         combine, which also adds the shared expert's output
+/// Their arguments and grids: compiler/kernels/KernelAbi.h; threads and dynamic shared memory: the image's resources.
 struct Launch {
   LaunchKind kind = LaunchKind::Route;
   uint32_t k = 0;                 // the GEMM's K
@@ -61,10 +65,24 @@ struct LayerPackage {
   bool operator==(const LayerPackage &) const = default;
 };
 
-/// A position-independent shared object (CPU) or a cubin (GPU), and the key text of what it was made from.
+/// What a GPU kernel takes: for its launch, and as ptxas reported it.
+struct KernelResources {
+  uint32_t threads = 0;            // of a block
+  uint32_t dynamicSharedBytes = 0; // to be given at launch
+  uint32_t staticSharedBytes = 0;
+  uint32_t registers = 0;  // a thread
+  uint32_t localBytes = 0; // stack frame of a thread; no register ever spills into it
+  double compileMs = 0;    // what NVRTC once took
+
+  bool operator==(const KernelResources &) const = default;
+};
+
+/// A position-independent shared object (CPU) or a cubin with one kernel (GPU), and the key text of what it was made from.
 struct Image {
   std::string key; // readable; XXH3-128 of it names the artefact in the cache
   std::vector<uint8_t> bytes;
+  std::string name;          // GPU: the kernel, for people and as a file's name, "swapped-gateup-bf16-16x128-s6-b2"; else empty
+  KernelResources resources; // GPU
 
   bool operator==(const Image &) const = default;
 };
@@ -74,7 +92,8 @@ struct Package {
   std::string modelText;  // the model description itself, so that a package can be compiled again
   std::string requestKey; // readable text of what was asked for
   TargetFacts target;
-  std::map<std::string, double> compileMs; // milliseconds by stage: "passes", "llvm", "link", "total"
+  std::map<std::string, double> compileMs; // milliseconds by stage: "passes", "images" (of which, on
+                                           // all threads together, "mlir", "llvm", "link" or "nvrtc"), "total"
   uint32_t kernelsBuilt = 0;               // kernels that this compile built; the rest came from the cache
   std::vector<LayerPackage> layers;
   std::vector<Image> images;

@@ -117,6 +117,17 @@ template <typename Archive, Is<KernelRef> T> void fields(Archive &archive, T &ke
   archive.field("rows", kernel.rows);
   archive.field("symbol", kernel.symbol);
   archive.field("image", kernel.image);
+  archive.field("columns", kernel.columns);
+  archive.field("max_tokens", kernel.maxTokens);
+}
+
+template <typename Archive, Is<KernelResources> T> void fields(Archive &archive, T &resources) {
+  archive.field("threads", resources.threads);
+  archive.field("dynamic_shared_bytes", resources.dynamicSharedBytes);
+  archive.field("static_shared_bytes", resources.staticSharedBytes);
+  archive.field("registers", resources.registers);
+  archive.field("local_bytes", resources.localBytes);
+  archive.field("compile_ms", resources.compileMs);
 }
 
 template <typename Archive, Is<Launch> T> void fields(Archive &archive, T &launch) {

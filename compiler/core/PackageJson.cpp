@@ -54,7 +54,8 @@ void checkLayer(const JsonValue &from, const LayerPackage &layer, size_t numImag
 void readImages(const JsonValue &from, std::vector<Image> &images, std::vector<uint64_t> &bytes) {
   for (size_t index = 0, count = from.size(); index < count; ++index) {
     JsonValue image = from.at(index);
-    images.push_back({.key = image["key"].text(), .bytes = {}});
+    images.push_back({.key = image["key"].text(), .bytes = {}, .name = image["name"].text(), .resources = {}});
+    fieldsjson::read(image["resources"], images.back().resources);
     bytes.push_back(image["bytes"].integer(0, std::numeric_limits<uint64_t>::max()));
   }
 }
@@ -70,7 +71,10 @@ std::string writeManifest(const Package &package) {
   writer.object["compile_ms"] = package.compileMs;
   json images = json::array();
   for (const Image &image : package.images)
-    images.push_back({{"key", image.key}, {"bytes", image.bytes.size()}});
+    images.push_back({{"key", image.key},
+                      {"bytes", image.bytes.size()},
+                      {"name", image.name},
+                      {"resources", fieldsjson::write(image.resources)}});
   writer.object["images"] = std::move(images);
   return writer.object.dump(-1, ' ', false, json::error_handler_t::replace);
 }

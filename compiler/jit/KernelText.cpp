@@ -9,6 +9,7 @@ namespace {
 
 const char *includeOf(KernelFile file) {
   switch (file) {
+  case KernelFile::RouterLogits: return "compiler/kernels/routerLogits.cuh";
   case KernelFile::Route: return "compiler/kernels/route.cuh";
   case KernelFile::Dispatch: return "compiler/kernels/dispatch.cuh";
   case KernelFile::Combine: return "compiler/kernels/combine.cuh";
@@ -72,6 +73,12 @@ Status checkBalanced(std::string_view what, std::string_view text) {
 }
 
 } // namespace
+
+std::string routerLogitsKernel(const RouterGemmConfig &c) {
+  return fmt::format("moec::routerLogits<moec::RouterGemmConfig{{.element = moec::Element::{}, .tileTokens = {}u, "
+                     ".tileExperts = {}u}}>",
+                     nameOf(c.element), c.tileTokens, c.tileExperts);
+}
 
 std::string routeKernel(const RouteConfig &c) {
   return fmt::format("moec::route<moec::RouteConfig{{.experts = {}u, .topK = {}u, .before = moec::RouteScoring::{}, "

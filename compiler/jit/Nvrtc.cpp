@@ -1,31 +1,34 @@
 #include "compiler/jit/Nvrtc.h"
 
 #include "compiler/jit/EmbeddedKernels.h"
+#include "compiler/jit/NvrtcApi.h"
 
 #include <dlfcn.h>
+#include <link.h>
+
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <memory>
-#include <nvrtc.h>
 #include <string_view>
 
 namespace moec {
 
 struct Nvrtc::Functions {
-  decltype(&::nvrtcVersion) version;
-  decltype(&::nvrtcGetErrorString) errorString;
-  decltype(&::nvrtcCreateProgram) createProgram;
-  decltype(&::nvrtcDestroyProgram) destroyProgram;
-  decltype(&::nvrtcAddNameExpression) addNameExpression;
-  decltype(&::nvrtcCompileProgram) compileProgram;
-  decltype(&::nvrtcGetCUBINSize) cubinSize;
-  decltype(&::nvrtcGetCUBIN) cubin;
-  decltype(&::nvrtcGetPTXSize) ptxSize;
-  decltype(&::nvrtcGetPTX) ptx;
-  decltype(&::nvrtcGetProgramLogSize) logSize;
-  decltype(&::nvrtcGetProgramLog) log;
-  decltype(&::nvrtcGetLoweredName) loweredName;
-  // From 12.8 on; without it a compile cannot be cancelled once it runs.
-  nvrtcResult (*setFlowCallback)(nvrtcProgram, int (*)(void *, void *), void *) = nullptr;
+  nvrtc::Version *version;
+  nvrtc::ErrorString *errorString;
+  nvrtc::CreateProgram *createProgram;
+  nvrtc::DestroyProgram *destroyProgram;
+  nvrtc::AddNameExpression *addNameExpression;
+  nvrtc::CompileProgram *compileProgram;
+  nvrtc::Size *cubinSize;
+  nvrtc::Bytes *cubin;
+  nvrtc::Size *ptxSize;
+  nvrtc::Bytes *ptx;
+  nvrtc::Size *logSize;
+  nvrtc::Bytes *log;
+  nvrtc::LoweredName *loweredName;
+  nvrtc::SetFlowCallback *setFlowCallback = nullptr; // without it a compile cannot be cancelled once it runs
 };
 
 namespace {
@@ -54,29 +57,65 @@ Status findAll(void *library, Nvrtc::Functions &f) {
 
 constexpr const char *libraryNames[] = {"libnvrtc.so.13", "libnvrtc.so.12"};
 
-/// All that is tried, in order.
-std::vector<std::string> candidates(const std::vector<std::string> &searchPath) {
-  namespace fs = std::filesystem;
-  std::vector<std::string> tried;
-  const auto addFolder = [&](const fs::path &folder) {
+namespace fs = std::filesystem;
+
+/// The libraries that are in `folder`.
+void addFolder(const fs::path &folder, std::vector<std::string> &found) {
+  std::error_code ignored;
+  for (const char *name : libraryNames)
+    if (fs::exists(folder / name, ignored))
+      found.push_back((folder / name).string());
+}
+
+/// `folder` as a folder of libraries, as a prefix with lib/, and as a folder of Python packages.
+void addBelow(const fs::path &folder, std::vector<std::string> &found) {
+  for (const char *below : {"", "lib", "lib64", "nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"})
+    addFolder(folder / below, found);
+}
+
+/// The folders of Python packages below `prefix`, whatever the version: lib/python3.11/site-packages.
+void addPython(const fs::path &prefix, std::vector<std::string> &found) {
+  std::error_code error;
+  std::vector<fs::path> versions;
+  for (fs::directory_iterator entry(prefix / "lib", error), end; !error && entry != end; entry.increment(error))
+    if (entry->path().filename().string().starts_with("python3"))
+      versions.push_back(entry->path());
+  std::sort(versions.begin(), versions.end()); // a folder has no order, a search has one
+  for (const fs::path &version : versions)
+    for (const char *packages : {"site-packages", "dist-packages"})
+      addBelow(version / packages, found);
+}
+
+void addPlaces(const std::vector<std::string> &places, std::vector<std::string> &found) {
+  for (const std::string &place : places) {
+    const size_t before = found.size();
     std::error_code ignored;
-    for (const char *name : libraryNames)
-      if (fs::exists(folder / name, ignored))
-        tried.push_back((folder / name).string());
-  };
-  for (const std::string &entry : searchPath) {
-    std::error_code ignored;
-    if (fs::is_regular_file(entry, ignored)) {
-      tried.push_back(entry);
-      continue;
+    if (!fs::is_regular_file(place, ignored)) {
+      addBelow(place, found);
+      addPython(place, found);
     }
-    for (const char *below : {"", "nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"})
-      addFolder(fs::path(entry) / below);
+    if (found.size() == before) // a library; or nothing, for the loader to say why and the error to name
+      found.push_back(place);
   }
-  tried.insert(tried.end(), std::begin(libraryNames), std::end(libraryNames));
-  for (const char *folder : {"/usr/local/cuda/lib64", "/usr/local/cuda/lib"})
-    addFolder(folder);
-  return tried;
+}
+
+/// All that is tried, in order.
+std::vector<std::string> candidates(const NvrtcSearch &search) {
+  std::vector<std::string> found;
+  addPlaces(search.only, found);
+  if (!search.only.empty())
+    return found;
+  found.insert(found.end(), std::begin(libraryNames), std::end(libraryNames)); // the loader's own path
+  addBelow("/usr/local/cuda", found);
+  addPlaces(search.also, found);
+  for (const char *prefix : {"/usr/local", "/usr"})
+    addPython(prefix, found);
+  return found;
+}
+
+std::string pathOf(void *library, const std::string &asked) {
+  link_map *map = nullptr;
+  return dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 && map && *map->l_name ? map->l_name : asked;
 }
 
 /// Destroys the program when the compile ends, however it ends.
@@ -89,24 +128,24 @@ public:
     if (handle)
       functions.destroyProgram(&handle);
   }
-  nvrtcProgram handle = nullptr;
+  nvrtc::Program handle = nullptr;
 
 private:
   const Nvrtc::Functions &functions;
 };
 
-Status check(const Nvrtc::Functions &f, nvrtcResult result, const char *what) {
-  if (result == NVRTC_SUCCESS)
+Status check(const Nvrtc::Functions &f, nvrtc::Result result, const char *what) {
+  if (result == nvrtc::success)
     return {};
   return makeError(Code::CompileFailed, "{}: {}", what, f.errorString(result));
 }
 
-std::string readLog(const Nvrtc::Functions &f, nvrtcProgram program) {
+std::string readLog(const Nvrtc::Functions &f, nvrtc::Program program) {
   size_t size = 0;
-  if (f.logSize(program, &size) != NVRTC_SUCCESS || size <= 1)
+  if (f.logSize(program, &size) != nvrtc::success || size <= 1)
     return {};
   std::string log(size, '\0');
-  if (f.log(program, log.data()) != NVRTC_SUCCESS)
+  if (f.log(program, log.data()) != nvrtc::success)
     return {};
   log.resize(size - 1); // the size counts the closing zero
   return log;
@@ -142,16 +181,21 @@ Status matchResources(CompiledUnit &unit) {
   return {};
 }
 
-Status readOutputs(const Nvrtc::Functions &f, nvrtcProgram program, const KernelUnit &source, bool wantPtx,
-                   CompiledUnit &unit) {
+Status readCubin(const Nvrtc::Functions &f, nvrtc::Program program, CompiledUnit &unit) {
   size_t size = 0;
   if (Status status = check(f, f.cubinSize(program, &size), "reading the cubin's size"); !status.ok())
     return status;
   unit.cubin.resize(size);
-  if (Status status = check(f, f.cubin(program, reinterpret_cast<char *>(unit.cubin.data())), "reading the cubin");
-      !status.ok())
-    return status;
-  if (wantPtx) {
+  return check(f, f.cubin(program, reinterpret_cast<char *>(unit.cubin.data())), "reading the cubin");
+}
+
+Status readOutputs(const Nvrtc::Functions &f, nvrtc::Program program, const KernelUnit &source, const NvrtcOptions &options,
+                   CompiledUnit &unit) {
+  if (options.cubin)
+    if (Status status = readCubin(f, program, unit); !status.ok())
+      return status;
+  if (options.ptx || !options.cubin) {
+    size_t size = 0;
     if (Status status = check(f, f.ptxSize(program, &size), "reading the PTX's size"); !status.ok())
       return status;
     unit.ptx.resize(size);
@@ -167,14 +211,14 @@ Status readOutputs(const Nvrtc::Functions &f, nvrtcProgram program, const Kernel
       return status.withContext("{}", kernel);
     unit.loweredNames.emplace_back(lowered);
   }
-  return matchResources(unit);
+  return options.cubin ? matchResources(unit) : Status();
 }
 
 } // namespace
 
-Result<Nvrtc> Nvrtc::open(const std::vector<std::string> &searchPath) {
+Result<Nvrtc> Nvrtc::open(const NvrtcSearch &search) {
   std::string tried;
-  for (const std::string &candidate : candidates(searchPath)) {
+  for (const std::string &candidate : candidates(search)) {
     void *library = dlopen(candidate.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) {
       tried += (tried.empty() ? "" : ", ") + candidate;
@@ -188,6 +232,7 @@ Result<Nvrtc> Nvrtc::open(const std::vector<std::string> &searchPath) {
         !status.ok())
       return status.withContext("{}", candidate);
     nvrtc.functions = std::move(functions);
+    nvrtc.libraryPath = pathOf(library, candidate);
     return nvrtc;
   }
   return makeError(Code::NotFound, "found no libnvrtc (tried {})", tried);
@@ -200,7 +245,9 @@ Result<std::vector<std::string>> Nvrtc::compileOptions(const NvrtcOptions &optio
   if (target.size() < 5 || target.size() > 8 || digits == 0 || digits == 3 ||
       !(suffix.empty() || suffix == "a" || suffix == "f"))
     return makeError(Code::InvalidArgument, "'{}' is no CUDA target (sm_80, sm_90a, ...)", options.target);
-  std::vector<std::string> all = {"-std=c++20", "-arch=" + options.target, "--device-as-default-execution-space",
+  // Of a virtual architecture NVRTC makes PTX alone, and ptxas does not run.
+  const std::string arch = options.cubin ? options.target : "compute_" + options.target.substr(3);
+  std::vector<std::string> all = {"-std=c++20", "-arch=" + arch, "--device-as-default-execution-space",
                                   // Without it NVRTC raises the stack limit of the whole process for good.
                                   "--modify-stack-limit=false", "--no-source-include", "--ptxas-options=-v"};
   if (options.lineInfo)
@@ -234,16 +281,16 @@ Result<CompiledUnit> Nvrtc::compile(const KernelUnit &unit, const NvrtcOptions &
   std::vector<const char *> pointers;
   for (const std::string &argument : *arguments)
     pointers.push_back(argument.c_str());
-  const nvrtcResult result = f.compileProgram(program.handle, static_cast<int>(pointers.size()), pointers.data());
+  const nvrtc::Result result = f.compileProgram(program.handle, static_cast<int>(pointers.size()), pointers.data());
   CompiledUnit compiled;
   compiled.log = readLog(f, program.handle);
-  if (result != NVRTC_SUCCESS && cancelled && cancelled())
+  if (result != nvrtc::success && cancelled && cancelled())
     return makeError(Code::Cancelled, "the compile was cancelled");
-  if (result != NVRTC_SUCCESS)
+  if (result != nvrtc::success)
     return makeError(Code::CompileFailed, "NVRTC {}.{} for {}: {}\n{}", major, minor, options.target,
                      f.errorString(result), compiled.log.substr(0, 4000));
   compiled.wgmmaSerialised = reportsSerialisedWgmma(compiled.log);
-  if (Status status = readOutputs(f, program.handle, unit, options.ptx, compiled); !status.ok())
+  if (Status status = readOutputs(f, program.handle, unit, options, compiled); !status.ok())
     return status;
   return compiled;
 }

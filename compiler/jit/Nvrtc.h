@@ -22,9 +22,17 @@ struct ResourceUse {
   uint32_t staticSharedBytes = 0;
 };
 
+/// Places to look for libnvrtc in. A place is a library, a folder of libraries, a prefix with lib/ in it, a Python
+/// environment, or a folder of Python packages (nvidia/cu13/lib, nvidia/cuda_nvrtc/lib).
+struct NvrtcSearch {
+  std::vector<std::string> only; // nowhere else
+  std::vector<std::string> also; // after the usual places
+};
+
 struct NvrtcOptions {
   std::string target = "sm_90a";        // sm_<number>, with suffix a or f
   bool lineInfo = false;                // for profilers
+  bool cubin = true;                    // false: PTX alone, in a fraction of the time; `resources` stays empty
   bool ptx = true;                      // hand the PTX out as well
   std::function<bool()> cancelled = {}; // asked during compilation, from the compiling thread; must not call NVRTC
 };
@@ -46,15 +54,15 @@ bool reportsSerialisedWgmma(const std::string &log);
 /// A loaded libnvrtc. Copyable; stays loaded until the process ends. All functions may be called by several threads.
 class Nvrtc {
 public:
-  /// Opens libnvrtc.so.13, else .12. `searchPath` names files, library folders or Python site-packages folders (their
-  /// nvidia/cuda_nvrtc/lib and nvidia/cu13/lib are tried), looked at first; then the loader's own path, then
-  /// /usr/local/cuda.
+  /// Opens libnvrtc.so.13, else .12, of the first place that has one: the loader's own path, /usr/local/cuda, those in
+  /// `search.also`, the system's Python packages; or one of `search.only`, if there are any.
   ///
   /// Errors: NotFound, with all that was tried.
-  static Result<Nvrtc> open(const std::vector<std::string> &searchPath = {});
+  static Result<Nvrtc> open(const NvrtcSearch &search = {});
 
   int majorVersion() const { return major; }
   int minorVersion() const { return minor; }
+  const std::string &path() const { return libraryPath; } // of the library
 
   /// The options of a compile in order, as they go to NVRTC and into the artefact key.
   static Result<std::vector<std::string>> compileOptions(const NvrtcOptions &options);
@@ -69,6 +77,7 @@ public:
 
 private:
   std::shared_ptr<const Functions> functions;
+  std::string libraryPath;
   int major = 0, minor = 0;
 };
 

@@ -1,5 +1,8 @@
 #include "compiler/jit/ShippedKernels.h"
 
+#include <algorithm>
+#include <span>
+
 namespace moec {
 namespace {
 
@@ -13,61 +16,111 @@ const char *shortName(RouteScoring scoring) {
 struct TileClass {
   uint32_t tileTokens, tileWeights, stages, warpsTokens, warpsWeights, blocksPerSm;
   bool swapAB;
+  bool dense; // shipped as a dense product too: there the rows are known, and three shapes do
 };
 
 // At most 99 KB of shared memory, so that sm_86, sm_89 and sm_120 run them too.
 constexpr TileClass portableClasses[] = {
-    {16, 128, 5, 1, 4, 2, false},
-    {32, 128, 4, 1, 4, 2, false},
-    {64, 128, 3, 2, 2, 2, false},
-    {128, 128, 3, 2, 4, 2, false},
+    {16, 128, 5, 1, 4, 2, false, true},
+    {32, 128, 4, 1, 4, 2, false, false},
+    {64, 128, 3, 2, 2, 2, false, true},
+    {128, 128, 3, 2, 4, 2, false, true},
 };
 
 // At most 227 KB. Few tokens: all of it in flight for the weights. `warpsTokens` counts multiplying warpgroups.
 constexpr TileClass hopperClasses[] = {
-    {8, 128, 12, 1, 1, 1, true},   {16, 128, 12, 1, 1, 1, true}, {16, 128, 6, 1, 1, 2, true},
-    {32, 128, 10, 1, 1, 1, true},  {64, 128, 8, 1, 1, 1, true},  {64, 256, 5, 2, 1, 1, true},
-    {128, 128, 6, 2, 1, 1, false}, {128, 256, 4, 2, 1, 1, false},
+    {8, 128, 12, 1, 1, 1, true, false},   {16, 128, 12, 1, 1, 1, true, true}, {16, 128, 6, 1, 1, 2, true, false},
+    {32, 128, 10, 1, 1, 1, true, false},  {64, 128, 8, 1, 1, 1, true, true},  {64, 256, 5, 2, 1, 1, true, false},
+    {128, 128, 6, 2, 1, 1, false, false}, {128, 256, 4, 2, 1, 1, false, true},
 };
 
-constexpr uint32_t knownExperts[] = {8, 32, 64, 128, 160, 256, 384};
+/// Tiles of the router's product, each good up to `maxTokens`: small tiles reach more multiprocessors, large ones read
+/// less. With 256 experts each class begins where the one before would need more than about two blocks a multiprocessor.
+struct RouterClass {
+  uint32_t maxTokens, tileTokens, tileExperts;
+};
+constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32}, {UINT32_MAX, 64, 64}};
+
+constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
+
+std::span<const TileClass> classesOf(GemmFamily family) {
+  return family == GemmFamily::Portable ? std::span<const TileClass>(portableClasses) : hopperClasses;
+}
+
+GemmConfig gemmConfig(const TileClass &c, Element element, GemmRole role, bool dense) {
+  return {.element = element,
+          .role = role,
+          .tileTokens = c.tileTokens,
+          .tileWeights = c.tileWeights,
+          .tileK = 64,
+          .stages = c.stages,
+          .warpsTokens = c.warpsTokens,
+          .warpsWeights = c.warpsWeights,
+          .swapAB = c.swapAB,
+          .blocksPerSm = c.blocksPerSm,
+          .dense = dense};
+}
 
 } // namespace
 
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role) {
   std::vector<GemmConfig> configs;
-  const auto add = [&](const TileClass &c) {
-    configs.push_back({.element = element,
-                       .role = role,
-                       .tileTokens = c.tileTokens,
-                       .tileWeights = c.tileWeights,
-                       .tileK = 64,
-                       .stages = c.stages,
-                       .warpsTokens = c.warpsTokens,
-                       .warpsWeights = c.warpsWeights,
-                       .swapAB = c.swapAB,
-                       .blocksPerSm = c.blocksPerSm,
-                       .dense = false});
-  };
-  if (family == GemmFamily::Portable)
-    for (const TileClass &c : portableClasses)
-      add(c);
-  else
-    for (const TileClass &c : hopperClasses)
-      add(c);
+  for (const TileClass &c : classesOf(family))
+    configs.push_back(gemmConfig(c, element, role, false));
   return configs;
+}
+
+std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, GemmRole role) {
+  std::vector<GemmConfig> configs;
+  for (const TileClass &c : classesOf(family))
+    if (c.dense)
+      configs.push_back(gemmConfig(c, element, role, true));
+  return configs;
+}
+
+GemmConfig denseGemmFor(GemmFamily family, Element element, GemmRole role, uint32_t numRows) {
+  const std::vector<GemmConfig> configs = shippedDenseGemms(family, element, role);
+  const auto fits = [&](const GemmConfig &c) { return numRows <= c.tileTokens; };
+  const auto found = std::find_if(configs.begin(), configs.end(), fits);
+  return found == configs.end() ? configs.back() : *found;
 }
 
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
   const bool portable = family == GemmFamily::Portable;
   const std::string activation = c.role == GemmRole::GateUp ? "SiluGate" : "NoActivation";
   ShippedKernel kernel;
-  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}", portable ? "portable" : c.swapAB ? "swapped" : "hopper",
+  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}", portable ? "portable" : c.swapAB ? "swapped" : "hopper",
                             shortName(c.role), shortName(c.element), c.tileTokens, c.tileWeights, c.stages,
-                            c.blocksPerSm);
+                            c.blocksPerSm, c.dense ? "-dense" : "");
   kernel.unit.files = {portable ? KernelFile::GroupedGemmPortable : KernelFile::GroupedGemmSm90};
   kernel.unit.kernels = {portable ? gemmPortableKernel(c, activation) : gemmSm90Kernel(c, activation)};
   return kernel;
+}
+
+std::vector<RouterGemmConfig> shippedRouterGemms(Element element) {
+  std::vector<RouterGemmConfig> configs;
+  for (const RouterClass &c : routerClasses)
+    configs.push_back({.element = element, .tileTokens = c.tileTokens, .tileExperts = c.tileExperts});
+  return configs;
+}
+
+uint32_t routerMaxTokens(const RouterGemmConfig &config) {
+  for (const RouterClass &c : routerClasses)
+    if (c.tileTokens == config.tileTokens && c.tileExperts == config.tileExperts)
+      return c.maxTokens;
+  return UINT32_MAX;
+}
+
+RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens) {
+  size_t i = 0;
+  while (i + 1 < std::size(routerClasses) && numTokens > routerClasses[i].maxTokens)
+    ++i;
+  return shippedRouterGemms(element)[i];
+}
+
+ShippedKernel shippedRouterLogits(const RouterGemmConfig &c) {
+  return {fmt::format("routerlogits-{}-{}x{}", shortName(c.element), c.tileTokens, c.tileExperts),
+          {.files = {KernelFile::RouterLogits}, .functors = {}, .kernels = {routerLogitsKernel(c)}}};
 }
 
 ShippedKernel shippedRoute(const RouteConfig &c) {
@@ -85,6 +138,10 @@ ShippedKernel shippedDispatch(const char *step, const DispatchConfig &c) {
 ShippedKernel shippedCombine(const CombineConfig &c) {
   return {fmt::format("combine-{}-k{}", shortName(c.element), c.topK),
           {.files = {KernelFile::Combine}, .functors = {}, .kernels = {combineKernel(c)}}};
+}
+
+CombineConfig shippedCombineConfig(Element element, uint32_t topK) {
+  return {.element = element, .topK = topK, .threads = 256};
 }
 
 DispatchConfig dispatchConfig(uint32_t experts) {
@@ -109,7 +166,8 @@ std::vector<RouteConfig> shippedRouters() {
   using enum RouteScoring;
   return {
       make(8, 2, Softmax, None, false, true, 1, 1, 1),    // Mixtral
-      make(64, 8, Softmax, None, false, false, 1, 1, 1),  // OLMoE
+      make(64, 8, Softmax, None, false, false, 1, 1, 1),  // OLMoE, Qwen2-57B-A14B
+      make(60, 4, Softmax, None, false, false, 1, 1, 1),  // Qwen1.5-MoE
       make(128, 8, Softmax, None, false, true, 1, 1, 1),  // Qwen3
       make(128, 4, None, Softmax, false, false, 1, 1, 1), // gpt-oss
       make(160, 6, Softmax, None, false, false, 8, 3, 1), // DeepSeek-V2
@@ -127,14 +185,19 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
     for (const char *step : {"OneBlock", "Count", "Scan", "Place"})
       all.push_back(shippedDispatch(step, dispatchConfig(experts)));
   for (Element element : {Element::BF16, Element::F16}) {
+    for (const RouterGemmConfig &config : shippedRouterGemms(element))
+      all.push_back(shippedRouterLogits(config));
     for (uint32_t topK : {1u, 2u, 4u, 6u, 8u})
-      all.push_back(shippedCombine({.element = element, .topK = topK, .threads = 256}));
+      all.push_back(shippedCombine(shippedCombineConfig(element, topK)));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
-      for (const GemmConfig &config : shippedGemms(GemmFamily::Portable, element, role))
-        all.push_back(shippedGemm(GemmFamily::Portable, config));
-      if (target == "sm_90a")
-        for (const GemmConfig &config : shippedGemms(GemmFamily::Hopper, element, role))
-          all.push_back(shippedGemm(GemmFamily::Hopper, config));
+      for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper}) {
+        if (family == GemmFamily::Hopper && target != "sm_90a")
+          continue;
+        for (const GemmConfig &config : shippedGemms(family, element, role))
+          all.push_back(shippedGemm(family, config));
+        for (const GemmConfig &config : shippedDenseGemms(family, element, role))
+          all.push_back(shippedGemm(family, config));
+      }
     }
   }
   return all;

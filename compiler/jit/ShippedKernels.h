@@ -2,6 +2,7 @@
 // targets (tests/unit/kernels) and are verified on hardware (tools/bench/gpu).
 #pragma once
 
+#include "compiler/core/Config.h"
 #include "compiler/jit/KernelText.h"
 #include "compiler/kernels/KernelAbi.h"
 
@@ -9,11 +10,6 @@
 #include <vector>
 
 namespace moec {
-
-enum class GemmFamily : uint8_t {
-  Portable, ///< mma.sync + cp.async: sm_80 and up
-  Hopper,   ///< wgmma + TMA: sm_90a alone
-};
 
 /// A kernel under the short name that tools show and files carry.
 struct ShippedKernel {
@@ -24,11 +20,26 @@ struct ShippedKernel {
 /// The tile shapes of a family, for one element and role.
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role);
 
+/// Those of them that are shipped as dense products too (shared experts), from few rows to many.
+std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, GemmRole role);
+/// The one for so many rows.
+GemmConfig denseGemmFor(GemmFamily family, Element element, GemmRole role, uint32_t numRows);
+
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &config);
+ShippedKernel shippedRouterLogits(const RouterGemmConfig &config);
 ShippedKernel shippedRoute(const RouteConfig &config);
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &config);
 ShippedKernel shippedCombine(const CombineConfig &config);
 
+/// The tiles of the router's product, from few tokens to many. The results are the same bits.
+std::vector<RouterGemmConfig> shippedRouterGemms(Element element);
+/// Tokens up to which a tile of shippedRouterGemms is the best one; UINT32_MAX for the last.
+uint32_t routerMaxTokens(const RouterGemmConfig &config);
+/// The one for so many tokens.
+RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens);
+
+/// The combine config for so many experts a token.
+CombineConfig shippedCombineConfig(Element element, uint32_t topK);
 /// The dispatch config for so many experts.
 DispatchConfig dispatchConfig(uint32_t experts);
 

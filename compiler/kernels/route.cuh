@@ -11,7 +11,8 @@ namespace moec {
 template <RouteConfig C> struct TokenRouter {
   static constexpr uint32_t places = (C.experts + 31) / 32;
   static constexpr uint32_t groupSize = C.experts / C.groups;
-  static constexpr uint32_t notChoosable = 0; // below the key of every finite float
+  static constexpr uint32_t notChoosable = 0;   // no expert, chosen already, or of a group that is not picked
+  static constexpr uint32_t lowest = 0x007fffff; // orderedKey of minus infinity: chosen when nothing else is left
   static_assert(C.topK >= 1 && C.topK <= 32 && C.topK <= C.experts, "a lane holds each chosen expert");
   static_assert(C.groups >= 1 && C.groups <= 32 && C.experts % C.groups == 0 && C.groupsPicked <= C.groups,
                 "equal groups, one bit each");
@@ -26,33 +27,27 @@ template <RouteConfig C> struct TokenRouter {
 
   __device__ uint32_t expertAt(uint32_t place) const { return place * 32 + lane; }
 
-  /// Reads the token's logits and scores them. Returns how many of this lane's logits are not finite.
-  ///
-  /// Such an expert is never chosen. A token without any finite logit is routed as if all of its logits were 0.
-  __device__ uint32_t read(const float *logits, const float *correction) {
+  /// Reads the token's logits and scores them; what is not finite counts as minus infinity. Returns how many of this
+  /// lane's logits are not finite; `someFinite` tells, of all lanes, whether any is.
+  __device__ uint32_t read(const float *logits, const float *correction, bool &someFinite) {
     bool finite[places];
     uint32_t numNonFinite = 0;
     bool some = false;
 #pragma unroll
     for (uint32_t i = 0; i < places; ++i) {
       const bool exists = expertAt(i) < C.experts;
-      score[i] = exists ? logits[expertAt(i)] : 0.0f;
-      finite[i] = exists && isfinite(score[i]);
+      const float logit = exists ? logits[expertAt(i)] : 0.0f;
+      finite[i] = exists && isfinite(logit);
+      score[i] = finite[i] ? logit : tile::negativeInfinity();
       numNonFinite += exists && !finite[i];
       some |= finite[i];
     }
-    if (!__any_sync(tile::allLanes, some)) {
-#pragma unroll
-      for (uint32_t i = 0; i < places; ++i) {
-        score[i] = 0.0f;
-        finite[i] = expertAt(i) < C.experts;
-      }
-    }
+    someFinite = __any_sync(tile::allLanes, some);
     scoreAll(finite);
 #pragma unroll
     for (uint32_t i = 0; i < places; ++i) {
       const float chosenBy = C.correctionBias && finite[i] ? score[i] + correction[expertAt(i)] : score[i];
-      key[i] = finite[i] && isfinite(chosenBy) ? tile::orderedKey(chosenBy) : notChoosable;
+      key[i] = expertAt(i) >= C.experts ? notChoosable : finite[i] ? tile::orderedKey(chosenBy) : lowest;
     }
     return numNonFinite;
   }
@@ -80,7 +75,8 @@ template <RouteConfig C> struct TokenRouter {
     }
   }
 
-  /// The best expert among those of `group` (-1: of all) that the lanes still hold; ties go to the lower one.
+  /// The best expert among those of `group` (-1: of all) that are still choosable; ties go to the lower one. There is one:
+  /// groups are not smaller than `groupTop`, and those picked hold at least K (runtime/device/cpu/Route.h, checkRouter).
   __device__ Best best(const uint32_t (&keys)[places], int32_t group) const {
     Best mine{notChoosable, C.experts};
 #pragma unroll
@@ -105,7 +101,7 @@ template <RouteConfig C> struct TokenRouter {
     float value = 0;
 #pragma unroll
     for (uint32_t i = 0; i < places; ++i)
-      value = i == expert / 32 ? score[i] : value;
+      value = expertAt(i) == expert ? score[i] : value; // not score[expert / 32], which would move the array to memory
     return __shfl_sync(tile::allLanes, value, expert % 32);
   }
 
@@ -122,24 +118,18 @@ template <RouteConfig C> struct TokenRouter {
       for (uint32_t i = 0; i < places; ++i)
         left[i] = key[i];
       float sum = 0;
-      bool some = false;
       for (uint32_t i = 0; i < C.groupTop; ++i) {
         const Best found = best(left, static_cast<int32_t>(group));
-        if (found.key == notChoosable)
-          break;
-        some = true;
         sum += keyValue(found.key);
         take(left, found.expert);
       }
-      if (lane == group && some)
+      if (lane == group)
         groupScore = sum;
     }
-    uint32_t groupKey = lane < C.groups && groupScore > tile::negativeInfinity() ? tile::orderedKey(groupScore) : notChoosable;
+    uint32_t groupKey = lane < C.groups ? tile::orderedKey(groupScore) : notChoosable;
     uint32_t picked = 0; // one bit a group
     for (uint32_t i = 0; i < C.groupsPicked; ++i) {
       const uint32_t highest = __reduce_max_sync(tile::allLanes, groupKey);
-      if (highest == notChoosable)
-        break;
       const uint32_t group = __ffs(__ballot_sync(tile::allLanes, groupKey == highest)) - 1;
       picked |= 1u << group;
       if (lane == group)
@@ -151,14 +141,10 @@ template <RouteConfig C> struct TokenRouter {
         key[i] = notChoosable;
   }
 
-  /// Lane k's chosen expert and weight; -1 and 0 where nothing was left to choose.
+  /// Lane k's chosen expert and its score.
   __device__ void choose(int32_t &id, float &weight) {
-    id = -1;
-    weight = 0;
     for (uint32_t k = 0; k < C.topK; ++k) {
       const Best found = best(key, -1);
-      if (found.key == notChoosable)
-        break;
       const float value = scoreOf(found.expert);
       take(key, found.expert);
       if (lane == k) {
@@ -168,19 +154,24 @@ template <RouteConfig C> struct TokenRouter {
     }
   }
 
-  /// What happens to the chosen weights: scoring over them alone, renormalisation, scale.
-  static __device__ float finish(float weight, bool chosen, float epsilon, float scale) {
+  /// What happens to the scores of the chosen (lanes below K): scoring over them alone, renormalisation, scale. Where
+  /// nothing tells the chosen apart (groups left none with a finite logit, every score underflowed) they weigh alike.
+  __device__ float finish(float weight, float epsilon, float scale) const {
+    const bool chosen = lane < C.topK;
+    constexpr float alike = 1.0f / C.topK;
     if constexpr (C.after == RouteScoring::Softmax) {
       const float highest = tile::warpMax(chosen ? weight : tile::negativeInfinity());
-      const float power = chosen ? expf(weight - highest) : 0.0f;
-      weight = power / tile::warpSum(power);
+      const bool any = highest > tile::negativeInfinity();
+      const float power = chosen && any ? expf(weight - highest) : 0.0f;
+      weight = any ? power / tile::warpSum(power) : alike;
     } else if constexpr (C.after == RouteScoring::Sigmoid) {
       weight = 1.0f / (1.0f + expf(-weight));
+    } else if constexpr (C.before == RouteScoring::None) {
+      weight = weight > tile::negativeInfinity() ? weight : 0.0f;
     }
-    weight = chosen ? weight : 0.0f;
     if constexpr (C.renormalise) {
-      const float sum = tile::warpSum(weight) + epsilon;
-      weight = sum != 0.0f ? weight / sum : 0.0f;
+      const float sum = epsilon + tile::warpSum(chosen ? weight : 0.0f);
+      return sum != 0.0f ? weight * (scale / sum) : alike * scale;
     }
     return weight * scale;
   }
@@ -188,24 +179,27 @@ template <RouteConfig C> struct TokenRouter {
 
 /// Chooses each token's K experts (KernelAbi.h, RouteArgs).
 ///
-/// Launch: C.threads threads, any grid; one warp a token, so ceil(T / (C.threads / 32)) blocks take one turn.
-template <RouteConfig C> __global__ void __launch_bounds__(C.threads) route(const __grid_constant__ RouteArgs args) {
+/// Launch: C.threads threads, any grid; one warp a token, so routeBlocks() take one turn.
+template <RouteConfig C> __global__ void __launch_bounds__(C.threads, 4) route(const __grid_constant__ RouteArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
   constexpr uint32_t warps = C.threads / 32;
   TokenRouter<C> router;
   router.lane = threadIdx.x % 32;
   for (uint32_t token = blockIdx.x * warps + threadIdx.x / 32; token < args.numTokens; token += gridDim.x * warps) {
+    bool someFinite;
     const uint32_t numNonFinite =
-        router.read(args.logits + static_cast<uint64_t>(token) * args.logitStride, args.correctionBias);
+        router.read(args.logits + static_cast<uint64_t>(token) * args.logitStride, args.correctionBias, someFinite);
     if (numNonFinite > 0 && args.numNonFinite)
       atomicAdd(args.numNonFinite, numNonFinite);
-    if constexpr (C.groups > 1)
-      router.keepBestGroups();
-    int32_t id;
-    float weight;
-    router.choose(id, weight);
-    weight = router.finish(weight, id >= 0, args.epsilon, args.scale);
+    int32_t id = static_cast<int32_t>(router.lane);
+    float weight = args.scale / C.topK;
+    if (someFinite) { // the same for all lanes
+      if constexpr (C.groups > 1)
+        router.keepBestGroups();
+      router.choose(id, weight);
+      weight = router.finish(weight, args.epsilon, args.scale);
+    }
     if (router.lane < C.topK) {
       args.ids[static_cast<uint64_t>(token) * C.topK + router.lane] = id;
       args.weights[static_cast<uint64_t>(token) * C.topK + router.lane] = weight;

@@ -33,7 +33,9 @@ class ExitCodes(MoecTest):
         self.expect(2, "compile", "--taget=cpu", says=["'--taget'", "did you mean '--target'?"])
         self.expect(2, "compile", says=["model"])
         self.expect(2, "compile", MIXTRAL, says=["-o is missing"])
-        self.expect(2, "compile", MIXTRAL, "-o", "x", "--target=gpu", says=["'gpu'", "cpu-avx2"])
+        self.expect(2, "compile", MIXTRAL, "-o", "x", "--target=gpu", says=["'gpu'", "cpu-avx2", "sm_90a", "h100"])
+        self.expect(2, "compile", MIXTRAL, "--emit=cubin", says=["-o is missing"])
+        self.expect(2, "compile", MIXTRAL, "--emit=ptx", says=["target cpu has no 'ptx'"])
         self.expect(2, "compile", MIXTRAL, "-o", "x", "--layer=7", says=["no MoE layer 7"])
         self.expect(2, "compile", MIXTRAL, "-o", "x", "--pack-budget=lots", says=["'lots'"])
         self.expect(2, "cache", "gc", "--max-size=40%", says=["'40%'"])
@@ -62,6 +64,9 @@ class ExitCodes(MoecTest):
         self.expect(3, "compile", model, "-o", "x", says=[model])
         self.assertFalse((self.folder / "x").exists())
 
+    def test_3_a_model_that_the_target_cannot_run(self):
+        self.expect(3, "compile", MIXTRAL, "-o", "x", "--target=h100", says=["is f32", "target h100 takes bf16 and f16"])
+
     def test_3_weights_that_do_not_fit(self):
         folder = self.folder / "model"
         shutil.copytree(MIXTRAL, folder)
@@ -77,7 +82,9 @@ class ExitCodes(MoecTest):
         self.assertFalse((self.folder / "x").exists())
 
     def test_5_device_missing(self):
-        self.expect(5, "compile", MIXTRAL, "-o", "x", "--target=sm_90a", says=["sm_90a", "no CUDA target"])
+        olmoe = GOLDEN / "configs" / "olmoe-1b-7b"
+        self.expect(5, "compile", olmoe, "--layer=0", "-o", "x", "--target=sm_90a", variables={"MOEC_NVRTC_PATH": "/nowhere"},
+                    says=["NVRTC", "/nowhere", "MOEC_NVRTC_PATH"])
         self.expect(5, *RUN, compiler="/nonexistent/libmoec-compiler.so", says=["/nonexistent/libmoec-compiler.so"])
 
     def test_6_corrupt_package(self):

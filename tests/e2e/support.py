@@ -30,9 +30,10 @@ class MoecTest(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         self.cache = self.folder / "cache"
 
-    def call(self, *arguments, compiler=None, cwd=None):
+    def call(self, *arguments, compiler=None, cwd=None, variables=None):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MOEC_")}
         environment |= {"MOEC_CACHE_DIR": str(self.cache), "MOEC_COMPILER_LIBRARY": str(compiler or self.paths.compiler)}
+        environment |= variables or {}
         return subprocess.run([self.paths.moec, *map(str, arguments)], env=environment, cwd=cwd or self.folder,
                               capture_output=True, text=True, timeout=240)
 

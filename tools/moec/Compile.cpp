@@ -1,5 +1,7 @@
 // `moec compile`: a model to a package, or to the text of a phase.
+#include "tools/moec/Emitted.h"
 #include "tools/moec/Explain.h"
+#include "tools/moec/ExplainCuda.h"
 #include "tools/moec/Setup.h"
 #include "tools/moec/Verbs.h"
 
@@ -20,6 +22,7 @@ namespace {
 constexpr const char *footer = R"(Examples:
   moec compile tests/golden/mixtral --tokens 64 --explain -o mixtral.moepkg
   moec compile tests/golden/mixtral --emit=planned
+  moec compile tests/golden/configs/olmoe-1b-7b --layer 0 --target=h100 --emit=cuda -o kernels
 What was compiled before comes from the cache. Nothing but the target's name needs this machine to be able to run it.)";
 
 struct CompileOptions {
@@ -30,7 +33,10 @@ struct CompileOptions {
   bool explain = false;
   CacheOptions cache;
 
-  bool emitsPackage() const { return emit == "package" && stopAfter.empty(); }
+  /// A package, or the cubins in it.
+  bool emitsPackage() const { return (emit == "package" || emit == "cubin") && stopAfter.empty(); }
+  bool emitsCubins() const { return emit == "cubin" && stopAfter.empty(); }
+  bool emitsFiles() const { return (emit == "cuda" || emit == "ptx") && stopAfter.empty(); }
 };
 
 /// What was asked of the compiler, and what the plans in the answer were made with.
@@ -43,6 +49,8 @@ struct Asked {
 Status checkOptions(const CompileOptions &options) {
   if (!options.emitsPackage() && options.explain)
     return makeError(Code::InvalidArgument, "--explain tells of a package, and --emit or --stop-after asks for a text");
+  if (options.emitsCubins() && (options.output.empty() || options.output == "-"))
+    return makeError(Code::InvalidArgument, "-o is missing: which folder should the cubins go to?");
   if (options.emitsPackage() && options.output.empty() && !options.explain)
     return makeError(Code::InvalidArgument, "-o is missing: where should the package go?");
   if (options.emitsPackage() && options.output == "-" && options.explain)
@@ -95,6 +103,10 @@ void shareBudget(const PackBudget &budget, const std::vector<const LayerDescript
   CompileRequest &request = asked.request;
   uint64_t allBytes = 0;
   for (const LayerDescription *layer : layers)
+    asked.limits[layer->layer] = request.limits;
+  if (request.target.device == DeviceKind::Cuda) // where nothing is packed
+    return;
+  for (const LayerDescription *layer : layers)
     allBytes += packedExpertBytes(layer->shape, request.target) * layer->shape.experts;
   for (const LayerDescription *layer : layers) {
     const uint64_t bytes = packedExpertBytes(layer->shape, request.target) * layer->shape.experts;
@@ -128,7 +140,7 @@ Result<Asked> makeRequest(const CompileOptions &options, const Model &model, con
   request.target = facts;
   request.calibration = calibration->figures;
   request.layers = options.layers;
-  request.emit = options.emit;
+  request.emit = options.emitsCubins() ? "package" : options.emit;
   request.stopAfter = options.stopAfter;
   asked.calibrationSource = calibration->source;
   shareBudget(*budget, *layers, asked);
@@ -144,10 +156,27 @@ std::string stageTimes(const Package &package) {
   return fmt::format("{:.0f} ms ({})", total == package.compileMs.end() ? 0.0 : total->second, text);
 }
 
+/// What --explain says, in both formats; empty without it.
+struct Explained {
+  std::string text;
+  nlohmann::json json;
+};
+
+Explained explained(const CompileOptions &options, const Asked &asked, const Package &package) {
+  if (!options.explain)
+    return {};
+  const Calibration &calibration = asked.request.calibration;
+  if (package.target.device == DeviceKind::Cuda)
+    return {cudaExplanationText(package, calibration, asked.calibrationSource),
+            cudaExplanationJson(package, calibration, asked.calibrationSource)};
+  const Explanation explanation = explain(package, calibration, asked.calibrationSource, asked.limits);
+  return {explanationText(explanation, package.target), explanationJson(explanation, package.target)};
+}
+
 std::string resultText(const CompileOptions &options, const CompiledPackage &compiled, uint64_t bytes,
-                       const Explanation *explanation) {
+                       const Explained &explanation) {
   const Package &package = compiled.package;
-  std::string text = explanation ? explanationText(*explanation, package.target) : "";
+  std::string text = explanation.text;
   if (compiled.cacheHit)
     text += fmt::format("Compile: from the cache in {:.0f} ms; it once took {}.\n", compiled.milliseconds,
                         stageTimes(package));
@@ -160,14 +189,15 @@ std::string resultText(const CompileOptions &options, const CompiledPackage &com
 }
 
 nlohmann::json resultJson(const CompileOptions &options, const CompiledPackage &compiled, uint64_t bytes,
-                          const Explanation *explanation) {
+                          const Explained &explanation) {
   const Package &package = compiled.package;
+  const bool cuda = package.target.device == DeviceKind::Cuda;
   nlohmann::json json = {{"schema", "moec.compile-result"},
                          {"schema_version", 1},
                          {"output", options.output},
                          {"model", package.modelName},
                          {"target", package.target.name},
-                         {"isa", isaName(package.target.isa)},
+                         {"isa", cuda ? package.target.arch : isaName(package.target.isa)},
                          {"layers", package.layers.size()},
                          {"images", package.images.size()},
                          {"bytes", bytes},
@@ -175,25 +205,32 @@ nlohmann::json resultJson(const CompileOptions &options, const CompiledPackage &
                          {"milliseconds", compiled.milliseconds},
                          {"compile_ms", package.compileMs},
                          {"kernels_built", compiled.cacheHit ? 0 : package.kernelsBuilt}};
-  if (explanation)
-    json["explanation"] = explanationJson(*explanation, package.target);
+  if (options.explain)
+    json["explanation"] = explanation.json;
   return json;
+}
+
+/// Writes the package, or its cubins into a folder; how many bytes.
+Result<uint64_t> writePackage(const CompileOptions &options, const Package &package) {
+  if (options.emitsCubins())
+    return writeCubins(options.output, package);
+  const std::vector<uint8_t> bytes = package.serialise();
+  if (!options.output.empty())
+    if (Status status = writeOutput(options.output, bytes); !status.ok())
+      return status;
+  return bytes.size();
 }
 
 Status compilePackage(const CompileOptions &options, const Asked &asked, Compiler &compiler) {
   Result<CompiledPackage> compiled = compiler.compile(asked.request);
   if (!compiled)
     return compiled.status();
-  const std::vector<uint8_t> bytes = compiled->package.serialise();
-  if (!options.output.empty())
-    if (Status status = writeOutput(options.output, bytes); !status.ok() || options.output == "-")
-      return status;
-  std::optional<Explanation> explanation;
-  if (options.explain)
-    explanation = explain(compiled->package, asked.request.calibration, asked.calibrationSource, asked.limits);
-  const Explanation *shown = explanation ? &*explanation : nullptr;
-  return printResult(options.format == "json" ? jsonText(resultJson(options, *compiled, bytes.size(), shown))
-                                              : resultText(options, *compiled, bytes.size(), shown));
+  Result<uint64_t> bytes = writePackage(options, compiled->package);
+  if (!bytes || options.output == "-")
+    return bytes.status();
+  const Explained explanation = explained(options, asked, compiled->package);
+  return printResult(options.format == "json" ? jsonText(resultJson(options, *compiled, *bytes, explanation))
+                                              : resultText(options, *compiled, *bytes, explanation));
 }
 
 Status runCompile(const CompileOptions &options, const Tool &tool) {
@@ -214,6 +251,8 @@ Status runCompile(const CompileOptions &options, const Tool &tool) {
   if (options.emitsPackage())
     return compilePackage(options, *asked, **compiler);
   Result<std::string> text = (*compiler)->emit(asked->request);
+  if (text && options.emitsFiles())
+    return writeEmitted(options.output, *text);
   return text ? writeOutput(options.output.empty() ? "-" : options.output, *text) : text.status();
 }
 
@@ -224,11 +263,11 @@ void addCompile(CLI::App &app, Tool &tool) {
   CLI::App *verb = addVerb(app, tool, {"compile", "Compile a model to a package", footer},
                            [options, &tool] { return runCompile(*options, tool); });
   verb->add_option("model", options->model, "Hugging Face folder, config.json, .mlir or package")->required();
-  verb->add_option("-o,--output", options->output, "file to write; - is stdout, which is the default for texts");
+  verb->add_option("-o,--output", options->output, "file to write, of --emit=cuda, ptx and cubin the folder; - is stdout, which is the default for texts");
   verb->add_option("--profile", options->profile, "typical routing to plan for (moec-trace profile writes them)");
   verb->add_option("--tokens", options->tokens, "tokens of a step, for layers that are not in the profile; default 256")
       ->check(CLI::Range(1u, 1u << 24));
-  verb->add_option("--target", options->target, "cpu, cpu-avx2, cpu-avx512 or cpu-avx512bf16")->capture_default_str();
+  verb->add_option("--target", options->target, targetNames)->capture_default_str();
   verb->add_option("--threads", options->threads, "threads of a step; 0: this machine's")->check(CLI::Range(0u, 1024u));
   verb->add_option("--layer", options->layers, "compile this layer only, by the model's number; may be repeated");
   verb->add_option("--pack-budget", options->packBudget, "memory for packed weights: a share (40%) or bytes (2GiB)")
@@ -236,7 +275,7 @@ void addCompile(CLI::App &app, Tool &tool) {
   verb->add_option("--calibration", options->calibration, "figures to predict with; default: the cache's, else assumed");
   CLI::Option *emit = verb->add_option("--emit", options->emit, "what to write");
   emit->check(CLI::IsMember({"package", "input", "grouped", "sized", "selected", "planned", "launches", "kernels", "llvm",
-                             "asm"}))
+                             "asm", "cuda", "ptx", "cubin"}))
       ->capture_default_str();
   verb->add_option("--stop-after", options->stopAfter, "write the model as it is after this phase")
       ->check(CLI::IsMember({"input", "grouped", "sized", "selected", "planned", "launches"}))

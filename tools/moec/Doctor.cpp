@@ -71,9 +71,9 @@ nlohmann::json examine(const DoctorOptions &options, const Tool &tool) {
   nlohmann::json json = {{"schema", "moec.doctor"}, {"schema_version", 1}, {"version", versionText()}};
   json["cpu"] = cpuReport();
   json["libraries"] = nlohmann::json::array();
+  const std::string compiler = defaultCompilerLibrary(tool.environment.compilerLibrary);
   for (const LibraryReport &library :
-       {examineCompiler(defaultCompilerLibrary(tool.environment.compilerLibrary)), examineDriver(), examineNvrtc(),
-        examineNccl()})
+       {examineCompiler(compiler), examineDriver(), examineNvrtc(compiler, jitOptions(tool.environment)), examineNccl()})
     json["libraries"].push_back(libraryJson(library));
   json["cache"] = cacheReport(options.cache, tool.environment);
   json["environment"] = environmentReport(tool.environment);

@@ -45,19 +45,6 @@ std::string difference(double ns, double chosenNs) {
   return chosenNs > 0 ? fmt::format("{:+.2f} %", (ns / chosenNs - 1) * 100) : "";
 }
 
-/// "0-47, 60".
-std::string rangesText(const std::vector<uint32_t> &layers) {
-  std::string text;
-  for (size_t begin = 0, end = 0; begin < layers.size(); begin = end) {
-    for (end = begin + 1; end < layers.size() && layers[end] == layers[end - 1] + 1;)
-      ++end;
-    text += fmt::format("{}{}", text.empty() ? "" : ", ", layers[begin]);
-    if (end - begin > 1)
-      text += fmt::format("-{}", layers[end - 1]);
-  }
-  return text;
-}
-
 std::string line(const std::string &name, const std::string &value) { return fmt::format("  {:<14}{}\n", name, value); }
 
 std::string alternativeLine(const std::string &name, const Alternative &other, double chosenNs) {
@@ -132,6 +119,18 @@ std::vector<Alternative> runnersUp(const LayerPackage &layer, const TargetFacts 
   });
   others.resize(std::min(others.size(), most));
   return others;
+}
+
+std::string rangesText(const std::vector<uint32_t> &layers) {
+  std::string text;
+  for (size_t begin = 0, end = 0; begin < layers.size(); begin = end) {
+    for (end = begin + 1; end < layers.size() && layers[end] == layers[end - 1] + 1;)
+      ++end;
+    text += fmt::format("{}{}", text.empty() ? "" : ", ", layers[begin]);
+    if (end - begin > 1)
+      text += fmt::format("-{}", layers[end - 1]);
+  }
+  return text;
 }
 
 Explanation explain(const Package &package, const Calibration &calibration, const std::string &calibrationSource,

@@ -42,6 +42,9 @@ std::vector<Alternative> runnersUp(const LayerPackage &layer, const TargetFacts 
 Explanation explain(const Package &package, const Calibration &calibration, const std::string &calibrationSource,
                     const std::map<uint32_t, PlanLimits> &limits);
 
+/// "0-47, 60", of ascending numbers.
+std::string rangesText(const std::vector<uint32_t> &layers);
+
 std::string explanationText(const Explanation &explanation, const TargetFacts &facts);
 nlohmann::json explanationJson(const Explanation &explanation, const TargetFacts &facts);
 

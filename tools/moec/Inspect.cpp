@@ -1,4 +1,5 @@
 // `moec inspect`: what a file is, and what is in it.
+#include "tools/moec/ExplainCuda.h"
 #include "tools/moec/Setup.h"
 #include "tools/moec/Verbs.h"
 
@@ -62,23 +63,32 @@ Shown showModel(const Model &model) {
   return shown;
 }
 
+std::string imageLines(const Package &package) {
+  if (package.target.device == DeviceKind::Cuda)
+    return kernelLines(package);
+  std::string text;
+  for (size_t index = 0; index < package.images.size(); ++index)
+    text += fmt::format("  image {:>3}: {}\n", index, bytesText(package.images[index].bytes.size()));
+  return text;
+}
+
 Shown showPackage(const Package &package, uint64_t bytes) {
+  const bool cuda = package.target.device == DeviceKind::Cuda;
   Shown shown{fmt::format("package of {}: {}, target {} ({}), {}, {}\n", package.modelName, bytesText(bytes),
-                          package.target.name, isaName(package.target.isa), counted(package.layers.size(), "layer"),
-                          counted(package.images.size(), "image")),
+                          package.target.name, cuda ? package.target.arch : isaName(package.target.isa),
+                          counted(package.layers.size(), "layer"), counted(package.images.size(), "image")),
               {{"schema", "moec.inspect"}, {"schema_version", 1}, {"kind", "package"}, {"bytes", bytes}}};
   shown.json["manifest"] = nlohmann::json::parse(writeManifest(package), nullptr, false);
   for (const LayerPackage &layer : package.layers) {
     std::vector<std::string> launches;
     for (const Launch &launch : layer.launches)
       launches.push_back(launchName(launch.kind));
-    shown.text += fmt::format("  layer {:>3}: {}\n             {}, {} per step of {} tokens, image {}\n             {}\n",
+    shown.text += fmt::format("  layer {:>3}: {}\n             {}, {} per step of {} tokens{}\n             {}\n",
                               layer.layer, shapeLine(layer.shape, layer.router), layer.plan.config.text(),
-                              textOfNs(layer.plan.predictedNs), layer.plannedFor.tokens, layer.image,
-                              fmt::join(launches, " -> "));
+                              textOfNs(layer.plan.predictedNs), layer.plannedFor.tokens,
+                              cuda ? "" : fmt::format(", image {}", layer.image), fmt::join(launches, " -> "));
   }
-  for (size_t index = 0; index < package.images.size(); ++index)
-    shown.text += fmt::format("  image {:>3}: {}\n", index, bytesText(package.images[index].bytes.size()));
+  shown.text += imageLines(package);
   return shown;
 }
 

@@ -9,6 +9,7 @@
 #include <link.h>
 
 #include <initializer_list>
+#include <vector>
 
 namespace moec::tool {
 namespace {
@@ -45,37 +46,69 @@ std::string devices(void *library) {
     return "no usable device";
   std::string text = fmt::format("{} device{}", count, count == 1 ? "" : "s");
   for (int ordinal = 0; ordinal < count; ++ordinal) {
-    int device = 0;
+    int device = 0, major = 0, minor = 0;
     char name[256] = {};
+    auto attribute = symbol<int(int *, int, int)>(library, "cuDeviceGetAttribute");
+    constexpr int computeMajor = 75, computeMinor = 76; // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
     if (succeeds(symbol<int(int *, int)>(library, "cuDeviceGet"), &device, ordinal) &&
-        succeeds(symbol<int(char *, int, int)>(library, "cuDeviceGetName"), name, static_cast<int>(sizeof name) - 1, device))
-      text += fmt::format("{} {}", ordinal == 0 ? ":" : ",", name);
+        succeeds(symbol<int(char *, int, int)>(library, "cuDeviceGetName"), name, static_cast<int>(sizeof name) - 1, device) &&
+        succeeds(attribute, &major, computeMajor, device) && succeeds(attribute, &minor, computeMinor, device))
+      text += fmt::format("{} {} (sm_{}{})", ordinal == 0 ? ":" : ",", name, major, minor);
   }
   return text;
+}
+
+/// The answer of the compiler's "version" verb to `request`.
+Result<nlohmann::json> compilerVersion(const std::string &path, const nlohmann::json &request) {
+  Result<CompilerCall> call = openCompilerLibrary(path);
+  if (!call)
+    return call.status();
+  const std::string text = request.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  MoecCompilerCallbacks callbacks{};
+  callbacks.size = sizeof callbacks;
+  Result<std::vector<uint8_t>> answer =
+      (*call)("version", {reinterpret_cast<const uint8_t *>(text.data()), text.size()}, callbacks);
+  if (!answer)
+    return answer.status();
+  nlohmann::json json = nlohmann::json::parse(answer->begin(), answer->end(), nullptr, false);
+  if (!json.is_object())
+    return makeError(Code::Failure, "{} does not tell its version", path);
+  return json;
+}
+
+/// The text at `key`, empty where there is none.
+std::string textAt(const nlohmann::json &json, const char *key) {
+  return json.is_object() && json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "";
 }
 
 } // namespace
 
 LibraryReport examineCompiler(const std::string &path) {
   LibraryReport report{"compiler", "compiling what the cache does not have", false, path, "", ""};
-  Result<CompilerCall> call = openCompilerLibrary(path);
-  if (!call) {
-    report.problem = call.status().message();
+  Result<nlohmann::json> json = compilerVersion(path, nlohmann::json::object());
+  if (!json) {
+    report.problem = json.status().message();
     return report;
   }
-  const std::string request = "{}";
-  MoecCompilerCallbacks callbacks{};
-  callbacks.size = sizeof callbacks;
-  Result<std::vector<uint8_t>> answer =
-      (*call)("version", {reinterpret_cast<const uint8_t *>(request.data()), request.size()}, callbacks);
-  if (!answer) {
-    report.problem = answer.status().message();
-    return report;
-  }
-  nlohmann::json json = nlohmann::json::parse(answer->begin(), answer->end(), nullptr, false);
-  const bool tells = json.is_object() && json.contains("llvm") && json["llvm"].is_string();
   report.found = true;
-  report.version = tells ? "LLVM " + json["llvm"].get<std::string>() : "of an unknown LLVM";
+  const std::string llvm = textAt(*json, "llvm");
+  report.version = llvm.empty() ? "of an unknown LLVM" : "LLVM " + llvm;
+  return report;
+}
+
+LibraryReport examineNvrtc(const std::string &compilerPath, const JitOptions &jit) {
+  LibraryReport report{"NVRTC", "compiling for a GPU", false, "", "", ""};
+  Result<nlohmann::json> json =
+      compilerVersion(compilerPath, {{"nvrtc_only", jit.nvrtcOnly}, {"nvrtc_also", jit.nvrtcAlso}});
+  if (!json) {
+    report.problem = "the compiler would look for it, and is missing";
+    return report;
+  }
+  const nlohmann::json nvrtc = json->contains("nvrtc") ? (*json)["nvrtc"] : nlohmann::json();
+  report.path = textAt(nvrtc, "path");
+  report.version = textAt(nvrtc, "version");
+  report.problem = textAt(nvrtc, "problem");
+  report.found = !report.version.empty();
   return report;
 }
 
@@ -90,22 +123,6 @@ LibraryReport examineDriver() {
     report.version = fmt::format("CUDA {}.{}, {}", version / 1000, version % 1000 / 10, devices(library));
   else
     report.problem = report.path + ": cuDriverGetVersion fails";
-  return report;
-}
-
-LibraryReport examineNvrtc() {
-  LibraryReport report{"NVRTC", "compiling for a GPU", false, "", "", ""};
-  void *library = openFirst({"libnvrtc.so.13", "libnvrtc.so.12", "/usr/local/cuda/lib64/libnvrtc.so.13",
-                             "/usr/local/cuda/lib64/libnvrtc.so.12"},
-                            report);
-  if (!library)
-    return report;
-  int major = 0, minor = 0;
-  report.found = succeeds(symbol<int(int *, int *)>(library, "nvrtcVersion"), &major, &minor);
-  if (report.found)
-    report.version = fmt::format("{}.{}", major, minor);
-  else
-    report.problem = report.path + ": nvrtcVersion fails";
   return report;
 }
 

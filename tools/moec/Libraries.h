@@ -1,6 +1,8 @@
 // The libraries that are opened at run time, looked at without using them.
 #pragma once
 
+#include "compiler/core/CompileRequest.h"
+
 #include <string>
 
 namespace moec::tool {
@@ -17,7 +19,8 @@ struct LibraryReport {
 LibraryReport examineCompiler(const std::string &path);
 /// The NVIDIA driver's libcuda.
 LibraryReport examineDriver();
-LibraryReport examineNvrtc();
+/// NVRTC, as the compiler at `compilerPath` would find and open it.
+LibraryReport examineNvrtc(const std::string &compilerPath, const JitOptions &jit);
 LibraryReport examineNccl();
 
 } // namespace moec::tool

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <thread>
 
 namespace moec::tool {
 namespace {
@@ -22,6 +23,19 @@ int logThreshold(const std::string &name) {
 }
 
 } // namespace
+
+const char *const targetNames = "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, a GPU's architecture (sm_80, sm_89, sm_90, "
+                                "sm_90a, sm_100, sm_120) or a card (a100, l40s, rtx4090, h100, h200, b200)";
+
+JitOptions jitOptions(const Environment &environment) {
+  JitOptions jit;
+  jit.nvrtcOnly = environment.nvrtcOnly;
+  jit.nvrtcAlso = environment.nvrtcAlso;
+  jit.nvrtcFlags = environment.nvrtcFlags;
+  jit.threads = environment.jitThreads ? environment.jitThreads : std::max(1u, std::thread::hardware_concurrency());
+  jit.memoryMib = environment.jitMemoryMib ? environment.jitMemoryMib : jit.memoryMib;
+  return jit;
+}
 
 void addCacheOptions(CLI::App *verb, CacheOptions &options, bool canBeOff) {
   CLI::Option *folder = verb->add_option("--cache-dir", options.folder,
@@ -40,6 +54,7 @@ Result<std::string> cacheFolder(const CacheOptions &options, const Environment &
 Result<std::shared_ptr<Compiler>> makeCompiler(const CacheOptions &options, const Environment &environment) {
   Compiler::Options compiler;
   compiler.library = defaultCompilerLibrary(environment.compilerLibrary);
+  compiler.jit = jitOptions(environment);
   compiler.log = [least = logThreshold(environment.log)](int level, std::string_view text) {
     if (level >= least)
       note(std::string(text));
@@ -72,10 +87,6 @@ Result<UsedCalibration> findCalibration(const std::string &file, const TargetFac
 }
 
 Result<TargetFacts> compileTarget(const std::string &name, uint32_t threads, const Environment &environment) {
-  if (name.starts_with("sm_") || name.starts_with("cuda"))
-    return makeError(Code::DeviceMissing,
-                     "target '{}': this build has no CUDA target yet, only cpu, cpu-avx2, cpu-avx512 and cpu-avx512bf16",
-                     name);
   Result<TargetFacts> facts = targetByName(name, thisMachine());
   if (!facts)
     return facts;

@@ -34,8 +34,14 @@ struct UsedCalibration {
 Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, DType compute,
                                         const Compiler &compiler);
 
+/// How kernels for GPUs are compiled, as the environment says; with as many threads as the machine has, where it is silent.
+JitOptions jitOptions(const Environment &environment);
+
+/// What --target takes, for helps: "cpu, cpu-avx2, ...".
+extern const char *const targetNames;
+
 /// The facts behind --target, to compile for: the machine need not be able to run it. Errors: InvalidArgument (unknown
-/// name), DeviceMissing (a target that this build cannot compile for).
+/// name).
 Result<TargetFacts> compileTarget(const std::string &name, uint32_t threads, const Environment &environment);
 
 /// Indented JSON and a line feed; bytes that are not UTF-8 become U+FFFD.

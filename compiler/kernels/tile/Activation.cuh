@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/Scalar.cuh"
 
 namespace moec {
 

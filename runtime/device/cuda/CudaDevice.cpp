@@ -90,10 +90,6 @@ Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, 
     experts = std::max(experts, layer->shape.experts);
   }
   graphSlots = std::make_shared<GraphSlots>(std::move(freeSlot));
-  Result<std::unique_ptr<CudaSamples>> made =
-      CudaSamples::make(driver, memory, log, layers, static_cast<uint32_t>(slots.size()));
-  MOEC_TRY(made.status());
-  samples = std::move(*made);
   Result<std::unique_ptr<Retirement>> retired = Retirement::make(driver);
   MOEC_TRY(retired.status());
   retirement = std::move(*retired);
@@ -105,6 +101,10 @@ Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, 
   Result<std::unique_ptr<Uploader>> uploads = Uploader::make(driver);
   MOEC_TRY(uploads.status());
   uploader = std::move(*uploads);
+  Result<std::unique_ptr<CudaSamples>> made =
+      CudaSamples::make(driver, memory, log, layers, static_cast<uint32_t>(slots.size()), uploader->stream());
+  MOEC_TRY(made.status());
+  samples = std::move(*made);
   MOEC_TRY(makeSlots(shapes));
   Result<std::unique_ptr<CudaValidator>> validates = CudaValidator::make(
       driver, memory, layers, std::min(options.maxTokens, CudaValidator::maxTokens), siteOn(nullptr));

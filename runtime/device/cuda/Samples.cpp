@@ -49,7 +49,7 @@ SampleLane::Timing *SampleLane::openCaptured(const QueuedForward &forward) {
 
 Result<std::unique_ptr<CudaSamples>> CudaSamples::make(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory,
                                                        ForwardLog &log, const std::vector<const LayerDescription *> &layers,
-                                                       uint32_t slots) {
+                                                       uint32_t slots, CUstream stream) {
   std::unique_ptr<CudaSamples> samples(new CudaSamples(driver, log));
   samples->numLayers = static_cast<uint32_t>(layers.size());
   uint64_t words = 8, mostExperts = 0; // the first eight: the count of non-finite logits, on a cache line of its own
@@ -64,6 +64,7 @@ Result<std::unique_ptr<CudaSamples>> CudaSamples::make(std::shared_ptr<const Cud
   Result<DeviceBuffer> sequences = memory.allocate(sequenceBytes, "numbers of samples");
   if (!sequences)
     return sequences.status();
+  MOEC_CUDA(*driver, cuMemsetD8Async, (sequences->address(), 0, sequenceBytes, stream), "clearing numbers of samples");
   samples->pinned = std::move(*pinned);
   samples->sequences = std::move(*sequences);
   samples->pinnedNonFinite = samples->pinned.as<uint32_t>();

@@ -73,10 +73,10 @@ private:
 /// All lanes of a session, and who reads them.
 class CudaSamples {
 public:
-  /// A lane for each slot and layer.
+  /// A lane for each slot and layer. `stream` clears their numbers; not waited for.
   static Result<std::unique_ptr<CudaSamples>> make(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory,
                                                    ForwardLog &log, const std::vector<const LayerDescription *> &layers,
-                                                   uint32_t slots);
+                                                   uint32_t slots, CUstream stream);
 
   SampleLane &lane(uint32_t slot, uint32_t layerIndex) { return *lanes[slot * numLayers + layerIndex]; }
   uint32_t *nonFinite() const { return pinnedNonFinite; }

@@ -160,10 +160,17 @@ TEST_CASE("libnvrtc is found in the folder of a Python wheel", "[kernels][nvrtc]
   const fs::path site = fs::temp_directory_path() / fmt::format("moec-nvrtc-{}", getpid());
   fs::create_directories(site / "nvidia/cuda_nvrtc/lib");
   fs::create_symlink(real, site / "nvidia/cuda_nvrtc/lib/libnvrtc.so.13");
-  const Result<Nvrtc> opened = Nvrtc::open({site.string()});
+  const Result<Nvrtc> opened = Nvrtc::open({.only = {site.string()}, .also = {}});
   fs::remove_all(site);
   REQUIRE(opened.ok());
   CHECK(opened->majorVersion() == 13);
+  CHECK(opened->path().find("libnvrtc.so.13") != std::string::npos);
+}
+
+TEST_CASE("a place that was named is the only one", "[kernels][nvrtc]") {
+  const Result<Nvrtc> opened = Nvrtc::open({.only = {"/nowhere"}, .also = {}});
+  CHECK(opened.status().code() == Code::NotFound);
+  CHECK(opened.status().message() == "found no libnvrtc (tried /nowhere)");
 }
 
 TEST_CASE("the ptxas report is read kernel by kernel", "[kernels][nvrtc]") {

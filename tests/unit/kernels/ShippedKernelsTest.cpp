@@ -23,6 +23,8 @@ std::string complaint(const ShippedKernel &kernel, const CompiledUnit &compiled)
     return "wgmma is serialised";
   const bool gemm = contains(kernel.name, "gateup") || contains(kernel.name, "down");
   const bool portable = contains(kernel.name, "portable");
+  if (contains(kernel.name, "routerlogits") && (use.stackBytes > 0 || !contains(compiled.ptx, "mma.sync.aligned.m16n8k16")))
+    return "no mma.sync, or its sums lie in local memory";
   if (gemm && use.stackBytes > 0)
     return "sums lie in local memory";
   if (gemm && portable && !contains(compiled.ptx, "mma.sync.aligned.m16n8k16.row.col.f32"))

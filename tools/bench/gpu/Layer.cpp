@@ -3,11 +3,6 @@
 #include <algorithm>
 
 namespace moec::bench {
-namespace {
-
-constexpr uint32_t combineThreads = 256;
-
-} // namespace
 
 std::string LayerChoice::name() const {
   const std::string full = shippedGemm(family, gateUp).name;
@@ -25,16 +20,63 @@ std::vector<LayerChoice> layerChoices(GemmFamily family, Element element) {
   return choices;
 }
 
+Status loadKernel(Bundle &bundle, const std::string &name, uint32_t sharedBytes, Kernel &kernel) {
+  Result<Kernel> found = bundle.kernel(name, sharedBytes);
+  MOEC_TRY(found.status());
+  kernel = *found;
+  return {};
+}
+
+Status allocateBuffer(Device &device, size_t bytes, Buffer &buffer) {
+  Result<Buffer> allocated = device.allocate(std::max<size_t>(bytes, 16));
+  MOEC_TRY(allocated.status());
+  buffer = std::move(*allocated);
+  return {};
+}
+
+Result<DeviceGemm> DeviceGemm::load(Device &device, Bundle &bundle, GemmFamily family, const GemmConfig &config,
+                                    const Weights &weights) {
+  DeviceGemm gemm;
+  gemm.family = family;
+  gemm.config = config;
+  gemm.weights = weights;
+  const bool hopper = family == GemmFamily::Hopper;
+  MOEC_TRY(loadKernel(bundle, shippedGemm(family, config).name,
+                      hopper ? hopperSharedBytes(config) : portableSharedBytes(config), gemm.kernel));
+  if (!hopper)
+    return gemm;
+  const auto map = [&](const void *from, CUtensorMap &to) -> Status {
+    Result<CUtensorMap> made = device.weightMap(from, config.element == Element::BF16, weights.k, weights.n,
+                                                weights.experts, weights.expertStride, boxRows(config));
+    MOEC_TRY(made.status());
+    to = *made;
+    return {};
+  };
+  MOEC_TRY(map(weights.first, gemm.firstMap));
+  MOEC_TRY(map(config.role == GemmRole::GateUp ? weights.second : weights.first, gemm.secondMap));
+  return gemm;
+}
+
+Status DeviceGemm::launch(Device &device, GroupedGemmArgs args, bool overlap) {
+  args.weights = weights.first;
+  args.upWeights = weights.second;
+  args.expertStride = weights.expertStride;
+  args.k = weights.k;
+  args.n = weights.n;
+  args.numExperts = weights.experts;
+  const uint32_t blocks = device.multiprocessors() * config.blocksPerSm;
+  if (family == GemmFamily::Portable) {
+    void *parameters[] = {&args};
+    return device.launch(kernel, {blocks, portableThreads(config), overlap}, parameters);
+  }
+  void *parameters[] = {&firstMap, &secondMap, &args};
+  return device.launch(kernel, {blocks, hopperThreads(config), overlap}, parameters);
+}
+
 Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) {
   LayerBuffers all;
   const size_t pairs = std::max<size_t>(size_t{shape.tokens} * shape.topK, 1);
-  const auto get = [&](Buffer &buffer, size_t bytes) -> Status {
-    Result<Buffer> allocated = device.allocate(std::max<size_t>(bytes, 16));
-    if (!allocated)
-      return allocated.status();
-    buffer = std::move(*allocated);
-    return {};
-  };
+  const auto get = [&](Buffer &buffer, size_t bytes) { return allocateBuffer(device, bytes, buffer); };
   const size_t blocks = ceilDivide(pairs, dispatchConfig(shape.experts).pairsPerBlock);
   MOEC_TRY(get(all.counts, shape.experts * 4));
   MOEC_TRY(get(all.expertBegin, (shape.experts + 1) * 4));
@@ -52,49 +94,27 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
 Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Shape &shape, const LayerChoice &choice,
                                         const LayerWeightsOnDevice &weights, LayerBuffers &buffers) {
   DeviceLayer layer(device, shape, choice, buffers);
-  layer.weights = weights;
   layer.dispatchConfig = moec::dispatchConfig(shape.experts);
+  layer.combineConfig = shippedCombineConfig(choice.down.element, shape.topK);
   MOEC_TRY(layer.loadKernels(bundle));
-  if (choice.family == GemmFamily::Hopper)
-    MOEC_TRY(layer.makeMaps(weights));
+  const uint32_t H = shape.hidden, I = shape.intermediate;
+  Result<DeviceGemm> gateUp = DeviceGemm::load(device, bundle, choice.family, choice.gateUp,
+                                               {weights.gate, weights.up, shape.experts, H, I, weights.gateUpStride});
+  MOEC_TRY(gateUp.status());
+  Result<DeviceGemm> down = DeviceGemm::load(device, bundle, choice.family, choice.down,
+                                             {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
+  MOEC_TRY(down.status());
+  layer.gateUpGemm = *gateUp;
+  layer.downGemm = *down;
   return layer;
 }
 
 Status DeviceLayer::loadKernels(Bundle &bundle) {
-  const auto get = [&](Kernel &kernel, const std::string &name, uint32_t sharedBytes) -> Status {
-    Result<Kernel> found = bundle.kernel(name, sharedBytes);
-    if (!found)
-      return found.status();
-    kernel = *found;
-    return {};
-  };
-  const auto sharedBytes = [&](const GemmConfig &config) {
-    return choice.family == GemmFamily::Portable ? portableSharedBytes(config) : hopperSharedBytes(config);
-  };
-  MOEC_TRY(get(oneBlock, shippedDispatch("OneBlock", dispatchConfig).name, 0));
-  MOEC_TRY(get(count, shippedDispatch("Count", dispatchConfig).name, 0));
-  MOEC_TRY(get(scan, shippedDispatch("Scan", dispatchConfig).name, 0));
-  MOEC_TRY(get(place, shippedDispatch("Place", dispatchConfig).name, 0));
-  MOEC_TRY(get(gateUpKernel, shippedGemm(choice.family, choice.gateUp).name, sharedBytes(choice.gateUp)));
-  MOEC_TRY(get(downKernel, shippedGemm(choice.family, choice.down).name, sharedBytes(choice.down)));
-  return get(combineKernel,
-             shippedCombine({.element = choice.down.element, .topK = shape.topK, .threads = combineThreads}).name, 0);
-}
-
-Status DeviceLayer::makeMaps(const LayerWeightsOnDevice &weights) {
-  const bool bf16 = choice.gateUp.element == Element::BF16;
-  const auto make = [&](CUtensorMap &map, const void *from, uint32_t k, uint32_t rows, int64_t stride,
-                        uint32_t boxRows) -> Status {
-    Result<CUtensorMap> made = device->weightMap(from, bf16, k, rows, shape.experts, stride, boxRows);
-    if (!made)
-      return made.status();
-    map = *made;
-    return {};
-  };
-  const uint32_t H = shape.hidden, I = shape.intermediate;
-  MOEC_TRY(make(gateMap, weights.gate, H, I, weights.gateUpStride, boxRows(choice.gateUp)));
-  MOEC_TRY(make(upMap, weights.up, H, I, weights.gateUpStride, boxRows(choice.gateUp)));
-  return make(downMap, weights.down, I, H, int64_t{I} * H, boxRows(choice.down));
+  MOEC_TRY(loadKernel(bundle, shippedDispatch("OneBlock", dispatchConfig).name, 0, oneBlock));
+  MOEC_TRY(loadKernel(bundle, shippedDispatch("Count", dispatchConfig).name, 0, count));
+  MOEC_TRY(loadKernel(bundle, shippedDispatch("Scan", dispatchConfig).name, 0, scan));
+  MOEC_TRY(loadKernel(bundle, shippedDispatch("Place", dispatchConfig).name, 0, place));
+  return loadKernel(bundle, shippedCombine(combineConfig).name, 0, combineKernel);
 }
 
 Status DeviceLayer::dispatch(const int32_t *ids) {
@@ -126,55 +146,37 @@ GroupedGemmArgs DeviceLayer::gemmArgs() const {
   args.tileBegin = buffers->tileBegin.as<int32_t>();
   args.tilePlace = buffers->tilePlace.as<int32_t>();
   args.topK = shape.topK;
-  args.numExperts = shape.experts;
   return args;
-}
-
-Status DeviceLayer::launchGemm(const Kernel &kernel, const GemmConfig &config, CUtensorMap &first, CUtensorMap &second,
-                               GroupedGemmArgs &args) {
-  const uint32_t blocks = device->multiprocessors() * config.blocksPerSm;
-  if (choice.family == GemmFamily::Portable) {
-    void *parameters[] = {&args};
-    return device->launch(kernel, {blocks, portableThreads(config), overlap}, parameters);
-  }
-  void *parameters[] = {&first, &second, &args};
-  return device->launch(kernel, {blocks, hopperThreads(config), overlap}, parameters);
 }
 
 Status DeviceLayer::gateUp(const void *hidden) {
   GroupedGemmArgs args = gemmArgs();
   args.tokens = hidden;
-  args.weights = weights.gate;
-  args.upWeights = weights.up;
   args.output = buffers->activated.as<void>();
-  args.expertStride = weights.gateUpStride;
-  args.k = shape.hidden;
-  args.n = shape.intermediate;
-  return launchGemm(gateUpKernel, choice.gateUp, gateMap, upMap, args);
+  return gateUpGemm.launch(*device, args, overlap);
 }
 
 Status DeviceLayer::down() {
   GroupedGemmArgs args = gemmArgs();
   args.tokens = buffers->activated.as<void>();
-  args.weights = weights.down;
   args.output = buffers->expertOutput.as<void>();
-  args.expertStride = int64_t{shape.intermediate} * shape.hidden;
-  args.k = shape.intermediate;
-  args.n = shape.hidden;
-  return launchGemm(downKernel, choice.down, downMap, downMap, args);
+  return downGemm.launch(*device, args, overlap);
 }
 
-Status DeviceLayer::combine(const float *pairWeights) {
+Status DeviceLayer::combine(const float *pairWeights, const SharedOutput &shared) {
   CombineArgs args{};
   args.expertOutput = buffers->expertOutput.as<void>();
   args.slotOfPair = buffers->slotOfPair.as<int32_t>();
   args.weights = pairWeights;
+  args.shared = shared.output;
+  args.sharedGate = shared.gateLogit;
+  args.gateStride = shared.gateStride;
   args.output = buffers->output.as<void>();
   args.numTokens = shape.tokens;
   args.hidden = shape.hidden;
   void *parameters[] = {&args};
-  const uint32_t blocks = ceilDivide(uint64_t{shape.tokens} * shape.hidden / 8, combineThreads);
-  return device->launch(combineKernel, {std::max(blocks, 1u), combineThreads, overlap}, parameters);
+  const uint32_t blocks = combineBlocks(combineConfig, shape.tokens, shape.hidden);
+  return device->launch(combineKernel, {blocks, combineConfig.threads, overlap}, parameters);
 }
 
 Status DeviceLayer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {

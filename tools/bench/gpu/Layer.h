@@ -24,6 +24,40 @@ struct LayerWeightsOnDevice {
   int64_t gateUpStride; // elements between experts
 };
 
+/// A product as a kernel, with the maps of its weights.
+class DeviceGemm {
+public:
+  /// Gate and up: `first` and `second`; down: `first` alone.
+  struct Weights {
+    const void *first, *second;
+    uint32_t experts, k, n;
+    int64_t expertStride;
+  };
+  static Result<DeviceGemm> load(Device &device, Bundle &bundle, GemmFamily family, const GemmConfig &config,
+                                 const Weights &weights);
+  /// Fills in what the weights say, and queues the product.
+  Status launch(Device &device, GroupedGemmArgs args, bool overlap);
+
+private:
+  GemmFamily family{};
+  GemmConfig config{};
+  Weights weights{};
+  Kernel kernel;
+  CUtensorMap firstMap{}, secondMap{};
+};
+
+/// Loads a kernel of the bundle into `kernel`.
+Status loadKernel(Bundle &bundle, const std::string &name, uint32_t sharedBytes, Kernel &kernel);
+/// Allocates at least 16 bytes into `buffer`.
+Status allocateBuffer(Device &device, size_t bytes, Buffer &buffer);
+
+/// What combine adds besides the experts' outputs; null pointers: nothing.
+struct SharedOutput {
+  const void *output = nullptr;     // [T, H]
+  const float *gateLogit = nullptr; // one every `gateStride` floats
+  uint32_t gateStride = 0;
+};
+
 /// Buffers between the kernels; enough for `shape`.
 class LayerBuffers {
 public:
@@ -48,29 +82,28 @@ public:
   Status dispatch(const int32_t *ids);
   Status gateUp(const void *hidden);
   Status down();
-  Status combine(const float *pairWeights);
+  Status combine(const float *pairWeights, const SharedOutput &shared = {});
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
   static constexpr uint32_t numSteps = 4; // of the above, without forward
+
+  DeviceLayer(DeviceLayer &&) = default;
 
 private:
   DeviceLayer(Device &device, const Shape &shape, const LayerChoice &choice, LayerBuffers &buffers)
       : device(&device), shape(shape), choice(choice), buffers(&buffers) {}
   Status loadKernels(Bundle &bundle);
-  Status makeMaps(const LayerWeightsOnDevice &weights);
   GroupedGemmArgs gemmArgs() const;
-  Status launchGemm(const Kernel &kernel, const GemmConfig &config, CUtensorMap &first, CUtensorMap &second,
-                    GroupedGemmArgs &args);
 
   Device *device;
   Shape shape;
   LayerChoice choice;
   LayerBuffers *buffers;
   bool overlap = false;
-  LayerWeightsOnDevice weights{};
   DispatchConfig dispatchConfig{};
-  Kernel oneBlock, count, scan, place, gateUpKernel, downKernel, combineKernel;
-  CUtensorMap gateMap{}, upMap{}, downMap{};
+  CombineConfig combineConfig{};
+  Kernel oneBlock, count, scan, place, combineKernel;
+  DeviceGemm gateUpGemm, downGemm;
 };
 
 } // namespace moec::bench

@@ -1,5 +1,7 @@
-// moec-bench-gpu build|verify|measure: see usage().
+// moec-bench-gpu build|verify|measure|orders|facts: see usage().
+#include "tools/bench/gpu/Facts.h"
 #include "tools/bench/gpu/Measure.h"
+#include "tools/bench/gpu/Orders.h"
 #include "tools/bench/gpu/Verify.h"
 
 #include <charconv>
@@ -15,8 +17,10 @@ namespace {
 constexpr const char *usage =
     R"(moec-bench-gpu build   --bundle DIR [--target sm_90a] [--only PART-OF-NAME]   compile shipped kernels; needs no GPU
 moec-bench-gpu verify  --bundle DIR [--quick]                  compare them with a float64 reference
+moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
                        [--repeats N] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
+moec-bench-gpu facts   [--json FILE]                           what loads, graph updates, growth and counting cost
 Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice. Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
 )";
 
@@ -74,7 +78,7 @@ Result<Options> parseOptions(int count, char **arguments) {
     else
       return makeError(Code::InvalidArgument, "unexpected '{}'", option);
   }
-  if (!options.count("--bundle"))
+  if (!options.count("--bundle") && std::string(arguments[1]) != "facts")
     return makeError(Code::InvalidArgument, "--bundle is needed");
   return options;
 }
@@ -96,6 +100,8 @@ Status measure(Device &device, Bundle &bundle, const Options &options) {
 
 Status run(const std::string &command, const Options &options) {
   const std::string folder = text(options, "--bundle");
+  if (command == "facts")
+    return settleFacts(text(options, "--json"));
   if (command == "build")
     return buildBundle(folder, text(options, "--target", "sm_90a"), text(options, "--only"),
                        std::max(1u, std::thread::hardware_concurrency()));
@@ -104,12 +110,15 @@ Status run(const std::string &command, const Options &options) {
   Bundle bundle(**device, folder);
   if (command == "measure")
     return measure(**device, bundle, options);
+  if (command == "orders")
+    return compareOrders(**device, bundle);
   if (command != "verify")
     return makeError(Code::InvalidArgument, "no command '{}'", command);
   const VerifyOptions verify{.quick = options.count("--quick") > 0};
   const Status routing = verifyRouting(**device, bundle, verify);
+  const Status whole = verifyWholeLayers(**device, bundle, verify);
   const Status layers = verifyLayers(**device, bundle, verify);
-  return layers.ok() ? routing : layers;
+  return !layers.ok() ? layers : !whole.ok() ? whole : routing;
 }
 
 } // namespace

@@ -26,6 +26,8 @@ double dot(const double *a, const double *b, uint32_t length) {
   return sum;
 }
 
+double siluGate(double gate, double up) { return gate / (1 + std::exp(-gate)) * up; }
+
 void scoreAll(RouteScoring scoring, std::vector<double> &scores, const std::vector<bool> &in) {
   double highest = never, sum = 0;
   for (size_t e = 0; e < scores.size(); ++e)
@@ -41,15 +43,20 @@ void scoreAll(RouteScoring scoring, std::vector<double> &scores, const std::vect
       score /= sum;
 }
 
-/// Takes experts of all but the best groups out of `keys`; returns the margin of that choice.
-double keepBestGroups(const RouteConfig &c, std::vector<double> &keys) {
+/// How far a choice was from the next; one between equals is defined (the lower one), so nothing can go wrong.
+double gap(double better, double worse) {
+  return better == worse ? std::numeric_limits<double>::infinity() : better - worse;
+}
+
+/// Takes experts of all but the best groups out of `picked`; returns the margin of that choice.
+double keepBestGroups(const RouteConfig &c, const std::vector<double> &keys, std::vector<bool> &picked) {
   const uint32_t size = c.experts / c.groups;
-  std::vector<double> groupScore(c.groups, never);
+  std::vector<double> groupScore(c.groups, 0);
   for (uint32_t g = 0; g < c.groups; ++g) {
     std::vector<double> best(keys.begin() + g * size, keys.begin() + (g + 1) * size);
     std::sort(best.rbegin(), best.rend());
-    for (uint32_t i = 0; i < c.groupTop && best[i] > never; ++i)
-      groupScore[g] = (i == 0 ? 0 : groupScore[g]) + best[i];
+    for (uint32_t i = 0; i < c.groupTop; ++i)
+      groupScore[g] += best[i];
   }
   std::vector<uint32_t> order(c.groups);
   std::iota(order.begin(), order.end(), 0u);
@@ -57,9 +64,33 @@ double keepBestGroups(const RouteConfig &c, std::vector<double> &keys) {
     return groupScore[a] > groupScore[b] || (groupScore[a] == groupScore[b] && a < b);
   });
   for (uint32_t i = c.groupsPicked; i < c.groups; ++i)
-    std::fill_n(keys.begin() + order[i] * size, size, never);
-  return c.groupsPicked < c.groups ? groupScore[order[c.groupsPicked - 1]] - groupScore[order[c.groupsPicked]]
+    for (uint32_t e = 0; e < size; ++e)
+      picked[order[i] * size + e] = false;
+  return c.groupsPicked < c.groups ? gap(groupScore[order[c.groupsPicked - 1]], groupScore[order[c.groupsPicked]])
                                    : std::numeric_limits<double>::infinity();
+}
+
+/// From the scores of the chosen to their weights. Where nothing tells them apart they weigh alike.
+void finishWeights(const RouteConfig &c, std::vector<double> &weights, double epsilon, double scale) {
+  const std::vector<double> alike(weights.size(), 1.0 / static_cast<double>(weights.size()));
+  if (c.after == RouteScoring::Softmax && *std::max_element(weights.begin(), weights.end()) == never)
+    weights = alike;
+  else
+    scoreAll(c.after, weights, std::vector<bool>(weights.size(), true));
+  for (double &weight : weights)
+    weight = weight == never ? 0 : weight;
+  if (c.renormalise) {
+    double sum = epsilon;
+    for (double weight : weights)
+      sum += weight;
+    if (sum == 0) {
+      weights = alike;
+      sum = 1;
+    }
+    scale /= sum;
+  }
+  for (double &weight : weights)
+    weight *= scale;
 }
 
 } // namespace
@@ -91,8 +122,8 @@ ReferenceLayer referenceLayer(const LayerInputs &inputs, const ReferenceSlots &s
     const size_t expert = static_cast<size_t>(inputs.ids[pair]);
     double *row = &layer.activated[slot * I];
     for (uint32_t i = 0; i < I; ++i) {
-      const double g = dot(&hidden[token * H], &gate[(expert * I + i) * H], H);
-      row[i] = g / (1 + std::exp(-g)) * dot(&hidden[token * H], &up[(expert * I + i) * H], H);
+      row[i] = siluGate(dot(&hidden[token * H], &gate[(expert * I + i) * H], H),
+                        dot(&hidden[token * H], &up[(expert * I + i) * H], H));
     }
     for (uint32_t h = 0; h < H; ++h)
       layer.output[token * H + h] += inputs.weights[pair] * dot(row, &down[(expert * H + h) * I], I);
@@ -100,41 +131,68 @@ ReferenceLayer referenceLayer(const LayerInputs &inputs, const ReferenceSlots &s
   return layer;
 }
 
+std::vector<double> referenceLogits(const LayerInputs &inputs, const std::vector<double> &weights) {
+  const uint32_t H = inputs.shape.hidden;
+  const size_t rows = weights.size() / H;
+  const std::vector<double> hidden = valuesOf(inputs.hidden, inputs.bf16);
+  std::vector<double> logits(inputs.shape.tokens * rows);
+  for (size_t i = 0; i < logits.size(); ++i)
+    logits[i] = dot(&hidden[i / rows * H], &weights[i % rows * H], H);
+  return logits;
+}
+
+void addReferenceShared(const LayerInputs &inputs, const std::vector<uint16_t> &gateWeight,
+                        const std::vector<uint16_t> &upWeight, const std::vector<uint16_t> &downWeight,
+                        const std::vector<double> &gate, std::vector<double> &output) {
+  const uint32_t H = inputs.shape.hidden, I = static_cast<uint32_t>(gateWeight.size() / H);
+  const std::vector<double> hidden = valuesOf(inputs.hidden, inputs.bf16), up = valuesOf(upWeight, inputs.bf16),
+                            gateRows = valuesOf(gateWeight, inputs.bf16), down = valuesOf(downWeight, inputs.bf16);
+  std::vector<double> row(I);
+  for (size_t token = 0; token < inputs.shape.tokens; ++token) {
+    for (uint32_t i = 0; i < I; ++i)
+      row[i] = siluGate(dot(&hidden[token * H], &gateRows[size_t{i} * H], H),
+                        dot(&hidden[token * H], &up[size_t{i} * H], H));
+    for (uint32_t h = 0; h < H; ++h)
+      output[token * H + h] += gate[token] * dot(row.data(), &down[size_t{h} * I], I);
+  }
+}
+
 ReferenceRoute referenceRoute(const RouteConfig &c, const float *logits, const float *correction, double epsilon,
                               double scale) {
   std::vector<double> scores(logits, logits + c.experts), keys(c.experts);
-  std::vector<bool> in(c.experts);
-  for (uint32_t e = 0; e < c.experts; ++e)
-    in[e] = std::isfinite(logits[e]);
-  if (std::none_of(in.begin(), in.end(), [](bool b) { return b; })) {
-    in.assign(c.experts, true);
-    std::fill(scores.begin(), scores.end(), 0.0);
+  std::vector<bool> finite(c.experts), picked(c.experts, true);
+  for (uint32_t e = 0; e < c.experts; ++e) {
+    finite[e] = std::isfinite(logits[e]);
+    scores[e] = finite[e] ? scores[e] : never;
   }
-  scoreAll(c.before, scores, in);
-  for (uint32_t e = 0; e < c.experts; ++e)
-    keys[e] = in[e] ? scores[e] + (c.correctionBias ? correction[e] : 0.0) : never;
   ReferenceRoute route;
-  route.margin = c.groups > 1 ? keepBestGroups(c, keys) : std::numeric_limits<double>::infinity();
+  route.margin = std::numeric_limits<double>::infinity();
+  route.ids.resize(c.topK);
+  route.weights.assign(c.topK, scale / c.topK);
+  std::iota(route.ids.begin(), route.ids.end(), 0);
+  if (std::none_of(finite.begin(), finite.end(), [](bool b) { return b; }))
+    return route;
+  scoreAll(c.before, scores, finite);
+  for (uint32_t e = 0; e < c.experts; ++e)
+    keys[e] = finite[e] ? scores[e] + (c.correctionBias ? correction[e] : 0.0) : never;
+  if (c.groups > 1)
+    route.margin = keepBestGroups(c, keys, picked);
 
-  std::vector<int32_t> order(c.experts);
-  std::iota(order.begin(), order.end(), 0);
+  std::vector<int32_t> order;
+  for (uint32_t e = 0; e < c.experts; ++e)
+    if (picked[e])
+      order.push_back(static_cast<int32_t>(e));
   std::sort(order.begin(), order.end(),
             [&](int a, int b) { return keys[a] > keys[b] || (keys[a] == keys[b] && a < b); });
   std::vector<double> chosen;
   for (uint32_t k = 0; k < c.topK; ++k) {
-    const bool any = keys[order[k]] > never;
-    route.ids.push_back(any ? order[k] : -1);
-    if (any)
-      chosen.push_back(scores[order[k]]);
-    if (any && k + 1 < c.experts)
-      route.margin = std::min(route.margin, keys[order[k]] - keys[order[k + 1]]);
+    route.ids[k] = order[k];
+    chosen.push_back(scores[order[k]]);
+    if (k + 1 < order.size())
+      route.margin = std::min(route.margin, gap(keys[order[k]], keys[order[k + 1]]));
   }
-  scoreAll(c.after, chosen, std::vector<bool>(chosen.size(), true));
-  double sum = epsilon;
-  for (double weight : chosen)
-    sum += weight;
-  for (uint32_t k = 0; k < c.topK; ++k)
-    route.weights.push_back(k < chosen.size() ? chosen[k] / (c.renormalise ? sum : 1) * scale : 0);
+  finishWeights(c, chosen, epsilon, scale);
+  route.weights = chosen;
   return route;
 }
 

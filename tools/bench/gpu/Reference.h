@@ -39,11 +39,19 @@ struct ReferenceLayer {
 };
 ReferenceLayer referenceLayer(const LayerInputs &inputs, const ReferenceSlots &slots);
 
-/// One token's routing: ids (best first, -1 past the choosable) and weights.
+/// Logits [T, rows] of weights [rows, H] given in float64.
+std::vector<double> referenceLogits(const LayerInputs &inputs, const std::vector<double> &weights);
+
+/// Adds gate[t] * shared expert(hidden[t]) to `output` [T, H]; weights [Is, H], [Is, H], [H, Is]; gate [T].
+void addReferenceShared(const LayerInputs &inputs, const std::vector<uint16_t> &gateWeight,
+                        const std::vector<uint16_t> &upWeight, const std::vector<uint16_t> &downWeight,
+                        const std::vector<double> &gate, std::vector<double> &output);
+
+/// One token's routing as runtime/device/cpu/Route.h describes it: ids, best first, and weights.
 struct ReferenceRoute {
   std::vector<int32_t> ids;
   std::vector<double> weights;
-  double margin; // how far the K-th choice was from the next: a smaller one may go either way in f32
+  double margin; // the closest of its choices: below an f32's precision it may go either way
 };
 ReferenceRoute referenceRoute(const RouteConfig &config, const float *logits, const float *correction, double epsilon,
                               double scale);

@@ -59,6 +59,17 @@ std::vector<uint16_t> drawElements(size_t count, double scale, bool bf16, std::m
   return elements;
 }
 
+std::vector<uint16_t> splitIntoPlanes(const std::vector<float> &values, uint32_t planes, bool bf16) {
+  std::vector<float> rest = values;
+  std::vector<uint16_t> elements;
+  for (uint32_t plane = 0; plane < planes; ++plane)
+    for (float &value : rest) {
+      elements.push_back(toElement(value, bf16));
+      value -= elementValue(elements.back(), bf16);
+    }
+  return elements;
+}
+
 float elementValue(uint16_t bits, bool bf16) {
   return bf16 ? std::bit_cast<float>(static_cast<uint32_t>(bits) << 16)
               : static_cast<float>(std::bit_cast<_Float16>(bits));

@@ -104,17 +104,6 @@ double rootMeanSquare(const std::vector<double> &values) {
   return values.empty() ? 0 : std::sqrt(sum / static_cast<double>(values.size()));
 }
 
-/// Largest |got - expected| / (|expected| + rms); NaN gives infinity.
-double worstError(const std::vector<uint16_t> &got, const std::vector<double> &expected, bool bf16) {
-  const double rms = rootMeanSquare(expected);
-  double worst = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    const double error = std::abs(elementValue(got[i], bf16) - expected[i]) / (std::abs(expected[i]) + rms + 1e-30);
-    worst = error >= 0 ? std::max(worst, error) : std::numeric_limits<double>::infinity();
-  }
-  return worst;
-}
-
 Status checkDispatch(Device &device, const LayerBuffers &buffers, const ReferenceSlots &slots, uint32_t tileTokens) {
   const uint32_t experts = static_cast<uint32_t>(slots.expertBegin.size()) - 1;
   Result<std::vector<int32_t>> begin = device.downloaded<int32_t>(buffers.expertBegin, experts + 1);
@@ -214,6 +203,24 @@ Status prepare(Device &device, const Case &test, bool bf16, Prepared &p) {
 
 } // namespace
 
+double worstError(const std::vector<uint16_t> &got, const std::vector<double> &expected, bool bf16) {
+  const double rms = rootMeanSquare(expected);
+  double worst = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const double error = std::abs(elementValue(got[i], bf16) - expected[i]) / (std::abs(expected[i]) + rms + 1e-30);
+    worst = error >= 0 ? std::max(worst, error) : std::numeric_limits<double>::infinity();
+  }
+  return worst;
+}
+
+std::vector<LayerChoice> choicesOn(const Device &device, Element element) {
+  std::vector<LayerChoice> choices = layerChoices(GemmFamily::Portable, element);
+  if (device.computeCapability() == 90)
+    for (const LayerChoice &choice : layerChoices(GemmFamily::Hopper, element))
+      choices.push_back(choice);
+  return choices;
+}
+
 Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options) {
   uint32_t failed = 0, passed = 0;
   for (Element element : {Element::BF16, Element::F16}) {
@@ -224,25 +231,21 @@ Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options
         continue;
       Prepared p;
       MOEC_TRY(prepare(device, test, element == Element::BF16, p));
-      for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper}) {
-        if (family == GemmFamily::Hopper && device.computeCapability() != 90)
-          continue;
-        for (const LayerChoice &choice : layerChoices(family, element))
-          for (bool fused : {false, true}) {
-            if (options.quick && fused)
-              continue;
-            std::string report;
-            const Status status = verifyLayer(device, bundle, p, choice, fused, report);
-            status.ok() ? ++passed : ++failed;
-            if (!status.ok())
-              fmt::print("FAIL {} {}{}: {}; {}\n", choice.name(), test.name, fused ? " fused" : "", status.message(),
-                         report);
-            else if (!fused)
-              fmt::print("ok   {} {}: {}\n", choice.name(), test.name, report);
-            if (status.code() == Code::Failure)
-              return status; // a device error sticks: nothing after it would tell anything
-          }
-      }
+      for (const LayerChoice &choice : choicesOn(device, element))
+        for (bool fused : {false, true}) {
+          if (options.quick && fused)
+            continue;
+          std::string report;
+          const Status status = verifyLayer(device, bundle, p, choice, fused, report);
+          status.ok() ? ++passed : ++failed;
+          if (!status.ok())
+            fmt::print("FAIL {} {}{}: {}; {}\n", choice.name(), test.name, fused ? " fused" : "", status.message(),
+                       report);
+          else if (!fused)
+            fmt::print("ok   {} {}: {}\n", choice.name(), test.name, report);
+          if (status.code() == Code::Failure)
+            return status; // a device error sticks: nothing after it would tell anything
+        }
     }
   }
   fmt::print("{} layer checks passed, {} failed\n", passed, failed);

@@ -3,6 +3,7 @@
 
 #include "tools/bench/gpu/Bundle.h"
 #include "tools/bench/gpu/Driver.h"
+#include "tools/bench/gpu/Layer.h"
 
 namespace moec::bench {
 
@@ -12,6 +13,13 @@ struct VerifyOptions {
 
 /// Prints a line a check; VerificationMismatch with the number of failed ones.
 Status verifyRouting(Device &device, Bundle &bundle, const VerifyOptions &options);
+/// Whole layers of every family: router, shared experts and all.
+Status verifyWholeLayers(Device &device, Bundle &bundle, const VerifyOptions &options);
 Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options);
+
+/// Largest |got - expected| / (|expected| + rms of expected); NaN gives infinity.
+double worstError(const std::vector<uint16_t> &got, const std::vector<double> &expected, bool bf16);
+/// The tile choices of the device's families.
+std::vector<LayerChoice> choicesOn(const Device &device, Element element);
 
 } // namespace moec::bench

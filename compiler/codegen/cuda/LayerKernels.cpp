@@ -1,0 +1,156 @@
+#include "compiler/codegen/cuda/LayerKernels.h"
+
+#include "compiler/codegen/cuda/Functor.h"
+#include "compiler/jit/ShippedKernels.h"
+#include "ir/Moe.h"
+#include "passes/PlanFromIr.h"
+
+using namespace mlir;
+
+namespace moec::codegen {
+namespace {
+
+// A lane holds each of a token's experts (compiler/kernels/route.cuh).
+constexpr int64_t maxTopK = 32;
+constexpr uint32_t routeThreads = 128, combineThreads = 256;
+
+int64_t dim(Value value, unsigned index) { return cast<RankedTensorType>(value.getType()).getDimSize(index); }
+
+RouteScoring scoringOf(Attribute attribute) {
+  auto scoring = dyn_cast_or_null<moe::ScoringKindAttr>(attribute);
+  if (!scoring)
+    return RouteScoring::None;
+  return scoring.getValue() == moe::ScoringKind::Softmax ? RouteScoring::Softmax : RouteScoring::Sigmoid;
+}
+
+/// Kernels from the launches of one layer.
+class LayerKernels {
+public:
+  explicit LayerKernels(const CudaConfig &config) : config(config) {}
+
+  Result<std::vector<LaunchKernel>> of(moe::LaunchOp op) {
+    switch (op.getKind()) {
+    case moe::LaunchKind::Route: return route(op);
+    case moe::LaunchKind::Dispatch: return dispatch(op);
+    case moe::LaunchKind::GateUp: return gemm(op, config.gateUp, GemmRole::GateUp, false);
+    case moe::LaunchKind::Down: return gemm(op, config.down, GemmRole::Down, false);
+    case moe::LaunchKind::SharedGateUp: return gemm(op, config.sharedGateUp, GemmRole::GateUp, true);
+    case moe::LaunchKind::SharedDown: return gemm(op, config.sharedDown, GemmRole::Down, true);
+    case moe::LaunchKind::Store: return store();
+    case moe::LaunchKind::Router: return router();
+    }
+    return std::vector<LaunchKernel>();
+  }
+
+private:
+  Element element() const { return config.element == DType::BF16 ? Element::BF16 : Element::F16; }
+
+  static LaunchKernel kernelOf(ShippedKernel kernel, uint32_t threads, uint32_t dynamicSharedBytes, KernelRef ref = {}) {
+    return {{std::move(kernel.name), std::move(kernel.unit), threads, dynamicSharedBytes}, std::move(ref)};
+  }
+
+  Result<std::vector<LaunchKernel>> router() {
+    std::vector<LaunchKernel> kernels;
+    for (const RouterGemmConfig &router : shippedRouterGemms(element()))
+      kernels.push_back(kernelOf(shippedRouterLogits(router), routerThreads(), 0,
+                                 {.rows = static_cast<uint16_t>(router.tileTokens),
+                                  .symbol = "",
+                                  .columns = static_cast<uint16_t>(router.tileExperts),
+                                  .maxTokens = routerMaxTokens(router)}));
+    return kernels;
+  }
+
+  Result<std::vector<LaunchKernel>> route(moe::LaunchOp op) {
+    DictionaryAttr spec = op.getSpec().value_or(DictionaryAttr());
+    auto number = [&](StringRef name) { // absent: the op's default
+      auto value = spec ? spec.getAs<IntegerAttr>(name) : IntegerAttr();
+      return value ? static_cast<uint32_t>(value.getInt()) : 1;
+    };
+    RouteConfig route{.experts = static_cast<uint32_t>(dim(op.getInputs()[0], 1)),
+                      .topK = static_cast<uint32_t>(dim(op.getResult(0), 1)),
+                      .before = scoringOf(spec ? spec.get("before") : Attribute()),
+                      .after = scoringOf(spec ? spec.get("after") : Attribute()),
+                      .correctionBias = op.getInputs().size() > 1,
+                      .renormalise = spec && spec.contains("epsilon"),
+                      .groups = number("groups"),
+                      .groupsPicked = number("groups_picked"),
+                      .groupTop = number("group_top"),
+                      .threads = routeThreads};
+    return std::vector{kernelOf(shippedRoute(route), route.threads, 0)};
+  }
+
+  Result<std::vector<LaunchKernel>> dispatch(moe::LaunchOp op) {
+    topK = dim(op.getInputs()[1], 1);
+    if (topK > maxTopK)
+      return makeError(Code::InvalidModel, "{} experts per token, but GPU kernels take at most {}", topK, maxTopK);
+    const DispatchConfig dispatch = dispatchConfig(static_cast<uint32_t>(dim(op.getResult(2), 0)));
+    std::vector<LaunchKernel> kernels;
+    for (const char *step : {"OneBlock", "Count", "Scan", "Place"})
+      kernels.push_back(kernelOf(shippedDispatch(step, dispatch), dispatch.threads, 0));
+    return kernels;
+  }
+
+  Result<std::vector<LaunchKernel>> gemm(moe::LaunchOp op, const CudaTile &tile, GemmRole role, bool dense) {
+    const GemmConfig gemm{.element = element(),
+                          .role = role,
+                          .tileTokens = tile.tokens,
+                          .tileWeights = tile.weights,
+                          .tileK = 64,
+                          .stages = tile.stages,
+                          .warpsTokens = tile.warpsTokens,
+                          .warpsWeights = tile.warpsWeights,
+                          .swapAB = tile.swapAB,
+                          .blocksPerSm = tile.blocksPerSm,
+                          .dense = dense};
+    const bool portable = tile.family == GemmFamily::Portable;
+    ShippedKernel kernel = shippedGemm(tile.family, gemm);
+    if (role == GemmRole::GateUp) {
+      Result<Functor> functor = functorOf(op.getActivation());
+      if (!functor)
+        return functor.status();
+      kernel.unit.kernels = {portable ? gemmPortableKernel(gemm, functor->name) : gemmSm90Kernel(gemm, functor->name)};
+      kernel.unit.functors = {std::move(*functor)};
+    }
+    return std::vector{kernelOf(std::move(kernel), portable ? portableThreads(gemm) : hopperThreads(gemm),
+                                portable ? portableSharedBytes(gemm) : hopperSharedBytes(gemm),
+                                {.rows = tile.tokens, .symbol = "", .columns = tile.weights})};
+  }
+
+  Result<std::vector<LaunchKernel>> store() {
+    const CombineConfig combine{.element = element(), .topK = static_cast<uint32_t>(topK), .threads = combineThreads};
+    return std::vector{kernelOf(shippedCombine(combine), combine.threads, 0)};
+  }
+
+  const CudaConfig &config;
+  int64_t topK = 0; // as the dispatch, which comes before the store, says
+};
+
+/// The config that all GEMM launches of a layer carry.
+CudaConfig configOf(func::FuncOp layer) {
+  for (auto op : layer.getOps<moe::LaunchOp>())
+    if (op.getConfig())
+      return passes::fromAttribute(*op.getConfig()).cuda;
+  return {};
+}
+
+} // namespace
+
+Result<CudaLayerCode> cudaCodeOf(func::FuncOp layer) {
+  CudaLayerCode code;
+  const CudaConfig config = configOf(layer);
+  LayerKernels kernels(config);
+  for (auto op : layer.getOps<moe::LaunchOp>()) {
+    Launch launch;
+    launch.kind = static_cast<LaunchKind>(op.getKind());
+    launch.k = static_cast<uint32_t>(op.getK().value_or(0));
+    launch.columns = static_cast<uint32_t>(op.getColumns().value_or(0));
+    Result<std::vector<LaunchKernel>> used = kernels.of(op);
+    if (!used)
+      return used.status().withContext("launch {}", launchName(launch.kind));
+    code.launches.push_back(std::move(launch));
+    code.kernels.push_back(std::move(*used));
+  }
+  return code;
+}
+
+} // namespace moec::codegen

@@ -1,0 +1,69 @@
+"""`moec compile` for GPUs: no GPU needed, but NVRTC. Without it these report themselves skipped."""
+
+from support import GOLDEN, MoecTest, main
+
+OLMOE = GOLDEN / "configs" / "olmoe-1b-7b"
+DEEPSEEK = GOLDEN / "configs" / "deepseek-v3"
+
+
+class Cuda(MoecTest):
+    def setUp(self):
+        super().setUp()
+        nvrtc = next(library for library in self.expect_json("doctor")["libraries"] if library["name"] == "NVRTC")
+        if not nvrtc["found"]:
+            self.skipTest(f"no NVRTC: {nvrtc['problem']}")
+
+    def test_a_package_comes_from_the_cache_the_second_time(self):
+        compile_it = ("compile", OLMOE, "--layer", 0, "--target=sm_80", "-o", "olmoe.moepkg")
+        first = self.expect_json(*compile_it)
+        self.assertEqual(first["kernels_built"], first["images"])
+        self.assertEqual((first["isa"], first["cache_hit"]), ("sm_80", False))
+        second = self.expect_json(*compile_it)
+        self.assertEqual((second["kernels_built"], second["cache_hit"]), (0, True))
+        # Another size of step is another package; its kernels may all be there.
+        self.assertEqual(self.expect_json(*compile_it, "--tokens=250")["cache_hit"], False)
+
+    def test_inspect_and_explain_tell_of_kernels(self):
+        explained = self.expect_json("compile", OLMOE, "--layer", 0, "--target=h100", "-o", "x", "--explain")["explanation"]
+        launches = [choice["launch"] for choice in explained["plans"][0]["tiles"]]
+        self.assertEqual(launches, ["gate-up", "down"])
+        self.assertEqual(len(explained["plans"][0]["tiles"][0]["runners_up"]), 3)
+        for kernel in explained["kernels"]:
+            self.assertGreater(kernel["resources"]["registers"], 0, kernel)
+            self.assertGreater(kernel["resources"]["compile_ms"], 0, kernel)
+        text = self.expect(0, "inspect", "x").stdout
+        for part in ("target h100 (sm_90a)", "cuda{element=bf16", "registers", "combine-bf16-k8"):
+            self.assertIn(part, text)
+        again = self.expect(0, "compile", OLMOE, "--layer", 0, "--target=h100", "--explain").stdout
+        for part in ("H100, 132 multiprocessors", "else portable", "generation 0", "from the cache"):
+            self.assertIn(part, again)
+
+    def test_kernels_go_to_a_folder_under_readable_names(self):
+        for emit in ("cuda", "ptx", "cubin"):
+            self.expect(0, "compile", DEEPSEEK, "--layer", 3, "--target=sm_80", f"--emit={emit}", "-o", emit)
+        names = {emit: {path.stem for path in (self.folder / emit).iterdir()} for emit in ("cuda", "ptx", "cubin")}
+        self.assertEqual(names["cuda"], names["ptx"])
+        self.assertEqual(names["cuda"], names["cubin"])
+        self.assertIn("combine-bf16-k8", names["cuda"])
+        self.assertEqual(sum(name.endswith("-dense") for name in names["cuda"]), 2)  # the shared expert's
+        cubin = (self.folder / "cubin" / "combine-bf16-k8.cubin").read_bytes()
+        self.assertTrue(cubin.startswith(b"\x7fELF"))
+        self.assertIn(".target sm_80", (self.folder / "ptx" / "combine-bf16-k8.ptx").read_text())
+        self.assertIn("moec::combine<", (self.folder / "cuda" / "combine-bf16-k8.cu").read_text())
+
+    def test_cuda_goes_to_stdout_too(self):
+        text = self.expect(0, "compile", OLMOE, "--layer", 0, "--target=sm_80", "--emit=cuda").stdout
+        self.assertIn("struct LayerActivation {", text)
+        self.assertEqual(text.count("// Instantiated: "), text.count("#include"))
+
+    def test_flags_of_nvrtc_are_warned_about_and_kept_apart(self):
+        call = ("compile", OLMOE, "--layer", 0, "--target=sm_80", "-o", "x")
+        self.expect(0, *call)
+        flags = {"NVRTC_APPEND_FLAGS": "-lineinfo"}
+        done = self.expect(0, *call, "--format=json", says=["NVRTC_APPEND_FLAGS is set"], variables=flags)
+        self.assertIn('"cache_hit": false', done.stdout)
+        self.assertNotIn('"kernels_built": 0', done.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+// compile() for GPU targets: packages with a cubin a kernel.
+#include "compiler/Compile.h"
+#include "compiler/core/PlanCuda.h"
+#include "tests/unit/Catch.h"
+#include "tests/unit/compiler/Models.h"
+
+#include <nlohmann/json.hpp>
+
+#include <map>
+
+using namespace moec;
+using tests::tinyModel;
+
+namespace {
+
+const LayerShape tiny{.hidden = 64, .intermediate = 32, .experts = 4, .topK = 2, .dtype = DType::BF16};
+
+CompileRequest requestFor(const std::string &model, const std::string &target) {
+  CompileRequest request;
+  request.model = model;
+  Result<TargetFacts> facts = targetByName(target, {});
+  REQUIRE(facts.ok());
+  request.target = *facts;
+  request.calibration = Calibration::assumed(*facts, DType::BF16);
+  request.jit.threads = 2;
+  return request;
+}
+
+struct FakeCache {
+  std::map<std::string, std::vector<uint8_t>> entries;
+  int puts = 0;
+
+  CompileHooks hooks() {
+    CompileHooks hooks;
+    hooks.findImage = [this](const std::string &key) -> std::optional<std::vector<uint8_t>> {
+      auto found = entries.find(key);
+      return found == entries.end() ? std::nullopt : std::optional(found->second);
+    };
+    hooks.putImage = [this](const std::string &key, const std::vector<uint8_t> &bytes) {
+      ++puts;
+      entries[key] = bytes;
+    };
+    return hooks;
+  }
+};
+
+/// Kernels are shared by the tests of this file: most of them ask for the same ones.
+FakeCache &sharedCache() {
+  static FakeCache cache;
+  return cache;
+}
+
+std::map<LaunchKind, Launch> byKind(const LayerPackage &layer) {
+  std::map<LaunchKind, Launch> launches;
+  for (const Launch &launch : layer.launches)
+    launches[launch.kind] = launch;
+  return launches;
+}
+
+std::string replaced(std::string text, const std::string &what, const std::string &with) {
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + with.size()))
+    text.replace(at, what.size(), with);
+  return text;
+}
+
+} // namespace
+
+TEST_CASE("a GPU package has a kernel for every launch, each in a cubin of its own", "[compiler][cuda]") {
+  Result<Package> package = compile(requestFor(tinyModel(tiny), "sm_90a"), sharedCache().hooks());
+  INFO(package.status().message());
+  REQUIRE(package.ok());
+  REQUIRE(package->layers.size() == 1);
+  std::map<LaunchKind, Launch> launches = byKind(package->layers[0]);
+  CHECK(launches.size() == 6);
+  CHECK(launches[LaunchKind::Router].kernels.size() >= 2);
+  CHECK(launches[LaunchKind::Router].kernels.back().maxTokens == UINT32_MAX);
+  CHECK(launches[LaunchKind::Route].kernels.size() == 1);
+  CHECK(launches[LaunchKind::Dispatch].kernels.size() == 4);
+  CHECK(launches[LaunchKind::Store].kernels.size() == 1);
+  const CudaConfig &config = package->layers[0].plan.config.cuda;
+  for (auto [kind, tile] : {std::pair{LaunchKind::GateUp, config.gateUp}, std::pair{LaunchKind::Down, config.down}}) {
+    REQUIRE(launches[kind].kernels.size() == 1);
+    CHECK(launches[kind].kernels[0].rows == tile.tokens);
+    CHECK(launches[kind].kernels[0].columns == tile.weights);
+  }
+  CHECK(launches[LaunchKind::GateUp].k == 64);
+  CHECK(launches[LaunchKind::GateUp].columns == 32);
+  CHECK(launches[LaunchKind::Down].k == 32);
+  for (const Launch &launch : package->layers[0].launches)
+    for (const KernelRef &kernel : launch.kernels) {
+      REQUIRE(kernel.image < package->images.size());
+      const Image &image = package->images[kernel.image];
+      CAPTURE(image.name);
+      CHECK(std::string(image.bytes.begin(), image.bytes.end()).find(kernel.symbol) != std::string::npos);
+      CHECK(image.resources.threads >= 128);
+      CHECK(image.resources.registers > 0);
+      CHECK(image.key.find("-arch=sm_90a") != std::string::npos);
+    }
+  Result<Package> back = Package::parse(package->serialise());
+  REQUIRE(back.ok());
+  CHECK(back->images == package->images);
+  CHECK(back->layers == package->layers);
+}
+
+TEST_CASE("layers alike share their kernels, and a compile that was done builds none", "[compiler][cuda]") {
+  FakeCache cache;
+  const CompileRequest request = requestFor(tinyModel(tiny), "sm_80");
+  Result<Package> first = compile(request, cache.hooks());
+  REQUIRE(first.ok());
+  CHECK(first->kernelsBuilt == first->images.size());
+  CHECK(cache.puts == static_cast<int>(first->images.size()));
+  Result<Package> second = compile(request, cache.hooks());
+  REQUIRE(second.ok());
+  CHECK(second->kernelsBuilt == 0);
+  CHECK(second->images == first->images);
+  CHECK(second->layers == first->layers);
+}
+
+TEST_CASE("names of a model reach no CUDA", "[compiler][cuda]") {
+  // Every text that a model brings: its own name, its weights' and its functions'.
+  const std::string plain = tinyModel(tiny);
+  const std::string hostile = R"(\22\0A#include \22/etc/passwd\22\0A*/ asm volatile(\22trap;\22); //)";
+  std::string renamed = replaced(plain, "moe.model = \"tiny\"", "moe.model = \"" + hostile + "\"");
+  renamed = replaced(renamed, "\"layers.0.gate.weight\"", "\"" + hostile + "\"");
+  renamed = replaced(renamed, "\"layers.0.experts.{e}.gate_proj.weight\"", "\"{e}" + hostile + "\"");
+  renamed = replaced(renamed, "@layer_0", "@\"" + hostile + "\"");
+  REQUIRE(renamed != plain);
+  CompileRequest request = requestFor(plain, "sm_90a");
+  request.emit = "cuda";
+  Result<std::string> expected = compileToText(request);
+  INFO(expected.status().message());
+  REQUIRE(expected.ok());
+  request.model = renamed;
+  Result<std::string> text = compileToText(request);
+  INFO(text.status().message());
+  REQUIRE(text.ok());
+  CHECK(*text == *expected);
+  CHECK(text->find("passwd") == std::string::npos);
+  // And the kernels are found by the same keys.
+  FakeCache &cache = sharedCache();
+  REQUIRE(compile(requestFor(plain, "sm_90a"), cache.hooks()).ok());
+  const int puts = cache.puts;
+  REQUIRE(compile(requestFor(renamed, "sm_90a"), cache.hooks()).ok());
+  CHECK(cache.puts == puts);
+}
+
+TEST_CASE("a layer that a GPU cannot run is an invalid model", "[compiler][cuda]") {
+  LayerShape f32 = tiny;
+  f32.dtype = DType::F32;
+  const Status status = compile(requestFor(tinyModel(f32), "h100")).status();
+  CHECK(status.code() == Code::InvalidModel);
+  CHECK(status.message().find("is f32, but target h100 takes bf16 and f16 layers") != std::string::npos);
+
+  const std::string model = replaced(tinyModel(tiny), "arith.addf %e, %one : f32", "math.sqrt %e : f32");
+  CHECK(compile(requestFor(model, "h100"), sharedCache().hooks()).ok());
+  const std::string strange =
+      replaced(tinyModel(tiny), "%d = arith.addf %e, %one : f32",
+               "%c = arith.cmpf olt, %e, %one : f32\n %c2 = arith.cmpi eq, %c, %c : i1\n %d = arith.select %c2, %e, %one : f32");
+  const Status unknown = compile(requestFor(strange, "h100")).status();
+  CHECK(unknown.code() == Code::InvalidModel);
+  CHECK(unknown.message().find("'arith.cmpi'") != std::string::npos);
+}
+
+TEST_CASE("without NVRTC a GPU package is not made, and its CUDA is", "[compiler][cuda]") {
+  CompileRequest request = requestFor(tinyModel(tiny), "sm_80");
+  request.jit.nvrtcOnly = {"/nowhere"};
+  CHECK(compile(request).status().code() == Code::DeviceMissing);
+  request.emit = "ptx";
+  CHECK(compileToText(request).status().code() == Code::DeviceMissing);
+  request.emit = "cuda";
+  CHECK(compileToText(request).ok());
+}
+
+TEST_CASE("a target has the texts of its own device", "[compiler][cuda]") {
+  for (auto [target, emit] : {std::pair{"sm_80", "llvm"}, std::pair{"sm_80", "kernels"}, std::pair{"cpu-avx2", "ptx"},
+                              std::pair{"cpu-avx2", "cuda"}}) {
+    CAPTURE(target, emit);
+    CompileRequest request = requestFor(tinyModel(tiny), target);
+    request.emit = emit;
+    const Status status = compileToText(request).status();
+    CHECK(status.code() == Code::InvalidArgument);
+    CHECK(status.message().find(emit) != std::string::npos);
+  }
+}
+
+TEST_CASE("emitted files have the names of the package's images", "[compiler][cuda]") {
+  CompileRequest request = requestFor(tinyModel(tiny), "sm_90a");
+  Result<Package> package = compile(request, sharedCache().hooks());
+  request.emit = "cuda";
+  Result<std::string> text = compileToText(request);
+  REQUIRE(package.ok());
+  REQUIRE(text.ok());
+  const nlohmann::json files = nlohmann::json::parse(*text, nullptr, false)["files"];
+  REQUIRE(files.size() == package->images.size());
+  for (size_t i = 0; i < files.size(); ++i) {
+    CHECK(files[i]["name"] == package->images[i].name + ".cu");
+    CHECK(files[i]["text"].get<std::string>().find("#include \"compiler/kernels/") != std::string::npos);
+  }
+}
+
+TEST_CASE("a compile for a GPU can be cancelled", "[compiler][cuda]") {
+  CompileHooks hooks;
+  int asked = 0;
+  hooks.cancelled = [&] { return ++asked > 2; };
+  CompileRequest request = requestFor(tinyModel(tiny), "sm_90a");
+  request.jit.threads = 1;
+  CHECK(compile(request, hooks).status().code() == Code::Cancelled);
+}
+
+TEST_CASE("a decided plan's tiles are the ones that are compiled", "[compiler][cuda]") {
+  CompileRequest request = requestFor(tinyModel(tiny), "sm_90a");
+  LayerPlan plan = planLayer(tiny, Histogram::uniform(256, tiny.topK, tiny.experts), request.target, request.calibration, {});
+  const CudaTile last = cudaTiles(request.target).back();
+  REQUIRE(plan.config.cuda.gateUp != last);
+  plan.config.cuda.gateUp = last;
+  request.plans[0] = plan;
+  request.emit = "cuda";
+  Result<std::string> text = compileToText(request);
+  INFO(text.status().message());
+  REQUIRE(text.ok());
+  CHECK(text->find(fmt::format(".role = moec::GemmRole::GateUp, .tileTokens = {}u, .tileWeights = {}u", last.tokens,
+                               last.weights)) != std::string::npos);
+}

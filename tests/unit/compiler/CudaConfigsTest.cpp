@@ -1,0 +1,94 @@
+// Everything that the planner may choose for the models that we know, built: no kernel spills, on the oldest GPU that we
+// serve and on Hopper. Kernels are shared among models by their source, so that each is built once.
+#include "compiler/Compile.h"
+#include "compiler/core/PlanCuda.h"
+#include "compiler/import/ImportConfig.h"
+#include "tests/unit/Catch.h"
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <thread>
+
+using namespace moec;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string readFile(const fs::path &path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// Each model's first MoE layer; its others differ in nothing that a kernel depends on.
+std::map<std::string, std::string> models() {
+  std::map<std::string, std::string> texts;
+  for (const auto &entry : fs::directory_iterator(fs::path(__FILE__).parent_path() / "../../golden/configs")) {
+    const std::string config = readFile(entry.path() / "config.json");
+    ImportOptions options;
+    options.name = entry.path().filename().string();
+    Result<std::string> whole = importConfig(config, options);
+    INFO(options.name << ": " << whole.status().message());
+    REQUIRE(whole.ok());
+    Result<ModelDescription> described = describe(*whole);
+    REQUIRE(described.ok());
+    options.layers = {described->layers.front().layer};
+    texts[options.name] = *importConfig(config, options);
+  }
+  return texts;
+}
+
+/// The model with each tile in all four places.
+void buildAll(const std::string &model, CompileRequest request, const CompileHooks &hooks) {
+  Result<ModelDescription> described = describe(model);
+  REQUIRE(described.ok());
+  const LayerDescription &layer = described->layers.at(0);
+  request.model = model;
+  for (const CudaTile &tile : cudaTiles(request.target)) {
+    CAPTURE(tile.text());
+    LayerPlan plan = planLayer(layer.shape, Histogram::uniform(64, layer.shape.topK, layer.shape.experts), request.target,
+                               request.calibration, {});
+    CudaConfig &config = plan.config.cuda;
+    config.gateUp = config.down = config.sharedGateUp = config.sharedDown = tile;
+    request.plans = {{layer.layer, plan}};
+    const Status status = compile(request, hooks).status(); // a spill is an error
+    CHECK(status.message() == "");
+  }
+}
+
+void buildAllModels(const std::string &target) {
+  std::map<std::string, std::vector<uint8_t>> cache;
+  CompileHooks hooks;
+  hooks.findImage = [&](const std::string &key) -> std::optional<std::vector<uint8_t>> {
+    auto found = cache.find(key);
+    return found == cache.end() ? std::nullopt : std::optional(found->second);
+  };
+  hooks.putImage = [&](const std::string &key, const std::vector<uint8_t> &bytes) { cache[key] = bytes; };
+  CompileRequest request;
+  Result<TargetFacts> facts = targetByName(target, {});
+  REQUIRE(facts.ok());
+  request.target = *facts;
+  request.calibration = Calibration::assumed(*facts, DType::BF16);
+  request.jit.threads = std::max(1u, std::thread::hardware_concurrency());
+  const auto all = models();
+  CHECK(all.size() >= 8);
+  for (const auto &[name, model] : all) {
+    CAPTURE(name);
+    buildAll(model, request, hooks);
+  }
+}
+
+} // namespace
+
+TEST_CASE("every config that the planner can choose for a known model builds without spills for sm_90a",
+          "[compiler][cuda][configs]") {
+  buildAllModels("sm_90a");
+}
+
+TEST_CASE("every config that the planner can choose for a known model builds without spills for sm_80",
+          "[compiler][cuda][configs]") {
+  buildAllModels("sm_80");
+}
