@@ -11,7 +11,7 @@
 namespace moec {
 namespace {
 
-constexpr uint64_t stageBytes = 16 << 20; // large enough for the bus's full rate
+constexpr uint64_t uploadBytes = 16 << 20; // large enough for the bus's full rate
 constexpr uint32_t mostPlanes = 3;        // an f32 is the sum of three bf16, exactly
 
 /// Adds sizes up first, then hands out addresses.
@@ -225,7 +225,7 @@ Result<std::unique_ptr<Uploader>> Uploader::make(std::shared_ptr<const CudaDrive
   uploader->queue = std::move(*stream);
   uploader->finished = std::move(*finished);
   for (Stage &stage : uploader->stages) {
-    Result<PinnedBuffer> buffer = PinnedBuffer::allocate(driver, stageBytes, "uploading weights");
+    Result<PinnedBuffer> buffer = PinnedBuffer::allocate(driver, uploadBytes, "uploading weights");
     Result<CudaEvent> copied = makeEvent(driver, false);
     MOEC_TRY(buffer.status());
     MOEC_TRY(copied.status());
@@ -236,8 +236,8 @@ Result<std::unique_ptr<Uploader>> Uploader::make(std::shared_ptr<const CudaDrive
 }
 
 Status Uploader::copy(CUdeviceptr to, const void *from, uint64_t bytes) {
-  for (uint64_t begin = 0; begin < bytes; begin += stageBytes) {
-    const uint64_t size = std::min(stageBytes, bytes - begin);
+  for (uint64_t begin = 0; begin < bytes; begin += uploadBytes) {
+    const uint64_t size = std::min(uploadBytes, bytes - begin);
     Stage &stage = stages[next++ % 2];
     if (stage.busy)
       MOEC_TRY(waitFor(*driver, stage.copied.get()));
