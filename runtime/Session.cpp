@@ -1,5 +1,6 @@
 #include "runtime/Session.h"
 
+#include "runtime/HostRunner.h"
 #include "runtime/SessionState.h"
 
 namespace moec {
@@ -46,6 +47,9 @@ GenerationHost &Session::host() { return *state; }
 const std::vector<uint32_t> &Session::layers() const { return state->layerNumbers; }
 uint64_t Session::liveGeneration() const { return state->generations->liveNumber(); }
 PlanLimits Session::limits(uint32_t layer) const { return state->limitsOf(layer); }
+uint32_t Session::topK(uint32_t layer) const { return state->layerShape(layer).topK; }
+Result<std::unique_ptr<HostBridge>> Session::bridge() { return state->device->bridge(); }
+void Session::finish() { state->device->finish(); }
 const BuildReport &Session::opened() const { return state->openReport; }
 void Session::setObserver(StepObserver observer) {
   state->device->withoutReports([&] { state->log.setObserver(std::move(observer)); });

@@ -70,6 +70,7 @@ struct StepOptions {
 };
 
 class SessionState;
+struct HostBridge;
 
 /// One model on one device. Movable; all of it but `setObserver` is thread-safe. Must outlive its steps.
 class Session {
@@ -100,9 +101,16 @@ public:
   SessionStats stats() const;
   /// Bytes that layer `layer`'s plans may pack.
   PlanLimits limits(uint32_t layer) const;
+  /// Waits until the device is done with all steps, and their samples have been observed. Not for the step path.
+  void finish();
   /// What opening built and how long its parts took.
   const BuildReport &opened() const;
-  /// Called after each forward. Not while a step is in flight.
+  /// Experts per token of an open layer; 0 for another.
+  uint32_t topK(uint32_t layer) const;
+  /// For HostRunner.
+  Result<std::unique_ptr<HostBridge>> bridge();
+  /// Called after each forward; on a GPU from a thread of the session, once the counts have arrived. Not while a step is in
+  /// flight on a CPU.
   void setObserver(StepObserver observer);
 
 private:

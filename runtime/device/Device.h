@@ -16,6 +16,7 @@
 namespace moec {
 
 class ForwardLog;
+struct HostBridge;
 class WeightSource;
 struct SessionOptions;
 
@@ -94,8 +95,10 @@ public:
   virtual void retire(std::shared_ptr<const void> unreachable) { unreachable.reset(); }
   /// Two generations are being compared: the time of every forward counts.
   virtual void measureClosely(bool) {}
-  /// Returns when the device is done with all steps; the session closes.
+  /// Returns when the device is done with all steps that have ended and their samples are reported.
   virtual void finish() {}
+  /// For programs whose tensors are in host memory (HostRunner.h).
+  virtual Result<std::unique_ptr<HostBridge>> bridge() = 0;
   /// Runs `change` while no forward is being reported.
   virtual void withoutReports(const std::function<void()> &change) { change(); }
 

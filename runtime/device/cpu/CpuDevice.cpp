@@ -1,6 +1,7 @@
 #include "runtime/device/cpu/CpuDevice.h"
 
 #include "runtime/ForwardLog.h"
+#include "runtime/HostRunner.h"
 #include "runtime/device/cpu/Calibrate.h"
 #include "runtime/device/cpu/MachineFacts.h"
 #include "runtime/device/cpu/Validate.h"
@@ -17,7 +18,15 @@ std::shared_ptr<const LayerKernels> own(std::shared_ptr<const LoadedKernels> ker
   return std::static_pointer_cast<const LayerKernels>(std::move(kernels));
 }
 
+/// Host memory is the device's.
+struct CpuBridge final : HostBridge {
+  Result<void *> onDevice(unsigned, void *from, uint64_t, bool) override { return from; }
+  Status toHost(unsigned, void *, uint64_t) override { return {}; }
+};
+
 } // namespace
+
+Result<std::unique_ptr<HostBridge>> CpuDevice::bridge() { return std::unique_ptr<HostBridge>(std::make_unique<CpuBridge>()); }
 
 Result<std::unique_ptr<Device>> CpuDevice::open(const SessionOptions &options, ForwardLog &log) {
   if (!options.imageLoader)

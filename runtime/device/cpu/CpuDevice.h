@@ -29,6 +29,8 @@ public:
       MOEC_EXCLUDES(building);
   Result<double> validate(const DeviceLayer &candidate, const DeviceLayer &reference) override MOEC_EXCLUDES(building);
 
+  Result<std::unique_ptr<HostBridge>> bridge() override;
+
   Status begin(uint32_t, void *) override { return {}; }
   Status forward(const ForwardRequest &request) override;
   bool end(uint32_t) noexcept override { return true; }

@@ -1,6 +1,7 @@
 #include "runtime/device/cuda/CudaDevice.h"
 
 #include "compiler/core/PlanCuda.h"
+#include "runtime/device/cuda/Bridge.h"
 #include "runtime/device/cuda/Facts.h"
 
 #include <algorithm>
@@ -220,6 +221,8 @@ std::vector<CUevent> CudaDevice::stepEnds() const {
 }
 
 void CudaDevice::retire(std::shared_ptr<const void> unreachable) { retirement->add(std::move(unreachable), stepEnds()); }
+
+Result<std::unique_ptr<HostBridge>> CudaDevice::bridge() { return CudaBridge::make(driver, memory); }
 
 void CudaDevice::withoutReports(const std::function<void()> &change) { samples->withoutReports(change); }
 

@@ -42,6 +42,7 @@ public:
   void withoutReports(const std::function<void()> &change) override;
   void measureClosely(bool on) override { timeEvery.store(on ? 1 : kTimeEvery, std::memory_order_relaxed); }
   void finish() override;
+  Result<std::unique_ptr<HostBridge>> bridge() override;
 
   bool captures(void *stream) const override;
   Status begin(uint32_t slot, void *stream) override;
