@@ -16,25 +16,48 @@ GenerationSet::GenerationSet(std::unique_ptr<const Generation> generation, uint3
   held[number].generation = std::move(generation);
 }
 
+uint32_t GenerationSet::takeSlot(uint32_t begin, uint32_t end) {
+  for (uint32_t index = begin; index < end; ++index)
+    if (std::atomic<bool> &taken = slots[index].taken;
+        !taken.load(std::memory_order_relaxed) && !taken.exchange(true, std::memory_order_acquire))
+      return index;
+  return end;
+}
+
 Result<GenerationSet::Pin> GenerationSet::pin(uint32_t begin, uint32_t end) {
-  for (uint32_t index = begin; index < end; ++index) {
-    Slot &slot = slots[index];
-    if (slot.taken.load(std::memory_order_relaxed) || slot.taken.exchange(true, std::memory_order_acquire))
+  const uint32_t index = takeSlot(begin, end);
+  if (index == end)
+    return makeError(Code::ResourceExhausted, "all {} steps of this session are in flight", end - begin);
+  const bool odd = steps.fetch_add(1, std::memory_order_relaxed) % 2 != 0;
+  std::atomic<const Generation *> *source = odd ? &other : &current;
+  while (true) {
+    const Generation *generation = source->load(std::memory_order_seq_cst);
+    if (!generation) { // nothing alternates
+      source = &current;
       continue;
-    const bool odd = steps.fetch_add(1, std::memory_order_relaxed) % 2 != 0;
-    std::atomic<const Generation *> *source = odd ? &other : &current;
-    while (true) {
-      const Generation *generation = source->load(std::memory_order_seq_cst);
-      if (!generation) { // nothing alternates
-        source = &current;
-        continue;
-      }
-      slot.pinned.store(generation, std::memory_order_seq_cst);
-      if (source->load(std::memory_order_seq_cst) == generation)
-        return Pin{index, generation};
     }
+    slots[index].pinned.store(generation, std::memory_order_seq_cst);
+    if (source->load(std::memory_order_seq_cst) == generation)
+      return Pin{index, generation};
   }
-  return makeError(Code::ResourceExhausted, "all {} steps of this session are in flight", end - begin);
+}
+
+Result<GenerationSet::Pin> GenerationSet::pinNumber(uint64_t number, uint32_t begin, uint32_t end) {
+  Lock lock(mutex); // nothing is reaped meanwhile
+  auto found = held.find(number);
+  if (found == held.end())
+    return makeError(Code::NotFound, "there is no generation {}", number);
+  const uint32_t index = takeSlot(begin, end);
+  if (index == end)
+    return makeError(Code::ResourceExhausted, "all {} steps of this session are in flight", end - begin);
+  slots[index].pinned.store(found->second.generation.get(), std::memory_order_seq_cst);
+  return Pin{index, found->second.generation.get()};
+}
+
+std::optional<uint64_t> GenerationSet::alternateNumber() const {
+  Lock lock(mutex); // it cannot go away while it is looked at
+  const Generation *generation = other.load(std::memory_order_seq_cst);
+  return generation ? std::optional(generation->number) : std::nullopt;
 }
 
 void GenerationSet::unpin(uint32_t slot) {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace moec {
@@ -44,6 +45,8 @@ public:
 
   /// Takes a slot of [begin, end). Lock-free. Error: ResourceExhausted (all of them are taken).
   Result<Pin> pin(uint32_t begin, uint32_t end);
+  /// The same, of a given generation. Takes the lock: not for the step path. Errors: also NotFound.
+  Result<Pin> pinNumber(uint64_t number, uint32_t begin, uint32_t end) MOEC_EXCLUDES(mutex);
   /// Ends a step.
   void unpin(uint32_t slot);
 
@@ -51,6 +54,9 @@ public:
   uint64_t liveNumber() const { return liveId.load(std::memory_order_relaxed); }
   /// The live generation, for the one thread that publishes and retires.
   const Generation &live() const { return *current.load(std::memory_order_acquire); }
+
+  /// The generation that every second step runs on, if any does.
+  std::optional<uint64_t> alternateNumber() const MOEC_EXCLUDES(mutex);
 
   void add(std::unique_ptr<const Generation> generation) MOEC_EXCLUDES(mutex);
   /// Makes a generation live, and ends alternating. Error: NotFound.
@@ -74,6 +80,8 @@ private:
     std::atomic<const Generation *> pinned{nullptr};
   };
 
+  /// Takes a free slot of [begin, end), or `end`.
+  uint32_t takeSlot(uint32_t begin, uint32_t end);
   void reap() MOEC_REQUIRES(mutex);
   bool isPinned(const Generation *generation) const;
 

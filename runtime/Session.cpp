@@ -36,11 +36,10 @@ Result<GenerationSet::Pin> SessionState::pinFor(const StepOptions &step) {
   if (step.tokens > most)
     return makeError(Code::ResourceExhausted, "a {}step of {} tokens, the session is for {}", captured ? "captured " : "",
                      step.tokens, most);
-  if (!captured)
-    return generations->pin(0, options.maxSteps);
-  if (options.maxGraphs == 0)
+  if (captured && options.maxGraphs == 0)
     return makeError(Code::ResourceExhausted, "the session was opened without maxGraphs: no step of it can be captured");
-  return generations->pin(options.maxSteps, options.maxSteps + options.maxGraphs);
+  const uint32_t begin = captured ? options.maxSteps : 0, end = captured ? begin + options.maxGraphs : options.maxSteps;
+  return step.generation ? generations->pinNumber(*step.generation, begin, end) : generations->pin(begin, end);
 }
 
 GenerationHost &Session::host() { return *state; }
@@ -55,6 +54,7 @@ void Session::setObserver(StepObserver observer) {
   state->device->withoutReports([&] { state->log.setObserver(std::move(observer)); });
 }
 
+std::optional<uint64_t> Session::alternateGeneration() const { return state->generations->alternateNumber(); }
 SessionStats Session::stats() const { return state->log.stats(); }
 
 } // namespace moec

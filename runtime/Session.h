@@ -66,6 +66,7 @@ struct SessionOptions {
 struct StepOptions {
   uint32_t tokens = 0;
   Phase phase = Phase::Decode;
+  std::optional<uint64_t> generation; // to run on this one instead of the live one; takes a lock
   void *stream = nullptr; // on a GPU: the CUstream that the step's kernels are queued on; of no meaning on a CPU
 };
 
@@ -98,6 +99,8 @@ public:
   /// Numbers of the layers that are open, ascending.
   const std::vector<uint32_t> &layers() const;
   uint64_t liveGeneration() const;
+  /// The generation that every second step runs on while two are compared.
+  std::optional<uint64_t> alternateGeneration() const;
   SessionStats stats() const;
   /// Bytes that layer `layer`'s plans may pack.
   PlanLimits limits(uint32_t layer) const;

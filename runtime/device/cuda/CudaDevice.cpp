@@ -56,7 +56,7 @@ CudaDevice::~CudaDevice() {
 }
 
 void CudaDevice::finish() {
-  ContextScope scope(*driver);
+  BackgroundScope scope(*driver);
   for (Slot &slot : slots)
     if (slot.used.load(std::memory_order_acquire))
       (void)waitFor(*driver, slot.done.get()); // an error: the device is lost, and nothing runs on it any more
@@ -80,7 +80,7 @@ Status CudaDevice::checkLayer(const LayerDescription &layer) const {
 
 Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, std::shared_ptr<const WeightSource> weights,
                            std::function<void(uint32_t)> freeSlot) {
-  ContextScope scope(*driver);
+  BackgroundScope scope(*driver);
   MOEC_TRY(scope.status());
   std::vector<LayerShape> shapes;
   uint32_t experts = 0;
@@ -134,7 +134,7 @@ Status CudaDevice::makeSlots(const std::vector<LayerShape> &shapes) {
 }
 
 void CudaDevice::watch() {
-  ContextScope scope(*driver);
+  BackgroundScope scope(*driver);
   constexpr auto period = std::chrono::milliseconds(1); // some tens of forwards, which a lane has room for
   std::unique_lock lock(wakeMutex);
   while (!stopping) {
@@ -177,7 +177,7 @@ Result<std::shared_ptr<const LoadedKernels>> CudaDevice::load(const Package &pac
 Result<std::shared_ptr<const DeviceLayer>> CudaDevice::make(LayerOrder order, const std::function<bool()> &cancelled) {
   if (cancelled && cancelled())
     return makeError(Code::Cancelled, "building a layer was cancelled");
-  ContextScope scope(*driver);
+  BackgroundScope scope(*driver);
   MOEC_TRY(scope.status());
   Lock lock(building);
   auto layer = std::make_shared<CudaLayer>();
@@ -206,7 +206,7 @@ Result<std::shared_ptr<const DeviceLayer>> CudaDevice::make(LayerOrder order, co
 }
 
 Result<double> CudaDevice::validate(const DeviceLayer &candidate, const DeviceLayer &reference) {
-  ContextScope scope(*driver);
+  BackgroundScope scope(*driver);
   MOEC_TRY(scope.status());
   Lock lock(building);
   return validator->validate(own(candidate), own(reference));
@@ -245,7 +245,6 @@ Status CudaDevice::begin(uint32_t index, void *stream) {
   Slot &slot = slots[index];
   slot.captured = index >= options.maxSteps;
   if (slot.captured) {
-    samples->drain(); // what an earlier graph left in this slot
     MOEC_TRY(graphSlots->hold(*driver, streamOf(stream), index));
   } else if (slot.used.load(std::memory_order_relaxed) && slot.stream != streamOf(stream)) {
     MOEC_CUDA(*driver, cuStreamWaitEvent, (streamOf(stream), slot.done.get(), CU_EVENT_WAIT_DEFAULT),

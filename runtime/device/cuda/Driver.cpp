@@ -120,6 +120,13 @@ ContextScope::~ContextScope() {
     (void)driver.api().cuCtxPopCurrentFn(&popped);
 }
 
+BackgroundScope::BackgroundScope(const CudaDriver &driver) : driver(driver), context(driver) {
+  if (driver.api().cuThreadExchangeStreamCaptureModeFn(&before) != CUDA_SUCCESS)
+    before = CU_STREAM_CAPTURE_MODE_RELAXED;
+}
+
+BackgroundScope::~BackgroundScope() { (void)driver.api().cuThreadExchangeStreamCaptureModeFn(&before); }
+
 Result<CudaEvent> makeEvent(const std::shared_ptr<const CudaDriver> &driver, bool timed) {
   CUevent event = nullptr;
   MOEC_CUDA(*driver, cuEventCreate, (&event, timed ? CU_EVENT_DEFAULT : CU_EVENT_DISABLE_TIMING), "making an event");

@@ -68,6 +68,22 @@ private:
   Status entered;
 };
 
+/// For threads that build or watch: the context, and leave to make calls (asking events, allocating) that would otherwise
+/// break whatever graph another thread is capturing.
+class BackgroundScope {
+public:
+  explicit BackgroundScope(const CudaDriver &driver);
+  ~BackgroundScope();
+  BackgroundScope(const BackgroundScope &) = delete;
+  BackgroundScope &operator=(const BackgroundScope &) = delete;
+  const Status &status() const { return context.status(); }
+
+private:
+  const CudaDriver &driver;
+  ContextScope context;
+  CUstreamCaptureMode before = CU_STREAM_CAPTURE_MODE_RELAXED;
+};
+
 /// A driver object that its owner destroys. Movable.
 template <typename Handle, auto Destroy> class CudaHandle {
 public:

@@ -140,7 +140,7 @@ private:
 };
 
 Result<std::shared_ptr<const CudaKernels>> CudaKernelLoader::load(const Package &package, const LayerPackage &layer) {
-  ContextScope scope(*driver);
+  BackgroundScope scope(*driver);
   if (!scope.status().ok())
     return scope.status();
   Result<std::shared_ptr<const CudaKernels>> bound = Binder(*this, package, layer).run();

@@ -24,14 +24,14 @@ Result<CudaEvent> Retirement::eventBehind(std::span<const CUevent> stepEnds) {
 }
 
 void Retirement::add(std::shared_ptr<const void> unreachable, std::span<const CUevent> stepEnds) {
-  ContextScope scope(*driver);
+  BackgroundScope scope(*driver);
   Lock lock(mutex);
   Result<CudaEvent> event = eventBehind(stepEnds);
   entries.push_back({std::move(unreachable), event ? std::move(*event) : CudaEvent()});
 }
 
 void Retirement::collect() {
-  ContextScope scope(*driver);
+  BackgroundScope scope(*driver);
   std::vector<Entry> done; // let go of without the lock: that may take a while
   {
     Lock lock(mutex);
