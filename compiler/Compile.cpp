@@ -37,6 +37,8 @@ struct Compilation {
   OwningOpRef<ModuleOp> module;
 
   Compilation() {
+    // A message names its line; a whole layer printed after it would hide it.
+    context.printOpOnDiagnostic(false);
     context.loadDialect<moe::MoeDialect, arith::ArithDialect, func::FuncDialect, math::MathDialect>();
   }
 

@@ -3,6 +3,7 @@
 #include "compiler/core/Json.h"
 
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 
@@ -10,7 +11,7 @@ namespace moec {
 
 namespace {
 
-constexpr uint64_t schemaVersion = 1;
+constexpr uint64_t schemaVersion = 2; // 1: CPUs alone; still read
 
 /// How many cycles one K-step of a tile takes, as a server core of the last ten years does it.
 struct StepCycles {
@@ -37,6 +38,10 @@ Calibration Calibration::assumed(const TargetFacts &facts, DType compute) {
                    socketBytesPerNs = 120; // GB/s: one core alone, and all of them
 
   Calibration calibration;
+  if (facts.device == DeviceKind::Cuda) {
+    calibration.gpu = GpuCalibration::assumed(facts);
+    return calibration;
+  }
   StepCycles cycles = stepCycles(facts.isa, compute);
   for (uint32_t rows = 1; rows <= std::min(maxRows, facts.maxTileRows()); ++rows)
     calibration.tileNsPerStep[rows] =
@@ -50,18 +55,35 @@ Calibration Calibration::assumed(const TargetFacts &facts, DType compute) {
 }
 
 std::string Calibration::toJson() const {
-  return fmt::format("{{\n"
-                     "  \"schema\": \"moec.calibration\",\n"
-                     "  \"schema_version\": {},\n"
-                     "  \"measured\": {},\n"
-                     "  \"tile_ns_per_step\": [{}],\n"
-                     "  \"stream_ns_per_byte\": {},\n"
-                     "  \"pack_ns_per_byte\": {},\n"
-                     "  \"copy_ns_per_byte\": {},\n"
-                     "  \"section_ns\": {}\n"
-                     "}}\n",
-                     schemaVersion, measured, fmt::join(tileNsPerStep, ", "), streamNsPerByte,
-                     packNsPerByte, copyNsPerByte, sectionNs);
+  const std::string head = fmt::format("{{\n"
+                                       "  \"schema\": \"moec.calibration\",\n"
+                                       "  \"schema_version\": {},\n"
+                                       "  \"measured\": {},\n",
+                                       schemaVersion, measured);
+  if (gpu)
+    return head + fmt::format("  \"gpu\": {}\n}}\n", moec::toJson(*gpu).dump());
+  return head + fmt::format("  \"tile_ns_per_step\": [{}],\n"
+                            "  \"stream_ns_per_byte\": {},\n"
+                            "  \"pack_ns_per_byte\": {},\n"
+                            "  \"copy_ns_per_byte\": {},\n"
+                            "  \"section_ns\": {}\n"
+                            "}}\n",
+                            fmt::join(tileNsPerStep, ", "), streamNsPerByte, packNsPerByte,
+                            copyNsPerByte, sectionNs);
+}
+
+static void readCpu(const JsonValue &root, Calibration &calibration) {
+  constexpr double mostNs = 1e12; // above a quarter of an hour nothing here is a measurement
+  JsonValue tiles = root["tile_ns_per_step"];
+  if (tiles.size() != calibration.tileNsPerStep.size())
+    tiles.fail(fmt::format("expected {} numbers, for 0 to {} rows, found {}",
+                           calibration.tileNsPerStep.size(), Calibration::maxRows, tiles.size()));
+  for (size_t rows = 0; rows < std::min(tiles.size(), calibration.tileNsPerStep.size()); ++rows)
+    calibration.tileNsPerStep[rows] = tiles.at(rows).number(0, mostNs);
+  calibration.streamNsPerByte = root["stream_ns_per_byte"].number(0, mostNs);
+  calibration.packNsPerByte = root["pack_ns_per_byte"].number(0, mostNs);
+  calibration.copyNsPerByte = root["copy_ns_per_byte"].number(0, mostNs);
+  calibration.sectionNs = root["section_ns"].number(0, mostNs);
 }
 
 Result<Calibration> Calibration::fromJson(const std::string &text) {
@@ -69,23 +91,19 @@ Result<Calibration> Calibration::fromJson(const std::string &text) {
   if (!document)
     return document.status();
   JsonValue root = document->root();
-  root.requireSchema("moec.calibration", schemaVersion);
-  root.onlyKeys({"schema", "schema_version", "measured", "tile_ns_per_step", "stream_ns_per_byte",
-                 "pack_ns_per_byte", "copy_ns_per_byte", "section_ns"});
-
-  constexpr double mostNs = 1e12; // above a quarter of an hour nothing here is a measurement
+  const uint64_t version = root["schema_version"].integer(1, schemaVersion);
+  root.requireSchema("moec.calibration", version);
   Calibration calibration;
-  calibration.measured = root["measured"].flag();
-  JsonValue tiles = root["tile_ns_per_step"];
-  if (tiles.size() != calibration.tileNsPerStep.size())
-    tiles.fail(fmt::format("expected {} numbers, for 0 to {} rows, found {}",
-                           calibration.tileNsPerStep.size(), maxRows, tiles.size()));
-  for (size_t rows = 0; rows < std::min(tiles.size(), calibration.tileNsPerStep.size()); ++rows)
-    calibration.tileNsPerStep[rows] = tiles.at(rows).number(0, mostNs);
-  calibration.streamNsPerByte = root["stream_ns_per_byte"].number(0, mostNs);
-  calibration.packNsPerByte = root["pack_ns_per_byte"].number(0, mostNs);
-  calibration.copyNsPerByte = root["copy_ns_per_byte"].number(0, mostNs);
-  calibration.sectionNs = root["section_ns"].number(0, mostNs);
+  if (version > 1 && root.has("gpu")) {
+    root.onlyKeys({"schema", "schema_version", "measured", "gpu"});
+    calibration.measured = root["measured"].flag();
+    calibration.gpu = readGpuCalibration(root["gpu"]);
+  } else {
+    root.onlyKeys({"schema", "schema_version", "measured", "tile_ns_per_step", "stream_ns_per_byte",
+                   "pack_ns_per_byte", "copy_ns_per_byte", "section_ns"});
+    calibration.measured = root["measured"].flag();
+    readCpu(root, calibration);
+  }
   if (Status status = document->status(); !status.ok())
     return status;
   return calibration;

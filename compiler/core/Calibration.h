@@ -1,16 +1,18 @@
 // What was measured on one machine: the numbers that turn a plan into nanoseconds.
 #pragma once
 
+#include "compiler/core/GpuCalibration.h"
 #include "compiler/core/LayerShape.h"
 #include "compiler/core/TargetFacts.h"
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace moec {
 
-/// Measured costs of one thread of a CPU, per compute dtype. Kept in the cache, one entry per machine and
+/// Measured costs of one thread of a CPU, per compute dtype, or of a GPU. Kept in the cache, one entry per machine and
 /// target; `moec bench --calibrate` measures it anew.
 struct Calibration {
   static constexpr uint32_t maxRows = 16;
@@ -26,6 +28,8 @@ struct Calibration {
   double copyNsPerByte = 0;
   /// Fixed nanoseconds of one parallel section (start, finish).
   double sectionNs = 0;
+  /// Of a GPU; the fields above have no meaning then.
+  std::optional<GpuCalibration> gpu;
   bool measured = false; // false: defaults of `assumed`, good for tests and for compiling elsewhere
 
   /// Round figures for a target that was never measured, for the dtype that its tiles multiply.

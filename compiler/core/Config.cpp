@@ -49,7 +49,8 @@ Result<CudaTile> CudaTile::parse(const std::string &text) {
   // The text must come back the same: no leading zeros, nothing after the end.
   if (takeFamily(rest, tile) && takeNumber(rest, "-", tile.tokens) && takeNumber(rest, "x", tile.weights) &&
       takeNumber(rest, "-s", tile.stages) && takeNumber(rest, "-w", tile.warpsTokens) &&
-      takeNumber(rest, "x", tile.warpsWeights) && takeNumber(rest, "-b", tile.blocksPerSm) && tile.text() == text)
+      takeNumber(rest, "x", tile.warpsWeights) && takeNumber(rest, "-b", tile.blocksPerSm) && tile.text() == text && tile.tokens && tile.weights && tile.stages &&
+      tile.warpsTokens && tile.warpsWeights && tile.blocksPerSm)
     return tile;
   return makeError(Code::InvalidArgument,
                    "'{}' is no tile: expected something like hopper-128x256-s4-w2x1-b1", text);

@@ -36,7 +36,8 @@ struct KernelRef {
 /// and `kernels` are, in this order, by kind:
 ///   Router        the router's product in several tiles, from few tokens to many; routerBlocks(tile) blocks
 ///   Route         route
-///   Dispatch      dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace
+///   Dispatch      dispatchOneBlock; dispatchCount, dispatchScan, dispatchPlace (the same in three launches, for many
+///                 pairs); dispatchGrid (in one); dispatchSlots (into static slots)
 ///   GateUp, Down              the grouped GEMM of the config's tile
 ///   SharedGateUp, SharedDown  the same, dense: one expert over all tokens in their order
 ///   Store         combine, which also adds the shared expert's output

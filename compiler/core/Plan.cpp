@@ -152,8 +152,8 @@ LayerPlan planLayer(const LayerShape &shape, const Histogram &histogram, const T
 
 LayerPlan planGenericLayer(const LayerShape &shape, uint32_t tokens, const TargetFacts &facts,
                            const Calibration &calibration, const PlanLimits &limits) {
-  if (facts.device == DeviceKind::Cuda) // one tile class serves any count, so that nothing better than the best is needed
-    return planCudaLayer(shape, Histogram::uniform(tokens, shape.topK, shape.experts), facts, calibration, limits);
+  if (facts.device == DeviceKind::Cuda)
+    return planCudaGeneric(shape, tokens, facts, calibration, limits);
   std::vector<uint16_t> candidates = candidateHeights(facts, calibration);
   // By usefulness, should the limit not allow them all: 1 bounds the overhang, then halves of what
   // is left.

@@ -1,7 +1,6 @@
 #include "compiler/core/PlanCuda.h"
 
 #include <algorithm>
-#include <iterator>
 #include <numeric>
 #include <tuple>
 
@@ -9,92 +8,165 @@ namespace moec {
 
 namespace {
 
-// At most 99 KB of shared memory, so that sm_86, sm_89 and sm_120 run them too.
-constexpr CudaTile portableTiles[] = {
-    {GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2},
-    {GemmFamily::Portable, false, 32, 128, 4, 1, 4, 2},
-    {GemmFamily::Portable, false, 64, 128, 3, 2, 2, 2},
-    {GemmFamily::Portable, false, 128, 128, 3, 2, 4, 2},
-};
+constexpr double indistinguishable = 1.01;
 
-// At most 227 KB. Few tokens: all of it in flight for the weights.
-constexpr CudaTile hopperTiles[] = {
-    {GemmFamily::Hopper, true, 8, 128, 12, 1, 1, 1},   {GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2},
-    {GemmFamily::Hopper, true, 32, 128, 10, 1, 1, 1},  {GemmFamily::Hopper, true, 64, 128, 8, 1, 1, 1},
-    {GemmFamily::Hopper, true, 64, 256, 5, 2, 1, 1},   {GemmFamily::Hopper, false, 128, 128, 6, 2, 1, 1},
-    {GemmFamily::Hopper, false, 128, 256, 4, 2, 1, 1},
-};
-
-constexpr uint32_t tileK = 64;
-
-uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
-
-/// One GEMM over experts' rows: `n` weight rows in all (gate-up: gate and up), sums of length `k`.
-struct GemmShape {
-  uint32_t n, k;
-};
-
-/// The share of the matrix units' rate that a full tile reaches: small tiles reload operands more often.
-double efficiency(const CudaTile &tile) {
-  if (tile.family == GemmFamily::Portable)
-    return tile.tokens >= 64 ? 0.45 : 0.3;
-  return tile.tokens >= 128 ? 0.85 : tile.tokens >= 64 ? 0.75 : 0.6;
+/// The GPU's part of a calibration; assumed figures where somebody hands in a CPU's.
+GpuCalibration gpuOf(const Calibration &calibration, const TargetFacts &facts) {
+  return calibration.gpu ? *calibration.gpu : GpuCalibration::assumed(facts);
 }
 
-double gemmNs(const CudaTile &tile, const GemmShape &gemm, const Histogram &histogram, const TargetFacts &facts) {
-  const GpuFacts &gpu = facts.gpu;
-  uint64_t tokenTiles = 0, hit = 0;
-  for (uint32_t pairs : histogram.pairs) {
-    tokenTiles += ceilDivide(pairs, tile.tokens);
-    hit += pairs > 0;
+/// The tiles to choose from: those that were measured and that the target can run; all that it can run where none was.
+std::vector<CudaTileCost> tilesOf(const GpuCalibration &gpu, const TargetFacts &facts) {
+  std::vector<CudaTileCost> tiles;
+  for (const CudaTileCost &cost : gpu.tiles)
+    if (runsOn(cost.tile, facts.arch) && residentBlocks(cost.tile, facts.gpu) > 0)
+      tiles.push_back(cost);
+  if (tiles.empty())
+    for (const CudaTile &tile : cudaTiles(facts))
+      tiles.push_back(assumedTileCost(tile, facts));
+  return tiles;
+}
+
+/// What each tile takes for a GEMM, in the order of `tiles`.
+std::vector<double> gemmNs(const std::vector<CudaTileCost> &tiles, const CudaGemm &gemm, std::span<const uint32_t> rows,
+                           const TargetFacts &facts, const GpuCalibration &gpu) {
+  std::vector<double> ns;
+  for (const CudaTileCost &tile : tiles)
+    ns.push_back(cudaGemmCost(cudaGemmWork(tile.tile, gemm, rows, facts.gpu), tile, gpu).ns);
+  return ns;
+}
+
+/// The shared expert's tile: its rows are the step's tokens.
+CudaTile sharedTile(const std::vector<CudaTileCost> &tiles, const CudaGemm &gemm, uint32_t tokens, const TargetFacts &facts,
+                    const GpuCalibration &gpu) {
+  const std::vector<double> ns = gemmNs(tiles, gemm, std::span(&tokens, 1), facts, gpu);
+  return tiles[static_cast<size_t>(std::min_element(ns.begin(), ns.end()) - ns.begin())].tile;
+}
+
+CudaGemmCost oneGemm(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows, const TargetFacts &facts,
+                     const GpuCalibration &gpu) {
+  return cudaGemmCost(cudaGemmWork(tile, gemm, rows, facts.gpu), gpu.costOf(tile, facts), gpu);
+}
+
+Histogram doubled(const Histogram &histogram) {
+  Histogram twice = histogram;
+  const auto timesTwo = [](uint32_t count) { return count > UINT32_MAX / 2 ? UINT32_MAX : 2 * count; };
+  twice.tokens = timesTwo(histogram.tokens);
+  for (uint32_t &pairs : twice.pairs)
+    pairs = timesTwo(pairs);
+  return twice;
+}
+
+CudaConfig choose(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
+                  const Calibration &calibration) {
+  const std::vector<CudaCandidate> candidates = cudaCandidates(shape, histogram, facts, calibration);
+  const Histogram twice = doubled(histogram);
+  const CudaConfig *best = nullptr;
+  double bestNs = 0;
+  for (const CudaCandidate &candidate : candidates) {
+    if (candidate.predictedNs > candidates.front().predictedNs * indistinguishable)
+      break;
+    const double ns = predictCudaLayer(shape, candidate.config, twice, facts, calibration);
+    if (!best || ns < bestNs) {
+      best = &candidate.config;
+      bestNs = ns;
+    }
   }
-  const double bytes = static_cast<double>(hit) * gemm.n * gemm.k * 2;
-  const uint64_t work = tokenTiles * ceilDivide(gemm.n, tile.weights);
-  const double tileNs = 2.0 * tile.tokens * tile.weights * static_cast<double>(ceilDivide(gemm.k, tileK)) * tileK /
-                        (gpu.matrixFlopsPerNs / gpu.multiprocessors * efficiency(tile));
-  // Blocks of one multiprocessor share its matrix units, so waves count multiprocessors.
-  const double computeNs = static_cast<double>(ceilDivide(work, gpu.multiprocessors)) * tileNs;
-  const double busy = std::min<double>(1, static_cast<double>(work) / gpu.multiprocessors);
-  const double memoryNs = work == 0 ? 0 : bytes / (gpu.memoryBytesPerNs * busy);
-  return std::max(computeNs, memoryNs);
+  return *best;
 }
 
-Histogram dense(uint32_t tokens) { return {tokens, {tokens}}; }
-
-GemmShape gateUpOf(uint32_t intermediate, uint32_t hidden) { return {2 * intermediate, hidden}; }
-GemmShape downOf(uint32_t intermediate, uint32_t hidden) { return {hidden, intermediate}; }
-
-CudaTile bestTile(const GemmShape &gemm, const Histogram &histogram, const TargetFacts &facts) {
-  std::vector<CudaTile> tiles = cudaTiles(facts);
-  return *std::min_element(tiles.begin(), tiles.end(), [&](const CudaTile &a, const CudaTile &b) {
-    return gemmNs(a, gemm, histogram, facts) < gemmNs(b, gemm, histogram, facts);
-  });
+/// Pairs per expert when `tokens` tokens pick `topK` of `experts` by chance: the middles of E equal shares of the binomial
+/// distribution, built from its most likely value outwards, so that nothing but + - * / is needed.
+Histogram chanceHistogram(uint32_t tokens, uint32_t topK, uint32_t experts) {
+  Histogram histogram = Histogram::uniform(tokens, topK, experts);
+  if (topK >= experts)
+    return histogram;
+  const double odds = static_cast<double>(topK) / (experts - topK);
+  const auto mode = static_cast<uint32_t>((uint64_t{tokens} + 1) * topK / experts);
+  constexpr double negligible = 1e-9;
+  uint32_t first = std::min(mode, tokens);
+  std::vector<double> below, weights{1};
+  for (double weight = 1; first > 0 && weight > negligible; --first) {
+    weight *= first / (odds * (tokens - first + 1.0));
+    below.push_back(weight);
+  }
+  for (uint32_t count = std::min(mode, tokens); count < tokens && weights.back() > negligible; ++count)
+    weights.push_back(weights.back() * odds * (tokens - count) / (count + 1.0));
+  weights.insert(weights.begin(), below.rbegin(), below.rend());
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  size_t at = 0;
+  double reached = weights[0];
+  for (uint32_t expert = 0; expert < experts; ++expert) {
+    while (at + 1 < weights.size() && reached < sum * (expert + 0.5) / experts)
+      reached += weights[++at];
+    histogram.pairs[expert] = first + static_cast<uint32_t>(at);
+  }
+  return histogram;
 }
 
 } // namespace
 
-std::vector<CudaTile> cudaTiles(const TargetFacts &facts) {
-  std::vector<CudaTile> tiles;
-  if (facts.arch == "sm_90a")
-    tiles.assign(std::begin(hopperTiles), std::end(hopperTiles));
-  tiles.insert(tiles.end(), std::begin(portableTiles), std::end(portableTiles));
-  return tiles;
+std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
+                                          const Calibration &calibration) {
+  const GpuCalibration gpu = gpuOf(calibration, facts);
+  const std::vector<CudaTileCost> tiles = tilesOf(gpu, facts);
+  const std::vector<double> gateUp =
+      gemmNs(tiles, CudaGemm::gateUp(shape.intermediate, shape.hidden), histogram.pairs, facts, gpu);
+  const std::vector<double> down =
+      gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), histogram.pairs, facts, gpu);
+  CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = {}, .sharedGateUp = {}, .sharedDown = {}};
+  double otherNs = cudaGlueCost(shape, histogram, gpu).ns();
+  if (const uint32_t shared = shape.sharedIntermediate) {
+    const CudaGemm first = CudaGemm::gateUp(shared, shape.hidden), second = CudaGemm::down(shared, shape.hidden);
+    config.sharedGateUp = sharedTile(tiles, first, histogram.tokens, facts, gpu);
+    config.sharedDown = sharedTile(tiles, second, histogram.tokens, facts, gpu);
+    const std::span<const uint32_t> rows(&histogram.tokens, 1);
+    otherNs += oneGemm(config.sharedGateUp, first, rows, facts, gpu).ns;
+    otherNs += oneGemm(config.sharedDown, second, rows, facts, gpu).ns;
+  }
+  std::vector<CudaCandidate> candidates;
+  for (size_t i = 0; i < tiles.size(); ++i)
+    for (size_t j = 0; j < tiles.size(); ++j) {
+      if (tiles[i].tile.tokens != tiles[j].tile.tokens)
+        continue;
+      config.gateUp = tiles[i].tile;
+      config.down = tiles[j].tile;
+      if (!shape.sharedIntermediate) {
+        config.sharedGateUp = config.gateUp; // of no meaning, but the same for the same kernels
+        config.sharedDown = config.down;
+      }
+      candidates.push_back({config, otherNs + gateUp[i] + down[j]});
+    }
+  std::vector<size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return std::tuple(candidates[a].predictedNs, a) < std::tuple(candidates[b].predictedNs, b);
+  });
+  std::vector<CudaCandidate> sorted;
+  for (size_t index : order)
+    sorted.push_back(candidates[index]);
+  return sorted;
+}
+
+CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, const Histogram &histogram,
+                          const TargetFacts &facts, const Calibration &calibration) {
+  const GpuCalibration gpu = gpuOf(calibration, facts);
+  CudaStepCost cost;
+  cost.glue = cudaGlueCost(shape, histogram, gpu);
+  const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
+  cost.gateUp = oneGemm(config.gateUp, gateUp, histogram.pairs, facts, gpu);
+  cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), histogram.pairs, facts, gpu);
+  if (const uint32_t shared = shape.sharedIntermediate) {
+    const std::span<const uint32_t> rows(&histogram.tokens, 1);
+    cost.sharedGateUp = oneGemm(config.sharedGateUp, CudaGemm::gateUp(shared, shape.hidden), rows, facts, gpu);
+    cost.sharedDown = oneGemm(config.sharedDown, CudaGemm::down(shared, shape.hidden), rows, facts, gpu);
+  }
+  return cost;
 }
 
 double predictCudaLayer(const LayerShape &shape, const CudaConfig &config, const Histogram &histogram,
-                        const TargetFacts &facts, const Calibration &) {
-  constexpr double launchNs = 2000;
-  const double rowBytes = 2.0 * shape.hidden;
-  const double glue = (static_cast<double>(histogram.total()) + histogram.tokens) * rowBytes / facts.gpu.memoryBytesPerNs;
-  double ns = 6 * launchNs + glue;
-  ns += gemmNs(config.gateUp, gateUpOf(shape.intermediate, shape.hidden), histogram, facts);
-  ns += gemmNs(config.down, downOf(shape.intermediate, shape.hidden), histogram, facts);
-  if (shape.sharedIntermediate > 0) {
-    const Histogram all = dense(histogram.tokens);
-    ns += gemmNs(config.sharedGateUp, gateUpOf(shape.sharedIntermediate, shape.hidden), all, facts);
-    ns += gemmNs(config.sharedDown, downOf(shape.sharedIntermediate, shape.hidden), all, facts);
-  }
-  return ns;
+                        const TargetFacts &facts, const Calibration &calibration) {
+  return cudaStepCost(shape, config, histogram, facts, calibration).ns();
 }
 
 LayerPlan planCudaTable(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
@@ -114,15 +186,12 @@ LayerPlan planCudaTable(const LayerShape &shape, const Histogram &histogram, con
 
 LayerPlan planCudaLayer(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
                         const Calibration &calibration, const PlanLimits &limits) {
-  CudaConfig config;
-  config.element = shape.dtype;
-  config.gateUp = bestTile(gateUpOf(shape.intermediate, shape.hidden), histogram, facts);
-  config.down = bestTile(downOf(shape.intermediate, shape.hidden), histogram, facts);
-  const Histogram all = dense(histogram.tokens);
-  const uint32_t shared = shape.sharedIntermediate;
-  config.sharedGateUp = shared ? bestTile(gateUpOf(shared, shape.hidden), all, facts) : config.gateUp;
-  config.sharedDown = shared ? bestTile(downOf(shared, shape.hidden), all, facts) : config.down;
-  return planCudaTable(shape, histogram, facts, calibration, limits, config);
+  return planCudaTable(shape, histogram, facts, calibration, limits, choose(shape, histogram, facts, calibration));
+}
+
+LayerPlan planCudaGeneric(const LayerShape &shape, uint32_t tokens, const TargetFacts &facts, const Calibration &calibration,
+                          const PlanLimits &limits) {
+  return planCudaLayer(shape, chanceHistogram(tokens, shape.topK, shape.experts), facts, calibration, limits);
 }
 
 } // namespace moec

@@ -12,6 +12,8 @@ const char *includeOf(KernelFile file) {
   case KernelFile::RouterLogits: return "compiler/kernels/routerLogits.cuh";
   case KernelFile::Route: return "compiler/kernels/route.cuh";
   case KernelFile::Dispatch: return "compiler/kernels/dispatch.cuh";
+  case KernelFile::DispatchGrid: return "compiler/kernels/dispatchGrid.cuh";
+  case KernelFile::DispatchSlots: return "compiler/kernels/dispatchSlots.cuh";
   case KernelFile::Combine: return "compiler/kernels/combine.cuh";
   case KernelFile::GroupedGemmPortable: return "compiler/kernels/groupedGemmPortable.cuh";
   case KernelFile::GroupedGemmSm90: return "compiler/kernels/groupedGemmSm90.cuh";

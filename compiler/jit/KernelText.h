@@ -10,7 +10,7 @@
 namespace moec {
 
 /// Which kernels of compiler/kernels a unit uses.
-enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, Combine, GroupedGemmPortable, GroupedGemmSm90 };
+enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, DispatchGrid, DispatchSlots, Combine, GroupedGemmPortable, GroupedGemmSm90 };
 
 /// An activation made by code generation: `struct NAME { static __device__ float apply(float gate, float up); };`
 struct Functor {
@@ -28,7 +28,8 @@ struct KernelUnit {
 /// The text of an instantiation: what NVRTC builds, what a cache key contains and what a trace shows.
 std::string routerLogitsKernel(const RouterGemmConfig &config);
 std::string routeKernel(const RouteConfig &config);
-std::string dispatchKernel(const char *step, const DispatchConfig &config); // step: "OneBlock", "Count", "Scan", "Place"
+/// step: "OneBlock", "Grid", "Slots"; "Count", "Scan", "Place"
+std::string dispatchKernel(const char *step, const DispatchConfig &config);
 std::string combineKernel(const CombineConfig &config);
 std::string gemmPortableKernel(const GemmConfig &config, const std::string &activation);
 std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activation);

@@ -1,7 +1,9 @@
 #include "compiler/jit/ShippedKernels.h"
 
+#include "compiler/core/CudaTiles.h"
+
 #include <algorithm>
-#include <span>
+#include <string_view>
 
 namespace moec {
 namespace {
@@ -12,28 +14,6 @@ const char *shortName(RouteScoring scoring) {
   return scoring == RouteScoring::None ? "none" : scoring == RouteScoring::Softmax ? "softmax" : "sigmoid";
 }
 
-/// What distinguishes the tile classes; the rest of a GemmConfig is the same for all.
-struct TileClass {
-  uint32_t tileTokens, tileWeights, stages, warpsTokens, warpsWeights, blocksPerSm;
-  bool swapAB;
-  bool dense; // shipped as a dense product too: there the rows are known, and three shapes do
-};
-
-// At most 99 KB of shared memory, so that sm_86, sm_89 and sm_120 run them too.
-constexpr TileClass portableClasses[] = {
-    {16, 128, 5, 1, 4, 2, false, true},
-    {32, 128, 4, 1, 4, 2, false, false},
-    {64, 128, 3, 2, 2, 2, false, true},
-    {128, 128, 3, 2, 4, 2, false, true},
-};
-
-// At most 227 KB. Few tokens: all of it in flight for the weights. `warpsTokens` counts multiplying warpgroups.
-constexpr TileClass hopperClasses[] = {
-    {8, 128, 12, 1, 1, 1, true, false},   {16, 128, 12, 1, 1, 1, true, true}, {16, 128, 6, 1, 1, 2, true, false},
-    {32, 128, 10, 1, 1, 1, true, false},  {64, 128, 8, 1, 1, 1, true, true},  {64, 256, 5, 2, 1, 1, true, false},
-    {128, 128, 6, 2, 1, 1, false, false}, {128, 256, 4, 2, 1, 1, false, true},
-};
-
 /// Tiles of the router's product, each good up to `maxTokens`: small tiles reach more multiprocessors, large ones read
 /// less. With 256 experts each class begins where the one before would need more than about two blocks a multiprocessor.
 struct RouterClass {
@@ -43,39 +23,50 @@ constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32},
 
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 
-std::span<const TileClass> classesOf(GemmFamily family) {
-  return family == GemmFamily::Portable ? std::span<const TileClass>(portableClasses) : hopperClasses;
+KernelFile fileOf(std::string_view dispatchStep) {
+  return dispatchStep == "Grid"    ? KernelFile::DispatchGrid
+         : dispatchStep == "Slots" ? KernelFile::DispatchSlots
+                                   : KernelFile::Dispatch;
 }
 
-GemmConfig gemmConfig(const TileClass &c, Element element, GemmRole role, bool dense) {
-  return {.element = element,
-          .role = role,
-          .tileTokens = c.tileTokens,
-          .tileWeights = c.tileWeights,
-          .tileK = 64,
-          .stages = c.stages,
-          .warpsTokens = c.warpsTokens,
-          .warpsWeights = c.warpsWeights,
-          .swapAB = c.swapAB,
-          .blocksPerSm = c.blocksPerSm,
-          .dense = dense};
+/// Shipped as dense products too: there the rows are known, and a few shapes do.
+bool shippedDense(const CudaTile &tile) {
+  if (tile.family == GemmFamily::Portable)
+    return tile.tokens != 32;
+  return (tile.tokens == 16 && tile.stages == 12) || (tile.tokens == 64 && tile.weights == 128) ||
+         (tile.tokens == 128 && tile.weights == 256);
+}
+
+std::vector<GemmConfig> configsOf(GemmFamily family, Element element, GemmRole role, bool dense) {
+  std::vector<GemmConfig> configs;
+  for (const CudaTile &tile : cudaTileClasses())
+    if (tile.family == family && (!dense || shippedDense(tile)))
+      configs.push_back(gemmConfig(tile, element, role, dense));
+  return configs;
 }
 
 } // namespace
 
+GemmConfig gemmConfig(const CudaTile &tile, Element element, GemmRole role, bool dense) {
+  return {.element = element,
+          .role = role,
+          .tileTokens = tile.tokens,
+          .tileWeights = tile.weights,
+          .tileK = kCudaTileK,
+          .stages = tile.stages,
+          .warpsTokens = tile.warpsTokens,
+          .warpsWeights = tile.warpsWeights,
+          .swapAB = tile.swapAB,
+          .blocksPerSm = tile.blocksPerSm,
+          .dense = dense};
+}
+
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role) {
-  std::vector<GemmConfig> configs;
-  for (const TileClass &c : classesOf(family))
-    configs.push_back(gemmConfig(c, element, role, false));
-  return configs;
+  return configsOf(family, element, role, false);
 }
 
 std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, GemmRole role) {
-  std::vector<GemmConfig> configs;
-  for (const TileClass &c : classesOf(family))
-    if (c.dense)
-      configs.push_back(gemmConfig(c, element, role, true));
-  return configs;
+  return configsOf(family, element, role, true);
 }
 
 GemmConfig denseGemmFor(GemmFamily family, Element element, GemmRole role, uint32_t numRows) {
@@ -132,7 +123,7 @@ ShippedKernel shippedRoute(const RouteConfig &c) {
 
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &c) {
   return {fmt::format("dispatch{}-e{}", step, c.experts),
-          {.files = {KernelFile::Dispatch}, .functors = {}, .kernels = {dispatchKernel(step, c)}}};
+          {.files = {fileOf(step)}, .functors = {}, .kernels = {dispatchKernel(step, c)}}};
 }
 
 ShippedKernel shippedCombine(const CombineConfig &c) {
@@ -182,7 +173,7 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
   for (const RouteConfig &config : shippedRouters())
     all.push_back(shippedRoute(config));
   for (uint32_t experts : knownExperts)
-    for (const char *step : {"OneBlock", "Count", "Scan", "Place"})
+    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid", "Slots"})
       all.push_back(shippedDispatch(step, dispatchConfig(experts)));
   for (Element element : {Element::BF16, Element::F16}) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element))

@@ -17,7 +17,10 @@ struct ShippedKernel {
   KernelUnit unit;  // one instantiation
 };
 
-/// The tile shapes of a family, for one element and role.
+/// A tile class (compiler/core/CudaTiles.h) as the kernels' template argument.
+GemmConfig gemmConfig(const CudaTile &tile, Element element, GemmRole role, bool dense = false);
+
+/// The tile classes of a family, for one element and role.
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role);
 
 /// Those of them that are shipped as dense products too (shared experts), from few rows to many.

@@ -193,8 +193,9 @@ struct DispatchArgs {
 };
 
 /// Blocks of dispatchGrid. They wait for each other, so all must run at once: at most one a multiprocessor.
+inline constexpr uint32_t kDispatchGridMost = 64;
 constexpr uint32_t dispatchGridBlocks(uint32_t numPairs, uint32_t multiprocessors) {
-  const uint32_t most = multiprocessors < 64 ? multiprocessors : 64;
+  const uint32_t most = multiprocessors < kDispatchGridMost ? multiprocessors : kDispatchGridMost;
   const uint32_t wanted = ceilDivide(numPairs, 1024);
   return wanted < 1 ? 1 : wanted < most ? wanted : most;
 }
@@ -220,6 +221,12 @@ struct DispatchSlotsArgs {
   uint32_t numPairs;
   uint32_t tileTokens;
 };
+
+/// Blocks of dispatchSlots that take one turn: four pairs a thread.
+constexpr uint32_t dispatchSlotsBlocks(const DispatchConfig &c, uint32_t numPairs) {
+  const uint32_t blocks = ceilDivide(numPairs, c.threads * 4);
+  return blocks > 0 ? blocks : 1;
+}
 
 /// Compile-time choices of combine.
 struct CombineConfig {

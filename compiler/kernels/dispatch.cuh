@@ -1,10 +1,12 @@
 // Dispatch: gives every pair a slot. An expert's slots follow each other and hold its pairs in token order, the same in
-// every run. Few pairs: one block in one launch (dispatchOneBlock). Many: dispatchCount, dispatchScan, dispatchPlace.
+// every run. Few pairs: one block (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or, where
+// they cannot all run at once, dispatchCount, dispatchScan, dispatchPlace.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/tile/Counters.cuh"
+#include "compiler/kernels/tile/Tables.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec {
@@ -107,40 +109,20 @@ template <DispatchConfig C> struct BlockDispatch {
 /// tilePlace, and the sample of the counts. All threads of one block.
 template <DispatchConfig C>
 __device__ void writeTables(const DispatchArgs &args, const int32_t *pairs, int32_t *begin) {
+  constexpr uint32_t warps = C.threads / 32;
   if (threadIdx.x < 32) {
-    int32_t slots = 0, tiles = 0;
-    for (uint32_t first = 0; first < C.experts; first += 32) {
-      const uint32_t place = first + threadIdx.x;
-      const bool exists = place < C.experts;
-      const int32_t mine = exists ? pairs[place] : 0;
-      const int32_t slot = slots + tile::warpPrefix(mine);
-      const uint32_t expert = !exists ? 0 : args.expertOrder ? static_cast<uint32_t>(args.expertOrder[place]) : place;
-      const int32_t tileRows = static_cast<int32_t>(args.tileTokens);
-      const int32_t myTiles = exists ? (pairs[expert] + tileRows - 1) / tileRows : 0;
-      const int32_t tile = tiles + tile::warpPrefix(myTiles);
-      if (exists) {
-        begin[place] = slot;
-        args.counts[place] = mine;
-        args.expertBegin[place] = slot;
-        args.tileBegin[place] = tile;
-      }
-      slots = __shfl_sync(tile::allLanes, slot + mine, 31);
-      tiles = __shfl_sync(tile::allLanes, tile + myTiles, 31);
-    }
-    if (threadIdx.x == 0) {
+    const int32_t slots = tile::warpScan<C.experts>([&](uint32_t expert) { return pairs[expert]; },
+                                                    [&](uint32_t expert, int32_t slot) {
+                                                      begin[expert] = slot;
+                                                      args.counts[expert] = pairs[expert];
+                                                      args.expertBegin[expert] = slot;
+                                                    });
+    if (threadIdx.x == 0)
       args.expertBegin[C.experts] = slots;
-      args.tileBegin[C.experts] = tiles;
-    }
   }
-  if (threadIdx.x / 32 == C.threads / 32 - 1) // not the first warp, which has the longest way
+  if (threadIdx.x / 32 == warps - 1)
     tile::sampleCounts<C.experts>(args.ring, pairs, args.numPairs);
-  __syncthreads();
-  // A warp per expert: a hot one has many tiles.
-  for (uint32_t place = threadIdx.x / 32; place < C.experts; place += C.threads / 32) {
-    const int32_t first = args.tileBegin[place], last = args.tileBegin[place + 1];
-    for (int32_t tile = first + static_cast<int32_t>(threadIdx.x % 32); tile < last; tile += 32)
-      args.tilePlace[tile] = static_cast<int32_t>(place);
-  }
+  tile::writeTiles<C.experts, C.threads>({args.expertOrder, args.tileBegin, args.tilePlace, args.tileTokens}, pairs);
 }
 
 /// The whole dispatch by one block. Launch: 1 block of C.threads threads.

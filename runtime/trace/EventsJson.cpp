@@ -193,6 +193,8 @@ TargetFacts readFacts(const JsonValue &json) {
 }
 
 OrderedJson toJson(const Calibration &calibration) {
+  if (calibration.gpu)
+    return {{"measured", calibration.measured}, {"gpu", toJson(*calibration.gpu)}};
   return {{"measured", calibration.measured},
           {"tile_ns_per_step", calibration.tileNsPerStep},
           {"stream_ns_per_byte", calibration.streamNsPerByte},
@@ -204,6 +206,10 @@ OrderedJson toJson(const Calibration &calibration) {
 Calibration readCalibration(const JsonValue &json) {
   Calibration calibration;
   calibration.measured = json["measured"].flag();
+  if (json.has("gpu")) {
+    calibration.gpu = readGpuCalibration(json["gpu"]);
+    return calibration;
+  }
   JsonValue tiles = json["tile_ns_per_step"];
   if (tiles.size() != calibration.tileNsPerStep.size())
     tiles.fail(fmt::format("expected {} numbers", calibration.tileNsPerStep.size()));

@@ -1,5 +1,8 @@
 """`moec compile` for GPUs: no GPU needed, but NVRTC. Without it these report themselves skipped."""
 
+import pathlib
+import tempfile
+
 from support import GOLDEN, MoecTest, main
 
 OLMOE = GOLDEN / "configs" / "olmoe-1b-7b"
@@ -7,13 +10,20 @@ DEEPSEEK = GOLDEN / "configs" / "deepseek-v3"
 
 
 class Cuda(MoecTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.shared.cleanup)
+
     def setUp(self):
         super().setUp()
+        self.own_cache, self.cache = self.cache, pathlib.Path(self.shared.name)  # most tests want the same kernels
         nvrtc = next(library for library in self.expect_json("doctor")["libraries"] if library["name"] == "NVRTC")
         if not nvrtc["found"]:
             self.skipTest(f"no NVRTC: {nvrtc['problem']}")
 
     def test_a_package_comes_from_the_cache_the_second_time(self):
+        self.cache = self.own_cache
         compile_it = ("compile", OLMOE, "--layer", 0, "--target=sm_80", "-o", "olmoe.moepkg")
         first = self.expect_json(*compile_it)
         self.assertEqual(first["kernels_built"], first["images"])

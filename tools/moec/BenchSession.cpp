@@ -3,6 +3,7 @@
 #include "runtime/Environment.h"
 #include "runtime/device/cpu/MachineFacts.h"
 #include "runtime/weights/Convert.h"
+#include "tools/moec/Setup.h"
 
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ Result<std::shared_ptr<Compiler>> makeCompiler(const BenchOptions &options) {
   Environment environment = Environment::read(environ);
   Compiler::Options compiler;
   compiler.library = defaultCompilerLibrary(environment.compilerLibrary);
+  compiler.jit = jitOptions(environment);
   std::string folder = options.cacheDir.empty() ? environment.cacheDir : options.cacheDir;
   if (!options.noCache && !folder.empty()) {
     Result<CacheStore> cache = CacheStore::open(folder);

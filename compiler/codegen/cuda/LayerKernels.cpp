@@ -85,7 +85,7 @@ private:
       return makeError(Code::InvalidModel, "{} experts per token, but GPU kernels take at most {}", topK, maxTopK);
     const DispatchConfig dispatch = dispatchConfig(static_cast<uint32_t>(dim(op.getResult(2), 0)));
     std::vector<LaunchKernel> kernels;
-    for (const char *step : {"OneBlock", "Count", "Scan", "Place"})
+    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid", "Slots"})
       kernels.push_back(kernelOf(shippedDispatch(step, dispatch), dispatch.threads, 0));
     return kernels;
   }

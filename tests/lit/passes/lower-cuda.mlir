@@ -12,28 +12,26 @@
 // SIZED-NOT: config
 
 // Nothing is packed.
-// SELECTED: #[[CONFIG:.*]] = #moe.cuda_config<element = "bf16", gate_up = "{{(hopper|swapped|portable)-[^"]*}}", down =
 // SELECTED: moe.grouped_ffn
-// SELECTED-SAME: config = #[[CONFIG]]
+// SELECTED-SAME: config = #moe.cuda_config<element = "bf16", gate_up = "{{(hopper|swapped|portable)-[^"]*}}", down =
 // SELECTED-SAME: packed = array<i8: 0, 0, 0, 0, 0, 0, 0, 0>
 
 // PLANNED: moe.grouped_ffn
-// PLANNED-SAME: config = #config
+// PLANNED-SAME: config = #moe.cuda_config
 // PLANNED-SAME: hidden_stride =
 
 // All products of a layer name the one config.
-// LAUNCHES: #[[CONFIG:.*]] = #moe.cuda_config
-// LAUNCHES: moe.launch router({{.*}}config = #[[CONFIG]]
+// LAUNCHES: moe.launch router({{.*}}config = #moe.cuda_config<[[CONFIG:[^>]*]]>
 // LAUNCHES: moe.launch route(
 // LAUNCHES: moe.launch dispatch(
-// LAUNCHES: moe.launch shared_gate_up({{.*}}config = #[[CONFIG]]
+// LAUNCHES: moe.launch shared_gate_up({{.*}}config = #moe.cuda_config<[[CONFIG]]>
 // LAUNCHES: math.exp
-// LAUNCHES: moe.launch shared_down({{.*}}config = #[[CONFIG]]
-// LAUNCHES: moe.launch gate_up({{.*}}config = #[[CONFIG]]
-// LAUNCHES: moe.launch down({{.*}}config = #[[CONFIG]]
+// LAUNCHES: moe.launch shared_down({{.*}}config = #moe.cuda_config<[[CONFIG]]>
+// LAUNCHES: moe.launch gate_up({{.*}}config = #moe.cuda_config<[[CONFIG]]>
+// LAUNCHES: moe.launch down({{.*}}config = #moe.cuda_config<[[CONFIG]]>
 // LAUNCHES: moe.launch store(
 
-// RESUMED: moe.launch gate_up({{.*}}config = #
+// RESUMED: moe.launch gate_up({{.*}}config = #moe.cuda_config
 module attributes {moe.model = "tiny", moe.target = {name = "h100", arch = "sm_90a", gpu = "H100", multiprocessors = 132 : i64, shared = 232448 : i64,
                                  l2 = 52428800 : i64, bytes_per_ns = 3350.0 : f64, flops_per_ns = 989000.0 : f64}} {
   func.func @layer_3(%hidden: tensor<?x64xbf16>) -> tensor<?x64xbf16> attributes {moe.layer = 3 : i64} {

@@ -75,7 +75,7 @@ TEST_CASE("a GPU package has a kernel for every launch, each in a cubin of its o
   CHECK(launches[LaunchKind::Router].kernels.size() >= 2);
   CHECK(launches[LaunchKind::Router].kernels.back().maxTokens == UINT32_MAX);
   CHECK(launches[LaunchKind::Route].kernels.size() == 1);
-  CHECK(launches[LaunchKind::Dispatch].kernels.size() == 4);
+  CHECK(launches[LaunchKind::Dispatch].kernels.size() == 6);
   CHECK(launches[LaunchKind::Store].kernels.size() == 1);
   const CudaConfig &config = package->layers[0].plan.config.cuda;
   for (auto [kind, tile] : {std::pair{LaunchKind::GateUp, config.gateUp}, std::pair{LaunchKind::Down, config.down}}) {
@@ -117,12 +117,14 @@ TEST_CASE("layers alike share their kernels, and a compile that was done builds 
 }
 
 TEST_CASE("names of a model reach no CUDA", "[compiler][cuda]") {
-  // Every text that a model brings: its own name, its weights' and its functions'.
+  // Every text that a model brings: its own name, its weights' (without control characters, which the dialect refuses
+  // there) and its functions'.
   const std::string plain = tinyModel(tiny);
   const std::string hostile = R"(\22\0A#include \22/etc/passwd\22\0A*/ asm volatile(\22trap;\22); //)";
   std::string renamed = replaced(plain, "moe.model = \"tiny\"", "moe.model = \"" + hostile + "\"");
-  renamed = replaced(renamed, "\"layers.0.gate.weight\"", "\"" + hostile + "\"");
-  renamed = replaced(renamed, "\"layers.0.experts.{e}.gate_proj.weight\"", "\"{e}" + hostile + "\"");
+  const std::string oneLine = R"(\22 */ #include \22/etc/passwd\22 asm volatile(\22trap;\22); //)";
+  renamed = replaced(renamed, "\"layers.0.gate.weight\"", "\"" + oneLine + "\"");
+  renamed = replaced(renamed, "\"layers.0.experts.{e}.gate_proj.weight\"", "\"{e}" + oneLine + "\"");
   renamed = replaced(renamed, "@layer_0", "@\"" + hostile + "\"");
   REQUIRE(renamed != plain);
   CompileRequest request = requestFor(plain, "sm_90a");
@@ -155,7 +157,8 @@ TEST_CASE("a layer that a GPU cannot run is an invalid model", "[compiler][cuda]
   CHECK(compile(requestFor(model, "h100"), sharedCache().hooks()).ok());
   const std::string strange =
       replaced(tinyModel(tiny), "%d = arith.addf %e, %one : f32",
-               "%c = arith.cmpf olt, %e, %one : f32\n %c2 = arith.cmpi eq, %c, %c : i1\n %d = arith.select %c2, %e, %one : f32");
+               "%c = arith.cmpf olt, %e, %one : f32\n %b = arith.cmpf olt, %u, %one : f32\n"
+               "%c2 = arith.cmpi ult, %b, %c : i1\n %d = arith.select %c2, %e, %one : f32");
   const Status unknown = compile(requestFor(strange, "h100")).status();
   CHECK(unknown.code() == Code::InvalidModel);
   CHECK(unknown.message().find("'arith.cmpi'") != std::string::npos);

@@ -3,46 +3,17 @@
 #include "compiler/import/Activation.h"
 #include "compiler/jit/KernelBuild.h"
 #include "compiler/jit/ShippedKernels.h"
-#include "ir/Moe.h"
 #include "tests/unit/Catch.h"
+#include "tests/unit/compiler/FunctorFixtures.h"
 
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Parser/Parser.h"
-
-#include <set>
-
-using namespace mlir;
 using namespace moec;
+using namespace moec::tests;
 using importer::Activation;
 
 namespace {
 
-/// A shared FFN whose activation has these lines; %g and %u are its arguments, %h is what it yields.
-struct Region {
-  MLIRContext context;
-  OwningOpRef<ModuleOp> module;
-
-  explicit Region(const std::string &block) {
-    context.loadDialect<moe::MoeDialect, arith::ArithDialect, func::FuncDialect, math::MathDialect>();
-    const std::string text = R"(func.func @f(%x: tensor<?x8xbf16>, %w: tensor<8x8xbf16>) -> tensor<?x8xbf16> {
-      %y = moe.shared_ffn %x, %w, %w, %w
-          : (tensor<?x8xbf16>, tensor<8x8xbf16>, tensor<8x8xbf16>, tensor<8x8xbf16>) -> tensor<?x8xbf16> activation {
-)" + block + "    }\n      return %y : tensor<?x8xbf16>\n    }\n";
-    module = parseSourceString<ModuleOp>(text, ParserConfig(&context));
-    REQUIRE(module);
-  }
-
-  Result<Functor> functor() {
-    Result<Functor> result = makeError(Code::Failure, "no moe.shared_ffn");
-    module->walk([&](moe::SharedFfnOp op) { result = codegen::functorOf(op.getActivation()); });
-    return result;
-  }
-};
-
 Result<Functor> functorOfLines(const std::string &lines) {
-  return Region("    ^bb0(%g: f32, %u: f32):\n" + lines + "      moe.yield %h : f32\n").functor();
+  return ParsedRegion(blockOfLines(lines)).functor();
 }
 
 std::string bodyOfLines(const std::string &lines) {
@@ -65,7 +36,7 @@ Status compiles(const Functor &functor) {
 } // namespace
 
 TEST_CASE("SiLU is a statement an op, constants in their places", "[compiler][cuda]") {
-  Result<Functor> functor = Region(importer::activationBlock(Activation::Silu)).functor();
+  Result<Functor> functor = ParsedRegion(importer::activationBlock(Activation::Silu)).functor();
   REQUIRE(functor.ok());
   CHECK(functor->name == codegen::kFunctorName);
   CHECK(functor->body == "    const float v0 = -gate;\n"
@@ -80,7 +51,7 @@ TEST_CASE("every activation of the importer becomes a functor that compiles", "[
   for (Activation activation :
        {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick, Activation::Relu}) {
     CAPTURE(static_cast<int>(activation));
-    Result<Functor> functor = Region(importer::activationBlock(activation)).functor();
+    Result<Functor> functor = ParsedRegion(importer::activationBlock(activation)).functor();
     REQUIRE(functor.ok());
     const Status status = compiles(*functor);
     CHECK(status.message() == "");
@@ -88,33 +59,13 @@ TEST_CASE("every activation of the importer becomes a functor that compiles", "[
 }
 
 TEST_CASE("every op of the table becomes CUDA that compiles", "[compiler][cuda]") {
-  // All of them in one region, each on %g and %u or on flags made of them; their sum is yielded.
-  std::string lines = "      %a = arith.cmpf olt, %g, %u : f32\n      %b = arith.cmpf uge, %g, %u : f32\n";
-  std::string sum = "%g";
+  // All of them in one region, each with a result of its own; their sum is yielded.
+  std::string lines, sum = "%g";
   int number = 0;
   for (const std::string &op : codegen::functorOps()) {
     const std::string name = fmt::format("%r{}", number++);
-    std::string operands = "%g : f32";
-    const std::set<std::string> binary = {"arith.addf", "arith.subf", "arith.mulf", "arith.divf", "arith.remf", "arith.maximumf",
-                                          "arith.minimumf", "arith.maxnumf", "arith.minnumf", "math.atan2", "math.copysign",
-                                          "math.powf"};
-    if (binary.count(op))
-      operands = "%g, %u : f32";
-    else if (op == "arith.select")
-      operands = "%a, %g, %u : f32";
-    else if (op == "math.fma")
-      operands = "%g, %u, %g : f32";
-    else if (op == "math.clampf")
-      operands = "%g to [%u, %g] : f32";
-    else if (op == "arith.uitofp" || op == "arith.sitofp")
-      operands = "%a : i1 to f32";
-    else if (op == "arith.andi" || op == "arith.ori" || op == "arith.xori")
-      operands = "%a, %b : i1";
-    lines += fmt::format("      {} = {} {}\n", name, op, operands);
-    const bool flag = op == "arith.andi" || op == "arith.ori" || op == "arith.xori" || op.starts_with("math.is");
-    if (flag)
-      lines += fmt::format("      {0}f = arith.uitofp {0} : i1 to f32\n", name);
-    lines += fmt::format("      {0}s = arith.addf {1}, {0}{2} : f32\n", name, sum, flag ? "f" : "");
+    lines += linesOf(op, name);
+    lines += fmt::format("      {0}s = arith.addf {1}, {0} : f32\n", name, sum);
     sum = name + "s";
   }
   lines += fmt::format("      %h = arith.mulf {}, %u : f32\n", sum);

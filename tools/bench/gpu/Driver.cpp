@@ -1,5 +1,6 @@
 #include "tools/bench/gpu/Driver.h"
 
+#include <cstring>
 #include <dlfcn.h>
 
 namespace moec::bench {
@@ -8,7 +9,7 @@ namespace moec::bench {
 #define MOEC_DRIVER_FUNCTIONS(X)                                                                                       \
   X(cuInit) X(cuDriverGetVersion) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)\
   X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuMemAlloc) X(cuMemFree) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) \
-  X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuLibraryLoadData) X(cuLibraryUnload) X(cuLibraryGetKernel)                \
+  X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuMemAllocHost) X(cuMemFreeHost) X(cuLibraryLoadData) X(cuLibraryUnload) X(cuLibraryGetKernel)                \
   X(cuKernelGetFunction) X(cuFuncLoad) X(cuFuncSetAttribute) X(cuLaunchKernelEx) X(cuStreamCreate) X(cuStreamDestroy)    \
   X(cuStreamSynchronize) X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuGraphInstantiateWithFlags)                  \
   X(cuGraphDestroy) X(cuGraphExecDestroy) X(cuGraphLaunch) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord)         \
@@ -96,6 +97,19 @@ Device::~Device() {
 Buffer::~Buffer() {
   if (pointer)
     device->api->cuMemFreeFn(pointer);
+}
+
+HostBuffer::~HostBuffer() {
+  if (pointer)
+    device->api->cuMemFreeHostFn(pointer);
+}
+
+Result<HostBuffer> Device::allocateHost(size_t bytes) {
+  void *pointer = nullptr;
+  if (Status status = check(api->cuMemAllocHostFn(&pointer, bytes), "cuMemAllocHost"); !status.ok())
+    return status.withContext("{} bytes", bytes);
+  std::memset(pointer, 0, bytes);
+  return HostBuffer(this, pointer);
 }
 
 Result<Buffer> Device::allocate(size_t bytes) {

@@ -46,6 +46,25 @@ private:
   size_t size = 0;
 };
 
+/// Pinned host memory, which the device reaches under the same address; freed with the object.
+class HostBuffer {
+public:
+  HostBuffer() = default;
+  HostBuffer(Device *device, void *pointer) : device(device), pointer(pointer) {}
+  HostBuffer(HostBuffer &&other) noexcept { *this = std::move(other); }
+  HostBuffer &operator=(HostBuffer &&other) noexcept {
+    std::swap(device, other.device);
+    std::swap(pointer, other.pointer);
+    return *this;
+  }
+  ~HostBuffer();
+  template <class T> T *as() const { return static_cast<T *>(pointer); }
+
+private:
+  Device *device = nullptr;
+  void *pointer = nullptr;
+};
+
 /// How a kernel is launched.
 struct LaunchShape {
   uint32_t blocks;
@@ -85,6 +104,7 @@ public:
   uint64_t cacheBytes() const { return l2Bytes; }
 
   Result<Buffer> allocate(size_t bytes);
+  Result<HostBuffer> allocateHost(size_t bytes); // zeros
   Status upload(const Buffer &to, const void *from, size_t bytes, size_t offset = 0);
   Status download(void *to, const Buffer &from, size_t bytes, size_t offset = 0);
   Status copy(CUdeviceptr to, CUdeviceptr from, size_t bytes); // queued
@@ -138,6 +158,7 @@ public:
 
 private:
   friend class Buffer;
+  friend class HostBuffer;
   friend class Graph;
   Device() = default;
   Status initialise(int ordinal);

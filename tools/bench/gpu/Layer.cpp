@@ -77,7 +77,7 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   LayerBuffers all;
   const size_t pairs = std::max<size_t>(size_t{shape.tokens} * shape.topK, 1);
   const auto get = [&](Buffer &buffer, size_t bytes) { return allocateBuffer(device, bytes, buffer); };
-  const size_t blocks = ceilDivide(pairs, dispatchConfig(shape.experts).pairsPerBlock);
+  const size_t blocks = std::max(ceilDivide(pairs, dispatchConfig(shape.experts).pairsPerBlock), kDispatchGridMost);
   MOEC_TRY(get(all.counts, shape.experts * 4));
   MOEC_TRY(get(all.expertBegin, (shape.experts + 1) * 4));
   MOEC_TRY(get(all.tileBegin, (shape.experts + 1) * 4));
@@ -85,6 +85,8 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   MOEC_TRY(get(all.slotPair, pairs * 4));
   MOEC_TRY(get(all.slotOfPair, pairs * 4));
   MOEC_TRY(get(all.blockCounts, blocks * shape.experts * 4));
+  MOEC_TRY(get(all.gridBarrier, 8));
+  MOEC_TRY(device.fill(all.gridBarrier, 0));
   MOEC_TRY(get(all.activated, pairs * shape.intermediate * 2));
   MOEC_TRY(get(all.expertOutput, pairs * shape.hidden * 2));
   MOEC_TRY(get(all.output, size_t{shape.tokens} * shape.hidden * 2));
@@ -95,6 +97,8 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
                                         const LayerWeightsOnDevice &weights, LayerBuffers &buffers) {
   DeviceLayer layer(device, shape, choice, buffers);
   layer.dispatchConfig = moec::dispatchConfig(shape.experts);
+  layer.dispatchForm =
+      shape.tokens * shape.topK <= kOneBlockPairs ? DispatchForm::OneBlock : DispatchForm::ThreeLaunches;
   layer.combineConfig = shippedCombineConfig(choice.down.element, shape.topK);
   MOEC_TRY(layer.loadKernels(bundle));
   const uint32_t H = shape.hidden, I = shape.intermediate;
@@ -111,6 +115,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
 
 Status DeviceLayer::loadKernels(Bundle &bundle) {
   MOEC_TRY(loadKernel(bundle, shippedDispatch("OneBlock", dispatchConfig).name, 0, oneBlock));
+  MOEC_TRY(loadKernel(bundle, shippedDispatch("Grid", dispatchConfig).name, 0, grid));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Count", dispatchConfig).name, 0, count));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Scan", dispatchConfig).name, 0, scan));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Place", dispatchConfig).name, 0, place));
@@ -127,12 +132,17 @@ Status DeviceLayer::dispatch(const int32_t *ids) {
   args.slotPair = buffers->slotPair.as<int32_t>();
   args.slotOfPair = buffers->slotOfPair.as<int32_t>();
   args.blockCounts = buffers->blockCounts.as<int32_t>();
+  args.gridBarrier = buffers->gridBarrier.as<uint32_t>();
+  args.ring = countsRing;
   args.numPairs = shape.tokens * shape.topK;
-  args.numBlocks = ceilDivide(args.numPairs, dispatchConfig.pairsPerBlock);
+  args.numBlocks = dispatchForm == DispatchForm::Grid ? dispatchGridBlocks(args.numPairs, device->multiprocessors())
+                                                      : ceilDivide(args.numPairs, dispatchConfig.pairsPerBlock);
   args.tileTokens = choice.gateUp.tileTokens;
   void *parameters[] = {&args};
-  if (args.numPairs <= kOneBlockPairs)
+  if (dispatchForm == DispatchForm::OneBlock)
     return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
+  if (dispatchForm == DispatchForm::Grid)
+    return device->launch(grid, {args.numBlocks, dispatchConfig.threads, overlap}, parameters);
   MOEC_TRY(device->launch(count, {args.numBlocks, dispatchConfig.threads, overlap}, parameters));
   MOEC_TRY(device->launch(scan, {1, dispatchConfig.threads, overlap}, parameters));
   return device->launch(place, {args.numBlocks, dispatchConfig.threads, overlap}, parameters);

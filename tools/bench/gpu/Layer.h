@@ -63,10 +63,17 @@ class LayerBuffers {
 public:
   static Result<LayerBuffers> allocate(Device &device, const Shape &shape);
 
-  Buffer counts, expertBegin, tileBegin, tilePlace, slotPair, slotOfPair, blockCounts;
+  Buffer counts, expertBegin, tileBegin, tilePlace, slotPair, slotOfPair, blockCounts, gridBarrier;
   Buffer activated;    // [T * K, I]
   Buffer expertOutput; // [T * K, H]
   Buffer output;       // [T, H]
+};
+
+/// How pairs get their slots (dispatch.cuh, dispatchGrid.cuh); the slots are the same.
+enum class DispatchForm : uint8_t {
+  OneBlock,
+  Grid,          // one launch of blocks that wait for each other
+  ThreeLaunches, // count, scan, place
 };
 
 /// A layer ready to launch. Keeps pointers to what it is given.
@@ -77,6 +84,11 @@ public:
 
   /// Whether launches overlap (programmatic dependent launch; sm_90 and up). Off at first; 5 to 10 % at T = 1 on an H200.
   void setOverlap(bool on) { overlap = on; }
+
+  /// At first: one block up to kOneBlockPairs pairs, three launches beyond.
+  void setDispatch(DispatchForm form) { dispatchForm = form; }
+  /// Where dispatch leaves samples of its counts; nowhere at first.
+  void setRing(const CountsRing &ring) { countsRing = ring; }
 
   /// Queue the steps. ids, pairWeights [T, K] and hidden [T, H] are on the device.
   Status dispatch(const int32_t *ids);
@@ -102,7 +114,9 @@ private:
   bool overlap = false;
   DispatchConfig dispatchConfig{};
   CombineConfig combineConfig{};
-  Kernel oneBlock, count, scan, place, combineKernel;
+  DispatchForm dispatchForm{};
+  CountsRing countsRing{};
+  Kernel oneBlock, grid, count, scan, place, combineKernel;
   DeviceGemm gateUpGemm, downGemm;
 };
 

@@ -17,6 +17,7 @@ namespace {
 constexpr const char *usage =
     R"(moec-bench-gpu build   --bundle DIR [--target sm_90a] [--only PART-OF-NAME]   compile shipped kernels; needs no GPU
 moec-bench-gpu verify  --bundle DIR [--quick]                  compare them with a float64 reference
+moec-bench-gpu steps   --bundle DIR [--overlap]               times of the router's product and of each form of dispatch
 moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
                        [--repeats N] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
@@ -110,6 +111,8 @@ Status run(const std::string &command, const Options &options) {
   Bundle bundle(**device, folder);
   if (command == "measure")
     return measure(**device, bundle, options);
+  if (command == "steps")
+    return measureSteps(**device, bundle, options.count("--overlap"));
   if (command == "orders")
     return compareOrders(**device, bundle);
   if (command != "verify")

@@ -3,6 +3,7 @@
 #include "tools/bench/gpu/Layer.h"
 #include "tools/bench/gpu/Reference.h"
 #include "tools/bench/gpu/Routing.h"
+#include "tools/bench/gpu/SlotLayer.h"
 
 #include <algorithm>
 #include <cmath>
@@ -190,6 +191,95 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
   return {};
 }
 
+/// A ring of two samples that must hold what the dispatches counted.
+struct Ring {
+  static constexpr uint32_t samples = 2;
+  HostBuffer words;
+  Buffer sequence;
+
+  static Result<Ring> create(Device &device, uint32_t experts) {
+    Ring ring;
+    Result<HostBuffer> words = device.allocateHost(samples * (experts + 1) * sizeof(uint64_t));
+    MOEC_TRY(words.status());
+    ring.words = std::move(*words);
+    MOEC_TRY(allocateBuffer(device, 4, ring.sequence));
+    MOEC_TRY(device.fill(ring.sequence, 0));
+    return ring;
+  }
+  CountsRing args() const { return {words.as<uint64_t>(), sequence.as<uint32_t>(), samples}; }
+
+  Status check(uint32_t number, const Prepared &p) const {
+    const uint32_t experts = p.inputs.shape.experts;
+    const volatile uint64_t *sample = words.as<uint64_t>() + number % samples * (experts + 1);
+    for (uint32_t e = 0; e <= experts; ++e) {
+      const uint64_t word = sample[e];
+      const size_t expected = e < experts ? static_cast<size_t>(p.slots.expertBegin[e + 1] - p.slots.expertBegin[e])
+                                          : p.inputs.ids.size();
+      if (sequenceOf(word) != number || countOf(word) != expected)
+        return makeError(Code::VerificationMismatch, "sample {}: word {} has number {} and count {}, expected {}", number,
+                         e, sequenceOf(word), countOf(word), expected);
+    }
+    return {};
+  }
+};
+
+/// The same layer by each form of dispatch, and with static slots of which some do not suffice: the same bits.
+Status verifyForms(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice, std::string &report) {
+  const Shape &shape = p.inputs.shape;
+  const int64_t expert = int64_t{shape.intermediate} * shape.hidden;
+  const LayerWeightsOnDevice weights{p.on.gate.as<void>(), p.on.up.as<void>(), p.on.down.as<void>(), expert};
+  Result<LayerBuffers> buffers = LayerBuffers::allocate(device, shape);
+  MOEC_TRY(buffers.status());
+  Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, shape, choice, weights, *buffers);
+  MOEC_TRY(layer.status());
+  Result<Ring> ring = Ring::create(device, shape.experts);
+  MOEC_TRY(ring.status());
+  layer->setRing(ring->args());
+  uint32_t samples = 0;
+  std::vector<uint16_t> first;
+  const auto same = [&](const Buffer &output, const char *form) -> Status {
+    Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(output, p.reference.output.size());
+    MOEC_TRY(got.status());
+    MOEC_TRY(ring->check(++samples, p));
+    if (!first.empty() && first != *got)
+      return makeError(Code::VerificationMismatch, "{} gives other bits", form);
+    first = *got;
+    return {};
+  };
+  const bool canOverlap = device.computeCapability() >= 90;
+  for (DispatchForm form : {DispatchForm::OneBlock, DispatchForm::ThreeLaunches, DispatchForm::Grid, DispatchForm::Grid}) {
+    layer->setDispatch(form);
+    layer->setOverlap(canOverlap && samples == 3);
+    MOEC_TRY(poison(device, *buffers));
+    MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
+    MOEC_TRY(device.synchronise());
+    MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice.gateUp.tileTokens));
+    MOEC_TRY(same(buffers->output, "this form of dispatch"));
+  }
+  // Rows for the mean, and none for every fifth expert.
+  std::vector<int32_t> slots(shape.experts, static_cast<int32_t>(ceilDivide(p.inputs.ids.size(), shape.experts)));
+  for (size_t e = 3; e < slots.size(); e += 5)
+    slots[e] = 0;
+  int32_t expected = 0;
+  for (uint32_t e = 0; e < shape.experts; ++e)
+    expected += std::max(0, p.slots.expertBegin[e + 1] - p.slots.expertBegin[e] - slots[e]);
+  Result<SlotLayer> slotted = SlotLayer::create(device, bundle, shape, choice, weights, slots);
+  MOEC_TRY(slotted.status());
+  slotted->setRing(ring->args());
+  for (bool overlap : {false, true}) {
+    slotted->setOverlap(overlap && canOverlap);
+    MOEC_TRY(slotted->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
+    MOEC_TRY(same(slotted->output, "a layer with static slots"));
+    Result<std::vector<int32_t>> spilled = device.downloaded<int32_t>(slotted->spillCount, 1);
+    MOEC_TRY(spilled.status());
+    if ((*spilled)[0] != expected)
+      return makeError(Code::VerificationMismatch, "{} pairs spilled, expected {}", (*spilled)[0], expected);
+  }
+  report = fmt::format("same bits from 4 dispatches and from slots with {} of {} pairs spilled", expected,
+                       p.slots.slotPair.size());
+  return {};
+}
+
 Status prepare(Device &device, const Case &test, bool bf16, Prepared &p) {
   p.test = test;
   p.inputs = makeInputs(test, bf16);
@@ -231,7 +321,17 @@ Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options
         continue;
       Prepared p;
       MOEC_TRY(prepare(device, test, element == Element::BF16, p));
-      for (const LayerChoice &choice : choicesOn(device, element))
+      const std::vector<LayerChoice> choices = choicesOn(device, element);
+      for (const LayerChoice &choice : {choices.front(), choices.back()}) { // another family where there is one
+        std::string report;
+        const Status status = verifyForms(device, bundle, p, choice, report);
+        status.ok() ? ++passed : ++failed;
+        fmt::print("{} {} {}: {}\n", status.ok() ? "ok  " : "FAIL", choice.name(), test.name,
+                   status.ok() ? report : status.message());
+        if (status.code() == Code::Failure)
+          return status;
+      }
+      for (const LayerChoice &choice : choices)
         for (bool fused : {false, true}) {
           if (options.quick && fused)
             continue;

@@ -8,7 +8,7 @@
 namespace moec::bench {
 namespace {
 
-/// Random logits with some tokens that have NaN and Inf, few finite ones, or none.
+/// Random logits with some tokens that have NaN and Inf, few finite ones or none, or whose scores all underflow.
 std::vector<float> drawLogits(const RouteConfig &c, uint32_t tokens, std::mt19937_64 &random, uint32_t &numNonFinite) {
   std::normal_distribution<float> normal(0, 2);
   std::vector<float> logits(size_t{tokens} * c.experts);
@@ -17,9 +17,11 @@ std::vector<float> drawLogits(const RouteConfig &c, uint32_t tokens, std::mt1993
   const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                        -std::numeric_limits<float>::infinity()};
   for (uint32_t token = 3; token < tokens; token += 7) {
-    const uint32_t kind = token % 4;
+    const uint32_t kind = token % 5;
     for (uint32_t e = 0; e < c.experts; ++e)
-      if (kind == 0 || (kind == 1 && e != 5) || (kind > 1 && random() % 3 == 0))
+      if (kind == 4)
+        logits[size_t{token} * c.experts + e] = -2000.0f - static_cast<float>(e);
+      else if (kind == 0 || (kind == 1 && e != 5) || (kind > 1 && random() % 3 == 0))
         logits[size_t{token} * c.experts + e] = bad[random() % 3];
   }
   numNonFinite = 0;

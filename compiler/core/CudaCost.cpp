@@ -1,0 +1,94 @@
+#include "compiler/core/CudaCost.h"
+
+#include "compiler/core/CudaTiles.h"
+
+#include <algorithm>
+#include <array>
+
+namespace moec {
+
+namespace {
+
+constexpr double elementBytes = 2;
+constexpr uint32_t oneBlockPairs = 4096; // up to here dispatch is one block's work
+constexpr double idleRowsSaved = 0.73;   // of the time of a warpgroup without rows: the other one alone is slower
+
+uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+double of(uint64_t count) { return static_cast<double>(count); }
+
+constexpr uint32_t mostGranules = 32;
+
+/// Parts of a tile's rows that are left out where they are empty.
+uint32_t granulesOf(const CudaTile &tile) {
+  return std::min<uint32_t>(mostGranules, std::max<uint32_t>(1, tile.tokens / rowGranule(tile)));
+}
+
+/// Times that an expert's token rows come from device memory: once, where half of the second-level cache holds them (the
+/// weights pass through the rest), else once for each set of tiles that run at a time.
+double tokenPasses(uint32_t rows, const CudaTile &tile, const CudaGemm &gemm, const GpuFacts &gpu) {
+  if (2 * elementBytes * rows * gemm.k <= of(gpu.l2Bytes))
+    return 1;
+  const uint64_t tiles = ceilDivide(rows, tile.tokens) * ceilDivide(gemm.n, tile.weights);
+  return std::max(1.0, of(tiles) / gpu.multiprocessors);
+}
+
+} // namespace
+
+CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows, const GpuFacts &gpu) {
+  const uint32_t perTile = granulesOf(tile), granule = tile.tokens / perTile;
+  std::array<uint64_t, mostGranules + 1> tilesWith{}; // at least so many granules with rows
+  uint64_t hit = 0, allRows = 0;
+  uint32_t busiest = 0;
+  double tokenRows = 0;
+  for (uint32_t count : rows) {
+    if (count == 0)
+      continue;
+    ++hit;
+    allRows += count;
+    busiest = std::max(busiest, count);
+    tokenRows += count * tokenPasses(count, tile, gemm, gpu);
+    const uint64_t full = count / tile.tokens, last = ceilDivide(count % tile.tokens, granule);
+    for (uint32_t granules = 1; granules <= perTile; ++granules)
+      tilesWith[granules] += full + (granules <= last);
+  }
+  if (hit == 0)
+    return {};
+  // Blocks of one multiprocessor share what it can do, so waves count multiprocessors. Each set of granules is dealt out
+  // by itself, which keeps more rows from ever costing less.
+  const uint32_t multiprocessors = std::max(1u, gpu.multiprocessors);
+  const uint64_t columnTiles = ceilDivide(gemm.n, tile.weights);
+  const auto wavesWith = [&](uint32_t granules) { return of(ceilDivide(tilesWith[granules] * columnTiles, multiprocessors)); };
+  CudaGemmWork work;
+  work.waves = wavesWith(1);
+  work.fullWaves = work.waves * (1 - idleRowsSaved * (perTile - 1) / perTile);
+  for (uint32_t granules = 2; granules <= perTile; ++granules)
+    work.fullWaves += wavesWith(granules) * idleRowsSaved / perTile;
+  work.steps = of(ceilDivide(gemm.k, kCudaTileK));
+  const double rowsLoaded = std::max(of(allRows * columnTiles) / multiprocessors, of(std::min<uint32_t>(busiest, tile.tokens)));
+  work.loadBytes = elementBytes * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
+  work.memoryBytes = elementBytes * gemm.k * (of(hit) * gemm.n + tokenRows);
+  return work;
+}
+
+CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu) {
+  CudaGemmCost cost;
+  cost.computeNs = work.steps * tile.stepNs * work.fullWaves + work.waves * tile.fixedNs;
+  cost.loadNs = work.loadBytes / gpu.perSmBytesPerNs;
+  cost.memoryNs = work.memoryBytes / gpu.memoryBytesPerNs;
+  // Nothing is lost where one of them is far shorter: it always finds room beside the other.
+  const double longer = cost.longerNs(), shorter = cost.shorterNs();
+  cost.ns = gpu.launchNs + longer + (longer > 0 ? gpu.overlapLoss * shorter * (shorter / longer) : 0);
+  return cost;
+}
+
+CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
+  const double rowBytes = elementBytes * shape.hidden, pairs = of(histogram.total());
+  CudaGlueCost cost;
+  // Two launches: products, which are few beside the rows that they read, and top-k.
+  cost.routerNs = 2 * gpu.launchNs + (of(shape.experts) + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
+  cost.dispatchNs = pairs <= oneBlockPairs ? gpu.launchNs + gpu.dispatchNs + gpu.dispatchNsPerPair * pairs : gpu.dispatchGridNs;
+  cost.combineNs = gpu.launchNs + (pairs + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
+  return cost;
+}
+
+} // namespace moec

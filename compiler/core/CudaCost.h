@@ -1,0 +1,57 @@
+// The cost model of a layer's step on a GPU: rows and tile classes in, nanoseconds out (docs/planner-gpu.md).
+#pragma once
+
+#include "compiler/core/GpuCalibration.h"
+#include "compiler/core/Histogram.h"
+
+#include <cstdint>
+#include <span>
+
+namespace moec {
+
+/// A grouped GEMM: `n` weight rows an expert (gate-up: gate and up), sums of length `k`.
+struct CudaGemm {
+  uint32_t n = 0, k = 0;
+
+  static CudaGemm gateUp(uint32_t intermediate, uint32_t hidden) { return {2 * intermediate, hidden}; }
+  static CudaGemm down(uint32_t intermediate, uint32_t hidden) { return {hidden, intermediate}; }
+  bool operator==(const CudaGemm &) const = default;
+};
+
+/// How long each part of a GEMM's launch would take alone, and the launch, where they overlap.
+struct CudaGemmCost {
+  double computeNs = 0; // waves of tiles
+  double loadNs = 0;    // what the busiest multiprocessor takes in
+  double memoryNs = 0;  // weights of the experts that were hit and token rows, from device memory
+  double ns = 0;        // all of it, with its launch
+
+  /// Arithmetic and loads run side by side, tile by tile.
+  double tilesNs() const { return computeNs > loadNs ? computeNs : loadNs; }
+  double longerNs() const { return tilesNs() > memoryNs ? tilesNs() : memoryNs; }
+  double shorterNs() const { return tilesNs() > memoryNs ? memoryNs : tilesNs(); }
+};
+
+/// What of a launch does not depend on the calibration.
+struct CudaGemmWork {
+  double waves = 0;       // tiles, one after the other, of the busiest multiprocessor
+  double fullWaves = 0;   // the same, those with idle rows counted by what they take
+  double steps = 0;       // of a tile
+  double loadBytes = 0;   // into the busiest multiprocessor
+  double memoryBytes = 0; // from device memory, once each but for tokens that the cache cannot hold
+};
+
+/// One launch over experts of `rows[e]` token rows each.
+CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows, const GpuFacts &gpu);
+CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu);
+
+/// What a step spends besides its GEMMs; no choice of tiles changes it.
+struct CudaGlueCost {
+  double routerNs = 0;   // logits and top-k
+  double dispatchNs = 0; // pairs sorted by expert
+  double combineNs = 0;  // weighted sums of the pairs' rows
+
+  double ns() const { return routerNs + dispatchNs + combineNs; }
+};
+CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
+
+} // namespace moec

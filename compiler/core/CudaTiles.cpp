@@ -1,0 +1,83 @@
+#include "compiler/core/CudaTiles.h"
+
+#include <algorithm>
+
+namespace moec {
+
+namespace {
+
+constexpr uint32_t kib = 1024;
+constexpr uint32_t reservedBytes = kib; // that each block takes besides what it asks for
+constexpr uint16_t fewestStages = 3;    // fewer do not hide the latency of memory
+
+// Family, swapped, tokens x weights, stages, warps along tokens and weights, blocks a multiprocessor.
+//
+// Portable: at most 99 KB a block, so that sm_86, sm_89 and sm_120 run them too; first, since where memory decides they
+// were 1 to 2 % quicker than Hopper's. Hopper: at most 227 KB. Few tokens: all of it in flight for the weights.
+constexpr CudaTile classes[] = {
+    {GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2}, {GemmFamily::Portable, false, 32, 128, 4, 1, 4, 2},
+    {GemmFamily::Portable, false, 64, 128, 3, 2, 2, 2}, {GemmFamily::Portable, false, 128, 128, 3, 2, 4, 2},
+    {GemmFamily::Hopper, true, 8, 128, 12, 1, 1, 1},    {GemmFamily::Hopper, true, 16, 128, 12, 1, 1, 1},
+    {GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2},    {GemmFamily::Hopper, true, 32, 128, 10, 1, 1, 1},
+    {GemmFamily::Hopper, true, 64, 128, 8, 1, 1, 1},    {GemmFamily::Hopper, true, 64, 256, 5, 2, 1, 1},
+    {GemmFamily::Hopper, false, 128, 128, 6, 2, 1, 1},  {GemmFamily::Hopper, false, 128, 256, 4, 2, 1, 1},
+};
+
+/// Shared memory of a multiprocessor: what a block may ask for, and what each block takes besides (CUDA C++ Programming
+/// Guide, "Technical Specifications per Compute Capability": 163 of 164 KB, 99 of 100, 227 of 228).
+uint32_t sharedBytesPerSm(const GpuFacts &gpu) { return gpu.sharedBytesPerBlock + reservedBytes; }
+
+bool fits(const CudaTile &tile, const GpuFacts &gpu) {
+  const uint32_t bytes = sharedBytes(tile);
+  return bytes <= gpu.sharedBytesPerBlock && tile.blocksPerSm * (bytes + reservedBytes) <= sharedBytesPerSm(gpu);
+}
+
+/// The class with as many stages as fit; false where not even the fewest do.
+bool cutStages(CudaTile &tile, const GpuFacts &gpu) {
+  for (; tile.stages >= fewestStages; --tile.stages)
+    if (fits(tile, gpu))
+      return true;
+  return false;
+}
+
+} // namespace
+
+std::span<const CudaTile> cudaTileClasses() { return classes; }
+
+bool runsOn(const CudaTile &tile, const std::string &arch) {
+  return tile.family == GemmFamily::Portable || arch == "sm_90a";
+}
+
+uint32_t sharedBytes(const CudaTile &tile) {
+  const uint32_t stage = (uint32_t{tile.tokens} + tile.weights) * kCudaTileK * 2;
+  // Swizzled tiles start at multiples of 1024 bytes, which dynamic shared memory does not promise.
+  return tile.stages * stage + (tile.family == GemmFamily::Portable ? 0 : kib);
+}
+
+uint32_t residentBlocks(const CudaTile &tile, const GpuFacts &gpu) {
+  const uint32_t bytes = sharedBytes(tile);
+  if (bytes > gpu.sharedBytesPerBlock)
+    return 0;
+  return std::min<uint32_t>(tile.blocksPerSm, sharedBytesPerSm(gpu) / (bytes + reservedBytes));
+}
+
+std::vector<CudaTile> cudaTiles(const TargetFacts &facts) {
+  std::vector<CudaTile> tiles;
+  for (const CudaTile &tile : classes) {
+    if (!runsOn(tile, facts.arch))
+      continue;
+    CudaTile cut = tile, alone = tile;
+    alone.blocksPerSm = 1;
+    if (cutStages(cut, facts.gpu))
+      tiles.push_back(cut);
+    else if (cutStages(alone, facts.gpu))
+      tiles.push_back(alone);
+  }
+  return tiles;
+}
+
+uint32_t rowGranule(const CudaTile &tile) {
+  return tile.family == GemmFamily::Hopper && !tile.swapAB ? std::min<uint32_t>(64, tile.tokens) : tile.tokens;
+}
+
+} // namespace moec

@@ -1,0 +1,37 @@
+// The tile classes of the grouped GEMMs for GPUs: the one list of them, and what a target can run.
+//
+// A new class is a line in CudaTiles.cpp: the planner then weighs it, compiler/jit ships it, and its cost is assumed by
+// its family's rule (GpuCalibration.cpp) until a device is calibrated.
+#pragma once
+
+#include "compiler/core/Config.h"
+
+#include <span>
+#include <vector>
+
+namespace moec {
+
+/// Elements of the sum that a tile multiplies at a time, all classes alike (GemmConfig::tileK).
+inline constexpr uint32_t kCudaTileK = 64;
+
+/// All classes, as they run where shared memory allows; in the order in which equal ones are preferred.
+std::span<const CudaTile> cudaTileClasses();
+
+/// Whether the instructions of the tile's family exist on an architecture ("sm_90a").
+bool runsOn(const CudaTile &tile, const std::string &arch);
+
+/// Dynamic shared memory of a block, in bytes; as GemmConfig's portableSharedBytes and hopperSharedBytes.
+uint32_t sharedBytes(const CudaTile &tile);
+
+/// Blocks of the tile that one multiprocessor's shared memory holds at a time, `blocksPerSm` at most; 0: not even one.
+uint32_t residentBlocks(const CudaTile &tile, const GpuFacts &gpu);
+
+/// The classes that a target can run, cut to its shared memory: where the blocks of a class do not fit side by side, it
+/// gets fewer stages (3 at least), then one block with all its stages. Never empty from 72 KB a block on.
+std::vector<CudaTile> cudaTiles(const TargetFacts &facts);
+
+/// Token rows that a tile computes together: rows up to the next multiple are padding, rows beyond cost nothing.
+/// Plain Hopper tiles leave out warpgroups of 64 rows without a valid one.
+uint32_t rowGranule(const CudaTile &tile);
+
+} // namespace moec

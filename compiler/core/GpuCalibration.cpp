@@ -1,0 +1,109 @@
+#include "compiler/core/GpuCalibration.h"
+
+#include "compiler/core/CudaTiles.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+namespace moec {
+
+namespace {
+
+// Fitted to the layers measured on an H200 (docs/performance-log.md) with the mean error that docs/planner-gpu.md states.
+constexpr double memoryShare = 0.96;        // of the data sheet's rate
+constexpr double copyShare = 0.85;          // the same; measured by itself: 4.08 of 4.8 TB/s, 2.97 of 3.35 on an H100
+constexpr double hopperShare = 0.80;        // of the matrix rate, before operands
+constexpr double portableFlopsPerNs = 3420; // of one multiprocessor: what `mma.sync` reaches on Hopper
+constexpr double portableShare = 0.75;      // of the matrix rate, on targets where `mma.sync` is the way to it; not measured
+constexpr double portableOperandBytesPerNs = 213, hopperOperandBytesPerNs = 445; // into a multiprocessor's matrix units
+constexpr double perSmBytesPerNs = 82;
+constexpr double loneFixedNs = 400, loneFixedNsPerElement = 0.02; // fill and epilogue, of a block without a neighbour
+
+struct Number {
+  const char *name;
+  double GpuCalibration::*member;
+  double least, most;
+};
+
+constexpr double mostNs = 1e12, leastRate = 1e-6, mostRate = 1e9;
+constexpr Number numbers[] = {
+    {"memory_bytes_per_ns", &GpuCalibration::memoryBytesPerNs, leastRate, mostRate},
+    {"per_sm_bytes_per_ns", &GpuCalibration::perSmBytesPerNs, leastRate, mostRate},
+    {"copy_bytes_per_ns", &GpuCalibration::copyBytesPerNs, leastRate, mostRate},
+    {"overlap_loss", &GpuCalibration::overlapLoss, 0, 1},
+    {"launch_ns", &GpuCalibration::launchNs, 0, mostNs},
+    {"dispatch_ns", &GpuCalibration::dispatchNs, 0, mostNs},
+    {"dispatch_ns_per_pair", &GpuCalibration::dispatchNsPerPair, 0, mostNs},
+    {"dispatch_grid_ns", &GpuCalibration::dispatchGridNs, 0, mostNs},
+};
+
+CudaTileCost readTileCost(const JsonValue &json) {
+  CudaTileCost cost;
+  if (Result<CudaTile> tile = CudaTile::parse(json["tile"].text()))
+    cost.tile = *tile;
+  else
+    json["tile"].fail(tile.status().message());
+  cost.stepNs = json["step_ns"].number(0, mostNs);
+  cost.fixedNs = json["fixed_ns"].number(0, mostNs);
+  return cost;
+}
+
+} // namespace
+
+CudaTileCost assumedTileCost(const CudaTile &tile, const TargetFacts &facts) {
+  const bool portable = tile.family == GemmFamily::Portable;
+  const double peak = facts.gpu.matrixFlopsPerNs / std::max(1u, facts.gpu.multiprocessors);
+  const double rate = portable ? std::min(portableShare * peak, portableFlopsPerNs) : hopperShare * peak;
+  const double products = double{kCudaTileK} * tile.tokens * tile.weights;
+  const double operandBytes = 2.0 * kCudaTileK * (tile.tokens + tile.weights);
+  CudaTileCost cost{tile, 0, 0};
+  cost.stepNs = 2 * products / rate + operandBytes / (portable ? portableOperandBytesPerNs : hopperOperandBytesPerNs);
+  if (tile.blocksPerSm == 1)
+    cost.fixedNs = loneFixedNs + loneFixedNsPerElement * tile.tokens * tile.weights;
+  return cost;
+}
+
+GpuCalibration GpuCalibration::assumed(const TargetFacts &facts) {
+  GpuCalibration gpu;
+  for (const CudaTile &tile : cudaTiles(facts))
+    gpu.tiles.push_back(assumedTileCost(tile, facts));
+  gpu.memoryBytesPerNs = memoryShare * facts.gpu.memoryBytesPerNs;
+  gpu.perSmBytesPerNs = moec::perSmBytesPerNs;
+  gpu.copyBytesPerNs = copyShare * facts.gpu.memoryBytesPerNs;
+  gpu.overlapLoss = 0.26;
+  gpu.launchNs = 2000;
+  gpu.dispatchNs = 7500;
+  gpu.dispatchNsPerPair = 1.5;
+  gpu.dispatchGridNs = 16000;
+  return gpu;
+}
+
+CudaTileCost GpuCalibration::costOf(const CudaTile &tile, const TargetFacts &facts) const {
+  const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == tile; });
+  return known != tiles.end() ? *known : assumedTileCost(tile, facts);
+}
+
+nlohmann::ordered_json toJson(const GpuCalibration &gpu) {
+  nlohmann::ordered_json json;
+  for (const Number &number : numbers)
+    json[number.name] = gpu.*number.member;
+  json["tiles"] = nlohmann::ordered_json::array();
+  for (const CudaTileCost &cost : gpu.tiles)
+    json["tiles"].push_back({{"tile", cost.tile.text()}, {"step_ns", cost.stepNs}, {"fixed_ns", cost.fixedNs}});
+  return json;
+}
+
+GpuCalibration readGpuCalibration(const JsonValue &json) {
+  GpuCalibration gpu;
+  json.onlyKeys({"memory_bytes_per_ns", "per_sm_bytes_per_ns", "copy_bytes_per_ns", "overlap_loss", "launch_ns",
+                 "dispatch_ns", "dispatch_ns_per_pair", "dispatch_grid_ns", "tiles"});
+  for (const Number &number : numbers)
+    gpu.*number.member = json[number.name].number(number.least, number.most);
+  const JsonValue tiles = json["tiles"];
+  for (size_t index = 0; index < tiles.size(); ++index)
+    gpu.tiles.push_back(readTileCost(tiles.at(index)));
+  return gpu;
+}
+
+} // namespace moec

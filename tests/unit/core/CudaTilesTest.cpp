@@ -1,0 +1,75 @@
+#include "compiler/core/CudaTiles.h"
+#include "tests/unit/core/GpuFixtures.h"
+
+#include <set>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+std::vector<std::string> texts(const std::vector<CudaTile> &tiles) {
+  std::vector<std::string> all;
+  for (const CudaTile &tile : tiles)
+    all.push_back(tile.text());
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("tile classes have texts of their own", "[core][gpu]") {
+  std::set<std::string> all;
+  for (const CudaTile &tile : cudaTileClasses()) {
+    CHECK(all.insert(tile.text()).second);
+    CHECK(tile.tokens % rowGranule(tile) == 0);
+  }
+}
+
+TEST_CASE("every block of a target's tiles fits beside its neighbours", "[core][gpu]") {
+  for (const char *name : gpuTargets) {
+    const TargetFacts facts = gpuFacts(name);
+    const std::vector<CudaTile> tiles = cudaTiles(facts);
+    CAPTURE(name);
+    CHECK(tiles.size() >= 4);
+    for (const CudaTile &tile : tiles) {
+      CAPTURE(tile.text());
+      CHECK(runsOn(tile, facts.arch));
+      CHECK(residentBlocks(tile, facts.gpu) == tile.blocksPerSm);
+      CHECK(tile.stages >= 3);
+    }
+  }
+}
+
+TEST_CASE("only sm_90a runs Hopper's tiles", "[core][gpu]") {
+  for (const char *name : gpuTargets)
+    for (const CudaTile &tile : cudaTiles(gpuFacts(name)))
+      CHECK((tile.family == GemmFamily::Portable || gpuFacts(name).arch == "sm_90a"));
+}
+
+TEST_CASE("tiles are cut to the shared memory there is", "[core][gpu]") {
+  const auto portable = [](const char *name) {
+    std::vector<CudaTile> tiles = cudaTiles(gpuFacts(name));
+    std::erase_if(tiles, [](const CudaTile &tile) { return tile.family != GemmFamily::Portable; });
+    return texts(tiles);
+  };
+  // 228 KB: all as they are. 164 KB: two of 90 KB need a stage less; 128x128 has 96 KB with the fewest, so one.
+  CHECK(portable("h200") == std::vector<std::string>{"portable-16x128-s5-w1x4-b2", "portable-32x128-s4-w1x4-b2",
+                                                     "portable-64x128-s3-w2x2-b2", "portable-128x128-s3-w2x4-b2"});
+  CHECK(portable("a100") == std::vector<std::string>{"portable-16x128-s4-w1x4-b2", "portable-32x128-s4-w1x4-b2",
+                                                     "portable-64x128-s3-w2x2-b2", "portable-128x128-s3-w2x4-b1"});
+  // 100 KB: three stages of the smallest are 54 KB, so no two blocks of any.
+  for (const char *name : {"l40s", "rtx4090", "rtx5090"})
+    CHECK(portable(name) == std::vector<std::string>{"portable-16x128-s5-w1x4-b1", "portable-32x128-s4-w1x4-b1",
+                                                     "portable-64x128-s3-w2x2-b1", "portable-128x128-s3-w2x4-b1"});
+}
+
+TEST_CASE("blocks that do not fit are counted by shared memory", "[core][gpu]") {
+  const CudaTile tile{GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2}; // 90 KB and one reserved
+  CHECK(sharedBytes(tile) == 90 * 1024);
+  CHECK(residentBlocks(tile, gpuFacts("h200").gpu) == 2);
+  CHECK(residentBlocks(tile, gpuFacts("a100").gpu) == 1); // 182 of 164 KB
+  CHECK(residentBlocks(tile, gpuFacts("l40s").gpu) == 1);
+  const CudaTile large{GemmFamily::Hopper, false, 128, 256, 4, 2, 1, 1};
+  CHECK(residentBlocks(large, gpuFacts("h200").gpu) == 1);
+  CHECK(residentBlocks(large, gpuFacts("l40s").gpu) == 0);
+}

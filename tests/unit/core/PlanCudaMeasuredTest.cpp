@@ -1,0 +1,100 @@
+// The model beside what was measured.
+#include "compiler/core/PlanCuda.h"
+#include "tests/unit/core/GpuFixtures.h"
+#include "tests/unit/core/MeasuredLayers.h"
+#include "tools/bench/gpu/Routing.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <random>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+/// The routings of a measurement, drawn as moec-bench-gpu draws them: a time is the mean over them.
+std::vector<Histogram> routingsOf(const MeasuredLayer &layer) {
+  const uint32_t routings = layer.tokens <= 64 ? 8 : layer.tokens <= 1024 ? 4 : 1;
+  std::mt19937_64 random(layer.tokens * 131 + layer.shape.experts);
+  std::vector<Histogram> all;
+  for (uint32_t index = 0; index < routings; ++index) {
+    Histogram histogram{layer.tokens, std::vector<uint32_t>(layer.shape.experts, 0)};
+    for (int32_t id : bench::drawIds(layer.tokens, layer.shape.experts, layer.shape.topK, layer.skew, random))
+      ++histogram.pairs[static_cast<size_t>(id)];
+    bench::drawWeights(layer.tokens, layer.shape.topK, random);
+    all.push_back(std::move(histogram));
+  }
+  return all;
+}
+
+struct Model {
+  TargetFacts facts = gpuFacts("h200");
+  Calibration calibration = gpuCalibration(facts);
+
+  /// Microseconds without the router, which the measurements leave out.
+  double microseconds(const LayerShape &shape, const CudaTile &tile, const std::vector<Histogram> &routings) const {
+    const CudaConfig config{.element = DType::BF16, .gateUp = tile, .down = tile, .sharedGateUp = tile, .sharedDown = tile};
+    double ns = 0;
+    for (const Histogram &histogram : routings) {
+      const CudaStepCost cost = cudaStepCost(shape, config, histogram, facts, calibration);
+      ns += cost.ns() - cost.glue.routerNs;
+    }
+    return ns / static_cast<double>(routings.size()) / 1000;
+  }
+
+  /// The tile class with the least predicted time.
+  CudaTile best(const LayerShape &shape, const std::vector<Histogram> &routings) const {
+    const std::vector<CudaTile> tiles = cudaTiles(facts);
+    return *std::min_element(tiles.begin(), tiles.end(), [&](const CudaTile &a, const CudaTile &b) {
+      return microseconds(shape, a, routings) < microseconds(shape, b, routings);
+    });
+  }
+};
+
+} // namespace
+
+TEST_CASE("predictions are within 4 % of the measured layers on average, and 13 % at worst", "[core][gpu][measured]") {
+  const Model model;
+  double sum = 0;
+  size_t numErrors = 0;
+  for (const MeasuredLayer &layer : measuredLayers) {
+    const std::vector<Histogram> routings = routingsOf(layer);
+    for (auto [text, us] : {std::pair{layer.portableTile, layer.portableUs}, std::pair{layer.hopperTile, layer.hopperUs}}) {
+      const Result<CudaTile> tile = CudaTile::parse(text);
+      REQUIRE(tile.ok());
+      const double error = std::abs(model.microseconds(layer.shape, *tile, routings) / us - 1);
+      CAPTURE(layer.shape.hidden, layer.shape.experts, layer.tokens, layer.skew, text, us);
+      CHECK(error < 0.13);
+      sum += error;
+      ++numErrors;
+    }
+  }
+  INFO(fmt::format("mean error {:.2f} % of {} times", 100 * sum / static_cast<double>(numErrors), numErrors));
+  CHECK(sum / static_cast<double>(numErrors) < 0.04);
+}
+
+TEST_CASE("the tile that the model takes is within 10 % of the best measured, where it was measured", "[core][gpu][measured]") {
+  const Model model;
+  size_t known = 0;
+  double sum = 0;
+  for (const MeasuredLayer &layer : measuredLayers) {
+    const std::string taken = model.best(layer.shape, routingsOf(layer)).text();
+    std::optional<double> us;
+    if (taken == layer.portableTile)
+      us = layer.portableUs;
+    if (taken == layer.hopperTile)
+      us = layer.hopperUs;
+    if (!us)
+      continue;
+    const double regret = *us / std::min(layer.portableUs, layer.hopperUs) - 1;
+    CAPTURE(layer.shape.hidden, layer.shape.experts, layer.tokens, taken);
+    CHECK(regret < 0.1);
+    sum += regret;
+    ++known;
+  }
+  INFO(fmt::format("{} of {} known, mean regret {:.2f} %", known, std::size(measuredLayers), 100 * sum / static_cast<double>(known)));
+  CHECK(known >= 24);
+  CHECK(sum / static_cast<double>(known) < 0.02);
+}

@@ -1,0 +1,198 @@
+#include "compiler/core/PlanCuda.h"
+#include "tests/unit/core/GpuFixtures.h"
+
+#include <algorithm>
+#include <numeric>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+/// No step of a layer can be quicker: weights of the experts hit at the data sheet's rate, products at its matrix rate.
+double floorNs(const LayerShape &shape, const Histogram &histogram, const GpuFacts &gpu) {
+  const auto hit = static_cast<double>(std::count_if(histogram.pairs.begin(), histogram.pairs.end(), [](auto p) { return p > 0; }));
+  const double perExpert = 3.0 * shape.hidden * shape.intermediate, shared = 3.0 * shape.hidden * shape.sharedIntermediate;
+  const double bytes = 2 * (hit * perExpert + shared);
+  const double flops = 2 * (static_cast<double>(histogram.total()) * perExpert + histogram.tokens * shared);
+  return std::max(bytes / gpu.memoryBytesPerNs, flops / gpu.matrixFlopsPerNs);
+}
+
+uint32_t tokensOf(Random &random) { return 1u << random.below(15); }
+
+} // namespace
+
+TEST_CASE("every model, target and batch size has a plan that can run", "[core][gpu]") {
+  for (const char *name : gpuTargets) {
+    const TargetFacts facts = gpuFacts(name);
+    const Calibration calibration = gpuCalibration(facts);
+    for (const LayerShape &shape : knownLayers())
+      for (uint32_t tokens = 1; tokens <= 16384; tokens *= 4) {
+        const LayerPlan plan = planGenericLayer(shape, tokens, facts, calibration, {});
+        CAPTURE(name, shape.hidden, shape.experts, tokens, plan.config.text());
+        REQUIRE(plan.config.device == DeviceKind::Cuda);
+        const CudaConfig &config = plan.config.cuda;
+        CHECK(config.gateUp.tokens == config.down.tokens); // dispatch cuts rows once for both
+        for (const CudaTile &tile : {config.gateUp, config.down, config.sharedGateUp, config.sharedDown}) {
+          CHECK(runsOn(tile, facts.arch));
+          CHECK(residentBlocks(tile, facts.gpu) == tile.blocksPerSm);
+        }
+        CHECK(plan.predictedNs > 0);
+        CHECK(plan.predictedNs < 1e9);
+        CHECK(plan.table.slots.size() == shape.experts);
+        CHECK(plan.table.packed == std::vector<uint8_t>(shape.experts, 0));
+        std::vector<uint16_t> order = plan.table.order;
+        std::sort(order.begin(), order.end());
+        for (uint32_t expert = 0; expert < shape.experts; ++expert)
+          CHECK(order[expert] == expert);
+      }
+  }
+}
+
+TEST_CASE("no prediction beats the floor", "[core][gpu]") {
+  Random random(31);
+  for (const char *name : gpuTargets) {
+    const TargetFacts facts = gpuFacts(name);
+    for (const LayerShape &shape : knownLayers())
+      for (int round = 0; round < 4; ++round) {
+        const Histogram histogram = roughHistogram(random, shape, tokensOf(random), random.below(4));
+        CAPTURE(name, shape.hidden, shape.experts, histogram.tokens);
+        CHECK(cudaCandidates(shape, histogram, facts, gpuCalibration(facts)).front().predictedNs >=
+              floorNs(shape, histogram, facts.gpu));
+      }
+  }
+}
+
+TEST_CASE("more pairs never take less time in the same launch", "[core][gpu]") {
+  Random random(32);
+  for (int round = 0; round < 400; ++round) {
+    const TargetFacts facts = gpuFacts(gpuTargets[random.below(std::size(gpuTargets))]);
+    const GpuCalibration gpu = GpuCalibration::assumed(facts);
+    const std::vector<LayerShape> layers = knownLayers();
+    const LayerShape shape = layers[random.below(static_cast<uint32_t>(layers.size()))];
+    Histogram histogram = roughHistogram(random, shape, tokensOf(random), random.below(4));
+    const CudaTileCost tile = gpu.tiles[random.below(static_cast<uint32_t>(gpu.tiles.size()))];
+    const CudaGemm gemm = CudaGemm::down(shape.intermediate, shape.hidden);
+    double last = cudaGemmCost(cudaGemmWork(tile.tile, gemm, histogram.pairs, facts.gpu), tile, gpu).ns;
+    for (int more = 0; more < 20; ++more) {
+      histogram.pairs[random.below(shape.experts)] += 1 + random.below(100);
+      const double ns = cudaGemmCost(cudaGemmWork(tile.tile, gemm, histogram.pairs, facts.gpu), tile, gpu).ns;
+      CAPTURE(round, tile.tile.text(), facts.name, shape.hidden);
+      CHECK(ns >= last * (1 - 1e-12));
+      last = ns;
+    }
+  }
+}
+
+TEST_CASE("a better memory, more multiprocessors or cheaper launches never predict a slower step", "[core][gpu]") {
+  Random random(33);
+  const TargetFacts facts = gpuFacts("h200");
+  const Calibration calibration = gpuCalibration(facts);
+  for (const LayerShape &shape : knownLayers()) {
+    const Histogram histogram = roughHistogram(random, shape, tokensOf(random), 1);
+    const auto best = [&](const TargetFacts &target, const Calibration &with) {
+      return cudaCandidates(shape, histogram, target, with).front().predictedNs;
+    };
+    const double ns = best(facts, calibration);
+    Calibration faster = calibration;
+    faster.gpu->memoryBytesPerNs *= 1.3;
+    CHECK(best(facts, faster) <= ns);
+    faster = calibration;
+    faster.gpu->launchNs = 500;
+    CHECK(best(facts, faster) < ns);
+    TargetFacts larger = facts;
+    larger.gpu.multiprocessors *= 2;
+    CHECK(best(larger, calibration) <= ns * (1 + 1e-12));
+  }
+}
+
+TEST_CASE("candidates are sorted, agree on tokens, and the plan is within 1 % of the first", "[core][gpu]") {
+  Random random(34);
+  for (const char *name : gpuTargets) {
+    const TargetFacts facts = gpuFacts(name);
+    const Calibration calibration = gpuCalibration(facts);
+    for (const LayerShape &shape : knownLayers()) {
+      const Histogram histogram = roughHistogram(random, shape, tokensOf(random), random.below(3));
+      const std::vector<CudaCandidate> candidates = cudaCandidates(shape, histogram, facts, calibration);
+      REQUIRE(candidates.size() >= 4);
+      for (size_t index = 0; index < candidates.size(); ++index) {
+        CHECK(candidates[index].config.gateUp.tokens == candidates[index].config.down.tokens);
+        CHECK((index == 0 || candidates[index - 1].predictedNs <= candidates[index].predictedNs));
+        CHECK(predictCudaLayer(shape, candidates[index].config, histogram, facts, calibration) ==
+              Approx(candidates[index].predictedNs).epsilon(1e-12));
+      }
+      const LayerPlan plan = planLayer(shape, histogram, facts, calibration, {});
+      CHECK(plan.predictedNs <= candidates.front().predictedNs * 1.01 * (1 + 1e-12));
+      CHECK(plan.predictedNs == predictLayer(shape, plan, plan.config, histogram, facts, calibration));
+    }
+  }
+}
+
+TEST_CASE("the fewer rows an expert has, the smaller its tile", "[core][gpu]") {
+  const TargetFacts facts = gpuFacts("h200");
+  const auto tokensOfPlan = [&](uint32_t tokens) {
+    return planGenericLayer(knownLayers()[2], tokens, facts, gpuCalibration(facts), {}).config.cuda.gateUp.tokens;
+  };
+  uint32_t last = 0;
+  for (uint32_t tokens = 1; tokens <= 16384; tokens *= 2) {
+    CAPTURE(tokens);
+    CHECK(tokensOfPlan(tokens) >= last);
+    last = tokensOfPlan(tokens);
+  }
+  CHECK(tokensOfPlan(1) <= 16);
+  CHECK(last == 128);
+}
+
+TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {
+  Random random(35);
+  const TargetFacts facts = gpuFacts("h200");
+  const Calibration calibration = gpuCalibration(facts);
+  for (const LayerShape &shape : knownLayers()) {
+    const Histogram histogram = roughHistogram(random, shape, tokensOf(random), 1);
+    Histogram moved = histogram;
+    std::rotate(moved.pairs.begin(), moved.pairs.begin() + 1 + random.below(shape.experts - 1), moved.pairs.end());
+    const LayerPlan plan = planLayer(shape, histogram, facts, calibration, {});
+    const LayerPlan table = planTable(shape, moved, facts, calibration, {}, plan.config);
+    CHECK(table.config == plan.config);
+    CHECK(planLayer(shape, moved, facts, calibration, {}).config == plan.config);
+    CHECK(table.predictedNs == Approx(plan.predictedNs).epsilon(1e-9));
+    for (uint32_t place = 1; place < shape.experts; ++place)
+      CHECK(moved.pairs[table.table.order[place - 1]] >= moved.pairs[table.table.order[place]]);
+  }
+}
+
+TEST_CASE("generation 0 is planned for counts as chance deals them", "[core][gpu]") {
+  // 512 tokens, 8 of 128 experts: 32 rows each on average. Tiles of 32 would fit the mean, but half of the experts have more.
+  const LayerShape shape = knownLayers()[2];
+  const TargetFacts facts = gpuFacts("a100");
+  const Calibration calibration = gpuCalibration(facts);
+  const LayerPlan generic = planGenericLayer(shape, 512, facts, calibration, {});
+  Random random(36);
+  const Histogram drawn = randomHistogram(random, shape.experts, 512, shape.topK, 0);
+  const double best = cudaCandidates(shape, drawn, facts, calibration).front().predictedNs;
+  CHECK(predictLayer(shape, generic, generic.config, drawn, facts, calibration) <= best * 1.02);
+}
+
+TEST_CASE("only tiles of the calibration that the target can run are planned with", "[core][gpu]") {
+  const LayerShape shape = knownLayers()[2];
+  const TargetFacts facts = gpuFacts("h200");
+  Calibration calibration = gpuCalibration(facts);
+  std::erase_if(calibration.gpu->tiles, [](const CudaTileCost &cost) { return cost.tile.tokens != 32; });
+  for (const CudaCandidate &candidate : cudaCandidates(shape, Histogram::uniform(64, 8, 128), facts, calibration))
+    CHECK(candidate.config.gateUp.tokens == 32);
+  // Hopper's tiles mean nothing to an A100: it falls back to its own.
+  std::erase_if(calibration.gpu->tiles, [](const CudaTileCost &cost) { return cost.tile.family == GemmFamily::Portable; });
+  for (const CudaCandidate &candidate : cudaCandidates(shape, Histogram::uniform(64, 8, 128), gpuFacts("a100"), calibration))
+    CHECK(candidate.config.gateUp.family == GemmFamily::Portable);
+}
+
+TEST_CASE("a step without pairs, and one without tokens, have plans", "[core][gpu]") {
+  const TargetFacts facts = gpuFacts("h200");
+  for (const LayerShape &shape : knownLayers())
+    for (uint32_t tokens : {0u, 5u}) {
+      const LayerPlan plan = planLayer(shape, {tokens, std::vector<uint32_t>(shape.experts, 0)}, facts, gpuCalibration(facts), {});
+      CHECK(plan.predictedNs > 0);
+      CHECK(plan.predictedNs < 1e6);
+      CHECK(planLayer(shape, {tokens, {}}, facts, gpuCalibration(facts), {}).config == plan.config);
+    }
+}
