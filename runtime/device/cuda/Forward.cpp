@@ -44,8 +44,10 @@ Status CudaForward::copyRows(const void *from, uint64_t fromStride, void *to, ui
 }
 
 Status CudaForward::routerLogits(const void *hidden, bool experts) {
-  const uint32_t index = routerTileFor(tokens), stride = cudaLogitStride(layer.shape);
-  const RouterGemmConfig config = routerConfigOf(kRouterTiles[index], kernels.gateUp.config.element);
+  const CudaRouter &router = *std::find_if(kernels.router.begin(), kernels.router.end(),
+                                           [&](const CudaRouter &tile) { return tokens <= tile.maxTokens; });
+  const RouterGemmConfig config{
+      .element = kernels.gateUp.config.element, .tileTokens = router.tileTokens, .tileExperts = router.tileExperts};
   RouterGemmArgs args{};
   args.hidden = hidden;
   args.weight = reinterpret_cast<const void *>(weights.router);
@@ -56,10 +58,10 @@ Status CudaForward::routerLogits(const void *hidden, bool experts) {
   args.numExperts = experts ? layer.shape.experts : 0; // without: the shared expert's gate alone
   args.hiddenSize = paddedForCuda(layer.shape.hidden);
   args.planes = weights.planes;
-  args.logitStride = stride;
+  args.logitStride = cudaLogitStride(layer.shape);
   sharedGate = args.extraRow ? space.logits + args.numExperts : nullptr;
   void *parameters[] = {&args};
-  return launch(kernels.router[index], routerBlocks(config, tokens, args.numExperts + (args.extraRow ? 1 : 0)), parameters,
+  return launch(router.kernel, routerBlocks(config, tokens, args.numExperts + (args.extraRow ? 1 : 0)), parameters,
                 "router");
 }
 
@@ -75,7 +77,7 @@ Status CudaForward::route(uint32_t *nonFinite) {
   args.epsilon = static_cast<float>(layer.router.epsilon);
   args.scale = static_cast<float>(layer.router.scale);
   void *parameters[] = {&args};
-  return launch(kernels.route, ceilDivide(tokens, kRouteThreads / 32), parameters, "route");
+  return launch(kernels.route, ceilDivide(tokens, kernels.route.threads / 32), parameters, "route");
 }
 
 Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
@@ -142,7 +144,7 @@ Status CudaForward::shared(const void *hidden) {
   return gemm(*kernels.sharedDown, layer.sharedDownMaps, args, weights.sharedDown, weights.sharedDown);
 }
 
-Status CudaForward::gemm(const CudaGemm &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first,
+Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first,
                          CUdeviceptr second) {
   args.weights = reinterpret_cast<const void *>(first);
   args.upWeights = reinterpret_cast<const void *>(second);
@@ -171,7 +173,7 @@ Status CudaForward::combine(const float *pairWeights, void *output) {
   args.output = output;
   args.numTokens = tokens;
   args.hidden = paddedForCuda(layer.shape.hidden);
-  const CombineConfig config{.element = kernels.gateUp.config.element, .topK = layer.shape.topK, .threads = kCombineThreads};
+  const CombineConfig config{.element = kernels.gateUp.config.element, .topK = layer.shape.topK, .threads = kernels.combine.threads};
   void *parameters[] = {&args};
   return launch(kernels.combine, combineBlocks(config, tokens, args.hidden), parameters, "combine");
 }

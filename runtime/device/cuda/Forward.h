@@ -42,7 +42,7 @@ private:
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, void *output);
   GroupedGemmArgs groupedArgs() const;
-  Status gemm(const CudaGemm &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first, CUdeviceptr second);
+  Status gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first, CUdeviceptr second);
   Status launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name);
 
   const CudaLayer &layer;

@@ -45,35 +45,35 @@ private:
   Status bind(const Launch &launch) {
     const CudaConfig &config = bound->config;
     switch (launch.kind) {
-    case LaunchKind::Router: {
-      bound->router.resize(kRouterTiles.size());
-      std::vector<Wanted> wanted;
-      for (CudaKernel &kernel : bound->router)
-        wanted.push_back({&kernel, routerThreads(), 0});
-      return kernels(launch, wanted);
-    }
-    case LaunchKind::Route: return kernels(launch, {{&bound->route, kRouteThreads, 0}});
-    case LaunchKind::Dispatch: {
-      const uint32_t threads = dispatchConfigOf(layer.shape.experts).threads;
-      return kernels(launch, {{&bound->dispatchOneBlock, threads, 0}, {&bound->dispatchCount, threads, 0},
-                              {&bound->dispatchScan, threads, 0}, {&bound->dispatchPlace, threads, 0}});
-    }
+    case LaunchKind::Router: return router(launch);
+    case LaunchKind::Route: return kernels(launch, {&bound->route});
+    case LaunchKind::Dispatch: // the forms behind the first four are not used, and each load holds the device up
+      return kernels(launch,
+                     {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace}, 2);
     case LaunchKind::GateUp: return gemm(launch, config.gateUp, GemmRole::GateUp, false, bound->gateUp);
     case LaunchKind::Down: return gemm(launch, config.down, GemmRole::Down, false, bound->down);
     case LaunchKind::SharedGateUp:
       return gemm(launch, config.sharedGateUp, GemmRole::GateUp, true, bound->sharedGateUp.emplace());
     case LaunchKind::SharedDown: return gemm(launch, config.sharedDown, GemmRole::Down, true, bound->sharedDown.emplace());
-    case LaunchKind::Store: return kernels(launch, {{&bound->combine, kCombineThreads, 0}});
+    case LaunchKind::Store: return kernels(launch, {&bound->combine});
     }
     return makeError(Code::InvalidModel, "an unknown launch");
   }
 
-  struct Wanted {
-    CudaKernel *to;
-    uint32_t threads, sharedBytes;
-  };
+  Status router(const Launch &launch) {
+    if (launch.kernels.empty() || launch.kernels.back().maxTokens != UINT32_MAX)
+      return makeError(Code::InvalidModel, "no kernel for any number of tokens");
+    for (const KernelRef &ref : launch.kernels) {
+      if (ref.rows == 0 || ref.columns == 0)
+        return makeError(Code::InvalidModel, "kernel {} has no tile", ref.symbol);
+      CudaRouter &made = bound->router.emplace_back(CudaRouter{{}, ref.maxTokens, ref.rows, ref.columns});
+      if (Status status = function(ref, made.kernel); !status.ok())
+        return status.withContext("kernel {}", ref.symbol);
+    }
+    return {};
+  }
 
-  Status gemm(const Launch &launch, const CudaTile &tile, GemmRole role, bool dense, CudaGemm &to) {
+  Status gemm(const Launch &launch, const CudaTile &tile, GemmRole role, bool dense, CudaProduct &to) {
     const LayerShape &shape = layer.shape;
     const uint32_t inner = dense ? shape.sharedIntermediate : shape.intermediate;
     to.family = tile.family;
@@ -84,35 +84,45 @@ private:
     if (launch.k != k || launch.columns != n)
       return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k, launch.columns, k,
                        n);
-    return kernels(launch, {{&to.kernel, gemmThreads(tile.family, to.config), gemmSharedBytes(tile.family, to.config)}});
+    MOEC_TRY(kernels(launch, {&to.kernel}));
+    const bool portable = tile.family == GemmFamily::Portable;
+    const uint32_t threads = portable ? portableThreads(to.config) : hopperThreads(to.config);
+    if (to.kernel.threads != threads || to.kernel.sharedBytes != sharedBytes(tile))
+      return makeError(Code::InvalidModel, "{} threads and {} bytes of shared memory, but tile {} takes {} and {}",
+                       to.kernel.threads, to.kernel.sharedBytes, tile.text(), threads, sharedBytes(tile));
+    return {};
   }
 
-  Status kernels(const Launch &launch, const std::vector<Wanted> &wanted) {
-    if (launch.kernels.size() != wanted.size())
-      return makeError(Code::InvalidModel, "{} kernels, expected {}", launch.kernels.size(), wanted.size());
+  /// Loads a launch's kernels in order, but for the last `unused`.
+  Status kernels(const Launch &launch, const std::vector<CudaKernel *> &wanted, size_t unused = 0) {
+    if (launch.kernels.size() != wanted.size() + unused)
+      return makeError(Code::InvalidModel, "{} kernels, expected {}", launch.kernels.size(), wanted.size() + unused);
     for (size_t i = 0; i < wanted.size(); ++i)
-      if (Status status = function(launch.kernels[i], wanted[i]); !status.ok())
+      if (Status status = function(launch.kernels[i], *wanted[i]); !status.ok())
         return status.withContext("kernel {}", launch.kernels[i].symbol);
     return {};
   }
 
-  Status function(const KernelRef &kernel, const Wanted &wanted) {
+  Status function(const KernelRef &kernel, CudaKernel &to) {
     const CudaDriver &driver = *loader.driver;
     if (kernel.image >= package.images.size())
       return makeError(Code::InvalidModel, "image {} of {}", kernel.image, package.images.size());
+    const KernelResources &resources = package.images[kernel.image].resources;
+    if (resources.threads == 0 || resources.threads > 1024 || resources.threads % 32 != 0)
+      return makeError(Code::InvalidModel, "{} threads", resources.threads);
     Result<std::shared_ptr<const CudaImage>> image = loader.image(package.images[kernel.image]);
     if (!image)
       return image.status();
     CUkernel found = nullptr;
-    CudaKernel loaded{nullptr, wanted.threads, wanted.sharedBytes};
+    CudaKernel loaded{nullptr, resources.threads, resources.dynamicSharedBytes};
     MOEC_CUDA(driver, cuLibraryGetKernel, (&found, (*image)->library.get(), kernel.symbol.c_str()), "finding it");
     MOEC_CUDA(driver, cuKernelGetFunction, (&loaded.function, found), "its function");
     MOEC_CUDA(driver, cuFuncLoad, (loaded.function), "bringing it to the device");
-    if (wanted.sharedBytes > 0)
+    if (loaded.sharedBytes > 0)
       MOEC_CUDA(driver, cuFuncSetAttribute,
-                (loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(wanted.sharedBytes)),
-                "{} bytes of shared memory", wanted.sharedBytes);
-    *wanted.to = loaded;
+                (loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(loaded.sharedBytes)),
+                "{} bytes of shared memory", loaded.sharedBytes);
+    to = loaded;
     bound->images.push_back(std::move(*image));
     return {};
   }

@@ -24,8 +24,14 @@ struct CudaKernel {
   uint32_t sharedBytes = 0; // dynamic
 };
 
+/// The router's product in one tile, for steps of up to `maxTokens`.
+struct CudaRouter {
+  CudaKernel kernel;
+  uint32_t maxTokens = 0, tileTokens = 0, tileExperts = 0;
+};
+
 /// A grouped or dense product.
-struct CudaGemm {
+struct CudaProduct {
   CudaKernel kernel;
   GemmFamily family = GemmFamily::Portable;
   GemmConfig config{};
@@ -35,11 +41,11 @@ struct CudaGemm {
 /// Immutable; shared by all generations that run this config.
 struct CudaKernels final : LoadedKernels {
   CudaConfig config;
-  std::vector<CudaKernel> router; // as kRouterTiles; empty where routing is always the caller's
+  std::vector<CudaRouter> router; // from few tokens to many; empty where routing is always the caller's
   CudaKernel route;
   CudaKernel dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace;
-  CudaGemm gateUp, down;
-  std::optional<CudaGemm> sharedGateUp, sharedDown;
+  CudaProduct gateUp, down;
+  std::optional<CudaProduct> sharedGateUp, sharedDown;
   CudaKernel combine;
   std::vector<std::shared_ptr<const CudaImage>> images; // keeps the functions loaded
 };

@@ -4,7 +4,7 @@ namespace moec {
 namespace {
 
 /// Map of weights [experts, n, k], read in boxes of 64 elements of k by boxRows(config) rows, swizzled by 128 bytes.
-Status makeMap(const CudaDriver &driver, const CudaGemm &gemm, CUdeviceptr weights, uint32_t experts, CUtensorMap &map) {
+Status makeMap(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr weights, uint32_t experts, CUtensorMap &map) {
   const cuuint64_t sizes[3] = {gemm.k, gemm.n, experts};
   const cuuint64_t strides[2] = {cuuint64_t{gemm.k} * 2, cuuint64_t{gemm.k} * gemm.n * 2};
   const cuuint32_t box[3] = {gemm.config.tileK, boxRows(gemm.config), 1}, steps[3] = {1, 1, 1};
@@ -17,7 +17,7 @@ Status makeMap(const CudaDriver &driver, const CudaGemm &gemm, CUdeviceptr weigh
   return {};
 }
 
-Status makeMaps(const CudaDriver &driver, const CudaGemm &gemm, CUdeviceptr first, CUdeviceptr second, uint32_t experts,
+Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr first, CUdeviceptr second, uint32_t experts,
                 GemmMaps &maps) {
   if (gemm.family != GemmFamily::Hopper)
     return {};
