@@ -57,6 +57,7 @@ private:
     layer.shape = shape;
     layer.router = described.router;
     layer.plan = plan;
+    layer.plannedFor = request.profile.of(described.layer, shape.topK, shape.experts);
     KernelRef few = kernel("router", 256), many = few;
     few.rows = many.rows = 16, few.columns = many.columns = 8, few.maxTokens = 8, many.maxTokens = UINT32_MAX;
     layer.launches.push_back({LaunchKind::Router, shape.hidden, shape.experts, {few, many}, {}});
