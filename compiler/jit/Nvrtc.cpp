@@ -1,6 +1,5 @@
 #include "compiler/jit/Nvrtc.h"
 
-#include "compiler/jit/EmbeddedKernels.h"
 #include "compiler/jit/NvrtcApi.h"
 
 #include <dlfcn.h>
@@ -155,11 +154,18 @@ int askCancelled(void *payload, void *) {
   return (*static_cast<const std::function<bool()> *>(payload))() ? 1 : 0;
 }
 
-Status createProgram(const Nvrtc::Functions &f, const std::string &source, Program &program) {
+Status createProgram(const Nvrtc::Functions &f, std::string source, std::span<const EmbeddedHeader> moreHeaders,
+                     Program &program) {
   std::vector<const char *> texts, names;
-  for (const EmbeddedHeader &header : embeddedKernels()) {
+  const auto add = [&](const EmbeddedHeader &header) {
     texts.push_back(header.text);
     names.push_back(header.name);
+  };
+  for (const EmbeddedHeader &header : embeddedKernels())
+    add(header);
+  for (const EmbeddedHeader &header : moreHeaders) {
+    add(header);
+    source = fmt::format("#include \"{}\"\n", header.name) + source;
   }
   return check(f,
                f.createProgram(&program.handle, source.c_str(), "moec.cu", static_cast<int>(texts.size()), texts.data(),
@@ -267,7 +273,7 @@ Result<CompiledUnit> Nvrtc::compile(const KernelUnit &unit, const NvrtcOptions &
 
   const Functions &f = *functions;
   Program program(f);
-  if (Status status = createProgram(f, *source, program); !status.ok())
+  if (Status status = createProgram(f, *source, options.moreHeaders, program); !status.ok())
     return status;
   for (const std::string &kernel : unit.kernels)
     if (Status status = check(f, f.addNameExpression(program.handle, kernel.c_str()), "naming a kernel"); !status.ok())

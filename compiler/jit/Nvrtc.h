@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/core/Status.h"
+#include "compiler/jit/EmbeddedKernels.h"
 #include "compiler/jit/KernelText.h"
 
 #include <cstdint>
@@ -34,6 +35,7 @@ struct NvrtcOptions {
   bool lineInfo = false;                // for profilers
   bool cubin = true;                    // false: PTX alone, in a fraction of the time; `resources` stays empty
   bool ptx = true;                      // hand the PTX out as well
+  std::span<const EmbeddedHeader> moreHeaders = {}; // ours, beside the kernels; every unit includes all of them
   std::function<bool()> cancelled = {}; // asked during compilation, from the compiling thread; must not call NVRTC
 };
 

@@ -156,6 +156,7 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
   __device__ void skipTile() {
     for (uint32_t step = 0; step < numSteps(); ++step) {
       ptx::barrierWait(ring.full(), ring.parity);
+      __syncwarp(); // a lane that still waited when the stage came round twice would never see its phase
       release(ring.stage);
       ring.next();
     }
@@ -265,7 +266,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
 groupedGemmSm90(const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,
                 const __grid_constant__ GroupedGemmArgs args) {
   extern __shared__ uint8_t unaligned[];
-  __shared__ alignas(8) uint64_t barriers[2 * C.stages];
+  __shared__ uint64_t barriers[2 * C.stages];
   StageRing<C> ring;
   ring.tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
   ring.barriers = ptx::sharedAddress(barriers);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/Descriptor.cuh"
 
 namespace moec::ptx {
 
@@ -17,18 +18,6 @@ inline __device__ void wgmmaCommit() { asm volatile("wgmma.commit_group.sync.ali
 template <uint32_t Pending> __device__ void wgmmaWait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 }
-
-/// Descriptor of a tile of 128-byte rows (64 two-byte elements of the sum), swizzled by 128 bytes, that starts at a
-/// multiple of 1024 bytes. PTX ISA, "Matrix Descriptor Format": bits 0-13 address / 16, 16-29 leading offset (unused
-/// with a swizzle when the sum is contiguous), 32-45 bytes between groups of eight rows / 16, 62-63 swizzle (1 = 128 B).
-inline __device__ uint64_t swizzledTile(uint32_t shared) {
-  constexpr uint64_t groupOfRows = 1024 / 16;
-  return static_cast<uint64_t>((shared & 0x3ffff) >> 4) | (uint64_t{1} << 16) | (groupOfRows << 32) |
-         (uint64_t{1} << 62);
-}
-
-/// The same tile, `elements` further along the sum (a multiple of 16, less than 64).
-inline __device__ uint64_t advance(uint64_t descriptor, uint32_t elements) { return descriptor + elements * 2 / 16; }
 
 /// sum[64 x N] (+)= a[64 x 16] * b[N x 16]^T; `accumulate` false overwrites the sum.
 template <Element E, uint32_t N> struct Wgmma;

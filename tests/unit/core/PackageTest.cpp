@@ -265,8 +265,8 @@ TEST_CASE("what is wrong with a package is said", "[core][package]") {
   other[0] = 'X';
   CHECK(errorOf(other) == "not a package: wrong magic");
   other = bytes;
-  other[8] = 3;
-  CHECK(errorOf(other, Code::InvalidArgument) == "package version 3 is not supported, only 2");
+  other[8] = 4;
+  CHECK(errorOf(other, Code::InvalidArgument) == "package version 4 is not supported, only 3");
   other = bytes;
   other.back() ^= 1;
   CHECK(errorOf(other) == "package checksum does not match: the file is damaged");

@@ -98,3 +98,26 @@ TEST_CASE("the tile that the model takes is within 10 % of the best measured, wh
   CHECK(known >= 24);
   CHECK(sum / static_cast<double>(known) < 0.02);
 }
+
+// Hidden: prints what docs/planner-gpu.md has; `unit-core [sweep]`.
+TEST_CASE("predicted gain of a plan for the live routing over generation 0", "[.][sweep]") {
+  for (const char *name : {"h200", "l40s"}) {
+    const TargetFacts facts = gpuFacts(name);
+    const Calibration calibration = gpuCalibration(facts);
+    for (const LayerShape &shape : knownLayers()) {
+      const LayerPlan generic = planGenericLayer(shape, 256, facts, calibration, {});
+      std::string line = fmt::format("{} H={} E={} {}:", name, shape.hidden, shape.experts, generic.config.cuda.gateUp.text());
+      for (double skew : {0.0, 1.2})
+        for (uint32_t tokens = 1; tokens <= 16384; tokens *= 4) {
+          const std::vector<Histogram> routings =
+              routingsOf({shape, tokens, skew, 0, "", 0, ""});
+          const Histogram &live = routings.front();
+          const double ns = planLayer(shape, live, facts, calibration, {}).predictedNs;
+          const double genericNs = predictLayer(shape, generic, generic.config, live, facts, calibration);
+          line += fmt::format(" {:.0f}%", 100 * (1 - ns / genericNs));
+          CHECK(ns <= genericNs * 1.01 * (1 + 1e-12));
+        }
+      fmt::print("{}\n", line);
+    }
+  }
+}

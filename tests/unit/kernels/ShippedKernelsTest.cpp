@@ -1,3 +1,4 @@
+#include "compiler/core/CudaTiles.h"
 #include "compiler/jit/Nvrtc.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "tests/unit/Catch.h"
@@ -111,4 +112,28 @@ TEST_CASE("shared memory of a shipped tile fits its multiprocessors", "[kernels]
         CHECK(c.blocksPerSm * (hopperSharedBytes(c) + 1024 + 16 * c.stages) <= 228u * 1024);
       }
     }
+}
+
+TEST_CASE("the planner knows the shared memory of every tile class", "[kernels][shipped]") {
+  for (const CudaTile &tile : cudaTileClasses()) {
+    const GemmConfig config = gemmConfig(tile, Element::BF16, GemmRole::GateUp);
+    CAPTURE(tile.text());
+    CHECK(config.tileK == kCudaTileK);
+    CHECK(sharedBytes(tile) ==
+          (tile.family == GemmFamily::Portable ? portableSharedBytes(config) : hopperSharedBytes(config)));
+  }
+}
+
+TEST_CASE("tiles cut to a smaller shared memory compile without spills", "[kernels][shipped]") {
+  const Result<Nvrtc> nvrtc = Nvrtc::open();
+  REQUIRE(nvrtc.ok());
+  for (const char *target : {"sm_80", "sm_89"}) {
+    const Result<TargetFacts> facts = targetByName(target, {});
+    REQUIRE(facts.ok());
+    std::vector<ShippedKernel> kernels;
+    for (const CudaTile &tile : cudaTiles(*facts))
+      for (GemmRole role : {GemmRole::GateUp, GemmRole::Down})
+        kernels.push_back(shippedGemm(tile.family, gemmConfig(tile, Element::BF16, role)));
+    CHECK(compileAll(*nvrtc, kernels, target) == std::vector<std::string>{});
+  }
 }

@@ -188,3 +188,22 @@ TEST_CASE("decode and prefill in turns do not throw each other's plan out", "[re
   CHECK(overflowing <= 3);
   CHECK(replays(simulation));
 }
+
+TEST_CASE("on a GPU other loads get other kernels, experts that move do not", "[recompile][policy][gpu]") {
+  Simulation::Options options;
+  const Result<TargetFacts> h200 = targetByName("h200", {});
+  REQUIRE(h200.ok());
+  options.machine = *h200;
+  Simulation simulation(options);
+  simulation.host->compileMs = 5;
+  simulation.run(1500, domain(32));
+  simulation.run(1500, domain(0));
+  CHECK(simulation.host->kernelsBuilt == 0);
+  CHECK(simulation.host->builds == 0);
+  simulation.run(4000, uniformShares(), 1024);
+  REQUIRE_FALSE(simulation.changes().empty());
+  CHECK(simulation.changes().back().verdict == Verdict::Compile);
+  const LayerPlan live = simulation.host->livePlan(0);
+  CHECK(live.config.cuda.gateUp.tokens > simulation.host->genericConfig(0).cuda.gateUp.tokens);
+  CHECK(replays(simulation));
+}

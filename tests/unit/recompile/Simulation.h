@@ -73,7 +73,8 @@ inline Histogram draw(const std::vector<double> &shares, uint32_t tokens, uint32
 class SimulatedHost : public GenerationHost {
 public:
   SimulatedHost(std::vector<uint32_t> layers, uint32_t tokens, PlanLimits limits,
-                double streamScale = 1) {
+                double streamScale = 1, const TargetFacts &target = twoCores())
+      : machine(target) {
     model.streamNsPerByte *= streamScale;
     for (uint32_t layer : layers)
       generations[0][layer] = planGenericLayer(shape, tokens, machine, model, limits);
@@ -139,7 +140,7 @@ public:
   }
 
   LayerShape shape = olmoeShape();
-  TargetFacts machine = twoCores();
+  TargetFacts machine;
   Calibration model = Calibration::assumed(machine, DType::BF16);
   double truth = 1; // how much slower new generations really are than predicted
   double compileMs = 300, packMsPerExpert = 3;
@@ -170,6 +171,7 @@ public:
     uint32_t tokens = 32;
     double packBudget = 0.4;
     double streamScale = 1; // below 1: faster memory, so that tile heights matter
+    TargetFacts machine = twoCores();
     RecompilerOptions loop;
   };
   static Options defaults() { return {}; }
@@ -181,7 +183,8 @@ public:
 
   explicit Simulation(Options given = defaults()) : options(prepare(std::move(given))) {
     host = std::make_unique<SimulatedHost>(options.layers, options.tokens,
-                                           options.loop.policy.limits, options.streamScale);
+                                           options.loop.policy.limits, options.streamScale,
+                                           options.machine);
     options.loop.clock = [this] { return nowNs; };
     options.loop.listener = [this](const TraceEvent &event) { events.push_back(event); };
     setup = Recompiler::setupOf(*host, options.loop);

@@ -30,9 +30,7 @@ Status buildOne(const Nvrtc &nvrtc, const ShippedKernel &kernel, const std::stri
   if (use.spillStoreBytes + use.spillLoadBytes > 0 || unit->wgmmaSerialised)
     return makeError(Code::Failure, "{} spills {} bytes{}", kernel.name, use.spillStoreBytes,
                      unit->wgmmaSerialised ? " and serialises wgmma" : "");
-  MOEC_TRY(writeFile(folder + "/" + kernel.name + ".cubin", unit->cubin.data(), unit->cubin.size()));
-  MOEC_TRY(writeFile(folder + "/" + kernel.name + ".kernel", unit->loweredNames[0].data(),
-                     unit->loweredNames[0].size()));
+  MOEC_TRY(writeKernel(folder, kernel.name, unit->cubin, unit->loweredNames[0]));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   line = fmt::format("{:44} {:3} registers {:5} B stack {:.2f} s", kernel.name, use.registers, use.stackBytes,
                      seconds.count());
@@ -78,6 +76,12 @@ Status buildBundle(const std::string &folder, const std::string &target, const s
   for (std::thread &thread : pool)
     thread.join();
   return failed;
+}
+
+Status writeKernel(const std::string &folder, const std::string &name, const std::vector<uint8_t> &cubin,
+                   const std::string &loweredName) {
+  MOEC_TRY(writeFile(folder + "/" + name + ".cubin", cubin.data(), cubin.size()));
+  return writeFile(folder + "/" + name + ".kernel", loweredName.data(), loweredName.size());
 }
 
 Result<Kernel> Bundle::kernel(const std::string &name, uint32_t sharedBytes) {

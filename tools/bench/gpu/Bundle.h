@@ -13,6 +13,10 @@ namespace moec::bench {
 /// spills, seconds. Errors: as Nvrtc::compile; Failure if a kernel spills or a file cannot be written.
 Status buildBundle(const std::string &folder, const std::string &target, const std::string &part, uint32_t threads);
 
+/// Adds a kernel to a folder. Errors: Failure if a file cannot be written.
+Status writeKernel(const std::string &folder, const std::string &name, const std::vector<uint8_t> &cubin,
+                   const std::string &loweredName);
+
 /// Loads kernels of a bundle onto a device, each once.
 class Bundle {
 public:

@@ -1,5 +1,6 @@
-// moec-bench-gpu build|verify|measure|orders|facts: see usage().
+// moec-bench-gpu build|verify|measure|orders|facts|build-layouts|dump-layouts: see usage().
 #include "tools/bench/gpu/Facts.h"
+#include "tools/bench/gpu/Layouts.h"
 #include "tools/bench/gpu/Measure.h"
 #include "tools/bench/gpu/Orders.h"
 #include "tools/bench/gpu/Verify.h"
@@ -22,6 +23,8 @@ moec-bench-gpu orders  --bundle DIR                            which kernels agr
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
                        [--repeats N] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
 moec-bench-gpu facts   [--json FILE]                           what loads, graph updates, growth and counting cost
+moec-bench-gpu build-layouts --bundle DIR                      compile tests/emulation/hardware; needs no GPU
+moec-bench-gpu dump-layouts  --bundle DIR --json FILE          write where a Hopper GPU puts elements
 Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice. Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
 )";
 
@@ -106,6 +109,8 @@ Status run(const std::string &command, const Options &options) {
   if (command == "build")
     return buildBundle(folder, text(options, "--target", "sm_90a"), text(options, "--only"),
                        std::max(1u, std::thread::hardware_concurrency()));
+  if (command == "build-layouts")
+    return buildLayouts(folder);
   Result<std::unique_ptr<Device>> device = Device::open(0);
   MOEC_TRY(device.status());
   Bundle bundle(**device, folder);
@@ -115,6 +120,8 @@ Status run(const std::string &command, const Options &options) {
     return measureSteps(**device, bundle, options.count("--overlap"));
   if (command == "orders")
     return compareOrders(**device, bundle);
+  if (command == "dump-layouts")
+    return dumpLayouts(**device, bundle, text(options, "--json", "layouts.json"));
   if (command != "verify")
     return makeError(Code::InvalidArgument, "no command '{}'", command);
   const VerifyOptions verify{.quick = options.count("--quick") > 0};

@@ -1,0 +1,15 @@
+// Shadows compiler/kernels/ptx/CpAsync.cuh.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "tests/emulation/machine/Instructions.h"
+
+namespace moec::ptx {
+
+inline uint32_t sharedAddress(const void *shared) { return emulation::sharedAddress(shared); }
+inline void cpAsync16(uint32_t shared, const void *global, bool valid) { emulation::cpAsync16(shared, global, valid); }
+inline void cpAsyncCommit() { emulation::cpAsyncCommit(); }
+template <uint32_t Pending> void cpAsyncWait() { emulation::cpAsyncWait(Pending); }
+inline void cpAsyncArrive(uint32_t barrier) { emulation::cpAsyncArrive(barrier); }
+
+} // namespace moec::ptx

@@ -1,0 +1,19 @@
+// Shadows compiler/kernels/ptx/SharedMatrix.cuh.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "tests/emulation/machine/Instructions.h"
+
+namespace moec::ptx {
+
+inline void storeTransposed4(uint32_t shared, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  const uint32_t matrix[4] = {a, b, c, d};
+  emulation::storeTransposed(shared, matrix, 4);
+}
+inline void storeTransposed2(uint32_t shared, uint32_t a, uint32_t b) {
+  const uint32_t matrix[2] = {a, b};
+  emulation::storeTransposed(shared, matrix, 2);
+}
+inline void loadShared16(uint32_t (&values)[4], uint32_t shared) { emulation::loadShared16(values, shared); }
+
+} // namespace moec::ptx

@@ -1,0 +1,134 @@
+// Grouped GEMMs of made-up inputs, checked against sums in float64. Include a GEMM's .cuh first.
+#pragma once
+
+#include "tests/emulation/Schedules.h"
+#include "tests/emulation/machine/TensorMap.h"
+#include "tools/bench/gpu/Reference.h"
+#include "tools/bench/gpu/Routing.h"
+
+#include <cmath>
+#include <fmt/format.h>
+#include <string>
+#include <vector>
+
+namespace moec::emulation {
+
+/// Sizes are multiples of 8, as kernels demand, and of nothing else.
+struct GemmCase {
+  std::string name;
+  uint32_t tokens, k, n, experts, topK;
+  enum Routing : uint8_t { Drawn, OneExpert, IdleExperts, Padded, PaddingAlone } routing;
+  bool fused;   // gate and up of an expert one after the other in memory
+  bool ordered; // with an order of experts
+};
+
+inline std::vector<GemmCase> gemmCases() {
+  return {{"one token", 1, 72, 40, 4, 2, GemmCase::Drawn, false, false},
+          {"odd sizes", 21, 136, 200, 4, 2, GemmCase::Drawn, true, true},
+          {"idle experts", 13, 200, 72, 8, 2, GemmCase::IdleExperts, false, true},
+          {"all pairs to one expert", 70, 264, 136, 4, 1, GemmCase::OneExpert, true, false},
+          {"padding", 30, 64, 88, 4, 2, GemmCase::Padded, false, false},
+          {"padding alone", 3, 64, 64, 4, 2, GemmCase::PaddingAlone, false, false}};
+}
+
+/// A case's inputs, for one role and element, and what must come out.
+struct GemmProblem {
+  GemmCase test;
+  bench::ReferenceSlots slots;
+  std::vector<uint16_t> tokens, weights, up; // GateUp: gate, and up (fused: both in `weights`)
+  std::vector<double> expected;              // [numSlots, n]
+  int64_t expertStride;
+  bool bf16;
+};
+
+inline double dotOf(const uint16_t *a, const uint16_t *b, uint32_t length, bool bf16) {
+  double sum = 0;
+  for (uint32_t i = 0; i < length; ++i)
+    sum += double{bench::elementValue(a[i], bf16)} * bench::elementValue(b[i], bf16);
+  return sum;
+}
+
+inline std::vector<int32_t> drawCaseIds(const GemmCase &test, std::mt19937_64 &random) {
+  std::vector<int32_t> ids = bench::drawIds(test.tokens, test.experts, test.topK, 0.7, random);
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = test.routing == GemmCase::OneExpert                                                      ? 2
+             : test.routing == GemmCase::IdleExperts                                                  ? ids[i] % 3 * 2
+             : test.routing == GemmCase::PaddingAlone || (test.routing == GemmCase::Padded && i % 3 == 0) ? -1
+                                                                                                          : ids[i];
+  return ids;
+}
+
+inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element element) {
+  std::mt19937_64 random(test.tokens * 7919 + test.k);
+  GemmProblem p;
+  p.test = test;
+  p.bf16 = element == Element::BF16;
+  p.slots = bench::referenceSlots(drawCaseIds(test, random), test.experts);
+  const bool gated = role == GemmRole::GateUp, fused = gated && test.fused;
+  const uint64_t matrix = uint64_t{test.n} * test.k, numSlots = p.slots.slotPair.size();
+  const double scale = 1 / std::sqrt(test.k);
+  p.tokens = bench::drawElements((gated ? test.tokens : numSlots) * test.k, 1, p.bf16, random);
+  p.weights = bench::drawElements(test.experts * matrix * (fused ? 2 : 1), scale, p.bf16, random);
+  if (gated && !fused)
+    p.up = bench::drawElements(test.experts * matrix, scale, p.bf16, random);
+  p.expertStride = static_cast<int64_t>(matrix * (fused ? 2 : 1));
+  for (uint32_t expert = 0; expert < test.experts; ++expert)
+    for (int32_t slot = p.slots.expertBegin[expert]; slot < p.slots.expertBegin[expert + 1]; ++slot) {
+      const uint64_t row = gated ? static_cast<uint64_t>(p.slots.slotPair[slot]) / test.topK : static_cast<uint64_t>(slot);
+      for (uint32_t column = 0; column < test.n; ++column) {
+        const uint64_t at = expert * static_cast<uint64_t>(p.expertStride) + uint64_t{column} * test.k;
+        double value = dotOf(&p.tokens[row * test.k], &p.weights[at], test.k, p.bf16);
+        if (gated)
+          value = value / (1 + std::exp(-value)) *
+                  dotOf(&p.tokens[row * test.k], fused ? &p.weights[at + matrix] : &p.up[at], test.k, p.bf16);
+        p.expected.push_back(value);
+      }
+    }
+  return p;
+}
+
+/// The arguments on a device, with the tables that dispatch would make for tiles of `tileTokens`.
+inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint32_t tileTokens) {
+  const GemmCase &test = p.test;
+  std::vector<int32_t> order, tileBegin{0}, tilePlace;
+  for (uint32_t place = 0; place < test.experts; ++place) {
+    const uint32_t expert = test.ordered ? (place * 3 + 1) % test.experts : place;
+    order.push_back(static_cast<int32_t>(expert));
+    const uint32_t rows = static_cast<uint32_t>(p.slots.expertBegin[expert + 1] - p.slots.expertBegin[expert]);
+    tilePlace.insert(tilePlace.end(), (rows + tileTokens - 1) / tileTokens, static_cast<int32_t>(place));
+    tileBegin.push_back(static_cast<int32_t>(tilePlace.size()));
+  }
+  GroupedGemmArgs args{};
+  args.tokens = device.input(p.tokens);
+  args.weights = device.constant(p.weights);
+  args.upWeights = p.up.empty() ? static_cast<const uint16_t *>(args.weights) + uint64_t{test.n} * test.k : device.constant(p.up);
+  args.output = device.output<uint16_t>(p.expected.size());
+  args.slotPair = device.input(p.slots.slotPair);
+  args.expertBegin = device.input(p.slots.expertBegin);
+  args.expertEnd = args.expertBegin + 1;
+  args.expertOrder = test.ordered ? device.input(order) : nullptr;
+  args.tileBegin = device.input(tileBegin);
+  args.tilePlace = device.input(tilePlace);
+  args.expertStride = p.expertStride;
+  args.k = test.k;
+  args.n = test.n;
+  args.topK = test.topK;
+  args.numExperts = test.experts;
+  return args;
+}
+
+/// Empty, or how the output differs. One rounding to bf16 is at most 2^-8 of the value, to f16 2^-11; sums are f32.
+inline std::string compare(const GemmProblem &p, const void *output) {
+  double squares = 0;
+  for (double value : p.expected)
+    squares += value * value;
+  const double rms = std::sqrt(squares / std::max<double>(1, static_cast<double>(p.expected.size())));
+  for (size_t i = 0; i < p.expected.size(); ++i) {
+    const float got = bench::elementValue(static_cast<const uint16_t *>(output)[i], p.bf16);
+    if (!(std::abs(got - p.expected[i]) <= 1.02 / (p.bf16 ? 256 : 2048) * (std::abs(p.expected[i]) + rms)))
+      return fmt::format("slot {} column {}: {}, expected {}", i / p.test.n, i % p.test.n, got, p.expected[i]);
+  }
+  return "";
+}
+
+} // namespace moec::emulation

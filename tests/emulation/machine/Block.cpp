@@ -1,0 +1,326 @@
+#include "tests/emulation/machine/Block.h"
+
+#include <fmt/format.h>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <sys/mman.h>
+
+namespace moec::emulation {
+
+Block *Block::active = nullptr;
+
+namespace {
+
+constexpr uint32_t maxThreads = 4096; // of blocks that run together
+constexpr size_t stackBytes = 64 * 1024, guardBytes = 4096;
+
+/// Kept from launch to launch: making one costs more than a launch.
+SharedMemory &sharedMemory(uint32_t place) {
+  static std::vector<std::unique_ptr<SharedMemory>> memories;
+  while (memories.size() <= place)
+    memories.push_back(std::make_unique<SharedMemory>());
+  return *memories[place];
+}
+
+const char *verb(Use use) { return use == Use::Read ? "reads" : use == Use::Write ? "writes" : "adds to"; }
+
+} // namespace
+
+boost::context::stack_context pooledStack(uint32_t index) {
+  static uint8_t *const pool = [] {
+    void *mapped = mmap(nullptr, maxThreads * (stackBytes + guardBytes), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapped == MAP_FAILED) {
+      std::fputs("emulation: no address space for stacks\n", stderr);
+      std::abort();
+    }
+    for (uint32_t i = 0; i < maxThreads; ++i)
+      mprotect(static_cast<uint8_t *>(mapped) + i * (stackBytes + guardBytes), guardBytes, PROT_NONE);
+    return static_cast<uint8_t *>(mapped);
+  }();
+  boost::context::stack_context stack;
+  stack.size = stackBytes;
+  stack.sp = pool + (index + 1) * (stackBytes + guardBytes);
+  return stack;
+}
+
+const char *nameOf(Fault fault) {
+  switch (fault) {
+  case Fault::Race: return "race";
+  case Fault::Unwritten: return "unwritten memory";
+  case Fault::OutOfBounds: return "out of bounds";
+  case Fault::Order: return "order of launches";
+  case Fault::Deadlock: return "deadlock";
+  case Fault::Barrier: return "barrier";
+  case Fault::Collective: return "collective";
+  case Fault::Copy: return "copy";
+  case Fault::Wgmma: return "wgmma";
+  case Fault::Registers: return "registers";
+  }
+  return "";
+}
+
+Block::Block(DeviceMemory &device, const LaunchShape &shape, Grid &grid, uint32_t place, uint64_t seed)
+    : shape(shape), grid(grid), blockIdx{grid.blocks[place], 0, 0}, gridDim{shape.blocks, 1, 1}, threads(shape.threads),
+      warps((shape.threads + 31) / 32), shared(sharedMemory(place)), random(seed), device(device),
+      blockId(static_cast<uint16_t>(grid.blocks[0] + 1)), firstStack(grid.threadsPerBlock * place) {
+  constexpr uint32_t eager[] = {0, 8, 128};
+  style = static_cast<Style>(random.below(numStyles));
+  eagerness = eager[random.below(3)];
+  const uint32_t alignment = shape.sharedAlignment;
+  const uint32_t address = 1024 + random.below(1024 / alignment) * alignment;
+  shared.begin(shape.dynamicShared, shape.sharedBytes, address);
+  // ptxas gives a thread at most what lets the block fit, in steps of 8 (setmaxnreg).
+  const uint32_t registers = std::min(255u, 65536 / std::max(shape.threads, 1u) / 8 * 8);
+  registersOfWarp.assign(warps.size(), registers);
+  freeRegisters = 0; // the block owns no more than that
+}
+
+void Block::makeThreads(const std::function<void()> &kernel) {
+  for (uint32_t i = 0; i < shape.threads; ++i) {
+    Thread &thread = threads[i];
+    thread.index = i;
+    thread.agent = static_cast<Agent>(firstStack + i);
+    thread.warp = i / 32;
+    thread.lane = i % 32;
+    thread.threadIdx = {i, 0, 0};
+    thread.known.generic.raise(thread.agent, thread.time);
+    thread.context.start(firstStack + i, [&thread, &kernel] {
+      kernel();
+      thread.done = true;
+    });
+  }
+  for (size_t i = 0; i < warps.size(); ++i)
+    priorityOfWarp.push_back(random.next() | 1);
+  lagging = random.below(static_cast<uint32_t>(style == LaggingWarp ? warps.size() : threads.size()));
+  for (Thread &thread : threads) {
+    thread.priority = drawPriority(thread);
+    enqueue(thread);
+  }
+}
+
+uint64_t Block::drawPriority(const Thread &thread) {
+  if (lagging == (style == LaggingWarp ? thread.warp : thread.index) && (style == OneLaggard || style == LaggingWarp))
+    return laggard;
+  return style == WarpsApart ? priorityOfWarp[thread.warp] : random.next() | 1;
+}
+
+void Block::enqueue(Thread &thread) {
+  thread.ready = true;
+  if (style != WarpsApart && style != ThreadsApart)
+    thread.priority = drawPriority(thread);
+  readyThreads.emplace(thread.priority, thread.index);
+}
+
+void Block::pause() {
+  if (!random.chance(style == WarpsApart || style == ThreadsApart ? 4 : 48))
+    return;
+  Thread &thread = self();
+  if (style == ThreadsApart)
+    thread.priority = random.next() | 1;
+  enqueue(thread);
+  thread.context.suspend();
+}
+
+void Block::wait(const Waiting &waiting) {
+  Thread &thread = self();
+  thread.ready = false;
+  thread.waiting = waiting;
+  thread.context.suspend();
+}
+
+void Block::wake(Thread &thread) {
+  if (!thread.ready)
+    enqueue(thread);
+}
+
+void Block::fail(Fault fault, std::string message) {
+  const Thread &thread = self();
+  setFailure(fault, fmt::format("{}: block {} thread {}: {}", emulation::nameOf(fault), blockIdx.x, thread.index, message));
+  runningThread->context.suspend();
+  std::abort(); // nobody resumes a thread after a failure
+}
+
+void Block::begin(const std::function<void()> &kernel) {
+  makeThreads(kernel);
+  alive = shape.threads;
+  if (shape.together)
+    shared.save();
+}
+
+void Block::run(uint32_t most) {
+  active = this;
+  if (shape.together)
+    shared.restore();
+  for (uint32_t i = 0; i < most && alive > 0 && !failure && canStep(); ++i)
+    step();
+  if (shape.together)
+    shared.save();
+  active = nullptr;
+}
+
+void Block::end() {
+  if (!failure)
+    checkEnd();
+}
+
+void Block::waitForChange() {
+  grid.watchers.push_back({this, &self()});
+  wait({"a change of device memory"});
+}
+
+/// Device memory is about to change.
+void Block::changed() {
+  for (const Grid::Watcher &watcher : grid.watchers)
+    watcher.block->wake(*watcher.thread);
+  grid.watchers.clear();
+}
+
+void Block::step() {
+  if (!underWay.empty() && random.chance(eagerness))
+    finishOne(random.below(static_cast<uint32_t>(underWay.size())));
+  if (readyThreads.empty() || (readyThreads.top().first == laggard && !underWay.empty())) {
+    finishOne(random.below(static_cast<uint32_t>(underWay.size())));
+    return;
+  }
+  Thread &thread = threads[readyThreads.top().second];
+  readyThreads.pop();
+  thread.waiting = {};
+  runningThread = &thread;
+  thread.context.resume();
+  runningThread = nullptr;
+  alive -= thread.done;
+}
+
+void Block::reportDeadlock() {
+  std::string message = fmt::format("deadlock: block {}: nobody can go on", blockIdx.x);
+  for (size_t first = 0; first < threads.size();) {
+    // Neighbours that wait for the same are one line.
+    const Thread &thread = threads[first];
+    size_t last = first;
+    const auto same = [&](const Thread &other) {
+      return other.done == thread.done && other.waiting.what == thread.waiting.what &&
+             other.waiting.first == thread.waiting.first && other.waiting.second == thread.waiting.second;
+    };
+    while (last + 1 < threads.size() && same(threads[last + 1]))
+      ++last;
+    const std::string state = thread.done ? "done" : fmt::format(fmt::runtime(thread.waiting.what ? thread.waiting.what : "?"),
+                                                                 thread.waiting.first, thread.waiting.second);
+    message += fmt::format("\n  threads {}-{}: {}", first, last, state);
+    first = last + 1;
+  }
+  for (size_t i = 0; i < warps.size(); ++i)
+    for (const Meeting &meeting : warps[i].meetings)
+      message += fmt::format("\n  {} of warp {} waits for lanes {:#x}", meeting.instruction, i, meeting.mask & ~meeting.arrived);
+  setFailure(Fault::Deadlock, std::move(message));
+}
+
+Agent Block::newAgent(std::string name) {
+  grid.otherAgents.push_back(std::move(name));
+  return static_cast<Agent>(grid.numThreads() + grid.otherAgents.size() - 1);
+}
+
+std::string Block::nameOf(Agent agent) const {
+  if (agent >= grid.numThreads())
+    return grid.otherAgents[agent - grid.numThreads()];
+  const uint32_t block = grid.blocks[agent / grid.threadsPerBlock], thread = agent % grid.threadsPerBlock;
+  return block == blockIdx.x ? fmt::format("thread {}", thread) : fmt::format("thread {} of block {}", thread, block);
+}
+
+void Block::release(Thread &thread, Knowledge &to) {
+  to.join(thread.known);
+  thread.known.generic.raise(thread.agent, ++thread.time);
+}
+
+void Block::report(const Conflict &conflict, Use use, const Actor &actor, const char *what, uint64_t address) {
+  if (conflict.unwritten)
+    fail(Fault::Unwritten, fmt::format("{} {} {:#x} (byte {}), which nobody wrote", what, verb(use), address, conflict.offset));
+  const std::string other = conflict.other.block == blockId || conflict.other.block == 0
+                                ? nameOf(conflict.other.agent)
+                                : fmt::format("block {}", conflict.other.block - 1);
+  const bool happened = known(conflict.other, self().known.generic, actor);
+  fail(Fault::Race, fmt::format("{} {} {:#x} (byte {}), which {} {}; {}", what, verb(use), address, conflict.offset, other,
+                                conflict.otherWrote ? "wrote" : "read",
+                                happened ? "no fence.proxy.async lies between" : "nothing orders the two"));
+}
+
+void Block::touchShared(uint32_t address, uint32_t bytes, Use use, const Actor &actor, const char *what) {
+  const SharedMemory::Place place = shared.at(address, bytes);
+  if (!place.host)
+    fail(Fault::OutOfBounds, fmt::format("{} {} {} bytes at {:#x}, which is not shared memory", what, verb(use), bytes, address));
+  if (const auto conflict = place.shadow->touch(place.offset, bytes, use, actor))
+    report(*conflict, use, actor, what, address);
+}
+
+bool Block::isWritten(uint32_t address, uint32_t bytes) {
+  const SharedMemory::Place place = shared.at(address, bytes);
+  return place.host && place.shadow->isWritten(place.offset, bytes);
+}
+
+void Block::touchGlobal(const void *address, size_t bytes, Use use, const Actor &actor, const char *what) {
+  DeviceMemory::Buffer *buffer = device.find(address, bytes);
+  if (!buffer)
+    fail(Fault::OutOfBounds, fmt::format("{} {} {} bytes of device memory that are in no buffer", what, verb(use), bytes));
+  if (buffer->content != Content::Constant && !self().waitedForPrevious)
+    fail(Fault::Order, fmt::format("{} {} device memory before griddepcontrol.wait", what, verb(use)));
+  if (use != Use::Read)
+    changed();
+  const size_t offset = static_cast<size_t>(static_cast<const uint8_t *>(address) - buffer->begin);
+  if (buffer->content != Content::Output) {
+    if (use != Use::Read)
+      fail(Fault::OutOfBounds, fmt::format("{} {} an input", what, verb(use)));
+    return;
+  }
+  if (const auto conflict = buffer->shadow.touch(static_cast<uint32_t>(offset), static_cast<uint32_t>(bytes), use, actor))
+    report(*conflict, use, actor, what, offset);
+}
+
+void Block::touch(const void *address, uint32_t bytes, Use use) {
+  if (device.contains(address))
+    return touchGlobal(address, bytes, use, actor(self()), "a plain access");
+  if (!shared.isShared(address))
+    return; // a local variable or an argument
+  const SharedMemory::Place place = shared.at(address, bytes);
+  if (!place.host)
+    fail(Fault::OutOfBounds, fmt::format("a plain access {} {} bytes past dynamic shared memory", verb(use), bytes));
+  if (const auto conflict = place.shadow->touch(place.offset, bytes, use, actor(self())))
+    report(*conflict, use, actor(self()), "a plain access", shared.address(address));
+}
+
+uint8_t *Block::hostOf(uint32_t address, uint32_t bytes, const char *what) {
+  const SharedMemory::Place place = shared.at(address, bytes);
+  if (!place.host)
+    fail(Fault::OutOfBounds, fmt::format("{}: {:#x} is not shared memory", what, address));
+  return place.host;
+}
+
+/// What a block must not leave behind.
+void Block::checkEnd() {
+  const auto end = [&](Fault fault, const std::string &message) {
+    setFailure(fault, fmt::format("{}: block {}: {}", emulation::nameOf(fault), blockIdx.x, message));
+  };
+  const auto known = [&](Agent agent) {
+    uint32_t time = 0;
+    for (const Thread &thread : threads)
+      time = std::max(time, thread.known.generic.of(agent));
+    return time;
+  };
+  for (const Thread &thread : threads)
+    if (thread.copies.issued > 0 && known(thread.copies.agent) < thread.copies.issued)
+      end(Fault::Copy, fmt::format("ended while nobody had waited for thread {}'s copies", thread.index));
+  for (const Thread &thread : threads)
+    if (thread.stores.issued > 0 && known(thread.stores.reads) < thread.stores.issued)
+      end(Fault::Copy, fmt::format("ended while bulk stores of thread {} may still read its shared memory", thread.index));
+  for (const auto &[address, barrier] : barriers)
+    if (barrier.bulkIssued > 0 && known(barrier.agent) < barrier.bulkIssued)
+      end(Fault::Copy, fmt::format("ended while nobody had waited for bulk copies on barrier {:#x}", address));
+  for (size_t i = 0; i < warps.size(); ++i) {
+    if (!warps[i].wgmma.queue.empty())
+      end(Fault::Wgmma, fmt::format("warp {} ended without waiting for its wgmmas", i));
+    if (warps[i].groupLog != warps[i / 4 * 4].groupLog)
+      end(Fault::Collective, fmt::format("warp {} executed other warpgroup instructions than warp {}", i, i / 4 * 4));
+  }
+}
+
+} // namespace moec::emulation

@@ -1,0 +1,82 @@
+// What the shadows of compiler/kernels/ptx and Cuda.h call: one function an instruction, executed by the running thread.
+// Each names the section of the PTX ISA that it follows.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+
+namespace moec::emulation {
+
+// Barriers.cpp: "mbarrier", "bar, barrier", "fence.proxy.async", "griddepcontrol", "setmaxnreg"
+void barrierInit(uint32_t barrier, uint32_t arrivals);
+void fenceBarrierInit();
+/// So many arrivals, and so many bytes more that bulk copies must bring.
+void barrierArrive(uint32_t barrier, uint32_t arrivals, uint32_t expectedBytes);
+void barrierWait(uint32_t barrier, uint32_t parity);
+void fenceProxyAsync();
+void syncThreads();
+/// bar.sync of `threads` threads; id 1 .. 15.
+void namedBarrierSync(uint32_t id, uint32_t threads);
+/// bar.arrive
+void namedBarrierArrive(uint32_t id, uint32_t threads);
+void waitForPrevious();
+void startNext();
+void setRegisters(uint32_t registers, bool more);
+
+// Copies.cpp: "cp.async", "cp.async.bulk.tensor"
+uint32_t sharedAddress(const void *shared);
+void cpAsync16(uint32_t shared, const void *global, bool valid);
+void cpAsyncCommit();
+void cpAsyncWait(uint32_t pending);
+void cpAsyncArrive(uint32_t barrier);
+/// A coordinate for each dimension, the contiguous one first.
+void tmaLoad(uint32_t shared, const void *map, std::initializer_list<uint32_t> coordinates, uint32_t barrier);
+
+void tmaStore(const void *map, std::initializer_list<uint32_t> coordinates, uint32_t shared);
+void bulkCommit();
+void bulkWait(uint32_t pending, bool readsAlone);
+
+// Collectives.cpp: "shfl.sync", "vote.sync", "match.sync", "redux.sync", "bar.warp.sync"
+enum class Shuffle : uint8_t { Index, Up, Down, Xor };
+uint32_t shuffle(Shuffle kind, uint32_t mask, uint32_t value, uint32_t lane);
+uint32_t ballot(uint32_t mask, bool predicate);
+uint32_t matchAny(uint32_t mask, uint32_t value);
+enum class Reduce : uint8_t { Max, Min, Add, And, Or, Xor };
+uint32_t reduce(Reduce kind, bool isSigned, uint32_t mask, uint32_t value);
+void syncWarp(uint32_t mask);
+uint32_t activeMask();
+
+// Atomics.cpp: "atom". The value before.
+uint32_t atomicAdd32(uint32_t *address, uint32_t value);
+float atomicAddFloat(float *address, float value);
+uint32_t atomicMax32(uint32_t *address, uint32_t value);
+uint32_t atomicExchange32(uint32_t *address, uint32_t value);
+uint32_t atomicCompareExchange32(uint32_t *address, uint32_t expected, uint32_t value);
+
+// With acquire and release order, PTX ISA "Memory Consistency Model".
+uint32_t atomicAddAcquireRelease(uint32_t *address, uint32_t value);
+/// "ld.acquire"
+uint32_t loadAcquire(const uint32_t *address);
+
+// Matrix.cpp: "ldmatrix", "stmatrix", "movmatrix", "mma"
+void ldmatrix4(uint32_t (&matrix)[4], uint32_t shared);
+/// stmatrix .trans of `matrices` matrices
+void storeTransposed(uint32_t shared, const uint32_t *matrix, uint32_t matrices);
+/// ld.shared of 16 bytes
+void loadShared16(uint32_t (&values)[4], uint32_t shared);
+uint32_t transpose8x8(uint32_t matrix);
+void mma16816(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool bf16);
+
+// Wgmma.cpp: "Asynchronous Warpgroup Level Matrix Instructions"
+void wgmmaFence();
+void wgmmaCommit();
+void wgmmaWait(uint32_t pending);
+/// sums: n / 2 of them.
+void wgmma(float *sums, uint32_t n, uint64_t a, uint64_t b, bool accumulate, bool bf16);
+
+// Convert.cpp: "cvt"
+uint32_t packBf16(float low, float high);
+uint32_t packF16(float low, float high);
+float halfToFloat(uint16_t bits);
+
+} // namespace moec::emulation

@@ -1,0 +1,71 @@
+#include "tests/emulation/machine/Launch.h"
+
+#include <memory>
+#include <numeric>
+
+namespace moec::emulation {
+namespace {
+
+std::optional<Failure> runAlone(DeviceMemory &device, const LaunchShape &shape, uint32_t index, uint64_t seed,
+                                const std::function<void()> &kernel) {
+  Grid grid{shape.threads, {index}};
+  Block block(device, shape, grid, 0, seed);
+  block.begin(kernel);
+  block.run(UINT32_MAX);
+  if (!block.isDone() && !block.result())
+    block.reportDeadlock();
+  block.end();
+  return block.result();
+}
+
+/// Turns of random length for random blocks.
+std::optional<Failure> runTogether(DeviceMemory &device, const LaunchShape &shape, std::vector<uint32_t> order,
+                                   Random &random, const std::function<void()> &kernel) {
+  Grid grid{shape.threads, std::move(order)};
+  std::vector<std::unique_ptr<Block>> blocks;
+  for (uint32_t place = 0; place < shape.blocks; ++place) {
+    blocks.push_back(std::make_unique<Block>(device, shape, grid, place, random.next()));
+    blocks.back()->begin(kernel);
+  }
+  for (;;) {
+    std::vector<Block *> able, waiting;
+    for (const auto &block : blocks)
+      if (!block->isDone())
+        (block->canStep() ? able : waiting).push_back(block.get());
+    if (able.empty() && !waiting.empty())
+      waiting[0]->reportDeadlock();
+    else if (able.empty())
+      break;
+    else
+      able[random.below(static_cast<uint32_t>(able.size()))]->run(1 + random.below(200));
+    for (const auto &block : blocks)
+      if (block->result())
+        return block->result();
+  }
+  for (const auto &block : blocks) {
+    block->end();
+    if (block->result())
+      return block->result();
+  }
+  return {};
+}
+
+} // namespace
+
+std::optional<Failure> launch(DeviceMemory &device, const LaunchShape &shape, uint64_t seed,
+                              const std::function<void()> &kernel) {
+  device.settle();
+  Random random(seed);
+  std::vector<uint32_t> order(shape.blocks);
+  std::iota(order.begin(), order.end(), 0u);
+  for (uint32_t i = shape.blocks; i > 1; --i)
+    std::swap(order[i - 1], order[random.below(i)]);
+  if (shape.together)
+    return runTogether(device, shape, std::move(order), random, kernel);
+  for (uint32_t index : order)
+    if (std::optional<Failure> failure = runAlone(device, shape, index, random.next(), kernel))
+      return failure;
+  return {};
+}
+
+} // namespace moec::emulation

@@ -1,0 +1,53 @@
+// What the emulator keeps in the driver's opaque CUtensorMap.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace moec::emulation {
+
+/// A tensor of two-byte elements, read in boxes and swizzled by 128 bytes. Dimension 0 is contiguous and its box 64
+/// elements, as that swizzle demands.
+struct Box {
+  static constexpr uint32_t maxRank = 5;
+  uint64_t magic = 0;
+  const uint8_t *base = nullptr;
+  uint64_t stride[maxRank] = {}; // bytes; 0 is not used
+  uint32_t size[maxRank] = {};   // elements
+  uint16_t box[maxRank] = {};    // elements
+  uint16_t rank = 0;
+
+  uint32_t bytes() const {
+    uint32_t elements = 1;
+    for (uint32_t i = 0; i < rank; ++i)
+      elements *= box[i];
+    return elements * 2;
+  }
+};
+inline constexpr uint64_t boxMagic = 0x6d6f6563426f7821;
+
+inline bool readBox(const void *tensorMap, Box &box) {
+  std::memcpy(static_cast<void *>(&box), tensorMap, sizeof(box));
+  return box.magic == boxMagic;
+}
+
+/// `Map` is moec::TensorMap.
+template <class Map> Map tensorMap(const Box &box) {
+  static_assert(sizeof(Map) == 128 && sizeof(Box) <= sizeof(Map));
+  Map map{};
+  std::memcpy(static_cast<void *>(&map), &box, sizeof(box));
+  return map;
+}
+
+/// Weights [experts, rows, k], `expertStride` elements apart, as tools/bench/gpu's Device::weightMap.
+template <class Map>
+Map weightMap(const void *weights, uint32_t k, uint32_t rows, uint32_t experts, uint64_t expertStride, uint32_t boxRows) {
+  return tensorMap<Map>({boxMagic,
+                         static_cast<const uint8_t *>(weights),
+                         {2, uint64_t{k} * 2, expertStride * 2},
+                         {k, rows, experts},
+                         {64, static_cast<uint16_t>(boxRows), 1},
+                         3});
+}
+
+} // namespace moec::emulation
