@@ -3,6 +3,7 @@
 
 #include "compiler/core/Calibration.h"
 #include "compiler/core/Package.h"
+#include "runtime/device/Device.h"
 #include "runtime/device/cpu/CoverTable.h"
 #include "runtime/device/cpu/Image.h"
 
@@ -26,7 +27,7 @@ struct GemmKernels {
 };
 
 /// Immutable; shared by all generations that run this config.
-struct LayerKernels {
+struct LayerKernels final : LoadedKernels {
   CpuConfig config;
   uint32_t lanes = 0;
   std::vector<LaunchKind> launches; // in the order in which they run
