@@ -48,7 +48,9 @@ Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, con
   gemm.panelColumns = expected.gated ? facts.lanes() : 2 * facts.lanes();
   gemm.panels = (launch.columns + gemm.panelColumns - 1) / gemm.panelColumns;
   gemm.panelSize = panelBytes(launch.k, facts.lanes(), config.compute);
-  gemm.panelsPerCall = static_cast<uint32_t>(std::clamp<uint64_t>(facts.l2Bytes / 2 / gemm.panelSize, 1, kPanelsPerCall));
+  gemm.stepBytes = 2 * facts.lanes() * sizeof(float);
+  // A quarter of the cache for the panels at hand, one for those that come in meanwhile, the rest for rows.
+  gemm.panelsPerCall = static_cast<uint32_t>(std::clamp<uint64_t>(facts.l2Bytes / 4 / gemm.panelSize, 1, kPanelsPerCall));
   gemm.aStrideBytes = paddedStride(launch.k, config.rowDType()) * byteSize(config.rowDType());
   CpuConfig heights = config;
   heights.tileRows.clear();
