@@ -182,7 +182,7 @@ private:
         to.a = a.data();
         to.c = outputOf(item);
         to.cRowBytes = cStride; // all panels write the same columns: cPanelBytes stays 0
-        const uint32_t end = std::min(panels, (item + 1) * chunk), group = again ? gemm.panelsPerCall : chunk;
+        const uint32_t end = std::min(panels, (item + 1) * chunk), group = again ? gemm.panelsPerFetch : chunk;
         for (uint32_t panel = item * chunk; panel < end; panel += group) {
           const std::byte *packed = again ? from : from + panel * gemm.panelSize;
           runPanels({gemm, packed, {}, kernels.config.compute}, to, rows, 0, std::min(group, end - panel), {}, {});

@@ -49,8 +49,12 @@ Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, con
   gemm.panels = (launch.columns + gemm.panelColumns - 1) / gemm.panelColumns;
   gemm.panelSize = panelBytes(launch.k, facts.lanes(), config.compute);
   gemm.stepBytes = 2 * facts.lanes() * sizeof(float);
-  // A quarter of the cache for the panels at hand, one for those that come in meanwhile, the rest for rows.
-  gemm.panelsPerCall = static_cast<uint32_t>(std::clamp<uint64_t>(facts.l2Bytes / 4 / gemm.panelSize, 1, kPanelsPerCall));
+  auto panelsIn = [&](uint64_t bytes) {
+    return static_cast<uint32_t>(std::clamp<uint64_t>(bytes / gemm.panelSize, 1, kPanelsPerCall));
+  };
+  // Half of the cache for panels, the rest for rows.
+  gemm.panelsPerCall = panelsIn(facts.l2Bytes / 2);
+  gemm.panelsPerFetch = panelsIn(facts.l2Bytes / 4);
   gemm.aStrideBytes = paddedStride(launch.k, config.rowDType()) * byteSize(config.rowDType());
   CpuConfig heights = config;
   heights.tileRows.clear();

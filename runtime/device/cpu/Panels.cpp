@@ -80,15 +80,16 @@ void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows,
     return run(source.panels(begin, end - begin, scratch), begin, end - begin);
   // A few panels at a time stay in the core's cache for all tiles, which fetch the next few
   // meanwhile.
-  for (uint32_t panel = begin; panel < end; panel += gemm.panelsPerCall) {
-    const uint32_t count = std::min(gemm.panelsPerCall, end - panel);
+  const uint32_t group = source.packed ? gemm.panelsPerFetch : gemm.panelsPerCall;
+  for (uint32_t panel = begin; panel < end; panel += group) {
+    const uint32_t count = std::min(group, end - panel);
     const std::byte *b = source.panels(panel, count, scratch);
     const uint32_t left = end - panel - count;
     if (left > 0)
       shares.begin(count, {source.packed ? b + count * gemm.panelSize : nullptr,
-                           std::min(gemm.panelsPerCall, left)});
+                           std::min(group, left)});
     else
-      shares.begin(count, {after.data, std::min(gemm.panelsPerCall, after.panels)});
+      shares.begin(count, {after.data, std::min(gemm.panelsPerFetch, after.panels)});
     run(b, panel, count);
   }
 }
