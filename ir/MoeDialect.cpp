@@ -58,10 +58,12 @@ LogicalResult CudaConfigAttr::verify(function_ref<InFlightDiagnostic()> emitErro
     Result<CudaTile> tile = CudaTile::parse(text.str());
     if (!tile)
       return emitError() << tile.status().message();
-    if (tile->tokens == 0 || tile->weights == 0 || tile->stages < 2 || tile->warpsTokens == 0 ||
-        tile->warpsWeights == 0 || tile->blocksPerSm == 0)
-      return emitError() << "tile '" << text << "' has a dimension of 0, or fewer than two stages";
+    if (tile->stages < 2)
+      return emitError() << "tile '" << text << "' has fewer than two stages";
   }
+  // Both read the one table into which dispatch cuts each expert's rows.
+  if (CudaTile::parse(gateUp.str())->tokens != CudaTile::parse(down.str())->tokens)
+    return emitError() << "gate_up '" << gateUp << "' and down '" << down << "' take different numbers of tokens";
   return success();
 }
 

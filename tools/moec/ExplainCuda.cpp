@@ -49,6 +49,11 @@ std::string difference(double ns, double chosenNs) {
   return chosenNs > 0 ? fmt::format("{:+.2f} %", (ns / chosenNs - 1) * 100) : "";
 }
 
+std::string alternativeLine(const char *name, const CudaConfig &config, double ns, double chosenNs) {
+  return line(name, fmt::format("{:<58} {:>9}  {}", config.gateUp.text() + ", " + config.down.text(), textOfNs(ns),
+                                difference(ns, chosenNs)));
+}
+
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
   const LayerShape &shape = layer.shape;
@@ -58,67 +63,63 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
                                  dtypeName(shape.dtype));
   text += line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
                                           layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
-  for (const TileChoice &choice : tileChoices(layer, facts, calibration, shownRunnersUp)) {
-    text += line(launchName(choice.launch), choice.tile.text());
-    for (const TileChoice::Other &other : choice.runnersUp)
-      text += line("", fmt::format("  else {:<28} {:>9}  {}", other.tile.text(), textOfNs(other.predictedNs),
-                                   difference(other.predictedNs, chosenNs)));
+  for (const TileChoice &choice : tileChoices(layer, facts, calibration))
+    text += line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
+  text += line("predicted", fmt::format("{:<58} {:>9}", "a step, with its dispatch and combine", textOfNs(chosenNs)));
+  const char *name = "runners-up";
+  for (const CudaCandidate &other : runnersUp(layer, facts, calibration, shownRunnersUp)) {
+    text += alternativeLine(name, other.config, other.predictedNs, chosenNs);
+    name = "";
   }
-  text += line("predicted", textOfNs(chosenNs) + " per step");
   const LayerPlan generic = genericPlan(layer, facts, calibration);
-  text += line("generation 0", fmt::format("{}, {} and {}", textOfNs(generic.predictedNs), generic.config.cuda.gateUp.text(),
-                                           generic.config.cuda.down.text()));
-  return text;
+  return text + alternativeLine("generation 0", generic.config.cuda, generic.predictedNs, chosenNs);
 }
 
-nlohmann::json choiceJson(const TileChoice &choice) {
-  nlohmann::json others = nlohmann::json::array();
-  for (const TileChoice::Other &other : choice.runnersUp)
-    others.push_back({{"tile", other.tile.text()}, {"predicted_us", other.predictedNs / 1000}});
-  return {{"launch", launchName(choice.launch)}, {"tile", choice.tile.text()}, {"runners_up", others}};
+nlohmann::json candidateJson(const CudaCandidate &candidate) {
+  return {{"gate_up", candidate.config.gateUp.text()},
+          {"down", candidate.config.down.text()},
+          {"predicted_us", candidate.predictedNs / 1000}};
 }
 
 nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
   const LayerPlan generic = genericPlan(layer, facts, calibration);
-  nlohmann::json choices = nlohmann::json::array();
-  for (const TileChoice &choice : tileChoices(layer, facts, calibration, shownRunnersUp))
-    choices.push_back(choiceJson(choice));
+  nlohmann::json choices = nlohmann::json::array(), others = nlohmann::json::array();
+  for (const TileChoice &choice : tileChoices(layer, facts, calibration))
+    choices.push_back({{"launch", launchName(choice.launch)},
+                       {"tile", choice.tile.text()},
+                       {"predicted_us", choice.predictedNs / 1000}});
+  for (const CudaCandidate &other : runnersUp(layer, facts, calibration, shownRunnersUp))
+    others.push_back(candidateJson(other));
   return {{"layers", group.layers},
           {"config", layer.plan.config.text()},
           {"planned_for", {{"tokens", layer.plannedFor.tokens}, {"pairs", layer.plannedFor.pairs}}},
           {"predicted_us", layer.plan.predictedNs / 1000},
           {"tiles", choices},
+          {"runners_up", others},
           {"generation_0", {{"config", generic.config.text()}, {"predicted_us", generic.predictedNs / 1000}}}};
 }
 
 } // namespace
 
-std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
-                                    size_t most) {
-  std::vector<std::pair<LaunchKind, CudaTile CudaConfig::*>> products = {{LaunchKind::GateUp, &CudaConfig::gateUp},
-                                                                         {LaunchKind::Down, &CudaConfig::down}};
+std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration) {
+  const CudaConfig &config = layer.plan.config.cuda;
+  const CudaStepCost cost = cudaStepCost(layer.shape, config, layer.plannedFor, facts, calibration);
+  std::vector<TileChoice> choices = {{LaunchKind::GateUp, config.gateUp, cost.gateUp.ns},
+                                     {LaunchKind::Down, config.down, cost.down.ns}};
   if (layer.shape.sharedIntermediate > 0) {
-    products.emplace_back(LaunchKind::SharedGateUp, &CudaConfig::sharedGateUp);
-    products.emplace_back(LaunchKind::SharedDown, &CudaConfig::sharedDown);
-  }
-  std::vector<TileChoice> choices;
-  const CudaConfig &chosen = layer.plan.config.cuda;
-  for (auto [launch, member] : products) {
-    TileChoice choice{launch, chosen.*member, {}};
-    for (const CudaTile &tile : cudaTiles(facts)) {
-      CudaConfig other = chosen;
-      other.*member = tile;
-      if (tile != choice.tile)
-        choice.runnersUp.push_back({tile, predictCudaLayer(layer.shape, other, layer.plannedFor, facts, calibration)});
-    }
-    std::sort(choice.runnersUp.begin(), choice.runnersUp.end(), [](const auto &a, const auto &b) {
-      return a.predictedNs != b.predictedNs ? a.predictedNs < b.predictedNs : a.tile.text() < b.tile.text();
-    });
-    choice.runnersUp.resize(std::min(choice.runnersUp.size(), most));
-    choices.push_back(std::move(choice));
+    choices.push_back({LaunchKind::SharedGateUp, config.sharedGateUp, cost.sharedGateUp.ns});
+    choices.push_back({LaunchKind::SharedDown, config.sharedDown, cost.sharedDown.ns});
   }
   return choices;
+}
+
+std::vector<CudaCandidate> runnersUp(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
+                                     size_t most) {
+  std::vector<CudaCandidate> candidates = cudaCandidates(layer.shape, layer.plannedFor, facts, calibration);
+  std::erase_if(candidates, [&](const CudaCandidate &candidate) { return candidate.config == layer.plan.config.cuda; });
+  candidates.resize(std::min(candidates.size(), most));
+  return candidates;
 }
 
 std::string kernelLines(const Package &package) {

@@ -1,7 +1,8 @@
-// `moec compile --explain` for GPU targets: which tile each product got, what else there was, and what the kernels take.
+// `moec compile --explain` for GPU targets: which tile each product got, which others came next, and what the kernels take.
 #pragma once
 
 #include "compiler/core/Package.h"
+#include "compiler/core/PlanCuda.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -10,20 +11,19 @@
 
 namespace moec::tool {
 
-/// One product of a layer, and its tiles.
+/// One product of a layer.
 struct TileChoice {
   LaunchKind launch;
   CudaTile tile;
-  struct Other {
-    CudaTile tile;
-    double predictedNs; // of a step, with this tile in the other's place
-  };
-  std::vector<Other> runnersUp; // cheapest first
+  double predictedNs; // of a step, for this product
 };
 
-/// The products of a layer, each with the `most` tiles that come closest to the chosen one.
-std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
-                                    size_t most);
+/// The products of a layer as its plan has them.
+std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration);
+
+/// The `most` pairs of tiles for gate-up and down that come closest to the plan's.
+std::vector<CudaCandidate> runnersUp(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
+                                     size_t most);
 
 std::string cudaExplanationText(const Package &package, const Calibration &calibration, const std::string &calibrationSource);
 nlohmann::json cudaExplanationJson(const Package &package, const Calibration &calibration,

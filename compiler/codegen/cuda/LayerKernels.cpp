@@ -12,7 +12,7 @@ namespace {
 
 // A lane holds each of a token's experts (compiler/kernels/route.cuh).
 constexpr int64_t maxTopK = 32;
-constexpr uint32_t routeThreads = 128, combineThreads = 256;
+constexpr uint32_t routeThreads = 128;
 
 int64_t dim(Value value, unsigned index) { return cast<RankedTensorType>(value.getType()).getDimSize(index); }
 
@@ -91,17 +91,7 @@ private:
   }
 
   Result<std::vector<LaunchKernel>> gemm(moe::LaunchOp op, const CudaTile &tile, GemmRole role, bool dense) {
-    const GemmConfig gemm{.element = element(),
-                          .role = role,
-                          .tileTokens = tile.tokens,
-                          .tileWeights = tile.weights,
-                          .tileK = 64,
-                          .stages = tile.stages,
-                          .warpsTokens = tile.warpsTokens,
-                          .warpsWeights = tile.warpsWeights,
-                          .swapAB = tile.swapAB,
-                          .blocksPerSm = tile.blocksPerSm,
-                          .dense = dense};
+    const GemmConfig gemm = gemmConfig(tile, element(), role, dense);
     const bool portable = tile.family == GemmFamily::Portable;
     ShippedKernel kernel = shippedGemm(tile.family, gemm);
     if (role == GemmRole::GateUp) {
@@ -117,7 +107,7 @@ private:
   }
 
   Result<std::vector<LaunchKernel>> store() {
-    const CombineConfig combine{.element = element(), .topK = static_cast<uint32_t>(topK), .threads = combineThreads};
+    const CombineConfig combine = shippedCombineConfig(element(), static_cast<uint32_t>(topK));
     return std::vector{kernelOf(shippedCombine(combine), combine.threads, 0)};
   }
 

@@ -47,7 +47,7 @@ private:
   void gatherRows(uint32_t rowBegin, uint32_t rowEnd);
   uint32_t cutGateUp();
   void gateUp();
-  void gateUpItem(const WorkItem &item, const ThreadScratch &scratch);
+  void gateUpItem(const WorkItem &item, const WorkItem *next, const ThreadScratch &scratch);
   void down();
   void downPanels(uint32_t panelBegin, uint32_t panelEnd, const ThreadScratch &scratch);
   void sharedGateUp();

@@ -19,7 +19,9 @@ struct GemmKernels {
   uint32_t panelColumns = 0;  // output columns of one panel
   uint32_t panels = 0;
   uint64_t panelSize = 0;     // bytes of one packed panel
-  uint32_t panelsPerCall = 1; // that tiles share while they are in the core's cache
+  uint32_t stepBytes = 0;     // that a K step reads of a panel
+  uint32_t panelsPerCall = 1; // that several tiles share while they are in the core's cache, packed on the fly
+  uint32_t panelsPerFetch = 1; // the same where they were packed before: as many come in meanwhile
   uint32_t aStrideBytes = 0;  // between rows of `a`
   std::vector<CpuTileFn> tiles; // by descending rows, as `cover` indexes them
   CpuPackFn pack = nullptr;

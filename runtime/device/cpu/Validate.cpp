@@ -56,7 +56,7 @@ private:
 uint32_t rowsThatUse(const CoverTable &cover, uint32_t tile, uint32_t most) {
   for (uint32_t rows = 1; rows <= most; ++rows) {
     bool used = false;
-    cover.forEachTile(rows, [&](uint32_t index, uint32_t) { used |= index == tile; });
+    cover.forEachTile(rows, [&](uint32_t index, uint32_t, uint32_t) { used |= index == tile; });
     if (used)
       return rows;
   }

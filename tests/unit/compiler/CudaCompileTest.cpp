@@ -215,7 +215,7 @@ TEST_CASE("a decided plan's tiles are the ones that are compiled", "[compiler][c
   LayerPlan plan = planLayer(tiny, Histogram::uniform(256, tiny.topK, tiny.experts), request.target, request.calibration, {});
   const CudaTile last = cudaTiles(request.target).back();
   REQUIRE(plan.config.cuda.gateUp != last);
-  plan.config.cuda.gateUp = last;
+  plan.config.cuda.gateUp = plan.config.cuda.down = last;
   request.plans[0] = plan;
   request.emit = "cuda";
   Result<std::string> text = compileToText(request);

@@ -62,10 +62,16 @@ std::vector<std::string> compileAll(const Nvrtc &nvrtc, const std::vector<Shippe
   return complaints;
 }
 
+/// bf16 products are compiled where the planner's configs are (tests/unit/compiler/CudaConfigsTest.cpp), with the models'
+/// own activations; here it is f16's turn, and all other kernels'.
 void checkTarget(const std::string &target) {
   const Result<Nvrtc> nvrtc = Nvrtc::open();
   REQUIRE(nvrtc.ok());
-  CHECK(compileAll(*nvrtc, shippedKernels(target), target) == std::vector<std::string>{});
+  std::vector<ShippedKernel> kernels = shippedKernels(target);
+  std::erase_if(kernels, [](const ShippedKernel &kernel) {
+    return contains(kernel.name, "gateup-bf16") || contains(kernel.name, "down-bf16");
+  });
+  CHECK(compileAll(*nvrtc, kernels, target) == std::vector<std::string>{});
 }
 
 } // namespace
