@@ -14,6 +14,8 @@ struct HostBridge {
   virtual void *stream() const { return nullptr; }
   /// `bytes` of device memory number `index` (0 to 3), with `from` in it unless that is null. What was there is gone.
   virtual Result<void *> onDevice(unsigned index, void *from, uint64_t bytes, bool copy) = 0;
+  /// Returns when everything on the stream is done.
+  virtual Status wait() { return {}; }
   /// Brings memory number `index` back once all before it on the stream is done.
   virtual Status toHost(unsigned index, void *to, uint64_t bytes) = 0;
 };

@@ -59,6 +59,7 @@ struct SessionOptions {
   // On a GPU:
   uint32_t maxGraphs = 0;        // captured steps whose graphs exist at once; each has buffers of its own
   uint32_t maxGraphTokens = 256; // of a captured step
+  bool timeGraphs = true;        // captured forwards are timed, each by two nodes of its graph: about 2 us
   DeviceAllocator allocator;     // where device memory comes from; empty: the driver
   std::shared_ptr<const CudaApi> cudaApi; // the driver's functions; null: libcuda.so.1, opened at run time
 };

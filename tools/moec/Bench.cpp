@@ -22,7 +22,8 @@ void addBench(CLI::App &app, int &exitCode) {
   bench->footer(kExamples);
   bench->add_option("model", options->model, "Hugging Face folder, config.json, .mlir or package")->required();
   bench->add_option("--weights", options->weights, "checkpoint folder or file, or random:seed=N")->capture_default_str();
-  bench->add_option("--target", options->target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16")->capture_default_str();
+  bench->add_option("--target,--device", options->target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, cuda or cuda:N")
+      ->capture_default_str();
   bench->add_option("--threads", options->threads, "threads of a step; 0: all processors")->capture_default_str();
   bench->add_option("--layers", options->numLayers, "how many MoE layers to open")->capture_default_str();
   bench->add_option("--tokens", options->tokens, "token counts, comma-separated")->delimiter(',');
@@ -40,7 +41,10 @@ void addBench(CLI::App &app, int &exitCode) {
   bench->add_flag("--exhaustive", options->exhaustive, "also time every config that the planner could choose for the new load");
   bench->add_flag("--live", options->live, "show progress even where stderr is no terminal");
   bench->callback([options, &exitCode] {
-    Status status = options->drift.empty() ? runBenchTable(*options) : runBenchDrift(*options);
+    const bool onGpu = options->target.starts_with("cuda");
+    Status status = !options->drift.empty() ? runBenchDrift(*options)
+                    : onGpu                 ? runBenchCuda(*options)
+                                            : runBenchTable(*options);
     if (!status.ok()) {
       fmt::print(stderr, "moec bench: {}\n", status.message());
       exitCode = moec::exitCode(status.code());

@@ -41,6 +41,8 @@ void addBench(CLI::App &app, int &exitCode);
 
 /// The table of times per token count.
 Status runBenchTable(const BenchOptions &options);
+/// The same on a GPU, by events.
+Status runBenchCuda(const BenchOptions &options);
 /// A drift scenario through session and loop.
 Status runBenchDrift(const BenchOptions &options);
 

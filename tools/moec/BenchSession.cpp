@@ -80,6 +80,11 @@ Result<BenchSession> BenchSession::open(const BenchOptions &options, uint32_t ma
   session.packBudget = *budget;
   session.weights = options.weights;
   session.plannedTokens = plannedTokens;
+  if (options.target.starts_with("cuda")) { // two graphs, whose forwards are timed from outside
+    session.maxGraphs = 2;
+    session.maxGraphTokens = maxTokens;
+    session.timeGraphs = false;
+  }
   session.calibrationSource = options.calibrate ? CalibrationSource::Measure : CalibrationSource::Once;
   Result<Session> opened = Session::open(bench.model, session);
   if (!opened)
@@ -89,34 +94,54 @@ Result<BenchSession> BenchSession::open(const BenchOptions &options, uint32_t ma
   bench.maxTokens = maxTokens;
   bench.hidden = randomStates(maxTokens, bench.shape.hidden, bench.shape.dtype);
   bench.output.resize(bench.hidden.size());
+  Result<std::unique_ptr<HostBridge>> bridge = bench.session->bridge();
+  if (!bridge)
+    return bridge.status();
+  bench.bridge = std::move(*bridge);
+  Result<void *> in = bench.bridge->onDevice(0, bench.hidden.data(), bench.hidden.size(), true);
+  Result<void *> out = bench.bridge->onDevice(1, bench.output.data(), bench.output.size(), false);
+  if (!in || !out)
+    return in ? out.status() : in.status();
+  bench.hiddenOnDevice = *in, bench.outputOnDevice = *out;
   return bench;
 }
 
 Result<uint64_t> BenchSession::run(const RoutedStep &routed) {
+  const uint64_t bytes = routed.ids.size() * sizeof(int32_t);
+  Result<void *> ids = bridge->onDevice(2, const_cast<int32_t *>(routed.ids.data()), bytes, true);
+  Result<void *> weights = bridge->onDevice(3, const_cast<float *>(routed.weights.data()), bytes, true);
+  if (!ids || !weights)
+    return ids ? weights.status() : ids.status();
+  const RoutingView routing{static_cast<const int32_t *>(*ids), static_cast<const float *>(*weights)};
+  return runStep(routed.tokens, &routing);
+}
+
+Result<uint64_t> BenchSession::runStep(uint32_t tokens, const RoutingView *routing) {
+  if (Status status = bridge->wait(); !status.ok())
+    return status;
   uint64_t start = nowNs();
-  Result<Step> step = session->begin({.tokens = routed.tokens, .phase = routed.tokens > 64 ? Phase::Prefill : Phase::Decode});
-  if (!step)
-    return step.status();
-  ConstTensorView in{hidden.data(), shape.dtype, routed.tokens, shape.hidden};
-  TensorView out{output.data(), shape.dtype, routed.tokens, shape.hidden};
-  for (uint32_t layer : session->layers())
-    if (Status status = step->layer(layer).forward(in, routed.ids.data(), routed.weights.data(), out); !status.ok())
-      return status;
+  {
+    Result<Step> step = session->begin({.tokens = tokens,
+                                        .phase = tokens > 64 ? Phase::Prefill : Phase::Decode,
+                                        .generation = std::nullopt,
+                                        .stream = bridge->stream()});
+    if (!step)
+      return step.status();
+    ConstTensorView in{hiddenOnDevice, shape.dtype, tokens, shape.hidden};
+    TensorView out{outputOnDevice, shape.dtype, tokens, shape.hidden};
+    for (uint32_t layer : session->layers()) {
+      Status status = routing ? step->layer(layer).forward(in, routing->ids, routing->weights, out)
+                              : step->layer(layer).forward(in, out);
+      if (!status.ok())
+        return status;
+    }
+  }
+  if (Status status = bridge->wait(); !status.ok())
+    return status;
   return nowNs() - start;
 }
 
-Result<uint64_t> BenchSession::runRouted(uint32_t tokens) {
-  uint64_t start = nowNs();
-  Result<Step> step = session->begin({.tokens = tokens, .phase = tokens > 64 ? Phase::Prefill : Phase::Decode});
-  if (!step)
-    return step.status();
-  ConstTensorView in{hidden.data(), shape.dtype, tokens, shape.hidden};
-  TensorView out{output.data(), shape.dtype, tokens, shape.hidden};
-  for (uint32_t layer : session->layers())
-    if (Status status = step->layer(layer).forward(in, out); !status.ok())
-      return status;
-  return nowNs() - start;
-}
+Result<uint64_t> BenchSession::runRouted(uint32_t tokens) { return runStep(tokens, nullptr); }
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());

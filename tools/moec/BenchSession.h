@@ -1,7 +1,7 @@
 // What both benches need: an open session, hidden states, and timed steps on given routing.
 #pragma once
 
-#include "runtime/Session.h"
+#include "runtime/HostRunner.h"
 #include "tools/moec/Bench.h"
 
 #include <memory>
@@ -15,6 +15,8 @@ struct BenchSession {
   TargetFacts facts;
   uint32_t maxTokens = 0;
   std::vector<uint8_t> hidden, output; // [maxTokens, H] in the layers' dtype
+  std::unique_ptr<HostBridge> bridge;  // to where they lie on the device
+  void *hiddenOnDevice = nullptr, *outputOnDevice = nullptr;
   LayerShape shape;                    // of the first layer; the bench opens layers of one shape
 
   /// Errors: as Model::load and Session::open.
@@ -27,6 +29,9 @@ struct BenchSession {
   Result<uint64_t> run(const RoutedStep &routed);
   /// Runs every open layer once with the model's own router.
   Result<uint64_t> runRouted(uint32_t tokens);
+
+private:
+  Result<uint64_t> runStep(uint32_t tokens, const RoutingView *routing);
 };
 
 /// The median; `values` must not be empty.

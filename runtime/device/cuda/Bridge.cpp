@@ -33,6 +33,12 @@ Status CudaBridge::toHost(unsigned index, void *to, uint64_t bytes) {
   MOEC_TRY(scope.status());
   if (bytes > 0)
     MOEC_CUDA(*driver, cuMemcpyDtoHAsync, (to, buffers[index].address(), bytes, queue.get()), "downloading {} bytes", bytes);
+  return wait();
+}
+
+Status CudaBridge::wait() {
+  ContextScope scope(*driver);
+  MOEC_TRY(scope.status());
   MOEC_CUDA(*driver, cuStreamSynchronize, (queue.get()), "waiting for a step");
   return {};
 }

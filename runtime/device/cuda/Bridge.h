@@ -14,6 +14,7 @@ public:
 
   void *stream() const override { return queue.get(); }
   Result<void *> onDevice(unsigned index, void *from, uint64_t bytes, bool copy) override;
+  Status wait() override;
   Status toHost(unsigned index, void *to, uint64_t bytes) override;
 
 private:

@@ -274,7 +274,8 @@ Status CudaDevice::forward(const ForwardRequest &request) {
   const auto place = std::lower_bound(layerNumbers.begin(), layerNumbers.end(), layer.number) - layerNumbers.begin();
   SampleLane &lane = samples->lane(request.slot, static_cast<uint32_t>(place));
   const QueuedForward queued{request.generation, tokens, request.phase};
-  SampleLane::Timing *timing = slot.captured ? lane.openCaptured(queued) : lane.open(queued, lane.isTurn(timeEvery.load(std::memory_order_relaxed)));
+  SampleLane::Timing *timing = slot.captured ? lane.openCaptured(queued, options.timeGraphs)
+                                             : lane.open(queued, lane.isTurn(timeEvery.load(std::memory_order_relaxed)));
   // In a graph plain records are edges between nodes; external ones are records that the host can ask for.
   const unsigned flags = slot.captured ? CU_EVENT_RECORD_EXTERNAL : CU_EVENT_RECORD_DEFAULT;
   if (timing)

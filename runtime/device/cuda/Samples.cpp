@@ -39,10 +39,10 @@ SampleLane::Timing *SampleLane::open(const QueuedForward &forward, bool timed) {
 
 void SampleLane::commit() { queued.fetch_add(1, std::memory_order_release); }
 
-SampleLane::Timing *SampleLane::openCaptured(const QueuedForward &forward) {
-  notes[0].write(1, forward, 0);
+SampleLane::Timing *SampleLane::openCaptured(const QueuedForward &forward, bool timed) {
+  notes[0].write(1, forward, timed ? 0 : -1);
   captured.store(true, std::memory_order_release);
-  return &timings[0];
+  return timed ? &timings[0] : nullptr;
 }
 
 //===-- The reader's side ---------------------------------------------------------------------===//

@@ -50,8 +50,8 @@ public:
   /// After its dispatch was queued; or not at all, where that failed.
   void commit();
 
-  /// Before a capture: all samples from now on are `forward`'s. Returns the events to record around it.
-  Timing *openCaptured(const QueuedForward &forward);
+  /// Before a capture: all samples from now on are `forward`'s. Returns the events to record around it, or null.
+  Timing *openCaptured(const QueuedForward &forward, bool timed);
 
 private:
   friend class CudaSamples;

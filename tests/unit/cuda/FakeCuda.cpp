@@ -13,6 +13,12 @@ FakeCuda *FakeCuda::current = nullptr;
 namespace {
 
 thread_local CUcontext currentContext = nullptr;
+thread_local int depth = 0;
+
+struct Inside {
+  Inside() { ++depth; }
+  ~Inside() { --depth; }
+};
 
 FakeCuda &fake() { return *FakeCuda::current; }
 
@@ -180,6 +186,7 @@ CUresult fakeMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstream)
   return CUDA_SUCCESS;
 }
 CUresult fakeMemcpy2DAsync(const CUDA_MEMCPY2D *copy, CUstream stream) {
+  const Inside inside;
   CALLED("cuMemcpy2DAsync");
   run(stream, [c = *copy] {
     for (size_t row = 0; row < c.Height; ++row)
@@ -230,6 +237,7 @@ CUresult fakeFuncSetAttribute(CUfunction, CUfunction_attribute, int) {
   return CUDA_SUCCESS;
 }
 CUresult fakeLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **parameters, void **) {
+  const Inside inside;
   CALLED("cuLaunchKernelEx");
   if (config->gridDimX == 0 || config->blockDimX == 0 || config->blockDimX > 1024)
     return CUDA_ERROR_INVALID_VALUE;
@@ -254,6 +262,7 @@ CUresult fakeStreamSynchronize(CUstream) {
   return CUDA_SUCCESS;
 }
 CUresult fakeStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
+  const Inside inside;
   CALLED("cuStreamWaitEvent");
   if (stream)
     fake().join(*streamOf(stream), *reinterpret_cast<FakeEvent *>(event));
@@ -449,6 +458,8 @@ FakeCuda::FakeCuda() : table(std::make_shared<CudaApi>()) {
   api.cuGetErrorNameFn = fakeGetErrorName;
   api.cuGetErrorStringFn = fakeGetErrorString;
 }
+
+bool FakeCuda::inside() { return depth > 0; }
 
 FakeCuda::~FakeCuda() { current = nullptr; }
 

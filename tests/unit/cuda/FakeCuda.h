@@ -65,6 +65,9 @@ public:
   std::string model = "NVIDIA H100 80GB HBM3";
   int major = 9, minor = 0, multiprocessors = 132, numDevices = 1;
 
+  /// The calling thread is inside one of the driver's functions that allocate here, as a real one's need not.
+  static bool inside();
+
   // The functions' side.
   CUresult called(const char *name, bool frees = false);
   template <typename T> void made(T *handle) {
