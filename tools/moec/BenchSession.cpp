@@ -89,6 +89,8 @@ Result<BenchSession> BenchSession::open(const BenchOptions &options, uint32_t ma
   bench.maxTokens = maxTokens;
   bench.hidden = randomStates(maxTokens, bench.shape.hidden, bench.shape.dtype);
   bench.output.resize(bench.hidden.size());
+  bench.ids.resize(size_t{maxTokens} * bench.shape.topK);
+  bench.weights.resize(bench.ids.size());
   return bench;
 }
 
@@ -105,15 +107,14 @@ Result<uint64_t> BenchSession::run(const RoutedStep &routed) {
   return nowNs() - start;
 }
 
-Result<uint64_t> BenchSession::runRouted(uint32_t tokens) {
+Result<uint64_t> BenchSession::route(uint32_t tokens) {
   uint64_t start = nowNs();
   Result<Step> step = session->begin({.tokens = tokens, .phase = tokens > 64 ? Phase::Prefill : Phase::Decode});
   if (!step)
     return step.status();
-  ConstTensorView in{hidden.data(), shape.dtype, tokens, shape.hidden};
-  TensorView out{output.data(), shape.dtype, tokens, shape.hidden};
   for (uint32_t layer : session->layers())
-    if (Status status = step->layer(layer).forward(in, out); !status.ok())
+    if (Status status = step->layer(layer).route({hidden.data(), shape.dtype, tokens, shape.hidden}, ids.data(), weights.data());
+        !status.ok())
       return status;
   return nowNs() - start;
 }

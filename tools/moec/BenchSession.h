@@ -15,6 +15,8 @@ struct BenchSession {
   TargetFacts facts;
   uint32_t maxTokens = 0;
   std::vector<uint8_t> hidden, output; // [maxTokens, H] in the layers' dtype
+  std::vector<int32_t> ids;            // [maxTokens, K], of `route`
+  std::vector<float> weights;
   LayerShape shape;                    // of the first layer; the bench opens layers of one shape
 
   /// Errors: as Model::load and Session::open.
@@ -25,8 +27,8 @@ struct BenchSession {
 
   /// Runs every open layer once with this routing; nanoseconds of the step.
   Result<uint64_t> run(const RoutedStep &routed);
-  /// Runs every open layer once with the model's own router.
-  Result<uint64_t> runRouted(uint32_t tokens);
+  /// Runs the router and the choice of experts of every open layer once, and nothing else; nanoseconds.
+  Result<uint64_t> route(uint32_t tokens);
 };
 
 /// The median; `values` must not be empty.
