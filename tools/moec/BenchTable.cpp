@@ -93,7 +93,7 @@ void printText(const BenchSession &bench, const BenchOptions &options, const std
              dtypeName(bench.shape.dtype), isaName(bench.facts.isa), bench.facts.threads, options.routing,
              bench.session->layers().size());
   fmt::print("{:>7} {:>8} {:>12} {:>25} {:>16} {:>9} {:>11}\n", "tokens", "experts", "layer us", "95 % interval",
-             "own routing us", "GFLOP/s", "weights GB/s");
+             routesAlone(bench) ? "router+top-k us" : "own routing us", "GFLOP/s", "weights GB/s");
   for (const Row &row : rows)
     fmt::print("{:>7} {:>8} {:>12.1f} {:>25} {:>16.1f} {:>9.1f} {:>11.1f}\n", row.tokens, row.experts, row.layerUs,
                fmt::format("{:.1f} .. {:.1f}", row.layerLow, row.layerHigh), row.routeUs, row.tflops * 1e3, row.weightGBs);
