@@ -31,7 +31,7 @@ struct BenchSession {
   Result<uint64_t> run(const RoutedStep &routed);
   /// Runs every open layer once with the model's own router.
   Result<uint64_t> runRouted(uint32_t tokens);
-  /// Runs the router and the choice of experts of every open layer once, and nothing else; nanoseconds.
+  /// Runs the router and the choice of experts of every open layer once, and nothing else; nanoseconds. On a CPU alone.
   Result<uint64_t> route(uint32_t tokens);
 
 private:
