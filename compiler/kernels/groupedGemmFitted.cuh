@@ -131,6 +131,7 @@ template <GemmConfig C> struct FittedGatherer {
 template <GemmConfig C> struct FittedLoader {
   using Ring = FittedRing<C>;
   static constexpr uint32_t boxTokens = tokenBoxRows(C);
+  static_assert(C.tileTokens % boxTokens == 0, "boxes stay within their tile");
 
   const GroupedGemmArgs &args;
   const TensorMap *weightMap, *tokenMap;

@@ -12,7 +12,7 @@ namespace moec::tile {
 
 /// Two tiles, each with barriers that say "full" and "empty". A tile without rows ends the queue.
 template <GemmConfig C> struct SharedWork {
-  Work work[2];
+  uint4 work[2]; // the fields of Work in their order: one access
   uint64_t full[2], empty[2];
 };
 
@@ -34,7 +34,7 @@ template <GemmConfig C> struct WorkQueue {
   /// By one thread.
   __device__ void put(const Work &work) {
     ptx::barrierWait(ptx::sharedAddress(&shared->empty[place]), parity ^ 1);
-    shared->work[place] = work;
+    shared->work[place] = make_uint4(work.expert, work.firstSlot, work.rows, work.firstColumn);
     ptx::barrierArrive(ptx::sharedAddress(&shared->full[place]));
     next();
   }
@@ -42,12 +42,12 @@ template <GemmConfig C> struct WorkQueue {
   /// By all lanes of a warp.
   __device__ Work take() {
     ptx::barrierWait(ptx::sharedAddress(&shared->full[place]), parity);
-    const Work work = shared->work[place];
+    const uint4 work = shared->work[place];
     __syncwarp();
     if (threadIdx.x % 32 == 0)
       ptx::barrierArrive(ptx::sharedAddress(&shared->empty[place]));
     next();
-    return work;
+    return {work.x, work.y, work.z, work.w};
   }
 
   __device__ void next() {
