@@ -230,19 +230,15 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
 
   __device__ void run() {
     ptx::waitForPrevious();
-    tile::Work work = queue.take();
-    while (work.rows) {
+    for (tile::Work work = queue.take(); work.rows; work = queue.take()) {
       const bool hasWeights = work.firstColumn + group * blocks * blockColumns < args.n;
       multiplyTile(hasWeights ? (work.rows + 15) / 16 : 0);
-      const tile::Work following = queue.take();
-      ptx::wgmmaWait<0>();
       ptx::namedBarrier<1, Ring::multipliers>(); // all have read the held stages
       if (hasWeights)
         keepOutputs(work);
       ptx::fenceProxyAsync();
       ptx::namedBarrier<1, Ring::multipliers>();
       storeOutputs(work);
-      work = following;
     }
     if (threadIdx.x % 32 == 0)
       ptx::bulkWait(); // before the block, and its shared memory, goes away
@@ -263,7 +259,6 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
     skip();
   }
 
-  /// Leaves the last step's products under way.
   template <uint32_t Width> __device__ void multiply() {
     const uint32_t steps = ring.numSteps(args.k);
     for (uint32_t step = 0; step < steps; ++step) {
@@ -293,6 +288,7 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       }
       ring.next();
     }
+    ptx::wgmmaWait<0>();
   }
 
   /// Takes part in a tile without any weight row for this warpgroup.
@@ -318,9 +314,10 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
   /// Writes the outputs into their panels.
   __device__ void keepOutputs(const tile::Work &work) {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-    // Gate-up: a block's 8x8 matrices of one instruction are token rows 8i of eight columns; down: of sixteen.
-    constexpr uint32_t step = !gated || C.tileTokens % 32 != 0 ? 16 : 32;
-    const uint32_t lanesRow = gated ? lane % step : lane / 16 * 8 + lane % 8;
+    // An instruction stores 8x8 matrices: 16 token rows of eight columns; down: of sixteen. (Gate-up's could store 32 rows
+    // at a time; the registers for that are what the dearest activations need.)
+    constexpr uint32_t step = 16;
+    const uint32_t lanesRow = gated ? lane % 16 : lane / 16 * 8 + lane % 8;
     const uint32_t warpPiece = gated ? warp : warp * 2 + lane / 8 % 2;
 #pragma unroll
     for (uint32_t block = 0; block < blocks; ++block) {
@@ -332,9 +329,9 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
           break;
         uint32_t packed[4];
 #pragma unroll
-        for (uint32_t i = 0; i < step / (gated ? 8 : 4); ++i)
+        for (uint32_t i = 0; i < (gated ? 2 : 4); ++i)
           packed[i] = outputPair(block, first / 2 + i * (gated ? 4 : 2));
-        if constexpr (gated && step == 16)
+        if constexpr (gated)
           ptx::storeTransposed2(panel + first * tile::rowBytes, packed[0], packed[1]);
         else
           ptx::storeTransposed4(panel + first * tile::rowBytes, packed[0], packed[1], packed[2], packed[3]);
