@@ -3,12 +3,14 @@
 
 #include "compiler/core/Status.h"
 #include "compiler/core/ThreadSafety.h"
-#include "runtime/device/cpu/CpuLayer.h"
+#include "runtime/device/Device.h"
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace moec {
@@ -16,9 +18,9 @@ namespace moec {
 /// One immutable compiled set. Layers are shared with the generation that it was made from, unless they changed.
 struct Generation {
   uint64_t number = 0;
-  std::vector<std::shared_ptr<const CpuLayer>> layers; // in the session's order of layers
+  std::vector<std::shared_ptr<const DeviceLayer>> layers; // in the session's order of layers
 
-  const CpuLayer *find(uint32_t layer) const;
+  const DeviceLayer *find(uint32_t layer) const;
 };
 
 /// All generations of a session, and which one is live.
@@ -35,11 +37,16 @@ public:
     const Generation *generation = nullptr;
   };
 
-  /// `first` becomes live; it is kept for ever (it is the spill path and the reference of validation).
-  GenerationSet(std::unique_ptr<const Generation> first, uint32_t slots);
+  /// Takes generations that no step can reach any more; a device may still be busy with them.
+  using Disposer = std::function<void(std::shared_ptr<const void>)>;
 
-  /// Lock-free. Error: ResourceExhausted (all slots are taken).
-  Result<Pin> pin();
+  /// `first` becomes live; it is kept for ever (it is the spill path and the reference of validation).
+  GenerationSet(std::unique_ptr<const Generation> first, uint32_t slots, Disposer dispose = {});
+
+  /// Takes a slot of [begin, end). Lock-free. Error: ResourceExhausted (all of them are taken).
+  Result<Pin> pin(uint32_t begin, uint32_t end);
+  /// The same, of a given generation. Takes the lock: not for the step path. Errors: also NotFound.
+  Result<Pin> pinNumber(uint64_t number, uint32_t begin, uint32_t end) MOEC_EXCLUDES(mutex);
   /// Ends a step.
   void unpin(uint32_t slot);
 
@@ -47,6 +54,9 @@ public:
   uint64_t liveNumber() const { return liveId.load(std::memory_order_relaxed); }
   /// The live generation, for the one thread that publishes and retires.
   const Generation &live() const { return *current.load(std::memory_order_acquire); }
+
+  /// The generation that every second step runs on, if any does.
+  std::optional<uint64_t> alternateNumber() const MOEC_EXCLUDES(mutex);
 
   void add(std::unique_ptr<const Generation> generation) MOEC_EXCLUDES(mutex);
   /// Makes a generation live, and ends alternating. Error: NotFound.
@@ -62,7 +72,7 @@ public:
 
 private:
   struct Held {
-    std::unique_ptr<const Generation> generation;
+    std::shared_ptr<const Generation> generation;
     bool retired = false;
   };
   struct alignas(64) Slot {
@@ -70,11 +80,14 @@ private:
     std::atomic<const Generation *> pinned{nullptr};
   };
 
+  /// Takes a free slot of [begin, end), or `end`.
+  uint32_t takeSlot(uint32_t begin, uint32_t end);
   void reap() MOEC_REQUIRES(mutex);
   bool isPinned(const Generation *generation) const;
 
   const Generation *first;
   const uint32_t numSlots;
+  const Disposer dispose;
   std::unique_ptr<Slot[]> slots;
   std::atomic<const Generation *> current;        // what steps pin
   std::atomic<const Generation *> other{nullptr}; // what every second step pins while alternating

@@ -16,39 +16,29 @@ double millisecondsSince(std::chrono::steady_clock::time_point start) {
 
 } // namespace
 
-std::shared_ptr<const LayerKernels> KernelLibrary::find(uint32_t layer, const CpuConfig &config) const {
+std::shared_ptr<const LoadedKernels> KernelLibrary::find(uint32_t layer, const LayerConfig &config) const {
   auto found = kernels.find({layer, config.text()});
   return found == kernels.end() ? nullptr : found->second;
 }
 
-Result<std::shared_ptr<const KernelImage>> KernelLibrary::image(const Image &image) {
-  if (auto loaded = images[image.key].lock(); loaded && !image.key.empty())
-    return loaded;
-  auto loaded = context.loader(image);
-  if (loaded && !image.key.empty())
-    images[image.key] = *loaded;
-  return loaded;
+bool KernelLibrary::runsOn(const TargetFacts &compiled, const TargetFacts &facts) {
+  return compiled.device == facts.device && compiled.arch == facts.arch && compiled.isa == facts.isa;
 }
 
-Status KernelLibrary::addFrom(const Package &package, const std::map<uint32_t, CpuConfig> &configs) {
+Status KernelLibrary::addFrom(const Package &package, const std::map<uint32_t, LayerConfig> &configs) {
   for (const LayerPackage &layer : package.layers) {
     auto wanted = configs.find(layer.layer);
-    if (wanted == configs.end() || wanted->second != layer.plan.config.cpu || find(layer.layer, layer.plan.config.cpu))
+    if (wanted == configs.end() || wanted->second != layer.plan.config || find(layer.layer, layer.plan.config))
       continue;
-    if (layer.image >= package.images.size())
-      return makeError(Code::InvalidModel, "layer {}: image {} of {}", layer.layer, layer.image, package.images.size());
-    auto loaded = image(package.images[layer.image]);
+    auto loaded = device.load(package, layer, calibration);
     if (!loaded)
-      return loaded.status().withContext("layer {}", layer.layer);
-    auto bound = bindKernels(layer, context.facts, calibration, *loaded);
-    if (!bound)
-      return bound.status();
-    kernels[{layer.layer, layer.plan.config.text()}] = *bound;
+      return loaded.status();
+    kernels[{layer.layer, layer.plan.config.text()}] = *loaded;
   }
   return {};
 }
 
-CompileRequest KernelLibrary::requestFor(const std::map<uint32_t, CpuConfig> &configs) const {
+CompileRequest KernelLibrary::requestFor(const std::map<uint32_t, LayerConfig> &configs) const {
   CompileRequest request;
   request.model = context.model->text();
   request.profile.defaultTokens = context.plannedTokens;
@@ -65,14 +55,13 @@ CompileRequest KernelLibrary::requestFor(const std::map<uint32_t, CpuConfig> &co
   return request;
 }
 
-Status KernelLibrary::require(const std::map<uint32_t, CpuConfig> &configs, CompilePolicy policy,
+Status KernelLibrary::require(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
                               const std::function<bool()> &cancelled, BuildReport &report) {
   const auto start = std::chrono::steady_clock::now();
-  if (context.model->package() && context.model->package()->target.device == context.facts.device &&
-      context.model->package()->target.isa == context.facts.isa)
+  if (context.model->package() && runsOn(context.model->package()->target, context.facts))
     if (Status status = addFrom(*context.model->package(), configs); !status.ok())
       return status;
-  std::map<uint32_t, CpuConfig> missing;
+  std::map<uint32_t, LayerConfig> missing;
   for (const auto &[layer, config] : configs)
     if (!find(layer, config))
       missing.emplace(layer, config);

@@ -4,7 +4,7 @@
 #include "compiler/core/CompileRequest.h"
 #include "runtime/Compiler.h"
 #include "runtime/Model.h"
-#include "runtime/device/cpu/LayerKernels.h"
+#include "runtime/device/Device.h"
 #include "runtime/recompile/GenerationHost.h"
 
 #include <map>
@@ -22,10 +22,13 @@ public:
     TargetFacts facts;
     PlanLimits limits;
     uint32_t plannedTokens = 256;
-    ImageLoader loader;
   };
 
-  explicit KernelLibrary(Context context) : context(std::move(context)) {}
+  /// `device` loads; it must outlive this.
+  KernelLibrary(Context context, Device &device) : context(std::move(context)), device(device) {}
+
+  /// Whether kernels compiled for `compiled` run on `facts`.
+  static bool runsOn(const TargetFacts &compiled, const TargetFacts &facts);
 
   /// The calibration that covers, and from now on requests, are made with.
   void setCalibration(const Calibration &measured) { calibration = measured; }
@@ -35,24 +38,23 @@ public:
   ///
   /// The request says nothing that kernels don't depend on, so that every table and pack budget finds them in the cache.
   ///
-  /// Errors: those of Compiler::compile, Image loading and bindKernels.
-  Status require(const std::map<uint32_t, CpuConfig> &configs, CompilePolicy policy,
+  /// Errors: those of Compiler::compile and Device::load.
+  Status require(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
                  const std::function<bool()> &cancelled, BuildReport &report);
   /// Null unless `require` made them available.
-  std::shared_ptr<const LayerKernels> find(uint32_t layer, const CpuConfig &config) const;
+  std::shared_ptr<const LoadedKernels> find(uint32_t layer, const LayerConfig &config) const;
 
 private:
   using Name = std::pair<uint32_t, std::string>; // layer, config text
 
-  Status addFrom(const Package &package, const std::map<uint32_t, CpuConfig> &configs);
-  Result<std::shared_ptr<const KernelImage>> image(const Image &image);
-  CompileRequest requestFor(const std::map<uint32_t, CpuConfig> &configs) const;
+  Status addFrom(const Package &package, const std::map<uint32_t, LayerConfig> &configs);
+  CompileRequest requestFor(const std::map<uint32_t, LayerConfig> &configs) const;
   void forgetUnused();
 
   Context context;
+  Device &device;
   Calibration calibration;
-  std::map<Name, std::shared_ptr<const LayerKernels>> kernels;
-  std::map<std::string, std::weak_ptr<const KernelImage>> images; // by key text
+  std::map<Name, std::shared_ptr<const LoadedKernels>> kernels;
 };
 
 } // namespace moec

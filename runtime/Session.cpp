@@ -1,8 +1,7 @@
 #include "runtime/Session.h"
 
+#include "runtime/HostRunner.h"
 #include "runtime/SessionState.h"
-
-#include <chrono>
 
 namespace moec {
 
@@ -21,58 +20,41 @@ Result<Session> Session::open(std::shared_ptr<const Model> model, SessionOptions
 }
 
 Result<Step> Session::begin(StepOptions step) {
-  if (step.tokens > state->options.maxTokens)
-    return makeError(Code::ResourceExhausted, "a step of {} tokens, the session is for {}", step.tokens,
-                     state->options.maxTokens);
-  Result<GenerationSet::Pin> pin = state->generations->pin();
+  Result<GenerationSet::Pin> pin = state->pinFor(step);
   if (!pin)
     return pin.status();
+  if (Status status = state->device->begin(pin->slot, step.stream); !status.ok()) {
+    state->generations->unpin(pin->slot);
+    return status;
+  }
   return Step(state.get(), pin->generation, pin->slot, step.tokens, step.phase);
+}
+
+Result<GenerationSet::Pin> SessionState::pinFor(const StepOptions &step) {
+  const bool captured = device->captures(step.stream);
+  const uint32_t most = captured ? options.maxGraphTokens : options.maxTokens;
+  if (step.tokens > most)
+    return makeError(Code::ResourceExhausted, "a {}step of {} tokens, the session is for {}", captured ? "captured " : "",
+                     step.tokens, most);
+  if (captured && options.maxGraphs == 0)
+    return makeError(Code::ResourceExhausted, "the session was opened without maxGraphs: no step of it can be captured");
+  const uint32_t begin = captured ? options.maxSteps : 0, end = captured ? begin + options.maxGraphs : options.maxSteps;
+  return step.generation ? generations->pinNumber(*step.generation, begin, end) : generations->pin(begin, end);
 }
 
 GenerationHost &Session::host() { return *state; }
 const std::vector<uint32_t> &Session::layers() const { return state->layerNumbers; }
 uint64_t Session::liveGeneration() const { return state->generations->liveNumber(); }
 PlanLimits Session::limits(uint32_t layer) const { return state->limitsOf(layer); }
+uint32_t Session::topK(uint32_t layer) const { return state->layerShape(layer).topK; }
+Result<std::unique_ptr<HostBridge>> Session::bridge() { return state->device->bridge(); }
+void Session::finish() { state->device->finish(); }
 const BuildReport &Session::opened() const { return state->openReport; }
-void Session::setObserver(StepObserver observer) { state->options.observer = std::move(observer); }
-
-SessionStats Session::stats() const {
-  auto get = [](const std::atomic<uint64_t> &counter) { return counter.load(std::memory_order_relaxed); };
-  const auto &counters = state->counters;
-  return {get(counters.forwards), get(counters.forwardNs), get(counters.monitorNs), get(counters.spilledPairs),
-          get(counters.nonFiniteLogits)};
+void Session::setObserver(StepObserver observer) {
+  state->device->withoutReports([&] { state->log.setObserver(std::move(observer)); });
 }
 
-Status SessionState::forward(const CpuLayer &layer, uint32_t slot, uint64_t generation, Phase phase,
-                             ConstTensorView hidden, const RoutingView *routing, TensorView output) {
-  using Clock = std::chrono::steady_clock;
-  auto nanoseconds = [](Clock::duration time) {
-    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(time).count());
-  };
-  Workspace &space = workspaces[slot];
-  ForwardCounts counts;
-  std::optional<RoutingView> view;
-  if (routing)
-    view = *routing;
-  const auto start = Clock::now();
-  Status status = LayerExecutor(layer, space, *pool, workerScratch.ofWorker)
-                      .run(hidden, view, output, options.nonFinite, counts);
-  const auto end = Clock::now();
-  counters.nonFiniteLogits.fetch_add(counts.nonFiniteLogits, std::memory_order_relaxed);
-  if (!status.ok())
-    return status;
-  const uint64_t ns = nanoseconds(end - start);
-  counters.forwards.fetch_add(1, std::memory_order_relaxed);
-  counters.forwardNs.fetch_add(ns, std::memory_order_relaxed);
-  counters.spilledPairs.fetch_add(counts.spilledPairs, std::memory_order_relaxed);
-  if (options.observer) {
-    options.observer({layer.number, static_cast<uint32_t>(hidden.rows), phase,
-                      std::span<const uint32_t>(space.pairs, layer.shape.experts), ns, counts.spilledPairs,
-                      generation});
-    counters.monitorNs.fetch_add(nanoseconds(Clock::now() - end), std::memory_order_relaxed);
-  }
-  return {};
-}
+std::optional<uint64_t> Session::alternateGeneration() const { return state->generations->alternateNumber(); }
+SessionStats Session::stats() const { return state->log.stats(); }
 
 } // namespace moec

@@ -1,8 +1,7 @@
 // The session as the loop's host: building, publishing and retiring generations.
 #include "runtime/SessionState.h"
 
-#include "runtime/Validate.h"
-
+#include <algorithm>
 #include <chrono>
 
 namespace moec {
@@ -49,12 +48,12 @@ PlanLimits SessionState::limitsOf(uint32_t layer) const {
 
 LayerPlan SessionState::livePlan(uint32_t layer) const {
   Lock lock(buildMutex);
-  const CpuLayer *found = generations->live().find(layer);
+  const DeviceLayer *found = generations->live().find(layer);
   return found ? found->plan : LayerPlan();
 }
 
 LayerConfig SessionState::genericConfig(uint32_t layer) const {
-  const CpuLayer *found = generations->generic().find(layer);
+  const DeviceLayer *found = generations->generic().find(layer);
   return found ? found->plan.config : LayerConfig();
 }
 
@@ -64,8 +63,8 @@ Status SessionState::checkPlan(uint32_t layer, const LayerPlan &plan) const {
   auto bad = [&](const char *what) {
     return makeError(Code::InvalidArgument, "the plan of layer {}: {}", layer, what);
   };
-  if (plan.config.device != DeviceKind::Cpu || plan.config.cpu.isa != target.isa || plan.config.cpu.compute != computeDType(shape))
-    return bad("its config is for another target or dtype");
+  if (Status status = device->checkConfig(shape, plan.config); !status.ok())
+    return status.withContext("the plan of layer {}", layer);
   if (table.slots.size() != shape.experts || table.packed.size() != shape.experts)
     return bad("slots and packed must have one entry per expert");
   if (table.order.size() != shape.experts || !isPermutation(table.order))
@@ -73,50 +72,23 @@ Status SessionState::checkPlan(uint32_t layer, const LayerPlan &plan) const {
   return {};
 }
 
-Status SessionState::packExperts(CpuLayer &layer, ThreadPool &threads, const std::function<bool()> &cancelled) {
-  ExpertStore &store = *stores[layer.number];
-  std::vector<ExpertWeights> experts(layer.shape.experts);
-  std::vector<Status> failures(layer.shape.experts);
-  const auto &packed = layer.plan.table.packed;
-  threads.parallelFor(layer.shape.experts, [&](uint32_t e, unsigned) {
-    if (cancelled && cancelled()) {
-      failures[e] = makeError(Code::Cancelled, "packing was cancelled");
-    } else if (packed[e]) {
-      auto made = store.packed(e, *layer.kernels);
-      made ? void(experts[e].packed = *made) : void(failures[e] = made.status());
-    } else {
-      auto made = store.stored(e, layer.kernels->config.compute);
-      made ? void(experts[e].stored = *made) : void(failures[e] = made.status());
-    }
-  });
-  for (uint32_t e = 0; e < layer.shape.experts; ++e)
-    if (!failures[e].ok())
-      return failures[e].withContext("layer {}, expert {}", layer.number, e);
-  layer.experts = std::move(experts);
-  return {};
-}
-
-Result<std::shared_ptr<const CpuLayer>> SessionState::rebuild(const CpuLayer &live, const LayerPlan &plan,
-                                                              const Histogram &plannedFor,
-                                                              const std::function<bool()> &cancelled,
-                                                              BuildReport &report) {
+Result<std::shared_ptr<const DeviceLayer>> SessionState::rebuild(const DeviceLayer &live, const LayerPlan &plan,
+                                                                 const Histogram &plannedFor,
+                                                                 const std::function<bool()> &cancelled,
+                                                                 BuildReport &report) {
   Stopwatch watch;
-  auto layer = std::make_shared<CpuLayer>(live);
-  layer->plan = plan;
-  layer->plannedFor = plannedFor;
-  layer->kernels = kernels->find(live.number, plan.config.cpu);
-  // One thread: the step threads keep their cores.
-  ThreadPool alone({.threads = 1});
-  if (Status status = packExperts(*layer, alone, cancelled); !status.ok())
-    return status;
+  const DeviceLayer *generic = generations->generic().find(live.number);
+  auto layer = device->make({model->find(live.number), plan, plannedFor, kernels->find(live.number, plan.config), generic},
+                            cancelled);
+  if (!layer)
+    return layer.status();
   report.packMs += watch.lap();
-  Result<double> error =
-      validateLayer(*layer, *generations->generic().find(live.number), validation, options.maxTokens);
+  Result<double> error = device->validate(**layer, *generic);
   if (!error)
     return error.status();
   report.validateError = std::max(report.validateError, *error);
   report.validateMs += watch.lap();
-  return std::shared_ptr<const CpuLayer>(std::move(layer));
+  return *layer;
 }
 
 Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &plans,
@@ -126,13 +98,13 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
     return makeError(Code::CompileForbidden, "the session's mode is off: it stays on generation 0");
   Lock lock(buildMutex);
   const Generation &live = generations->live();
-  std::map<uint32_t, CpuConfig> configs;
+  std::map<uint32_t, LayerConfig> configs;
   for (const auto &[number, plan] : plans) {
     if (!live.find(number))
       return makeError(Code::NotFound, "the session has no layer {}", number);
     if (Status status = checkPlan(number, plan); !status.ok())
       return status;
-    configs[number] = plan.config.cpu;
+    configs[number] = plan.config;
   }
   BuildReport report;
   if (Status status = kernels->require(configs, compilePolicy(), cancelled, report); !status.ok())
@@ -161,6 +133,7 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
 
 Status SessionState::publish(uint64_t generation) {
   Lock lock(buildMutex);
+  device->measureClosely(false);
   return generations->publish(generation);
 }
 
@@ -171,7 +144,10 @@ void SessionState::retire(uint64_t generation) {
 
 Status SessionState::alternate(uint64_t incumbent, uint64_t challenger, bool on) {
   Lock lock(buildMutex);
-  return generations->alternate(incumbent, challenger, on);
+  Status status = generations->alternate(incumbent, challenger, on);
+  if (status.ok())
+    device->measureClosely(on);
+  return status;
 }
 
 } // namespace moec

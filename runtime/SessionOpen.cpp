@@ -1,10 +1,6 @@
 // Opening a session: everything up to generation 0.
 #include "runtime/SessionState.h"
 
-#include "runtime/Validate.h"
-#include "runtime/device/cpu/Calibrate.h"
-#include "runtime/device/cpu/MachineFacts.h"
-
 #include <algorithm>
 #include <chrono>
 
@@ -13,27 +9,32 @@ namespace moec {
 SessionState::SessionState(std::shared_ptr<const Model> model, SessionOptions options)
     : options(std::move(options)), model(std::move(model)) {}
 
+SessionState::~SessionState() {
+  if (device)
+    device->finish();
+}
+
 Status SessionState::open() {
   if (Status status = checkOptions(); !status.ok())
     return status;
-  Result<TargetFacts> facts = runnableTarget(options.device, options.threads);
-  if (!facts)
-    return facts.status();
-  target = *facts;
+  log.setObserver(options.observer);
+  Result<std::unique_ptr<Device>> opened = openDevice(options, log);
+  if (!opened)
+    return opened.status();
+  device = std::move(*opened);
   if (Status status = chooseLayers(); !status.ok())
     return status;
   if (Status status = openWeightSource(); !status.ok())
     return status.withContext("weights");
-  pool = std::make_unique<ThreadPool>(ThreadPool::Options{target.threads, options.maxSteps, options.spinMicroseconds});
-  if (Status status = makeBuffers(); !status.ok())
+  std::vector<const LayerDescription *> layers;
+  for (uint32_t number : layerNumbers)
+    layers.push_back(model->find(number));
+  auto freeSlot = [this](uint32_t slot) { generations->unpin(slot); };
+  if (Status status = device->prepare(layers, options.weightSource, std::move(freeSlot)); !status.ok())
     return status;
   Lock lock(buildMutex);
   kernels = std::make_unique<KernelLibrary>(
-      KernelLibrary::Context{model, target, options.limits, options.plannedTokens, options.imageLoader});
-  for (uint32_t number : layerNumbers) {
-    const LayerDescription &layer = *model->find(number);
-    stores[number] = std::make_unique<ExpertStore>(layer.shape, layer.weights, options.weightSource);
-  }
+      KernelLibrary::Context{model, device->facts(), options.limits, options.plannedTokens}, *device);
   if (Status status = obtainCalibration(); !status.ok())
     return status.withContext("calibration");
   kernels->setCalibration(measured);
@@ -49,11 +50,10 @@ Status SessionState::checkOptions() {
   };
   for (const Status &status :
        {range("maxTokens", options.maxTokens, 1, maxTokens), range("maxSteps", options.maxSteps, 1, maxSteps),
+        range("maxGraphs", options.maxGraphs, 0, maxSteps), range("maxGraphTokens", options.maxGraphTokens, 1, maxTokens),
         range("threads", options.threads, 0, maxThreads), range("plannedTokens", options.plannedTokens, 1, maxTokens)})
     if (!status.ok())
       return status;
-  if (!options.imageLoader)
-    return makeError(Code::InvalidArgument, "imageLoader is empty");
   return {};
 }
 
@@ -69,7 +69,7 @@ Status SessionState::chooseLayers() {
     const LayerDescription *layer = model->find(number);
     if (!layer)
       return makeError(Code::InvalidArgument, "the model has no MoE layer {}", number);
-    packBytes[number] = packedExpertBytes(layer->shape, target) * layer->shape.experts;
+    packBytes[number] = device->packedLayerBytes(layer->shape);
     allBytes += packBytes[number];
   }
   for (auto &[number, bytes] : packBytes)
@@ -90,37 +90,13 @@ Status SessionState::openWeightSource() {
   return {};
 }
 
-Status SessionState::makeBuffers() {
-  std::vector<LayerShape> shapes;
-  for (uint32_t number : layerNumbers)
-    shapes.push_back(model->find(number)->shape);
-  const WorkspaceNeeds needs = WorkspaceNeeds::of(shapes, options.maxTokens, pool->threads(), target);
-  for (uint32_t i = 0; i < options.maxSteps; ++i) {
-    Result<Workspace> space = Workspace::make(needs);
-    if (!space)
-      return space.status();
-    workspaces.push_back(std::move(*space));
-  }
-  Result<WorkerScratch> scratch = WorkerScratch::make(needs, pool->threads() - 1);
-  if (!scratch)
-    return scratch.status();
-  workerScratch = std::move(*scratch);
-  const uint32_t validationTokens = std::min(options.maxTokens, kValidationTokens);
-  Result<Workspace> space = Workspace::make(WorkspaceNeeds::of(shapes, validationTokens, 1, target));
-  if (!space)
-    return space.status();
-  Lock lock(buildMutex);
-  validation = std::move(*space);
-  return {};
-}
-
 Status SessionState::obtainCalibration() {
-  const DType compute = computeDType(model->find(layerNumbers.front())->shape);
-  measured = options.calibration ? *options.calibration : Calibration::assumed(target, compute);
+  const LayerShape &shape = model->find(layerNumbers.front())->shape;
+  measured = options.calibration ? *options.calibration : Calibration::assumed(device->facts(), computeDType(shape));
   CacheStore *cache = model->compiler()->cache();
-  if (options.calibration || options.calibrationSource == CalibrationSource::Assumed)
+  if (options.calibration || options.calibrationSource == CalibrationSource::Assumed || !device->calibrates())
     return {};
-  const std::string key = calibrationKey(target, compute, model->compiler()->buildId());
+  const std::string key = device->calibrationKey(shape, model->compiler()->buildId());
   if (options.calibrationSource == CalibrationSource::Once) {
     if (!cache)
       return {};
@@ -136,18 +112,15 @@ Status SessionState::obtainCalibration() {
 }
 
 Status SessionState::measureCalibration(const std::string &key) {
-  // One layer's kernels, every other height from the tallest down: the rest is interpolated, and compiles count.
-  const uint32_t layer = layerNumbers.front();
-  CpuConfig config{target.isa, computeDType(model->find(layer)->shape), {}};
-  for (int rows = static_cast<int>(target.maxTileRows()); rows > 0; rows -= 2)
-    config.tileRows.push_back(static_cast<uint16_t>(rows));
-  if (config.tileRows.back() != 1)
-    config.tileRows.push_back(1);
   kernels->setCalibration(measured);
-  BuildReport report;
-  if (Status status = kernels->require({{layer, config}}, compilePolicy(), {}, report); !status.ok())
-    return status;
-  Result<Calibration> found = calibrate(*kernels->find(layer, config), target, *pool);
+  const auto obtain = [this](uint32_t layer, const LayerConfig &config)
+                          MOEC_REQUIRES(buildMutex) -> Result<std::shared_ptr<const LoadedKernels>> {
+    BuildReport report;
+    if (Status status = kernels->require({{layer, config}}, compilePolicy(), {}, report); !status.ok())
+      return status;
+    return kernels->find(layer, config);
+  };
+  Result<Calibration> found = device->calibrate(*model->find(layerNumbers.front()), obtain);
   if (!found)
     return found.status();
   measured = *found;
@@ -160,12 +133,13 @@ Status SessionState::measureCalibration(const std::string &key) {
 }
 
 std::map<uint32_t, LayerPlan> SessionState::genericPlans() const {
+  const TargetFacts &target = device->facts();
   std::map<uint32_t, LayerPlan> plans;
   for (uint32_t number : layerNumbers)
     plans[number] =
         planGenericLayer(model->find(number)->shape, options.plannedTokens, target, measured, limitsOf(number));
   // A package brings its own generation 0: what it was compiled for, without a compiler.
-  if (model->package() && model->package()->target.device == target.device && model->package()->target.isa == target.isa)
+  if (model->package() && KernelLibrary::runsOn(model->package()->target, target))
     for (const LayerPackage &layer : model->package()->layers)
       if (auto plan = plans.find(layer.layer); plan != plans.end())
         plan->second = planTable(layer.shape, layer.plannedFor, target, measured, limitsOf(layer.layer),
@@ -175,9 +149,9 @@ std::map<uint32_t, LayerPlan> SessionState::genericPlans() const {
 
 Status SessionState::buildGeneric() {
   std::map<uint32_t, LayerPlan> plans = genericPlans();
-  std::map<uint32_t, CpuConfig> configs;
+  std::map<uint32_t, LayerConfig> configs;
   for (const auto &[number, plan] : plans)
-    configs[number] = plan.config.cpu;
+    configs[number] = plan.config;
   if (Status status = kernels->require(configs, compilePolicy(), {}, openReport); !status.ok())
     return status;
   const auto start = std::chrono::steady_clock::now();
@@ -186,24 +160,19 @@ Status SessionState::buildGeneric() {
     const LayerDescription &described = *model->find(number);
     if (Status status = checkPlan(number, plan); !status.ok())
       return status;
-    auto layer = std::make_shared<CpuLayer>();
-    layer->number = number;
-    layer->shape = described.shape;
-    layer->router = described.router;
-    layer->plannedFor = Histogram::uniform(options.plannedTokens, described.shape.topK, described.shape.experts);
-    layer->kernels = layer->generic = kernels->find(number, plan.config.cpu);
-    layer->plan = std::move(plan);
-    auto common = stores[number]->common(layer->router, *layer->kernels);
-    if (!common)
-      return common.status().withContext("layer {}", number);
-    layer->common = *common;
-    if (Status status = packExperts(*layer, *pool, {}); !status.ok())
-      return status;
-    openReport.packedBytes += layer->packedBytes();
-    generation->layers.push_back(std::move(layer));
+    auto layer = device->make(
+        {&described, plan, Histogram::uniform(options.plannedTokens, described.shape.topK, described.shape.experts),
+         kernels->find(number, plan.config), nullptr},
+        {});
+    if (!layer)
+      return layer.status();
+    openReport.packedBytes += (*layer)->packedBytes();
+    generation->layers.push_back(std::move(*layer));
   }
   openReport.packMs = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  generations = std::make_unique<GenerationSet>(std::move(generation), options.maxSteps);
+  generations = std::make_unique<GenerationSet>(
+      std::move(generation), options.maxSteps + options.maxGraphs,
+      [this](std::shared_ptr<const void> unreachable) { device->retire(std::move(unreachable)); });
   return {};
 }
 

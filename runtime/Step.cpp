@@ -5,7 +5,7 @@
 namespace moec {
 namespace {
 
-Status checkTensor(const char *name, ConstTensorView tensor, const CpuLayer &layer, uint32_t tokens) {
+Status checkTensor(const char *name, ConstTensorView tensor, const DeviceLayer &layer, uint32_t tokens) {
   if (tensor.rows == tokens && tensor.columns == layer.shape.hidden && tensor.dtype == layer.shape.dtype &&
       (tensor.data || tokens == 0))
     return {};
@@ -17,7 +17,9 @@ Status checkTensor(const char *name, ConstTensorView tensor, const CpuLayer &lay
 } // namespace
 
 Step::~Step() {
-  if (session)
+  if (!session)
+    return;
+  if (session->device->end(slot))
     session->generations->unpin(slot);
 }
 
@@ -35,7 +37,8 @@ Status StepLayer::run(ConstTensorView hidden, const RoutingView *routing, Tensor
     return {};
   if (routing && (!routing->ids || !routing->weights))
     return makeError(Code::InvalidArgument, "layer {}: routing without ids or weights", number);
-  return step.session->forward(*layer, step.slot, step.pinned->number, step.phase, hidden, routing, output);
+  return step.session->device->forward(
+      {*layer, step.slot, step.pinned->number, step.phase, hidden, routing, output});
 }
 
 Status StepLayer::forward(ConstTensorView hidden, TensorView output) { return run(hidden, nullptr, output); }

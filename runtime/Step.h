@@ -12,7 +12,7 @@
 namespace moec {
 
 class SessionState;
-struct CpuLayer;
+struct DeviceLayer;
 struct Generation;
 class Step;
 
@@ -40,12 +40,12 @@ public:
 
 private:
   friend class Step;
-  StepLayer(Step &step, uint32_t number, const CpuLayer *layer) : step(step), number(number), layer(layer) {}
+  StepLayer(Step &step, uint32_t number, const DeviceLayer *layer) : step(step), number(number), layer(layer) {}
   Status run(ConstTensorView hidden, const RoutingView *routing, TensorView output);
 
   Step &step;
   uint32_t number;
-  const CpuLayer *layer;
+  const DeviceLayer *layer;
 };
 
 /// Ends when it is destroyed. Steps may run concurrently; one Step is used by one thread at a time.

@@ -48,6 +48,7 @@ Calibration Calibration::assumed(const TargetFacts &facts, DType compute) {
         std::max(cycles.floor, cycles.fixed + cycles.perRow * rows) / cyclesPerNs;
   double threads = std::max(1u, facts.threads);
   calibration.streamNsPerByte = 1 / std::min(threadBytesPerNs * threads, socketBytesPerNs);
+  calibration.overlap = 0.5;
   calibration.packNsPerByte = 0.25; // a transpose in registers, about 4 GB/s a thread
   calibration.copyNsPerByte = 0.1;
   calibration.sectionNs = 5000; // waking and joining the threads of one section
@@ -64,12 +65,13 @@ std::string Calibration::toJson() const {
     return head + fmt::format("  \"gpu\": {}\n}}\n", moec::toJson(*gpu).dump());
   return head + fmt::format("  \"tile_ns_per_step\": [{}],\n"
                             "  \"stream_ns_per_byte\": {},\n"
+                            "  \"overlap\": {},\n"
                             "  \"pack_ns_per_byte\": {},\n"
                             "  \"copy_ns_per_byte\": {},\n"
                             "  \"section_ns\": {}\n"
                             "}}\n",
-                            fmt::join(tileNsPerStep, ", "), streamNsPerByte, packNsPerByte,
-                            copyNsPerByte, sectionNs);
+                            fmt::join(tileNsPerStep, ", "), streamNsPerByte, overlap,
+                            packNsPerByte, copyNsPerByte, sectionNs);
 }
 
 static void readCpu(const JsonValue &root, Calibration &calibration) {
@@ -81,6 +83,8 @@ static void readCpu(const JsonValue &root, Calibration &calibration) {
   for (size_t rows = 0; rows < std::min(tiles.size(), calibration.tileNsPerStep.size()); ++rows)
     calibration.tileNsPerStep[rows] = tiles.at(rows).number(0, mostNs);
   calibration.streamNsPerByte = root["stream_ns_per_byte"].number(0, mostNs);
+  if (root.has("overlap")) // files from before it was measured: perfect
+    calibration.overlap = root["overlap"].number(0, 1);
   calibration.packNsPerByte = root["pack_ns_per_byte"].number(0, mostNs);
   calibration.copyNsPerByte = root["copy_ns_per_byte"].number(0, mostNs);
   calibration.sectionNs = root["section_ns"].number(0, mostNs);
@@ -100,7 +104,7 @@ Result<Calibration> Calibration::fromJson(const std::string &text) {
     calibration.gpu = readGpuCalibration(root["gpu"]);
   } else {
     root.onlyKeys({"schema", "schema_version", "measured", "tile_ns_per_step", "stream_ns_per_byte",
-                   "pack_ns_per_byte", "copy_ns_per_byte", "section_ns"});
+                   "overlap", "pack_ns_per_byte", "copy_ns_per_byte", "section_ns"});
     calibration.measured = root["measured"].flag();
     readCpu(root, calibration);
   }

@@ -36,10 +36,13 @@ GemmCost gemmCost(GemmShape gemm, DType stored, const TargetFacts &facts,
   auto panelsBytes = static_cast<double>(packedBytes(gemm, facts, compute));
   auto storedBytes =
       static_cast<double>(uint64_t{gemm.k} * gemm.columns * gemm.operands) * byteSize(stored);
-  return {.tileNs = static_cast<double>(steps) * static_cast<double>(gemm.panels(facts)) / threads,
-          .packedStreamNs = panelsBytes * calibration.streamNsPerByte,
-          .storedStreamNs = storedBytes * calibration.streamNsPerByte,
-          .packNs = panelsBytes * calibration.packNsPerByte / threads};
+  GemmCost cost;
+  cost.tileNs = static_cast<double>(steps) * static_cast<double>(gemm.panels(facts)) / threads;
+  cost.packedStreamNs = panelsBytes * calibration.streamNsPerByte;
+  cost.storedStreamNs = storedBytes * calibration.streamNsPerByte;
+  cost.packNs = panelsBytes * calibration.packNsPerByte / threads;
+  cost.exposed = 1 - calibration.overlap;
+  return cost;
 }
 
 } // namespace

@@ -11,26 +11,36 @@ namespace moec {
 
 /// What a GEMM over all of its panels costs.
 ///
-/// Tiles compute while the panels after theirs stream in, so the slower of the two counts. Packing
-/// on the fly adds to it: the packer and the tiles run on the same thread.
+/// Tiles compute while the panels after theirs stream in: the longer of the two counts, and of the
+/// shorter what does not hide behind it. The more alike the two are the less does: with both of `ns`
+/// it is `exposed * ns`, with a shorter of half the longer a third of that, and so on down to nothing.
+/// Packing on the fly adds to it: the packer and the tiles run on the same thread.
 struct GemmCost {
   double tileNs = 0;         // nanoseconds for each nsPerStep of the rows' cover, over all threads
   double packedStreamNs = 0; // to read the panels, had they been packed before
   double storedStreamNs = 0; // to read the weights as the checkpoint stores them
   double packNs = 0;         // to pack them on the fly, over all threads
+  double exposed = 0;        // share that does not hide where both take as long: 1 less the overlap
 
   double ns(double coverNsPerStep, bool packed) const {
     double compute = coverNsPerStep * tileNs;
     double stream = packed ? packedStreamNs : storedStreamNs;
-    return (compute > stream ? compute : stream) + (packed ? 0 : packNs);
+    return together(compute, stream) + (packed ? 0 : packNs);
   }
-  /// What packing beforehand saves. Not as a difference of two ns(): where compute rules, this is packNs to the last bit
-  /// for every cover, so that equal savings compare as equal.
+  /// What packing beforehand saves. Not as a difference of two ns(): where packed weights are as large as
+  /// stored ones, this is packNs to the last bit for every cover, so that equal savings compare as equal.
   double savedNs(double coverNsPerStep) const {
     double compute = coverNsPerStep * tileNs;
-    double stored = compute > storedStreamNs ? compute : storedStreamNs;
-    double packed = compute > packedStreamNs ? compute : packedStreamNs;
-    return packNs + (stored - packed);
+    return packNs + (together(compute, storedStreamNs) - together(compute, packedStreamNs));
+  }
+
+private:
+  /// Rises with both and has no step where they are equal, so that a cheaper cover never predicts more.
+  double together(double compute, double stream) const {
+    double longer = compute > stream ? compute : stream, shorter = compute > stream ? stream : compute;
+    if (shorter == 0 || exposed == 0)
+      return longer;
+    return longer + exposed * shorter * (2 * shorter / (longer + shorter));
   }
 };
 

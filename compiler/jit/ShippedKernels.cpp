@@ -1,5 +1,7 @@
 #include "compiler/jit/ShippedKernels.h"
 
+#include "compiler/core/CudaLaunch.h"
+
 #include "compiler/core/CudaTiles.h"
 
 #include <algorithm>
@@ -136,8 +138,7 @@ CombineConfig shippedCombineConfig(Element element, uint32_t topK) {
 }
 
 DispatchConfig dispatchConfig(uint32_t experts) {
-  // 16 warps: their counters for 384 experts take 24 KB of the 48 KB that static shared memory may have.
-  return {.experts = experts, .threads = 512, .pairsPerBlock = 2048};
+  return dispatchConfigOf(experts);
 }
 
 std::vector<RouteConfig> shippedRouters() {

@@ -198,6 +198,7 @@ OrderedJson toJson(const Calibration &calibration) {
   return {{"measured", calibration.measured},
           {"tile_ns_per_step", calibration.tileNsPerStep},
           {"stream_ns_per_byte", calibration.streamNsPerByte},
+          {"overlap", calibration.overlap},
           {"pack_ns_per_byte", calibration.packNsPerByte},
           {"copy_ns_per_byte", calibration.copyNsPerByte},
           {"section_ns", calibration.sectionNs}};
@@ -216,6 +217,8 @@ Calibration readCalibration(const JsonValue &json) {
   for (size_t rows = 0; rows < std::min(tiles.size(), calibration.tileNsPerStep.size()); ++rows)
     calibration.tileNsPerStep[rows] = tiles.at(rows).number(0, mostNs);
   calibration.streamNsPerByte = json["stream_ns_per_byte"].number(0, mostNs);
+  if (json.has("overlap")) // traces from before it was measured were decided with a perfect one
+    calibration.overlap = json["overlap"].number(0, 1);
   calibration.packNsPerByte = json["pack_ns_per_byte"].number(0, mostNs);
   calibration.copyNsPerByte = json["copy_ns_per_byte"].number(0, mostNs);
   calibration.sectionNs = json["section_ns"].number(0, mostNs);

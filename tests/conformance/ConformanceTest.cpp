@@ -1,119 +1,14 @@
 // Random layers through the whole path (text, phases, LLVM, session) against the float64 reference.
-#include "compiler/core/Status.h"
-#include "runtime/Session.h"
-#include "runtime/weights/Convert.h"
-#include "tests/conformance/RandomLayer.h"
+#include "tests/conformance/CheckLayers.h"
 #include "tests/unit/Catch.h"
 
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-
-using namespace moec;
-using namespace moec::conformance;
-
-namespace {
-
-/// The bounds that results must meet: relative L2 distance by dtype. f16 layers compute in f32 and round once.
-double tolerance(DType dtype) { return dtype == DType::F32 ? 1e-5 : 1e-2; }
-
-std::vector<uint8_t> pack(const std::vector<double> &values, DType dtype) {
-  std::vector<float> singles(values.begin(), values.end());
-  std::vector<uint8_t> bytes(values.size() * byteSize(dtype));
-  convert(singles.data(), DType::F32, bytes.data(), dtype, singles.size());
-  return bytes;
-}
-
-std::vector<float> unpack(const std::vector<uint8_t> &bytes, DType dtype) {
-  std::vector<float> singles(bytes.size() / byteSize(dtype));
-  convert(bytes.data(), dtype, singles.data(), DType::F32, singles.size());
-  return singles;
-}
-
-/// What the compiled layer computes, [T, H] as f32.
-Result<std::vector<float>> computed(const RandomLayer &layer, const std::shared_ptr<const WeightSource> &weights,
-                                    const std::string &target, std::shared_ptr<Compiler> compiler) {
-  std::filesystem::path file = std::filesystem::temp_directory_path() / fmt::format("moec-conformance-{}.mlir", getpid());
-  std::ofstream(file) << layer.text;
-  Result<std::shared_ptr<const Model>> model = Model::load(file.string(), {.compiler = std::move(compiler)});
-  std::filesystem::remove(file);
-  if (!model)
-    return model.status();
-  SessionOptions options;
-  options.device = target;
-  options.maxTokens = std::max(1u, layer.tokens);
-  options.maxSteps = 1;
-  options.threads = 2;
-  options.packBudget = *PackBudget::parse(layer.packBudget);
-  options.weightSource = weights;
-  options.plannedTokens = layer.plannedTokens;
-  options.calibrationSource = CalibrationSource::Assumed;
-  Result<Session> session = Session::open(*model, options);
-  if (!session)
-    return session.status();
-  Result<Step> step = session->begin({.tokens = layer.tokens, .phase = Phase::Decode});
-  if (!step)
-    return step.status();
-  const LayerShape &shape = layer.spec.shape;
-  std::vector<uint8_t> hidden = pack(layer.hidden.values, shape.dtype), output(hidden.size(), 0xff);
-  ConstTensorView in{hidden.data(), shape.dtype, layer.tokens, shape.hidden};
-  TensorView out{output.data(), shape.dtype, layer.tokens, shape.hidden};
-  std::vector<float> routeWeights(layer.routeWeights.values.begin(), layer.routeWeights.values.end());
-  StepLayer stepLayer = step->layer(layer.spec.layers[0]);
-  Status status = layer.callerRoutes ? stepLayer.forward(in, layer.ids.values.data(), routeWeights.data(), out)
-                                     : stepLayer.forward(in, out);
-  if (!status.ok())
-    return status;
-  return unpack(output, shape.dtype);
-}
-
-/// Relative L2 distance over the tokens whose experts are not a matter of rounding.
-double distance(const std::vector<float> &got, const Expected &expected) {
-  double error = 0, norm = 0;
-  int64_t hidden = expected.output.shape[1];
-  for (int64_t token = 0; token < expected.output.shape[0]; ++token) {
-    if (!expected.margin.empty() && expected.margin[static_cast<size_t>(token)] < 1e-6)
-      continue;
-    for (int64_t column = 0; column < hidden; ++column) {
-      double want = expected.output.row(token)[column], have = got[static_cast<size_t>(token * hidden + column)];
-      error += (have - want) * (have - want), norm += want * want;
-    }
-  }
-  return norm > 0 ? std::sqrt(error / norm) : std::sqrt(error);
-}
-
-void checkLayers(uint64_t first, uint64_t count, const std::string &target) {
-  Compiler::Options options;
-  options.library = std::getenv("MOEC_TEST_COMPILER");
-  auto compiler = std::make_shared<Compiler>(options);
-  double worst = 0;
-  for (uint64_t seed = first; seed < first + count; ++seed) {
-    RandomLayer layer = makeLayer(seed);
-    INFO("seed " << seed << ": " << layer.describe());
-    Result<std::unique_ptr<WeightSource>> weights = openWeights(layer.weights);
-    REQUIRE(weights.ok());
-    std::shared_ptr<const WeightSource> source = std::move(*weights);
-    Result<Expected> expected = expectedOf(layer, *source);
-    INFO(expected.status().message());
-    REQUIRE(expected.ok());
-    Result<std::vector<float>> got = computed(layer, source, target, compiler);
-    INFO(got.status().message());
-    REQUIRE(got.ok());
-    REQUIRE(got->size() == expected->output.values.size());
-    double error = distance(*got, *expected), bound = tolerance(layer.spec.shape.dtype);
-    worst = std::max(worst, error / bound);
-    REQUIRE(error <= bound);
-  }
-  std::printf("%llu layers on %s: worst error %.3f of the bound\n", static_cast<unsigned long long>(count), target.c_str(), worst);
-}
-
-} // namespace
+using moec::conformance::checkLayers;
 
 // Two halves, so that ctest can run them side by side.
-TEST_CASE("1,000 random layers compute what the reference computes", "[first]") { checkLayers(0, 1000, "cpu"); }
+TEST_CASE("1,000 random layers compute what the reference computes", "[first]") { checkLayers(0, 1000, "cpu", {}); }
 
-TEST_CASE("1,000 more random layers compute what the reference computes", "[second]") { checkLayers(1000, 1000, "cpu"); }
+TEST_CASE("1,000 more random layers compute what the reference computes", "[second]") {
+  checkLayers(1000, 1000, "cpu", {});
+}
 
-TEST_CASE("random layers compute the same on the AVX2 target", "[second]") { checkLayers(5000, 200, "cpu-avx2"); }
+TEST_CASE("random layers compute the same on the AVX2 target", "[second]") { checkLayers(5000, 200, "cpu-avx2", {}); }

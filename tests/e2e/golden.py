@@ -1,5 +1,6 @@
 """`moec run` computes what transformers computes, for each family in tests/golden."""
 
+import json
 import unittest
 
 from support import MoecTest, golden_families, main, read_safetensors, relative_error, write_safetensors
@@ -33,6 +34,19 @@ class Golden(MoecTest):
         for folder in golden_families():
             with self.subTest(family=folder.name):
                 self.check(folder, "--target=cpu-avx2")
+
+    def test_a_gpu_computes_the_same(self):
+        if not self.paths.device:
+            self.skipTest("no --device was given")
+        for folder in golden_families():
+            with self.subTest(family=folder.name):
+                config = json.loads((folder / "config.json").read_text())
+                if config.get("torch_dtype", config.get("dtype")) == "float32":
+                    self.expect(2, "run", folder, "--layer", self.layer_of(folder), "--input", folder / "input.safetensors",
+                                "--output", self.folder / "y.safetensors", f"--device={self.paths.device}",
+                                says=["not in f32"])
+                else:
+                    self.check(folder, f"--device={self.paths.device}")
 
     def test_the_number_of_threads_changes_no_bit(self):
         folder = next(family for family in golden_families() if family.name == "mixtral")

@@ -63,6 +63,7 @@ def main():
     parser = argparse.ArgumentParser()
     for name in ("--moec", "--compiler", "--failing-compiler"):
         parser.add_argument(name, required=True, type=lambda path: pathlib.Path(path).resolve())
+    parser.add_argument("--device", help="a GPU to run on as well, cuda:0")
     MoecTest.paths, rest = parser.parse_known_args()
     unittest.main(argv=["e2e", *rest], verbosity=2)
 

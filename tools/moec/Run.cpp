@@ -3,7 +3,7 @@
 #include "tools/moec/Setup.h"
 #include "tools/moec/Verbs.h"
 
-#include "runtime/Session.h"
+#include "runtime/HostRunner.h"
 #include "runtime/recompile/Text.h"
 #include "tools/common/Files.h"
 
@@ -121,15 +121,14 @@ Status runRun(const RunOptions &options, const Tool &tool) {
   if (!session)
     return session.status();
   HiddenStates output = hidden.states;
-  {
-    Result<Step> step = session->begin({.tokens = tokens, .phase = Phase::Prefill});
-    if (!step)
-      return step.status();
-    const ConstTensorView from{hidden.states.bytes.data(), computed, input->tokens, input->hidden};
-    const TensorView to{output.bytes.data(), computed, input->tokens, input->hidden};
-    if (Status status = step->layer(options.layer).forward(from, to); !status.ok())
-      return status.withContext("layer {}", options.layer);
-  }
+  Result<HostRunner> runner = HostRunner::make(*session);
+  if (!runner)
+    return runner.status();
+  const ConstTensorView from{hidden.states.bytes.data(), computed, input->tokens, input->hidden};
+  const TensorView to{output.bytes.data(), computed, input->tokens, input->hidden};
+  if (Status status = runner->forward(options.layer, Phase::Prefill, from, nullptr, to); !status.ok())
+    return status.withContext("layer {}", options.layer);
+  session->finish(); // what the observer has to see
   Converted written = convertStates(output, input->dtype);
   noteInexact("output", written, computed);
   if (Status status = writeStates(options.output, written.states); !status.ok())
@@ -148,7 +147,8 @@ void addRun(CLI::App &app, Tool &tool) {
   verb->add_option("--input", options->input, ".safetensors file with hidden_states [T, H]")->required();
   verb->add_option("--output", options->output, ".safetensors file to write")->required();
   verb->add_option("--weights", options->weights, "checkpoint folder or file, or random:seed=N; default: the model's folder");
-  verb->add_option("--target", options->target, "cpu, cpu-avx2, cpu-avx512 or cpu-avx512bf16")->capture_default_str();
+  verb->add_option("--target,--device", options->target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, cuda or cuda:N")
+      ->capture_default_str();
   verb->add_option("--threads", options->threads, "0: all processors")->check(CLI::Range(0u, 1024u));
   verb->add_flag("--routing", options->routing, "also print the pairs of each expert");
   verb->add_flag("--strict", options->strict, "never compile: what the cache or the package lacks is an error (exit 9)");

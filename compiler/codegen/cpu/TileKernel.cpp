@@ -20,20 +20,22 @@ public:
 
   void build(ModuleOp module) {
     auto pointer = LLVM::LLVMPointerType::get(e.b.getContext());
-    LLVM::LLVMFuncOp function = beginFunction(e, module, symbolOf(spec), {pointer, pointer, pointer, pointer, pointer, e.i64(), e.i64()});
+    LLVM::LLVMFuncOp function = beginFunction(e, module, symbolOf(spec), {pointer, pointer, pointer, pointer, pointer, e.i64(), e.i64(), pointer, e.i64()});
     Block &entry = function.getBody().front();
     a = entry.getArgument(0), weights = entry.getArgument(1), c = entry.getArgument(2);
     rowToken = entry.getArgument(3), rowWeight = entry.getArgument(4);
     cStride = entry.getArgument(5);
     Value panels = entry.getArgument(6), zero = e.constant(0);
+    Value cursor = entry.getArgument(7);
+    nextStepBytes = entry.getArgument(8);
     uint32_t wide = panelsPerIteration(spec.rows, config);
     Value wideEnd = zero;
     if (wide > 1) {
       Value remainder = arith::RemUIOp::create(e.b, panels, e.constant(wide));
       wideEnd = arith::SubIOp::create(e.b, panels, remainder);
-      panelLoop(zero, wideEnd, wide);
+      cursor = panelLoop(zero, wideEnd, wide, cursor);
     }
-    panelLoop(wideEnd, panels, 1);
+    panelLoop(wideEnd, panels, 1, cursor);
     finishFunction(e);
   }
 
@@ -48,39 +50,59 @@ private:
   int64_t vectorBytes() const { return int64_t{e.lanes} * 4; }
   int64_t bytesOfPanel() const { return static_cast<int64_t>(panelBytes(spec.k, e.lanes, config.compute)); }
 
-  void panelLoop(Value from, Value to, uint32_t numPanels) {
-    auto loop = scf::ForOp::create(e.b, from, to, e.constant(numPanels));
+  /// Runs panels [from, to), `numPanels` side by side, and returns where the prefetch cursor ends up.
+  Value panelLoop(Value from, Value to, uint32_t numPanels, Value cursor) {
+    auto loop = scf::ForOp::create(e.b, from, to, e.constant(numPanels), cursor);
     OpBuilder::InsertionGuard guard(e.b);
     e.b.setInsertionPointToStart(loop.getBody());
     Value panel = loop.getInductionVar();
-    SmallVector<Value> sums = sumOverK(panel, numPanels);
+    cursor = loop.getRegionIterArgs().front();
+    SmallVector<Value> sums = sumOverK(panel, numPanels, cursor);
     for (uint32_t index = 0; index < numPanels; ++index)
       for (uint32_t row = 0; row < spec.rows; ++row)
         epilogue(panel, index, row, sums[sumIndex(index, row, 0)], sums[sumIndex(index, row, 1)]);
+    scf::YieldOp::create(e.b, cursor);
+    return loop.getResult(0);
   }
 
   size_t sumIndex(uint32_t panel, uint32_t row, uint32_t half) const { return (panel * spec.rows + row) * 2 + half; }
 
-  /// All K steps of `numPanels` panels; the sums in `sumIndex` order.
-  SmallVector<Value> sumOverK(Value panel, uint32_t numPanels) {
+  /// All K steps of `numPanels` panels; the sums in `sumIndex` order. Moves the prefetch cursor on.
+  SmallVector<Value> sumOverK(Value panel, uint32_t numPanels, Value &cursor) {
     Value panelStart = e.address(weights, e.mul(panel, e.constant(bytesOfPanel())));
     SmallVector<Value> sums(numPanels * spec.rows * 2, e.zeros());
     // Small tiles do little per step: several steps an iteration keep the loop's own cost down.
     uint32_t unroll = std::max<uint32_t>(1, 16 / static_cast<uint32_t>(sums.size()));
     uint32_t main = steps() / unroll * unroll;
     if (main > 0) {
-      auto loop = scf::ForOp::create(e.b, e.constant(0), e.constant(main), e.constant(unroll), sums);
+      SmallVector<Value> carried(sums);
+      carried.push_back(cursor);
+      auto loop = scf::ForOp::create(e.b, e.constant(0), e.constant(main), e.constant(unroll), carried);
       OpBuilder::InsertionGuard guard(e.b);
       e.b.setInsertionPointToStart(loop.getBody());
       SmallVector<Value> inner(loop.getRegionIterArgs());
+      Value inside = inner.pop_back_val();
+      if (spec.rows >= kCpuPrefetchRows) {
+        prefetch(inside, unroll * numPanels);
+        inside = e.address(inside, e.mul(nextStepBytes, e.constant(unroll * numPanels)));
+      }
       for (uint32_t step = 0; step < unroll; ++step)
         addStep(panelStart, loop.getInductionVar(), step, numPanels, inner);
+      inner.push_back(inside);
       scf::YieldOp::create(e.b, inner);
       sums.assign(loop.getResults().begin(), loop.getResults().end());
+      cursor = sums.pop_back_val();
     }
     for (uint32_t step = main; step < steps(); ++step)
       addStep(panelStart, e.constant(step), 0, numPanels, sums);
     return sums;
+  }
+
+  /// Asks for as many bytes from `from` on as `panelSteps` steps of one panel read.
+  void prefetch(Value from, uint32_t panelSteps) {
+    constexpr int64_t lineBytes = 64;
+    for (int64_t offset = 0; offset < panelSteps * 2 * vectorBytes(); offset += lineBytes)
+      LLVM::Prefetch::create(e.b, e.address(from, {}, offset), /*rw=*/0, /*hint: second-level cache=*/2, /*cache: data=*/1);
   }
 
   /// One K step (a pair in bf16) into every sum.
@@ -195,7 +217,7 @@ private:
   Emitter &e;
   const CpuConfig &config;
   const TileKernelSpec &spec;
-  Value a, weights, c, rowToken, rowWeight, cStride;
+  Value a, weights, c, rowToken, rowWeight, cStride, nextStepBytes;
 };
 
 } // namespace

@@ -6,7 +6,11 @@
 
 namespace moec {
 
-inline constexpr uint32_t kCpuAbiVersion = 1;
+inline constexpr uint32_t kCpuAbiVersion = 2;
+
+/// Tiles of fewer rows ignore `next`: they read weights about as fast as memory gives them, and asking for more of them holds
+/// those reads up.
+inline constexpr uint32_t kCpuPrefetchRows = 4;
 
 /// One tile of R rows (fixed per kernel) against `panels` consecutive packed panels.
 ///
@@ -17,10 +21,15 @@ inline constexpr uint32_t kCpuAbiVersion = 1;
 ///          down: base of the f32 accumulators [T, cStrideBytes], 2*lanes columns per panel
 /// rowToken [R] down only: the accumulator row that each row adds to
 /// rowWeight[R] down only: what the row is multiplied by before it is added
+/// next     where the weights start that later calls read: while the tile computes, it prefetches them into the core's
+///          second-level cache. A cursor starts there and moves on by `nextStepBytes` with every K step of every panel (a
+///          pair of K in bf16); at each, as many bytes as the step reads of `b` are asked for. No address
+///          faults, but one that is not mapped costs a page walk each time: without a next, `b`.
+/// nextStepBytes at most what a step reads of `b`, or lines are left out; 0 where there is no next
 ///
 /// Sums over K in ascending order in one f32 accumulator per element, whatever R is.
 using CpuTileFn = void (*)(const void *a, const void *b, void *c, const int32_t *rowToken, const float *rowWeight,
-                           int64_t cStrideBytes, int64_t panels);
+                           int64_t cStrideBytes, int64_t panels, const void *next, int64_t nextStepBytes);
 
 /// Packs `lanes` rows of each of two operands ([lanes, K] each, rows `rowBytes` apart, in the compute dtype) into one
 /// panel. For a plain operand `second` is `first` advanced by `lanes` rows.

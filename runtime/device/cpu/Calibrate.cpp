@@ -4,7 +4,7 @@
 
 #include "compiler/core/Keys.h"
 #include "runtime/device/cpu/Pack.h"
-#include "runtime/device/cpu/Workspace.h"
+#include "runtime/device/cpu/Panels.h"
 #include "runtime/memory/Region.h"
 
 #include <unistd.h>
@@ -22,18 +22,26 @@ namespace {
 
 constexpr int repeats = 7;
 
+using Clock = std::chrono::steady_clock;
+
+template <typename Body> double nanosecondsOfOne(Body &&body) {
+  auto start = Clock::now();
+  body();
+  return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+}
+
+double median(std::vector<double> times) {
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+  return times[times.size() / 2];
+}
+
 /// Median nanoseconds of one call of `body`.
 template <typename Body> double nanosecondsOf(Body &&body) {
-  using Clock = std::chrono::steady_clock;
   std::vector<double> times;
   body(); // faults pages in and fills caches
-  for (int i = 0; i < repeats; ++i) {
-    auto start = Clock::now();
-    body();
-    times.push_back(std::chrono::duration<double, std::nano>(Clock::now() - start).count());
-  }
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return times[repeats / 2];
+  for (int i = 0; i < repeats; ++i)
+    times.push_back(nanosecondsOfOne(body));
+  return median(times);
 }
 
 /// Reads every cache line, so that nothing is left out; the sum keeps the compiler from leaving it out.
@@ -58,6 +66,7 @@ public:
     result.measured = true;
     tiles();
     stream();
+    overlap();
     packing();
     copying();
     result.sectionNs = nanosecondsOf([&] { pool.parallelFor(pool.threads(), [](uint32_t, unsigned) {}); });
@@ -68,8 +77,8 @@ private:
   Status allocate() {
     const uint64_t rowBytes = uint64_t{gemm.k} * byteSize(kernels.config.compute);
     cStride = paddedStride(kPanelsPerCall * gemm.panelColumns, DType::F32) * sizeof(float);
-    for (auto [region, bytes] : {std::pair{&a, Calibration::maxRows * uint64_t{gemm.aStrideBytes}},
-                                 std::pair{&c, Calibration::maxRows * cStride},
+    for (auto [region, bytes] : {std::pair{&a, 3 * Calibration::maxRows * uint64_t{gemm.aStrideBytes}},
+                                 std::pair{&c, 3 * Calibration::maxRows * cStride * pool.threads()},
                                  std::pair{&panel, kPanelsPerCall * gemm.panelSize},
                                  std::pair{&weights, streamBytes(2 * facts.lanes() * rowBytes)}}) {
       Result<Region> mapped = Region::map(bytes, "calibration");
@@ -90,18 +99,29 @@ private:
     return std::max(atLeast, std::clamp<uint64_t>(last > 0 ? 2 * static_cast<uint64_t>(last) : 0, 64u << 20, 1u << 30));
   }
 
+  std::byte *outputOf(unsigned thread) { return c.data() + thread * 3 * Calibration::maxRows * cStride; }
+
   void tiles() {
     const uint32_t steps = kernels.config.compute == DType::BF16 ? (gemm.k + 1) / 2 : gemm.k;
     const uint32_t calls = std::max(1u, 100000 / steps); // some 100 us, far above the clock's grain
     std::vector<uint32_t> measured;
+    std::vector<double> ofItem(pool.threads());
     for (uint32_t i = 0; i < gemm.tiles.size(); ++i) {
+      std::vector<double> times;
+      for (int repeat = 0; repeat <= repeats; ++repeat) {
+        // Each item is timed by itself: a thread that comes late would count as a slow tile.
+        pool.parallelFor(pool.threads(), [&](uint32_t item, unsigned) {
+          ofItem[item] = nanosecondsOfOne([&] {
+            for (uint32_t call = 0; call < calls; ++call)
+              gemm.tiles[i](a.data(), panel.data(), outputOf(item), nullptr, nullptr, static_cast<int64_t>(cStride),
+                            kPanelsPerCall, panel.data(), 0);
+          });
+        });
+        if (repeat > 0) // the first faults pages in and fills caches
+          times.push_back(*std::max_element(ofItem.begin(), ofItem.end()));
+      }
       const uint16_t rows = kernels.config.tileRows[i];
-      double ns = nanosecondsOf([&] {
-        for (uint32_t call = 0; call < calls; ++call)
-          gemm.tiles[i](a.data(), panel.data(), c.data(), nullptr, nullptr, static_cast<int64_t>(cStride),
-                        kPanelsPerCall);
-      });
-      result.tileNsPerStep[rows] = ns / calls / steps / kPanelsPerCall;
+      result.tileNsPerStep[rows] = median(times) / calls / steps / kPanelsPerCall;
       measured.push_back(rows);
     }
     std::reverse(measured.begin(), measured.end());
@@ -127,6 +147,48 @@ private:
       });
     });
     result.streamNsPerByte = ns / static_cast<double>(weights.bytes());
+  }
+
+  /// Several tiles a panel group over weights from memory, then over the same few panels again and again: what the first
+  /// takes beyond the second and less than both one after the other is what overlaps.
+  void overlap() {
+    const uint64_t panelsInMemory = weights.bytes() / gemm.panelSize;
+    constexpr int runs = 3;
+    const uint32_t panels = static_cast<uint32_t>(
+        std::max<uint64_t>(1, std::min(panelsInMemory / (runs + 1), (8u << 20) / gemm.panelSize)));
+    if (panels * (runs + 1) > panelsInMemory)
+      return; // panels so large that so few fit: assume the default
+    std::vector<double> streamed, resident;
+    for (int run = 0; run <= runs; ++run) {
+      const double ns = runTiles(weights.data() + run * panels * gemm.panelSize, panels, false);
+      const double residentNs = runTiles(panel.data(), panels, true);
+      if (run > 0) {
+        streamed.push_back(ns);
+        resident.push_back(residentNs);
+      }
+    }
+    const double compute = median(resident);
+    const double stream = static_cast<double>(panels * gemm.panelSize) * result.streamNsPerByte;
+    result.overlap = std::clamp((compute + stream - median(streamed)) / std::min(compute, stream), 0.0, 1.0);
+  }
+
+  /// Nanoseconds of two of the tallest tiles' rows on the `panels` panels at `from`, spread over all threads; `again`: on
+  /// the first few of them over and over.
+  double runTiles(const std::byte *from, uint32_t panels, bool again) {
+    const uint32_t rows = 2 * gemm.cover.tallest(), chunk = (panels + pool.threads() - 1) / pool.threads();
+    return nanosecondsOfOne([&] {
+      pool.parallelFor(pool.threads(), [&](uint32_t item, unsigned) {
+        TileOperands to;
+        to.a = a.data();
+        to.c = outputOf(item);
+        to.cRowBytes = cStride; // all panels write the same columns: cPanelBytes stays 0
+        const uint32_t end = std::min(panels, (item + 1) * chunk), group = again ? gemm.panelsPerFetch : chunk;
+        for (uint32_t panel = item * chunk; panel < end; panel += group) {
+          const std::byte *packed = again ? from : from + panel * gemm.panelSize;
+          runPanels({gemm, packed, {}, kernels.config.compute}, to, rows, 0, std::min(group, end - panel), {}, {});
+        }
+      });
+    });
   }
 
   void packing() {

@@ -25,14 +25,14 @@ public:
 
   bool isOneTile(uint32_t rows) const { return rows <= window && begin[rows + 1] - begin[rows] == 1; }
 
-  /// Calls tile(kernel index, first row) for each tile of `rows` rows, from row 0 on.
+  /// Calls tile(kernel index, first row, height) for each tile of `rows` rows, from row 0 on.
   template <typename Tile> void forEachTile(uint32_t rows, Tile &&tile) const {
     uint32_t row = 0;
     for (uint32_t end = bulkRows(rows); row < end; row += heights[bulk])
-      tile(bulk, row);
+      tile(bulk, row, uint32_t{heights[bulk]});
     uint32_t left = rows - row;
     for (uint32_t i = begin[left]; i < begin[left + 1]; ++i) {
-      tile(uint32_t{tiles[i]}, row);
+      tile(uint32_t{tiles[i]}, row, uint32_t{heights[tiles[i]]});
       row += heights[tiles[i]];
     }
   }

@@ -1,5 +1,6 @@
 #include "runtime/device/cpu/LayerExecutor.h"
 
+#include "runtime/device/cpu/Panels.h"
 #include "runtime/device/cpu/Route.h"
 #include "runtime/device/cpu/Rows.h"
 
@@ -17,58 +18,6 @@ constexpr uint32_t rowsPerItem = 16;
 constexpr uint32_t itemsPerThread = 4;
 
 uint32_t divideUp(uint64_t value, uint64_t by) { return static_cast<uint32_t>((value + by - 1) / by); }
-
-/// Where one expert's weights come from, panel by panel.
-struct PanelSource {
-  const GemmKernels &gemm;
-  const std::byte *packed = nullptr; // null: pack on the fly
-  StoredOperand stored;
-  DType compute;
-
-  /// `count` panels in a row, from `first` on; at most kPanelsPerCall where they are packed on the fly.
-  const std::byte *panels(uint32_t first, uint32_t count, const ThreadScratch &scratch) const {
-    if (packed)
-      return packed + first * gemm.panelSize;
-    for (uint32_t index = 0; index < count; ++index)
-      packPanel(gemm, stored, compute, first + index, scratch.rows, scratch.panel + index * gemm.panelSize);
-    return scratch.panel;
-  }
-};
-
-/// Where a GEMM reads and writes: `a` and `c` of its first row, in bytes; rows of `c` are only advanced where each
-/// row has its own (gate-up, router), not where rows are added to the tokens' (down).
-struct TileOperands {
-  const std::byte *a = nullptr;
-  std::byte *c = nullptr;
-  uint64_t cRowBytes = 0;   // between rows of c
-  uint64_t cPanelBytes = 0; // between panels of c
-  const int32_t *rowToken = nullptr;
-  const float *rowWeight = nullptr;
-};
-
-/// Computes panels [begin, end) of `rows` rows.
-void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows, uint32_t begin, uint32_t end,
-               const ThreadScratch &scratch) {
-  const GemmKernels &gemm = source.gemm;
-  auto call = [&](uint32_t tile, uint32_t row, const std::byte *b, uint32_t panel, uint32_t panels) {
-    std::byte *c = to.c + panel * to.cPanelBytes + (to.rowToken ? 0 : row * to.cRowBytes);
-    gemm.tiles[tile](to.a + uint64_t{row} * gemm.aStrideBytes, b, c, to.rowToken ? to.rowToken + row : nullptr,
-                     to.rowToken ? to.rowWeight + row : nullptr, static_cast<int64_t>(to.cRowBytes), panels);
-  };
-  // With one tile each panel is read once: one call streams them all.
-  if (source.packed && gemm.cover.isOneTile(rows)) {
-    gemm.cover.forEachTile(rows, [&](uint32_t tile, uint32_t row) {
-      call(tile, row, source.panels(begin, end - begin, scratch), begin, end - begin);
-    });
-    return;
-  }
-  // A few panels at a time stay in the core's cache for all tiles; short tiles need several to hide latency.
-  for (uint32_t panel = begin; panel < end; panel += gemm.panelsPerCall) {
-    const uint32_t count = std::min(gemm.panelsPerCall, end - panel);
-    const std::byte *b = source.panels(panel, count, scratch);
-    gemm.cover.forEachTile(rows, [&](uint32_t tile, uint32_t row) { call(tile, row, b, panel, count); });
-  }
-}
 
 /// An odd K of the next GEMM reads one element further: it must not be what another layer left there.
 void zeroAfterLastColumn(std::byte *rows, uint64_t rowBytes, uint32_t count, uint32_t columns, DType dtype) {
@@ -162,11 +111,11 @@ void LayerExecutor::routerLogits() {
     to.cRowBytes = stride * sizeof(float);
     to.cPanelBytes = gemm.panelColumns * sizeof(float);
     if (rows < blockRows)
-      return runPanels(source, to, rows, begin, end, scratchOf(thread));
+      return runPanels(source, to, rows, begin, end, {}, scratchOf(thread));
     for (uint32_t first = 0; first < rows; first += gemm.cover.tallest())
       gemm.tiles[0](to.a + uint64_t{first} * gemm.aStrideBytes, source.packed + begin * gemm.panelSize,
                     to.c + first * to.cRowBytes + begin * to.cPanelBytes, nullptr, nullptr,
-                    static_cast<int64_t>(to.cRowBytes), end - begin);
+                    static_cast<int64_t>(to.cRowBytes), end - begin, source.packed, 0);
   });
 }
 
@@ -250,12 +199,16 @@ uint32_t LayerExecutor::cutGateUp() {
 }
 
 void LayerExecutor::gateUp() {
-  pool.parallelFor(cutGateUp(), [&](uint32_t item, unsigned thread) {
-    gateUpItem(space.items[item], scratchOf(thread));
+  const uint32_t items = cutGateUp();
+  pool.parallelFor(items, [&](uint32_t item, unsigned thread) {
+    // Threads take items in turn, so this is likely the one that this thread takes next. Where another takes it, the
+    // weights wait in the cache that all share.
+    const uint32_t next = item + pool.threads();
+    gateUpItem(space.items[item], next < items ? &space.items[next] : nullptr, scratchOf(thread));
   });
 }
 
-void LayerExecutor::gateUpItem(const WorkItem &item, const ThreadScratch &scratch) {
+void LayerExecutor::gateUpItem(const WorkItem &item, const WorkItem *next, const ThreadScratch &scratch) {
   const GemmKernels &gemm = kernelsOf(item.expert).gateUp;
   const ExpertWeights &weights = layer.experts[item.expert];
   const DType rowType = kernels.config.rowDType();
@@ -265,12 +218,16 @@ void LayerExecutor::gateUpItem(const WorkItem &item, const ThreadScratch &scratc
     source.packed = weights.packed->gateUp;
   else
     source.stored = weights.stored->gateUp;
+  NextPanels after;
+  if (next && layer.experts[next->expert].packed)
+    after = {layer.experts[next->expert].packed->gateUp + next->panelBegin * gemm.panelSize,
+             next->panelEnd - next->panelBegin};
   TileOperands to;
   to.a = space.gathered + first * gemm.aStrideBytes;
   to.c = space.middle + first * middleBytes;
   to.cRowBytes = middleBytes;
   to.cPanelBytes = uint64_t{gemm.panelColumns} * byteSize(rowType);
-  runPanels(source, to, space.pairs[item.expert], item.panelBegin, item.panelEnd, scratch);
+  runPanels(source, to, space.pairs[item.expert], item.panelBegin, item.panelEnd, after, scratch);
   if (item.panelEnd == gemm.panels && gemm.columns % 2 != 0)
     zeroAfterLastColumn(to.c, middleBytes, space.pairs[item.expert], gemm.columns, rowType);
 }
@@ -284,9 +241,13 @@ void LayerExecutor::down() {
 }
 
 void LayerExecutor::downPanels(uint32_t panelBegin, uint32_t panelEnd, const ThreadScratch &scratch) {
-  for (uint32_t e = 0; e < layer.shape.experts; ++e) {
-    if (space.pairs[e] == 0)
-      continue;
+  auto withPairs = [&](uint32_t from) {
+    while (from < layer.shape.experts && space.pairs[from] == 0)
+      ++from;
+    return from;
+  };
+  for (uint32_t e = withPairs(0), next = 0; e < layer.shape.experts; e = next) {
+    next = withPairs(e + 1);
     const GemmKernels &gemm = kernelsOf(e).down;
     const ExpertWeights &weights = layer.experts[e];
     const uint64_t first = space.begin[e];
@@ -302,7 +263,10 @@ void LayerExecutor::downPanels(uint32_t panelBegin, uint32_t panelEnd, const Thr
     to.cPanelBytes = gemm.panelColumns * sizeof(float);
     to.rowToken = space.rowToken + first;
     to.rowWeight = space.rowWeight + first;
-    runPanels(source, to, space.pairs[e], panelBegin, panelEnd, scratch);
+    NextPanels after;
+    if (next < layer.shape.experts && layer.experts[next].packed)
+      after = {layer.experts[next].packed->down + panelBegin * gemm.panelSize, panelEnd - panelBegin};
+    runPanels(source, to, space.pairs[e], panelBegin, panelEnd, after, scratch);
   }
 }
 
@@ -318,7 +282,7 @@ void LayerExecutor::sharedGateUp() {
   const uint32_t chunk = divideUp(gemm.panels, itemsPerThread * pool.threads());
   pool.parallelFor(divideUp(gemm.panels, chunk), [&](uint32_t item, unsigned thread) {
     const uint32_t end = std::min(gemm.panels, (item + 1) * chunk);
-    runPanels(source, to, tokens, item * chunk, end, scratchOf(thread));
+    runPanels(source, to, tokens, item * chunk, end, {}, scratchOf(thread));
     if (end == gemm.panels && gemm.columns % 2 != 0)
       zeroAfterLastColumn(to.c, to.cRowBytes, tokens, gemm.columns, rowType);
   });
@@ -336,7 +300,7 @@ void LayerExecutor::sharedDown() {
   to.rowWeight = space.sharedWeight;
   const uint32_t chunk = divideUp(gemm.panels, itemsPerThread * pool.threads());
   pool.parallelFor(divideUp(gemm.panels, chunk), [&](uint32_t item, unsigned thread) {
-    runPanels(source, to, tokens, item * chunk, std::min(gemm.panels, (item + 1) * chunk), scratchOf(thread));
+    runPanels(source, to, tokens, item * chunk, std::min(gemm.panels, (item + 1) * chunk), {}, scratchOf(thread));
   });
 }
 

@@ -1,6 +1,7 @@
 // Runs one layer's launch list on a step's buffers.
 #pragma once
 
+#include "runtime/NonFinite.h"
 #include "runtime/Tensor.h"
 #include "runtime/device/cpu/CpuLayer.h"
 #include "runtime/device/cpu/Dispatch.h"
@@ -11,12 +12,6 @@
 #include <span>
 
 namespace moec {
-
-/// What to do about router logits that are NaN or infinite. They are counted either way.
-enum class NonFinitePolicy : uint8_t {
-  Mask, // as minus infinity; see routeToken
-  Fail, // the forward fails, its output is left as it was
-};
 
 /// What one forward counted, besides `Workspace::pairs`.
 struct ForwardCounts {
@@ -52,7 +47,7 @@ private:
   void gatherRows(uint32_t rowBegin, uint32_t rowEnd);
   uint32_t cutGateUp();
   void gateUp();
-  void gateUpItem(const WorkItem &item, const ThreadScratch &scratch);
+  void gateUpItem(const WorkItem &item, const WorkItem *next, const ThreadScratch &scratch);
   void down();
   void downPanels(uint32_t panelBegin, uint32_t panelEnd, const ThreadScratch &scratch);
   void sharedGateUp();

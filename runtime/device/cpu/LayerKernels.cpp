@@ -48,7 +48,13 @@ Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, con
   gemm.panelColumns = expected.gated ? facts.lanes() : 2 * facts.lanes();
   gemm.panels = (launch.columns + gemm.panelColumns - 1) / gemm.panelColumns;
   gemm.panelSize = panelBytes(launch.k, facts.lanes(), config.compute);
-  gemm.panelsPerCall = static_cast<uint32_t>(std::clamp<uint64_t>(facts.l2Bytes / 2 / gemm.panelSize, 1, kPanelsPerCall));
+  gemm.stepBytes = 2 * facts.lanes() * sizeof(float);
+  auto panelsIn = [&](uint64_t bytes) {
+    return static_cast<uint32_t>(std::clamp<uint64_t>(bytes / gemm.panelSize, 1, kPanelsPerCall));
+  };
+  // Half of the cache for panels, the rest for rows.
+  gemm.panelsPerCall = panelsIn(facts.l2Bytes / 2);
+  gemm.panelsPerFetch = panelsIn(facts.l2Bytes / 4);
   gemm.aStrideBytes = paddedStride(launch.k, config.rowDType()) * byteSize(config.rowDType());
   CpuConfig heights = config;
   heights.tileRows.clear();

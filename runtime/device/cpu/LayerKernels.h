@@ -3,6 +3,7 @@
 
 #include "compiler/core/Calibration.h"
 #include "compiler/core/Package.h"
+#include "runtime/device/Device.h"
 #include "runtime/device/cpu/CoverTable.h"
 #include "runtime/device/cpu/Image.h"
 
@@ -18,7 +19,9 @@ struct GemmKernels {
   uint32_t panelColumns = 0;  // output columns of one panel
   uint32_t panels = 0;
   uint64_t panelSize = 0;     // bytes of one packed panel
-  uint32_t panelsPerCall = 1; // that tiles share while they are in the core's cache
+  uint32_t stepBytes = 0;     // that a K step reads of a panel
+  uint32_t panelsPerCall = 1; // that several tiles share while they are in the core's cache, packed on the fly
+  uint32_t panelsPerFetch = 1; // the same where they were packed before: as many come in meanwhile
   uint32_t aStrideBytes = 0;  // between rows of `a`
   std::vector<CpuTileFn> tiles; // by descending rows, as `cover` indexes them
   CpuPackFn pack = nullptr;
@@ -26,7 +29,7 @@ struct GemmKernels {
 };
 
 /// Immutable; shared by all generations that run this config.
-struct LayerKernels {
+struct LayerKernels final : LoadedKernels {
   CpuConfig config;
   uint32_t lanes = 0;
   std::vector<LaunchKind> launches; // in the order in which they run

@@ -1,7 +1,7 @@
 #include "tests/emulation/machine/Cuda.h"
 
-#include "tests/emulation/hardware/layouts.cuh"
 #include "tests/emulation/Schedules.h"
+#include "tests/emulation/hardware/layouts.cuh"
 #include "tests/emulation/machine/TensorMap.h"
 
 #include <filesystem>
@@ -38,7 +38,8 @@ Words emulateTma() {
   std::vector<uint16_t> elements(tmaK * tmaRows * tmaExperts);
   for (size_t i = 0; i < elements.size(); ++i)
     elements[i] = static_cast<uint16_t>(i);
-  const auto map = weightMap<TensorMap>(device.constant(elements), tmaK, tmaRows, tmaExperts, tmaK * tmaRows, tmaBoxRows);
+  const auto map =
+      weightMap<TensorMap>(device.constant(elements), tmaK, tmaRows, tmaExperts, tmaK * tmaRows, tmaBoxRows);
   const uint32_t words = 2 * tmaBoxRows * 32;
   uint32_t *out = device.output<uint32_t>(words);
   const LaunchShape shape{

@@ -14,7 +14,8 @@
 namespace moec {
 namespace layouts {
 
-/// Small whole numbers that repeat late: sums of their products are exact in f32, and differ when an element is elsewhere.
+/// Small whole numbers that repeat late: sums of their products are exact in f32, and differ when an element is
+/// elsewhere.
 inline __device__ float number(uint32_t i) { return static_cast<float>((i * 2654435761u >> 13) % 17) - 8; }
 
 template <Element E> __device__ uint32_t pairOfNumbers(uint32_t i) {
@@ -62,9 +63,9 @@ template <Element E> __global__ void layoutMma(int32_t *out) {
     out[lane * 4 + i] = static_cast<int32_t>(sum[i]);
 }
 
-/// out [128 x N / 2], whole numbers: A [64 x 64] times B [N x 64], both swizzled by 128 bytes and described as the kernels
-/// do, in steps of 16. Shared memory holds number(i) at two-byte element i, so descriptors, swizzle and the fragment of D
-/// decide every sum.
+/// out [128 x N / 2], whole numbers: A [64 x 64] times B [N x 64], both swizzled by 128 bytes and described as the
+/// kernels do, in steps of 16. Shared memory holds number(i) at two-byte element i, so descriptors, swizzle and the
+/// fragment of D decide every sum.
 template <Element E, uint32_t N> __global__ void layoutWgmma(int32_t *out) {
   ptx::waitForPrevious();
   extern __shared__ uint8_t unaligned[];

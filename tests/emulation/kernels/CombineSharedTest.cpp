@@ -28,7 +28,7 @@ template <CombineConfig C> void check(uint32_t tokens, uint32_t hidden, bool gat
   std::vector<float> gate(size_t{tokens} * gateStride, NAN);
   for (uint32_t t = 0; t < tokens; ++t)
     gate[t * gateStride] = t == 0 ? -200.0f : t == 1 ? 200.0f : static_cast<float>(t % 7) - 3.0f; // 0 and 1 overflow
-  forSchedules(10, [&](uint64_t seed) -> std::string {
+  forSchedules(kSchedules, [&](uint64_t seed) -> std::string {
     DeviceMemory device;
     CombineArgs args{.expertOutput = device.input(rows),
                      .slotOfPair = device.input(slots.slotOfPair),

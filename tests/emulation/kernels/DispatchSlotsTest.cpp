@@ -17,7 +17,7 @@ namespace {
 
 constexpr DispatchConfig config{.experts = 40, .threads = 64, .pairsPerBlock = 96}; // more experts than lanes
 constexpr uint32_t E = config.experts;
-constexpr uint32_t tileTokens = 8, numSamples = 2;
+constexpr uint32_t tileTokens = 8, numSamples = 2, gridBlocks = 4;
 
 struct SlotsCase {
   const char *name;
@@ -108,7 +108,8 @@ struct SlotsRun {
 
   std::string step(uint64_t seed, uint32_t sequence) {
     const LaunchShape one{.blocks = 1, .threads = config.threads};
-    if (const auto failure = launch(device, one, seed, [&] { dispatchSlots<config>(args); }))
+    const LaunchShape some{.blocks = 3, .threads = config.threads, .together = true};
+    if (const auto failure = launch(device, some, seed, [&] { dispatchSlots<config>(args); }))
       return failure->message;
     if (std::string wrong = checkFirst(sequence); !wrong.empty())
       return wrong;
@@ -165,7 +166,7 @@ struct SlotsRun {
 TEST_CASE("dispatch into slots gives every pair a row of its expert, spilled or not", "[emulation][dispatch]") {
   for (const SlotsCase &test : slotsCases()) {
     INFO(test.name);
-    forSchedules(20, [&](uint64_t seed) {
+    forSchedules(kSchedules, [&](uint64_t seed) {
       SlotsRun run(test);
       const std::string first = run.step(seed, 1); // the second step finds what the first left
       return first.empty() ? run.step(seed + 100, 2) : first;
@@ -184,7 +185,7 @@ TEST_CASE("dispatch by a grid gives the slots that one block gives", "[emulation
           return ids;
         }(),
         E);
-    forSchedules(20, [&](uint64_t seed) -> std::string {
+    forSchedules(kSchedules, [&](uint64_t seed) -> std::string {
       DeviceMemory device;
       const uint32_t pairs = static_cast<uint32_t>(test.ids.size());
       DispatchArgs args{};
@@ -195,12 +196,12 @@ TEST_CASE("dispatch by a grid gives the slots that one block gives", "[emulation
       args.tilePlace = device.output<int32_t>(pairs / tileTokens + E);
       args.slotPair = device.output<int32_t>(pairs);
       args.slotOfPair = device.output<int32_t>(pairs);
-      args.blockCounts = device.output<int32_t>(E);
+      args.blockCounts = device.output<int32_t>(gridBlocks * E);
       args.gridBarrier = device.output(std::vector<uint32_t>{0, 0});
       args.numPairs = pairs;
-      args.numBlocks = 1; // emulated blocks run one after the other, so they cannot wait for each other
+      args.numBlocks = gridBlocks;
       args.tileTokens = tileTokens;
-      if (const auto failure = launch(device, {.blocks = 1, .threads = config.threads}, seed,
+      if (const auto failure = launch(device, {.blocks = gridBlocks, .threads = config.threads, .together = true}, seed,
                                       [&] { dispatchGrid<config>(args); }))
         return failure->message;
       const auto same = [](const int32_t *got, const std::vector<int32_t> &wanted) {

@@ -51,8 +51,8 @@ inline double dotOf(const uint16_t *a, const uint16_t *b, uint32_t length, bool 
 inline std::vector<int32_t> drawCaseIds(const GemmCase &test, std::mt19937_64 &random) {
   std::vector<int32_t> ids = bench::drawIds(test.tokens, test.experts, test.topK, 0.7, random);
   for (size_t i = 0; i < ids.size(); ++i)
-    ids[i] = test.routing == GemmCase::OneExpert                                                      ? 2
-             : test.routing == GemmCase::IdleExperts                                                  ? ids[i] % 3 * 2
+    ids[i] = test.routing == GemmCase::OneExpert     ? 2
+             : test.routing == GemmCase::IdleExperts ? ids[i] % 3 * 2
              : test.routing == GemmCase::PaddingAlone || (test.routing == GemmCase::Padded && i % 3 == 0) ? -1
                                                                                                           : ids[i];
   return ids;
@@ -74,7 +74,8 @@ inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element elem
   p.expertStride = static_cast<int64_t>(matrix * (fused ? 2 : 1));
   for (uint32_t expert = 0; expert < test.experts; ++expert)
     for (int32_t slot = p.slots.expertBegin[expert]; slot < p.slots.expertBegin[expert + 1]; ++slot) {
-      const uint64_t row = gated ? static_cast<uint64_t>(p.slots.slotPair[slot]) / test.topK : static_cast<uint64_t>(slot);
+      const uint64_t row =
+          gated ? static_cast<uint64_t>(p.slots.slotPair[slot]) / test.topK : static_cast<uint64_t>(slot);
       for (uint32_t column = 0; column < test.n; ++column) {
         const uint64_t at = expert * static_cast<uint64_t>(p.expertStride) + uint64_t{column} * test.k;
         double value = dotOf(&p.tokens[row * test.k], &p.weights[at], test.k, p.bf16);
@@ -101,7 +102,8 @@ inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint
   GroupedGemmArgs args{};
   args.tokens = device.input(p.tokens);
   args.weights = device.constant(p.weights);
-  args.upWeights = p.up.empty() ? static_cast<const uint16_t *>(args.weights) + uint64_t{test.n} * test.k : device.constant(p.up);
+  args.upWeights =
+      p.up.empty() ? static_cast<const uint16_t *>(args.weights) + uint64_t{test.n} * test.k : device.constant(p.up);
   args.output = device.output<uint16_t>(p.expected.size());
   args.slotPair = device.input(p.slots.slotPair);
   args.expertBegin = device.input(p.slots.expertBegin);

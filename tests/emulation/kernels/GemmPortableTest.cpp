@@ -10,8 +10,17 @@ namespace {
 
 constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uint32_t weights, uint32_t stages,
                             uint32_t warpsTokens, uint32_t warpsWeights) {
-  return {.element = element, .role = role, .tileTokens = tokens, .tileWeights = weights, .tileK = 64, .stages = stages,
-          .warpsTokens = warpsTokens, .warpsWeights = warpsWeights, .swapAB = false, .blocksPerSm = 2, .dense = false};
+  return {.element = element,
+          .role = role,
+          .tileTokens = tokens,
+          .tileWeights = weights,
+          .tileK = 64,
+          .stages = stages,
+          .warpsTokens = warpsTokens,
+          .warpsWeights = warpsWeights,
+          .swapAB = false,
+          .blocksPerSm = 2,
+          .dense = false};
 }
 
 template <GemmConfig C> void check() {

@@ -14,10 +14,8 @@ template <GemmConfig C> std::string runSm90(const GemmProblem &p, uint64_t seed,
                                 boxRows(C));
   };
   const TensorMap gate = map(args.weights), up = map(args.upWeights);
-  const LaunchShape shape{.blocks = blocks,
-                          .threads = hopperThreads(C),
-                          .sharedBytes = hopperSharedBytes(C),
-                          .dynamicShared = unaligned};
+  const LaunchShape shape{
+      .blocks = blocks, .threads = hopperThreads(C), .sharedBytes = hopperSharedBytes(C), .dynamicShared = unaligned};
   const auto failure = launch(device, shape, seed, [&] { groupedGemmSm90<C, Activation>(gate, up, args); });
   return failure ? failure->message : compare(p, args.output);
 }

@@ -10,8 +10,17 @@ namespace {
 
 constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uint32_t weights, uint32_t stages,
                             uint32_t groups, bool swapAB, uint32_t blocksPerSm) {
-  return {.element = element, .role = role, .tileTokens = tokens, .tileWeights = weights, .tileK = 64, .stages = stages,
-          .warpsTokens = groups, .warpsWeights = 1, .swapAB = swapAB, .blocksPerSm = blocksPerSm, .dense = false};
+  return {.element = element,
+          .role = role,
+          .tileTokens = tokens,
+          .tileWeights = weights,
+          .tileK = 64,
+          .stages = stages,
+          .warpsTokens = groups,
+          .warpsWeights = 1,
+          .swapAB = swapAB,
+          .blocksPerSm = blocksPerSm,
+          .dense = false};
 }
 
 template <GemmConfig C> void check() {

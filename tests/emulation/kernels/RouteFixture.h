@@ -59,10 +59,13 @@ template <RouteConfig C> std::string runRoute(uint32_t tokens, uint64_t seed) {
       if (args.ids[at] != expected.ids[k])
         return fmt::format("token {} choice {}: expert {}, expected {}", token, k, args.ids[at], expected.ids[k]);
       if (!(std::abs(args.weights[at] - expected.weights[k]) <= 2e-5 * std::max(1e-3, std::abs(expected.weights[k]))))
-        return fmt::format("token {} choice {}: weight {}, expected {}", token, k, args.weights[at], expected.weights[k]);
+        return fmt::format("token {} choice {}: weight {}, expected {}", token, k, args.weights[at],
+                           expected.weights[k]);
     }
   }
-  return *args.numNonFinite == nonFinite ? "" : fmt::format("{} non-finite logits counted, there are {}", *args.numNonFinite, nonFinite);
+  return *args.numNonFinite == nonFinite
+             ? ""
+             : fmt::format("{} non-finite logits counted, there are {}", *args.numNonFinite, nonFinite);
 }
 
 } // namespace moec::emulation

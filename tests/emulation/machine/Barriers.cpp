@@ -13,7 +13,8 @@ constexpr uint32_t maxCount = (1u << 20) - 1;
 
 void requireKnown(Block &block, const Barrier &barrier, uint32_t address, const char *what) {
   if (block.self().known.generic.of(barrier.initialised.agent) < barrier.initialised.time)
-    block.fail(Fault::Barrier, fmt::format("{} on mbarrier {:#x}, whose initialisation it need not have seen", what, address));
+    block.fail(Fault::Barrier,
+               fmt::format("{} on mbarrier {:#x}, whose initialisation it need not have seen", what, address));
 }
 
 } // namespace
@@ -86,17 +87,18 @@ void barrierArrive(uint32_t address, uint32_t arrivals, uint32_t expectedBytes) 
   if (isPlanted(Bug::SkipRelease) && expectedBytes == 0)
     return;
   if (expectedBytes > 0)
-    expectedBytes = isPlanted(Bug::BytesTooFew)       ? expectedBytes / 2
-                    : isPlanted(Bug::BytesTooMany)    ? expectedBytes + 16
+    expectedBytes = isPlanted(Bug::BytesTooFew)        ? expectedBytes / 2
+                    : isPlanted(Bug::BytesTooMany)     ? expectedBytes + 16
                     : isPlanted(Bug::BytesNotExpected) ? 0
-                                                      : expectedBytes;
+                                                       : expectedBytes;
   const uint32_t times = isPlanted(Bug::DoubleRelease) && expectedBytes == 0 ? 2 : 1;
   for (uint32_t i = 0; i < times; ++i) {
     block.pause();
     Barrier &barrier = block.barrierAt(address, "mbarrier.arrive");
     barrier.bytes += expectedBytes;
     if (barrier.bytes > maxCount)
-      block.fail(Fault::Barrier, fmt::format("mbarrier {:#x} expects {} bytes, more than it can count", address, barrier.bytes));
+      block.fail(Fault::Barrier,
+                 fmt::format("mbarrier {:#x} expects {} bytes, more than it can count", address, barrier.bytes));
     Knowledge known;
     block.release(block.self(), known);
     block.arrive(barrier, address, arrivals, known);
@@ -140,7 +142,8 @@ void sync(uint32_t id, uint32_t threads, bool wait) {
   block.pause();
   NamedBarrier &barrier = block.named[id];
   if (barrier.expected != 0 && barrier.expected != threads)
-    block.fail(Fault::Barrier, fmt::format("bar {} of {} threads while others use it with {}", id, threads, barrier.expected));
+    block.fail(Fault::Barrier,
+               fmt::format("bar {} of {} threads while others use it with {}", id, threads, barrier.expected));
   barrier.expected = threads;
   Thread &thread = block.self();
   block.release(thread, barrier.known);
@@ -199,7 +202,8 @@ void registersAct(Block &block, Warp &warp, void *(&operands)[32]) {
   if (first.registers < 24 || first.registers > 256 || first.registers % 8 != 0)
     block.fail(Fault::Registers, fmt::format("setmaxnreg {}", first.registers));
   if (first.more ? first.registers < now : first.registers > now)
-    block.fail(Fault::Registers, fmt::format("setmaxnreg.{} from {} to {}", first.more ? "inc" : "dec", now, first.registers));
+    block.fail(Fault::Registers,
+               fmt::format("setmaxnreg.{} from {} to {}", first.more ? "inc" : "dec", now, first.registers));
   warp.groupLog.push_back(first.registers | uint64_t{first.more} << 32);
 }
 

@@ -57,9 +57,9 @@ struct Barrier {
   uint32_t count = 0, pending = 0, phase = 0;
   int64_t bytes = 0; // tx-count
   Epoch initialised;
-  bool fenced = false;   // fence.mbarrier_init since
-  Knowledge arriving;    // what those who arrived in this phase knew
-  Knowledge completed;   // and in the phase before
+  bool fenced = false; // fence.mbarrier_init since
+  Knowledge arriving;  // what those who arrived in this phase knew
+  Knowledge completed; // and in the phase before
   std::vector<Thread *> waiting;
   Agent agent = 0; // of bulk copies that complete here; 0: none yet
   uint32_t bulkIssued = 0;
@@ -77,7 +77,7 @@ struct NamedBarrier {
 /// A copy, or an arrival, that happens on its own some time.
 struct AsyncOperation {
   enum Kind : uint8_t { Piece, Arrive, Bulk, Store } kind;
-  Thread *thread; // who issued it
+  Thread *thread;  // who issued it
   uint32_t number; // among the thread's copies or the barrier's bulk copies; Arrive: last copy that it waited for
   uint32_t shared = 0, barrier = 0;
   const uint8_t *global = nullptr; // Piece: null means zeros
@@ -161,6 +161,7 @@ private:
   void changed();
   void finishOne(size_t which);
   void land(AsyncOperation operation);
+  void landPiece(const AsyncOperation &operation);
   void checkEnd();
   void setFailure(Fault fault, std::string message) {
     if (!failure)
@@ -181,9 +182,9 @@ private:
   uint32_t alive = 0;
   /// How this schedule is run; drawn from the seed. The laggard, a thread or a warp, runs only where nothing else can
   /// happen: whoever does not wait for it gets as far ahead as the kernel lets it.
-  enum Style : uint8_t { AnyThread, WarpsApart, ThreadsApart, OneLaggard, LaggingWarp, numStyles } style;
+  enum Style : uint8_t { AnyThread, WarpsApart, ThreadsApart, OneLaggard, LaggingWarp } style;
   static constexpr uint64_t laggard = 0; // priority
-  uint32_t eagerness; // of asynchronous operations, times in 256 a turn
+  uint32_t eagerness;                    // of asynchronous operations, times in 256 a turn
 };
 
 } // namespace moec::emulation

@@ -26,22 +26,24 @@ void meet(const char *instruction, uint32_t mask, void *operands, MeetingAct act
   Warp &warp = block.warps[thread.warp];
   const uint32_t mine = 1u << thread.lane;
   if (!(mask & mine))
-    block.fail(Fault::Collective, fmt::format("{} with mask {:#x}, which leaves out its own lane {}", instruction, mask, thread.lane));
+    block.fail(Fault::Collective,
+               fmt::format("{} with mask {:#x}, which leaves out its own lane {}", instruction, mask, thread.lane));
   block.pause();
   auto meeting = warp.meetings.begin();
   for (; meeting != warp.meetings.end(); ++meeting) {
     if (meeting->mask == mask && !(meeting->arrived & mine))
       break;
     if (meeting->mask & mask)
-      block.fail(Fault::Collective, fmt::format("{} with mask {:#x} while lanes wait in {} with mask {:#x}", instruction, mask,
-                                                meeting->instruction, meeting->mask));
+      block.fail(Fault::Collective, fmt::format("{} with mask {:#x} while lanes wait in {} with mask {:#x}",
+                                                instruction, mask, meeting->instruction, meeting->mask));
   }
   if (meeting == warp.meetings.end()) {
     warp.meetings.push_back({instruction, mask, 0, {}});
     meeting = warp.meetings.end() - 1;
   }
   if (std::strcmp(meeting->instruction, instruction) != 0)
-    block.fail(Fault::Collective, fmt::format("{} while other lanes of the warp execute {}", instruction, meeting->instruction));
+    block.fail(Fault::Collective,
+               fmt::format("{} while other lanes of the warp execute {}", instruction, meeting->instruction));
   meeting->arrived |= mine;
   meeting->operands[thread.lane] = operands;
   if (meeting->arrived != mask)
@@ -63,10 +65,14 @@ struct ShuffleOperands {
 /// Lane that lane `self` reads. PTX ISA, "shfl.sync", for segments of 32 lanes; itself where that is outside.
 template <Shuffle Kind> uint32_t sourceLane(uint32_t self, uint32_t by) {
   switch (Kind) {
-  case Shuffle::Index: return by % 32;
-  case Shuffle::Up: return self >= by ? self - by : self;
-  case Shuffle::Down: return self + by < 32 ? self + by : self;
-  case Shuffle::Xor: return (self ^ by) < 32 ? self ^ by : self;
+  case Shuffle::Index:
+    return by % 32;
+  case Shuffle::Up:
+    return self >= by ? self - by : self;
+  case Shuffle::Down:
+    return self + by < 32 ? self + by : self;
+  case Shuffle::Xor:
+    return (self ^ by) < 32 ? self ^ by : self;
   }
 }
 
@@ -117,12 +123,18 @@ struct ReduceOperands {
 uint32_t combine(Reduce kind, bool isSigned, uint32_t a, uint32_t b) {
   const bool less = isSigned ? static_cast<int32_t>(a) < static_cast<int32_t>(b) : a < b;
   switch (kind) {
-  case Reduce::Max: return less ? b : a;
-  case Reduce::Min: return less ? a : b;
-  case Reduce::Add: return a + b;
-  case Reduce::And: return a & b;
-  case Reduce::Or: return a | b;
-  case Reduce::Xor: return a ^ b;
+  case Reduce::Max:
+    return less ? b : a;
+  case Reduce::Min:
+    return less ? a : b;
+  case Reduce::Add:
+    return a + b;
+  case Reduce::And:
+    return a & b;
+  case Reduce::Or:
+    return a | b;
+  case Reduce::Xor:
+    return a ^ b;
   }
   return 0;
 }
@@ -162,10 +174,18 @@ uint32_t shuffle(Shuffle kind, uint32_t mask, uint32_t value, uint32_t lane) {
     lane = lane * 2 % 32;
   ShuffleOperands operands{value, lane, 0};
   switch (kind) {
-  case Shuffle::Index: meet("shfl.sync.idx", planting(mask), &operands, shuffleAct<Shuffle::Index>); break;
-  case Shuffle::Up: meet("shfl.sync.up", planting(mask), &operands, shuffleAct<Shuffle::Up>); break;
-  case Shuffle::Down: meet("shfl.sync.down", planting(mask), &operands, shuffleAct<Shuffle::Down>); break;
-  case Shuffle::Xor: meet("shfl.sync.bfly", planting(mask), &operands, shuffleAct<Shuffle::Xor>); break;
+  case Shuffle::Index:
+    meet("shfl.sync.idx", planting(mask), &operands, shuffleAct<Shuffle::Index>);
+    break;
+  case Shuffle::Up:
+    meet("shfl.sync.up", planting(mask), &operands, shuffleAct<Shuffle::Up>);
+    break;
+  case Shuffle::Down:
+    meet("shfl.sync.down", planting(mask), &operands, shuffleAct<Shuffle::Down>);
+    break;
+  case Shuffle::Xor:
+    meet("shfl.sync.bfly", planting(mask), &operands, shuffleAct<Shuffle::Xor>);
+    break;
   }
   return operands.result;
 }

@@ -92,7 +92,9 @@ inline int32_t atomicAdd(int32_t *address, int32_t value) {
 }
 inline float atomicAdd(float *address, float value) { return moec::emulation::atomicAddFloat(address, value); }
 inline uint32_t atomicMax(uint32_t *address, uint32_t value) { return moec::emulation::atomicMax32(address, value); }
-inline uint32_t atomicExch(uint32_t *address, uint32_t value) { return moec::emulation::atomicExchange32(address, value); }
+inline uint32_t atomicExch(uint32_t *address, uint32_t value) {
+  return moec::emulation::atomicExchange32(address, value);
+}
 inline uint32_t atomicCAS(uint32_t *address, uint32_t expected, uint32_t value) {
   return moec::emulation::atomicCompareExchange32(address, expected, value);
 }

@@ -26,9 +26,7 @@ public:
   template <class T> const T *constant(const std::vector<T> &values) { return copy(values, Content::Constant); }
   template <class T> const T *input(const std::vector<T> &values) { return copy(values, Content::Input); }
   /// `count` elements that nobody has written; they hold a pattern that no kernel makes (NaN as bf16, f16 and f32).
-  template <class T> T *output(size_t count) {
-    return static_cast<T *>(allocate(count * sizeof(T), Content::Output));
-  }
+  template <class T> T *output(size_t count) { return static_cast<T *>(allocate(count * sizeof(T), Content::Output)); }
   /// Elements that kernels both read and write.
   template <class T> T *output(const std::vector<T> &values) {
     T *to = output<T>(values.size());

@@ -1,5 +1,5 @@
-// What the shadows of compiler/kernels/ptx and Cuda.h call: one function an instruction, executed by the running thread.
-// Each names the section of the PTX ISA that it follows.
+// What the shadows of compiler/kernels/ptx and Cuda.h call: one function an instruction, executed by the running
+// thread. Each names the section of the PTX ISA that it follows.
 #pragma once
 
 #include <cstdint>

@@ -10,7 +10,8 @@ struct Place {
   uint32_t row, column;
 };
 
-// PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type": groupID = lane / 4, threadID_in_group = lane % 4.
+// PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type": groupID = lane / 4, threadID_in_group = lane
+// % 4.
 
 /// Element `half` (0: low) of register `i` of A [16 x 16].
 constexpr Place placeInA(uint32_t lane, uint32_t i, uint32_t half) {
@@ -51,8 +52,8 @@ constexpr MatrixDescriptor decode(uint64_t bits) {
 }
 
 /// Byte address of the 16-byte piece `piece` (0 or 1) of a K-major operand's row in a k16 step, 128B swizzle. PTX ISA,
-/// "Strides", K-major: rows are 128 bytes apart within a group of eight, groups `strideBytes`; the swizzle applies to the
-/// address.
+/// "Strides", K-major: rows are 128 bytes apart within a group of eight, groups `strideBytes`; the swizzle applies to
+/// the address.
 constexpr uint32_t operandPiece(const MatrixDescriptor &d, uint32_t row, uint32_t piece) {
   return swizzle128(d.start + row / 8 * d.strideBytes + row % 8 * 128 + piece * 16);
 }

@@ -26,7 +26,8 @@ void loadAct(Block &block, Warp &warp, void *(&operands)[32]) {
   ++warp.numReads;
   uint16_t rows[32][8];
   for (uint32_t lane = 0; lane < 32; ++lane) {
-    const uint32_t address = static_cast<LoadOperands *>(operands[isPlanted(Bug::FragmentRow) ? lane ^ 1 : lane])->address;
+    const uint32_t address =
+        static_cast<LoadOperands *>(operands[isPlanted(Bug::FragmentRow) ? lane ^ 1 : lane])->address;
     if (address % 16 != 0)
       block.fail(Fault::Collective, fmt::format("ldmatrix of {:#x}: not a multiple of 16", address));
     Actor actor = block.actor(block.threads[warpIndex * 32 + lane]);

@@ -7,47 +7,45 @@ namespace moec::emulation {
 
 enum class Bug : uint8_t {
   None,
-  SkipBarrierWait,    // waits for the `detail`-th barrier of the block do not wait
-  WrongParity,        // all waits for the other parity
+  SkipBarrierWait, // waits for the `detail`-th barrier of the block do not wait
+  WrongParity,     // all waits for the other parity
   SkipBarrierInitFence,
-  ArrivalsTooMany,    // barrierInit with one more
-  ArrivalsTooFew,     // barrierInit with one less
+  ArrivalsTooMany, // barrierInit with one more
+  ArrivalsTooFew,  // barrierInit with one less
   SkipProxyFence,
-  BytesTooFew,        // expect_tx half of what comes
+  BytesTooFew, // expect_tx half of what comes
   BytesTooMany,
-  BytesNotExpected,   // arrive without expect_tx
-  CopyGroupOffByOne,  // cp.async.wait_group N + 1
+  BytesNotExpected,  // arrive without expect_tx
+  CopyGroupOffByOne, // cp.async.wait_group N + 1
   SkipCopyCommit,
-  SkipCopyArrive,     // one thread's cp.async.mbarrier.arrive
-  CopyArriveEarly,    // a plain arrival in its place
-  CopyWrongPlace,     // cp.async to the neighbouring 16 bytes
-  CopyInvalid,        // the valid flag is ignored
-  SkipSyncThreads,    // the `detail`-th of each thread
-  SkipSyncWarp,       // all of them
-  WgmmaWaitWeak,      // wait_group N + 1
+  SkipCopyArrive,  // one thread's cp.async.mbarrier.arrive
+  CopyArriveEarly, // a plain arrival in its place
+  CopyWrongPlace,  // cp.async to the neighbouring 16 bytes
+  CopyInvalid,     // the valid flag is ignored
+  SkipSyncThreads, // the `detail`-th of each thread
+  SkipSyncWarp,    // all of them
+  WgmmaWaitWeak,   // wait_group N + 1
   SkipWgmmaWait,
   SkipWgmmaFence,
   SkipWgmmaCommit,
-  SkipRelease,        // barrierArrive is not executed
-  DoubleRelease,      // barrierArrive twice
-  DescriptorStride,   // stride of groups of eight rows is doubled
+  SkipRelease,      // barrierArrive is not executed
+  DoubleRelease,    // barrierArrive twice
+  DescriptorStride, // stride of groups of eight rows is doubled
   DescriptorNoSwizzle,
-  DescriptorAdvance,  // advance by twice the elements
-  TmaWrongRow,        // the box starts a row late
-  TmaWrongPlace,      // lands 128 bytes further
-  SkipBulkWaitRead,
-  SkipBulkWait,
-  SwizzleWrong,       // tmaLoad3d does not swizzle
-  FragmentRow,        // ldmatrix takes the row of the lane next to it
-  FragmentTranspose,  // movmatrix does not transpose
-  MmaOperandOrder,    // mma.sync gets b1 and b0
-  LostLane,           // shuffles leave lane 31 out of the mask
-  ShuffleStep,        // shfl_xor by twice the step
-  ReduceMask,         // reductions see only half of the lanes
-  NoWaitForPrevious,  // griddepcontrol.wait is missing
-  UnevenRegisters,    // one warp gives 8 registers fewer
+  DescriptorAdvance, // advance by twice the elements
+  TmaWrongRow,       // the box starts a row late
+  TmaWrongPlace,     // lands 128 bytes further
+  SwizzleWrong,      // tmaLoad3d does not swizzle
+  FragmentRow,       // ldmatrix takes the row of the lane next to it
+  FragmentTranspose, // movmatrix does not transpose
+  MmaOperandOrder,   // mma.sync gets b1 and b0
+  LostLane,          // shuffles leave lane 31 out of the mask
+  ShuffleStep,       // shfl_xor by twice the step
+  ReduceMask,        // reductions see only half of the lanes
+  NoWaitForPrevious, // griddepcontrol.wait is missing
+  UnevenRegisters,   // one warp gives 8 registers fewer
   RegistersNeverGiven,
-  RelaxedAtomics,     // atomics neither acquire nor release
+  RelaxedAtomics, // atomics neither acquire nor release
 };
 
 struct Plant {

@@ -1,6 +1,7 @@
-// A block's shared memory. `__shared__` variables are thread_local to the host's compiler: all of them lie in the thread's
-// block of thread-local storage, and dynamic shared memory is an array there too (DynamicShared.h). PTX addresses are
-// made up: dynamic shared memory starts somewhere in the second KB, as aligned as was promised and no more.
+// A block's shared memory. `__shared__` variables are thread_local to the host's compiler: all of them lie in the
+// thread's block of thread-local storage, and dynamic shared memory is an array there too (DynamicShared.h). PTX
+// addresses are made up: dynamic shared memory starts somewhere in the second KB, as aligned as was promised and no
+// more.
 #pragma once
 
 #include "tests/emulation/machine/Shadow.h"

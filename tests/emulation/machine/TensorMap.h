@@ -41,7 +41,8 @@ template <class Map> Map tensorMap(const Box &box) {
 
 /// Weights [experts, rows, k], `expertStride` elements apart, as tools/bench/gpu's Device::weightMap.
 template <class Map>
-Map weightMap(const void *weights, uint32_t k, uint32_t rows, uint32_t experts, uint64_t expertStride, uint32_t boxRows) {
+Map weightMap(const void *weights, uint32_t k, uint32_t rows, uint32_t experts, uint64_t expertStride,
+              uint32_t boxRows) {
   return tensorMap<Map>({boxMagic,
                          static_cast<const uint8_t *>(weights),
                          {2, uint64_t{k} * 2, expertStride * 2},

@@ -105,7 +105,7 @@ struct PendingWgmma {
 
 /// The sums of one fragment while wgmmas on it are under way.
 struct SumChain {
-  float *registers[32]; // of each lane
+  float *registers[32];      // of each lane
   std::vector<float> values; // [32][n / 2]
   uint32_t pending = 0;
 };
@@ -133,12 +133,12 @@ template <class Body> void Context::start(uint32_t stack, Body body) {
     boost::context::stack_context allocate() { return pooledStack(stack); }
     void deallocate(boost::context::stack_context &) {}
   };
-  new (&fiber) boost::context::fiber(std::allocator_arg, Allocator{stack},
-                                     [this, body](boost::context::fiber &&sink) mutable {
-                                       new (&back) boost::context::fiber(std::move(sink));
-                                       body();
-                                       return std::move(back);
-                                     });
+  new (&fiber)
+      boost::context::fiber(std::allocator_arg, Allocator{stack}, [this, body](boost::context::fiber &&sink) mutable {
+        new (&back) boost::context::fiber(std::move(sink));
+        body();
+        return std::move(back);
+      });
 }
 
 } // namespace moec::emulation

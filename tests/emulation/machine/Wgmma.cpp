@@ -35,8 +35,8 @@ std::bitset<256> touchOperand(Block &block, const WarpWgmma &state, uint32_t war
     for (uint32_t piece = 0; piece < 2 && !unused[row - firstRow]; ++piece) {
       // Every lane must know that the bytes are there; of lanes that know the same, one check is enough.
       const Thread &lane = block.threads[warp * 32 + row % 32];
-      const Actor actor{{state.issued, state.agent, block.actor(lane).epoch.block, 0}, &lane.known.async,
-                        &lane.known.generic};
+      const Actor actor{
+          {state.issued, state.agent, block.actor(lane).epoch.block, 0}, &lane.known.async, &lane.known.generic};
       block.touchShared(operandPiece(d, row, piece), 16, Use::Read, actor, "wgmma");
     }
   }
@@ -45,9 +45,11 @@ std::bitset<256> touchOperand(Block &block, const WarpWgmma &state, uint32_t war
 
 void checkDescriptor(Block &block, const MatrixDescriptor &d, const char *which) {
   if (d.swizzle != 1)
-    block.fail(Fault::Wgmma, fmt::format("the descriptor of {} asks for swizzle {}; only 128B is emulated", which, d.swizzle));
+    block.fail(Fault::Wgmma,
+               fmt::format("the descriptor of {} asks for swizzle {}; only 128B is emulated", which, d.swizzle));
   if (d.baseOffset != 0)
-    block.fail(Fault::Wgmma, fmt::format("the descriptor of {} has a base offset, but its tile starts at a multiple of 1024", which));
+    block.fail(Fault::Wgmma,
+               fmt::format("the descriptor of {} has a base offset, but its tile starts at a multiple of 1024", which));
 }
 
 uint32_t findChain(Block &block, WarpWgmma &state, void *(&operands)[32], uint32_t n, bool accumulate) {

@@ -18,18 +18,42 @@ using namespace moec::emulation;
 namespace {
 
 constexpr GemmConfig sm90(uint32_t tokens, uint32_t weights, uint32_t stages, uint32_t groups, bool swapAB) {
-  return {.element = Element::BF16, .role = GemmRole::GateUp, .tileTokens = tokens, .tileWeights = weights, .tileK = 64,
-          .stages = stages, .warpsTokens = groups, .warpsWeights = 1, .swapAB = swapAB, .blocksPerSm = 1, .dense = false};
+  return {.element = Element::BF16,
+          .role = GemmRole::GateUp,
+          .tileTokens = tokens,
+          .tileWeights = weights,
+          .tileK = 64,
+          .stages = stages,
+          .warpsTokens = groups,
+          .warpsWeights = 1,
+          .swapAB = swapAB,
+          .blocksPerSm = 1,
+          .dense = false};
 }
 constexpr GemmConfig swappedConfig = sm90(16, 128, 2, 1, true), plainConfig = sm90(64, 64, 2, 1, false),
-                     tradingConfig = sm90(32, 256, 2, 2, true);
-constexpr GemmConfig portableConfig{.element = Element::BF16, .role = GemmRole::GateUp, .tileTokens = 16,
-                                    .tileWeights = 64, .tileK = 64, .stages = 3, .warpsTokens = 1, .warpsWeights = 2,
-                                    .swapAB = false, .blocksPerSm = 2, .dense = false};
+                     tradingConfig = sm90(32, 256, 2, 2, true), twoGroupsConfig = sm90(128, 64, 2, 2, false);
+constexpr GemmConfig portableConfig{.element = Element::BF16,
+                                    .role = GemmRole::GateUp,
+                                    .tileTokens = 16,
+                                    .tileWeights = 64,
+                                    .tileK = 64,
+                                    .stages = 3,
+                                    .warpsTokens = 1,
+                                    .warpsWeights = 2,
+                                    .swapAB = false,
+                                    .blocksPerSm = 2,
+                                    .dense = false};
 constexpr DispatchConfig dispatchConfig{.experts = 8, .threads = 128, .pairsPerBlock = 64};
-constexpr RouteConfig routeConfig{.experts = 40, .topK = 4, .before = RouteScoring::Softmax, .after = RouteScoring::None,
-                                  .correctionBias = false, .renormalise = true, .groups = 1, .groupsPicked = 1,
-                                  .groupTop = 1, .threads = 64};
+constexpr RouteConfig routeConfig{.experts = 40,
+                                  .topK = 4,
+                                  .before = RouteScoring::Softmax,
+                                  .after = RouteScoring::None,
+                                  .correctionBias = false,
+                                  .renormalise = true,
+                                  .groups = 1,
+                                  .groupsPicked = 1,
+                                  .groupTop = 1,
+                                  .threads = 64};
 
 /// Several steps of the sum, the last not whole, and more than one tile a block.
 const GemmProblem &problem() {
@@ -41,6 +65,11 @@ const GemmProblem &problem() {
 std::string swapped(uint64_t seed) { return runSm90<swappedConfig>(problem(), seed, 2); }
 std::string plain(uint64_t seed) { return runSm90<plainConfig>(problem(), seed, 2); }
 std::string trading(uint64_t seed) { return runSm90<tradingConfig>(problem(), seed, 2); }
+/// Tiles of which one warpgroup has no row.
+std::string skipping(uint64_t seed) {
+  static const GemmProblem oneToken = makeProblem(gemmCases()[0], GemmRole::GateUp, Element::BF16);
+  return runSm90<twoGroupsConfig>(oneToken, seed, 3);
+}
 std::string portable(uint64_t seed) { return runPortable<portableConfig>(problem(), seed); }
 std::string oneBlock(uint64_t seed) { return runDispatch<dispatchConfig>(dispatchCases(8)[1], false, seed); }
 std::string routing(uint64_t seed) { return runRoute<routeConfig>(9, seed); }
@@ -54,7 +83,7 @@ struct PlantedBug {
 } // namespace
 
 TEST_CASE("the planted kernels are well without a bug", "[emulation][planted]") {
-  for (const auto kernel : {swapped, plain, trading, portable, oneBlock, routing})
+  for (const auto kernel : {swapped, plain, trading, skipping, portable, oneBlock, routing})
     for (uint64_t seed = 1; seed <= 5; ++seed)
       CHECK(kernel(seed) == "");
 }
@@ -81,6 +110,7 @@ TEST_CASE("every planted bug is caught", "[emulation][planted]") {
       {"cp.async to the next 16 bytes", {Bug::CopyWrongPlace}, swapped},
       {"cp.async reads what is not valid", {Bug::CopyInvalid}, portable},
       {"no __syncwarp", {Bug::SkipSyncWarp}, oneBlock},
+      {"a stage given back while a lane waits", {Bug::SkipSyncWarp}, skipping},
       {"wgmma wait_group 1 is 2", {Bug::WgmmaWaitWeak, 1}, swapped},
       {"wgmma wait_group 0 is 1", {Bug::WgmmaWaitWeak, 0}, plain},
       {"no wgmma wait_group 0", {Bug::SkipWgmmaWait, 0}, swapped},

@@ -28,6 +28,7 @@ TEST_CASE("a calibration survives writing and reading to the last bit", "[core][
     REQUIRE(read.ok());
     CHECK(read->tileNsPerStep == calibration.tileNsPerStep);
     CHECK(read->streamNsPerByte == calibration.streamNsPerByte);
+    CHECK(read->overlap == calibration.overlap);
     CHECK(read->packNsPerByte == calibration.packNsPerByte);
     CHECK(read->copyNsPerByte == calibration.copyNsPerByte);
     CHECK(read->sectionNs == calibration.sectionNs);
@@ -51,6 +52,8 @@ TEST_CASE("assumed figures cover the target's tiles, and taller ones cost less p
       }
       CHECK_FALSE(calibration.measured);
       CHECK(calibration.streamNsPerByte > 0);
+      CHECK(calibration.overlap > 0);
+      CHECK(calibration.overlap <= 1);
       CHECK(calibration.packNsPerByte > 0);
     }
 }
@@ -83,6 +86,8 @@ TEST_CASE("what is wrong with a calibration is named", "[core][calibration]") {
   CHECK(errorOf("{") == "calibration: not valid JSON at offset 2");
   CHECK(errorOf(replaced(good, "\"section_ns\": 5000", "\"section_ns\": -1")) ==
         "calibration: section_ns: expected a number from 0 to 1000000000000, found -1");
+  CHECK(errorOf(replaced(good, "\"overlap\": 0.5", "\"overlap\": 1.5")) ==
+        "calibration: overlap: expected a number from 0 to 1, found 1.5");
   CHECK(errorOf(replaced(good, "[0, ", "[")) ==
         "calibration: tile_ns_per_step: expected 17 numbers, for 0 to 16 rows, found 16");
   CHECK(errorOf(replaced(good, "[0, ", "[0, null, ")) ==

@@ -73,6 +73,7 @@ inline Calibration noisyCalibration(Random &random, const TargetFacts &facts, DT
   for (double &ns : calibration.tileNsPerStep)
     ns *= 0.8 + 0.4 * random.unit();
   calibration.streamNsPerByte *= 0.1 + random.unit();
+  calibration.overlap = random.unit();
   calibration.packNsPerByte *= 0.5 + random.unit();
   return calibration;
 }

@@ -62,6 +62,17 @@ TEST_CASE("each GEMM of an expert takes the longer of compute and memory", "[cor
   CHECK(tiny.predict({8, 0}) == Tiny::routerNs + 960);
 }
 
+TEST_CASE("what does not hide of the shorter adds to the longer", "[core][plan]") {
+  Tiny tiny;
+  tiny.calibration.streamNsPerByte = 0.125; // router 256, gate-up 512, down 256
+  tiny.calibration.overlap = 0.75;
+  // 7 pairs (8 ns): as long as memory, 512 and 256, so a quarter shows.
+  double router = 320 + 0.25 * 256 * (512 / 576.0);
+  CHECK(tiny.predict({7, 0}) == Approx(router + 768 + 192));
+  // 1 pair (2 ns): 128 and 64 beside 512 and 256. Of a quarter of the other the tenth shows.
+  CHECK(tiny.predict({0, 1}) == Approx(router + 768 + 0.25 * 0.4 * 192));
+}
+
 TEST_CASE("an idle expert costs nothing, packed or not", "[core][plan]") {
   Tiny tiny;
   tiny.calibration.streamNsPerByte = 1;

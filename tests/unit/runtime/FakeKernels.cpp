@@ -105,7 +105,7 @@ const FakeSpec &specOf(size_t thunk) {
 
 template <size_t I>
 void tileThunk(const void *a, const void *b, void *c, const int32_t *rowToken, const float *rowWeight, int64_t cStride,
-               int64_t panels) {
+               int64_t panels, const void *, int64_t) {
   runTile(specOf(I), a, b, c, rowToken, rowWeight, cStride, panels);
 }
 template <size_t I> void packThunk(const void *first, const void *second, int64_t rowBytes, void *panel) {

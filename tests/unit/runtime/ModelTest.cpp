@@ -97,6 +97,8 @@ TEST_CASE("a calibration is measured once and then comes from the cache", "[runt
   CHECK(measured.tileNsPerStep[tallest] > measured.tileNsPerStep[1]); // fake kernels take their rows one by one
   for (double ns : {measured.streamNsPerByte, measured.packNsPerByte, measured.copyNsPerByte, measured.sectionNs})
     CHECK(ns > 0);
+  CHECK(measured.overlap >= 0);
+  CHECK(measured.overlap <= 1);
   CHECK(first.compiler.compiles == 2); // for calibrating, and generation 0
 
   Harness second({someLayer()}, once, cache);

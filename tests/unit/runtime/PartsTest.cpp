@@ -90,8 +90,9 @@ TEST_CASE("cover tables answer what coverRows does", "[runtime][cover]") {
     for (uint32_t rows = 0; rows < 400; ++rows) {
       uint32_t next = 0, covered = 0;
       std::vector<uint16_t> tiles;
-      table.forEachTile(rows, [&](uint32_t tile, uint32_t row) {
+      table.forEachTile(rows, [&](uint32_t tile, uint32_t row, uint32_t height) {
         REQUIRE(row == next);
+        REQUIRE(height == heights[tile]);
         next += heights[tile];
         tiles.push_back(heights[tile]);
       });

@@ -19,13 +19,16 @@ struct Layout {
 };
 
 std::vector<Layout> allLayouts() {
-  std::vector<Layout> all = {{"ldmatrix", "moec::layoutLdmatrix", 32, 128}, {"movmatrix", "moec::layoutMovmatrix", 32, 32}};
+  std::vector<Layout> all = {{"ldmatrix", "moec::layoutLdmatrix", 32, 128},
+                             {"movmatrix", "moec::layoutMovmatrix", 32, 32}};
   for (const char *element : {"BF16", "F16"}) {
-    all.push_back({fmt::format("mma-{}", element), fmt::format("moec::layoutMma<moec::Element::{}>", element), 32, 128});
+    all.push_back(
+        {fmt::format("mma-{}", element), fmt::format("moec::layoutMma<moec::Element::{}>", element), 32, 128});
     for (uint32_t n : {8u, 16u, 32u, 64u, 128u, 256u})
       if (element == std::string("BF16") || n == 64) // the type changes no place: once is enough
         all.push_back({fmt::format("wgmma-{}-n{}", element, n),
-                       fmt::format("moec::layoutWgmma<moec::Element::{}, {}u>", element, n), 128, 64 * n, 320 * 128 + 1024});
+                       fmt::format("moec::layoutWgmma<moec::Element::{}, {}u>", element, n), 128, 64 * n,
+                       320 * 128 + 1024});
   }
   all.push_back({"tma", "moec::layoutTma", 128, 2 * 16 * 32, 2 * 16 * 128 + 1024});
   return all;

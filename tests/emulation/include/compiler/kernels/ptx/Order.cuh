@@ -1,4 +1,4 @@
-// Shadows compiler/kernels/ptx/Order.cuh. Blocks run one after the other here, so order between them is not modelled.
+// Shadows compiler/kernels/ptx/Order.cuh.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -6,7 +6,9 @@
 
 namespace moec::ptx {
 
-inline uint32_t addAcquireRelease(uint32_t *address, uint32_t value) { return emulation::atomicAdd32(address, value); }
-inline uint32_t loadAcquire(const uint32_t *address) { return *address; }
+inline uint32_t addAcquireRelease(uint32_t *address, uint32_t value) {
+  return emulation::atomicAddAcquireRelease(address, value);
+}
+inline uint32_t loadAcquire(const uint32_t *address) { return emulation::loadAcquire(address); }
 
 } // namespace moec::ptx

@@ -1,31 +1,12 @@
-#include "runtime/Validate.h"
+#include "runtime/device/cpu/Validate.h"
 
-#include "runtime/weights/Convert.h"
+#include "runtime/device/Noise.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <limits>
 
 namespace moec {
 namespace {
-
-/// Numbers that look random and never change: a splitmix64 of the index, in [-1, 1).
-float noise(uint64_t index) {
-  uint64_t z = (index + 1) * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return static_cast<float>(static_cast<int64_t>(z ^ (z >> 31)) >> 40) * 0x1p-23f;
-}
-
-std::vector<std::byte> noiseRows(uint32_t tokens, uint32_t columns, DType dtype) {
-  std::vector<float> values(uint64_t{tokens} * columns);
-  for (uint64_t i = 0; i < values.size(); ++i)
-    values[i] = noise(i);
-  std::vector<std::byte> rows(values.size() * byteSize(dtype));
-  convert(values.data(), DType::F32, rows.data(), dtype, values.size());
-  return rows;
-}
 
 struct Routing {
   uint32_t tokens = 0;
@@ -75,7 +56,7 @@ private:
 uint32_t rowsThatUse(const CoverTable &cover, uint32_t tile, uint32_t most) {
   for (uint32_t rows = 1; rows <= most; ++rows) {
     bool used = false;
-    cover.forEachTile(rows, [&](uint32_t index, uint32_t) { used |= index == tile; });
+    cover.forEachTile(rows, [&](uint32_t index, uint32_t, uint32_t) { used |= index == tile; });
     if (used)
       return rows;
   }
@@ -115,21 +96,6 @@ Status forward(const CpuLayer &layer, const Routing *routing, const std::vector<
            {output.data(), layer.shape.dtype, tokens, layer.shape.hidden}, NonFinitePolicy::Mask, counts);
 }
 
-/// Relative L2 distance; infinite where one has a NaN that the other has not.
-double distance(const std::vector<std::byte> &a, const std::vector<std::byte> &b, DType dtype) {
-  const uint64_t count = a.size() / byteSize(dtype);
-  std::vector<float> x(count), y(count);
-  convert(a.data(), dtype, x.data(), DType::F32, count);
-  convert(b.data(), dtype, y.data(), DType::F32, count);
-  double difference = 0, norm = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    difference += (double{x[i]} - y[i]) * (double{x[i]} - y[i]);
-    norm += double{y[i]} * y[i];
-  }
-  double result = norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
-  return std::isfinite(result) ? result : std::numeric_limits<double>::infinity();
-}
-
 } // namespace
 
 Result<double> validateLayer(const CpuLayer &candidate, const CpuLayer &reference, Workspace &space,
@@ -150,7 +116,8 @@ Result<double> validateLayer(const CpuLayer &candidate, const CpuLayer &referenc
       return status;
     if (found != expected)
       return makeError(Code::VerificationMismatch, "layer {}: {} differs from generation 0 by {:.3g} (relative L2)",
-                       candidate.number, candidate.kernels->config.text(), distance(found, expected, shape.dtype));
+                       candidate.number, candidate.kernels->config.text(),
+                       relativeDistance(found.data(), expected.data(), found.size(), shape.dtype));
   }
   return 0.0;
 }

@@ -1,0 +1,33 @@
+// How a GPU's kernels are launched: what code generation builds and the runtime relies on, in one place.
+#pragma once
+
+#include "compiler/core/CudaTiles.h"
+#include "compiler/kernels/KernelAbi.h"
+
+namespace moec {
+
+/// Kernels move 16 bytes at a time, so sizes are rounded up to 8 elements on the device. What is added is zero: in weights
+/// it multiplies nothing in, in hidden states it is never read back.
+constexpr uint32_t paddedForCuda(uint32_t size) { return (size + 7) / 8 * 8; }
+
+/// The kernel's config of a tile.
+constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole role, bool dense) {
+  return {.element = element == DType::F16 ? Element::F16 : Element::BF16,
+          .role = role,
+          .tileTokens = tile.tokens,
+          .tileWeights = tile.weights,
+          .tileK = kCudaTileK,
+          .stages = tile.stages,
+          .warpsTokens = tile.warpsTokens,
+          .warpsWeights = tile.warpsWeights,
+          .swapAB = tile.swapAB,
+          .blocksPerSm = tile.blocksPerSm,
+          .dense = dense};
+}
+
+/// 16 warps: their counters for 384 experts take 24 KB of the 48 KB that static shared memory may have.
+constexpr DispatchConfig dispatchConfigOf(uint32_t experts) {
+  return {.experts = experts, .threads = 512, .pairsPerBlock = 2048};
+}
+
+} // namespace moec

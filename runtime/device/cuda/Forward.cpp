@@ -1,0 +1,198 @@
+#include "runtime/device/cuda/Forward.h"
+
+#include <algorithm>
+
+namespace moec {
+
+Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingView *routing, const CudaCounters &counters,
+                        void *output) {
+  tokens = numTokens;
+  const uint64_t rowBytes = uint64_t{layer.shape.hidden} * byteSize(layer.shape.dtype);
+  const uint64_t paddedBytes = uint64_t{paddedForCuda(layer.shape.hidden)} * byteSize(layer.shape.dtype);
+  if (isPadded()) {
+    MOEC_TRY(copyRows(hidden, rowBytes, space.hidden, paddedBytes));
+    hidden = space.hidden;
+  }
+  const bool gated = weights.sharedRouter != 0;
+  if (!routing && kernels.router.empty())
+    return makeError(Code::InvalidArgument, "layer {} has no router: give ids and weights", layer.number);
+  if (!routing || gated)
+    MOEC_TRY(routerLogits(hidden, !routing));
+  if (!routing)
+    MOEC_TRY(route(counters.nonFinite));
+  MOEC_TRY(dispatch(routing ? routing->ids : space.ids, counters.ring));
+  MOEC_TRY(gateUp(hidden));
+  MOEC_TRY(down());
+  if (kernels.sharedGateUp)
+    MOEC_TRY(shared(hidden));
+  MOEC_TRY(combine(routing ? routing->weights : space.weights, isPadded() ? space.output : output));
+  return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
+}
+
+Status CudaForward::copyRows(const void *from, uint64_t fromStride, void *to, uint64_t toStride) {
+  CUDA_MEMCPY2D copy{};
+  copy.srcMemoryType = copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+  copy.srcDevice = reinterpret_cast<CUdeviceptr>(from);
+  copy.dstDevice = reinterpret_cast<CUdeviceptr>(to);
+  copy.srcPitch = fromStride;
+  copy.dstPitch = toStride;
+  copy.WidthInBytes = std::min(fromStride, toStride);
+  copy.Height = tokens;
+  MOEC_CUDA(site.driver, cuMemcpy2DAsync, (&copy, site.stream), "layer {}, copying {} rows of {} bytes", layer.number, tokens,
+            copy.WidthInBytes);
+  return {};
+}
+
+Status CudaForward::routerLogits(const void *hidden, bool experts) {
+  const CudaRouter &router = *std::find_if(kernels.router.begin(), kernels.router.end(),
+                                           [&](const CudaRouter &tile) { return tokens <= tile.maxTokens; });
+  const RouterGemmConfig config{
+      .element = kernels.gateUp.config.element, .tileTokens = router.tileTokens, .tileExperts = router.tileExperts};
+  RouterGemmArgs args{};
+  args.hidden = hidden;
+  args.weight = reinterpret_cast<const void *>(weights.router);
+  args.extraRow = reinterpret_cast<const void *>(weights.sharedRouter);
+  args.bias = reinterpret_cast<const float *>(weights.routerBias);
+  args.logits = space.logits;
+  args.numTokens = tokens;
+  args.numExperts = experts ? layer.shape.experts : 0; // without: the shared expert's gate alone
+  args.hiddenSize = paddedForCuda(layer.shape.hidden);
+  args.planes = weights.planes;
+  args.logitStride = cudaLogitStride(layer.shape);
+  sharedGate = args.extraRow ? space.logits + args.numExperts : nullptr;
+  void *parameters[] = {&args};
+  return launch(router.kernel, routerBlocks(config, tokens, args.numExperts + (args.extraRow ? 1 : 0)), parameters,
+                "router");
+}
+
+Status CudaForward::route(uint32_t *nonFinite) {
+  RouteArgs args{};
+  args.logits = space.logits;
+  args.correctionBias = reinterpret_cast<const float *>(weights.correctionBias);
+  args.ids = space.ids;
+  args.weights = space.weights;
+  args.numNonFinite = nonFinite;
+  args.numTokens = tokens;
+  args.logitStride = cudaLogitStride(layer.shape);
+  args.epsilon = static_cast<float>(layer.router.epsilon);
+  args.scale = static_cast<float>(layer.router.scale);
+  void *parameters[] = {&args};
+  return launch(kernels.route, ceilDivide(tokens, kernels.route.threads / 32), parameters, "route");
+}
+
+Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
+  const DispatchConfig config = dispatchConfigOf(layer.shape.experts);
+  DispatchArgs args{};
+  args.ids = ids;
+  args.expertOrder = reinterpret_cast<const int32_t *>(*layer.order);
+  args.counts = space.counts;
+  args.expertBegin = space.expertBegin;
+  args.tileBegin = space.tileBegin;
+  args.tilePlace = space.tilePlace;
+  args.slotPair = space.slotPair;
+  args.slotOfPair = space.slotOfPair;
+  args.blockCounts = space.blockCounts;
+  args.ring = ring;
+  args.numPairs = tokens * layer.shape.topK;
+  args.numBlocks = ceilDivide(args.numPairs, config.pairsPerBlock);
+  args.tileTokens = kernels.gateUp.config.tileTokens;
+  void *parameters[] = {&args};
+  if (args.numPairs <= kOneBlockPairs)
+    return launch(kernels.dispatchOneBlock, 1, parameters, "dispatch");
+  MOEC_TRY(launch(kernels.dispatchCount, args.numBlocks, parameters, "dispatch, counting"));
+  MOEC_TRY(launch(kernels.dispatchScan, 1, parameters, "dispatch, scanning"));
+  return launch(kernels.dispatchPlace, args.numBlocks, parameters, "dispatch, placing");
+}
+
+GroupedGemmArgs CudaForward::groupedArgs() const {
+  GroupedGemmArgs args{};
+  args.slotPair = space.slotPair;
+  args.expertBegin = space.expertBegin;
+  args.expertEnd = space.expertBegin + 1;
+  args.expertOrder = reinterpret_cast<const int32_t *>(*layer.order);
+  args.tileBegin = space.tileBegin;
+  args.tilePlace = space.tilePlace;
+  args.topK = layer.shape.topK;
+  args.numExperts = layer.shape.experts;
+  return args;
+}
+
+Status CudaForward::gateUp(const void *hidden) {
+  GroupedGemmArgs args = groupedArgs();
+  args.tokens = hidden;
+  args.output = space.activated;
+  return gemm(kernels.gateUp, layer.gateUpMaps, args, weights.gate, weights.up);
+}
+
+Status CudaForward::down() {
+  GroupedGemmArgs args = groupedArgs();
+  args.tokens = space.activated;
+  args.output = space.expertOutput;
+  return gemm(kernels.down, layer.downMaps, args, weights.down, weights.down);
+}
+
+Status CudaForward::shared(const void *hidden) {
+  GroupedGemmArgs args{};
+  args.topK = 1;
+  args.numExperts = 1;
+  args.numRows = tokens;
+  args.tokens = hidden;
+  args.output = space.sharedActivated;
+  MOEC_TRY(gemm(*kernels.sharedGateUp, layer.sharedGateUpMaps, args, weights.sharedGate, weights.sharedUp));
+  args.tokens = space.sharedActivated;
+  args.output = space.sharedOutput;
+  return gemm(*kernels.sharedDown, layer.sharedDownMaps, args, weights.sharedDown, weights.sharedDown);
+}
+
+Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first,
+                         CUdeviceptr second) {
+  args.weights = reinterpret_cast<const void *>(first);
+  args.upWeights = reinterpret_cast<const void *>(second);
+  args.expertStride = int64_t{gemm.k} * gemm.n;
+  args.k = gemm.k;
+  args.n = gemm.n;
+  const char *name = gemm.config.role == GemmRole::GateUp ? "gate-up" : "down";
+  const uint32_t blocks = site.multiprocessors * gemm.config.blocksPerSm;
+  if (gemm.family == GemmFamily::Portable) {
+    void *parameters[] = {&args};
+    return launch(gemm.kernel, blocks, parameters, name);
+  }
+  // The driver copies parameters at launch and does not write to them.
+  void *parameters[] = {const_cast<CUtensorMap *>(&maps.first), const_cast<CUtensorMap *>(&maps.second), &args};
+  return launch(gemm.kernel, blocks, parameters, name);
+}
+
+Status CudaForward::combine(const float *pairWeights, void *output) {
+  CombineArgs args{};
+  args.expertOutput = space.expertOutput;
+  args.slotOfPair = space.slotOfPair;
+  args.weights = pairWeights;
+  args.shared = kernels.sharedGateUp ? space.sharedOutput : nullptr;
+  args.sharedGate = sharedGate;
+  args.gateStride = cudaLogitStride(layer.shape);
+  args.output = output;
+  args.numTokens = tokens;
+  args.hidden = paddedForCuda(layer.shape.hidden);
+  const CombineConfig config{.element = kernels.gateUp.config.element, .topK = layer.shape.topK, .threads = kernels.combine.threads};
+  void *parameters[] = {&args};
+  return launch(kernels.combine, combineBlocks(config, tokens, args.hidden), parameters, "combine");
+}
+
+Status CudaForward::launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name) {
+  CUlaunchAttribute attribute{};
+  attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+  attribute.value.programmaticStreamSerializationAllowed = 1;
+  CUlaunchConfig config{};
+  config.gridDimX = blocks;
+  config.blockDimX = kernel.threads;
+  config.gridDimY = config.gridDimZ = config.blockDimY = config.blockDimZ = 1;
+  config.sharedMemBytes = kernel.sharedBytes;
+  config.hStream = site.stream;
+  config.attrs = &attribute;
+  config.numAttrs = site.overlap ? 1 : 0;
+  MOEC_CUDA(site.driver, cuLaunchKernelEx, (&config, kernel.function, parameters, nullptr),
+            "layer {}, {} of {} blocks", layer.number, name, blocks);
+  return {};
+}
+
+} // namespace moec

@@ -1,0 +1,57 @@
+// Queues one layer's kernels on a stream.
+#pragma once
+
+#include "runtime/Tensor.h"
+#include "runtime/device/cuda/Layer.h"
+#include "runtime/device/cuda/Workspace.h"
+
+namespace moec {
+
+/// What a forward runs on besides its layer.
+struct CudaLaunchSite {
+  const CudaDriver &driver;
+  CUstream stream = nullptr;
+  uint32_t multiprocessors = 0;
+  bool overlap = false; // launches start while the one before ends (programmatic dependent launch; sm_90 and up)
+};
+
+/// Where dispatch leaves counts, and routing its non-finite logits.
+struct CudaCounters {
+  CountsRing ring{};
+  uint32_t *nonFinite = nullptr; // may be null
+};
+
+/// Queues router, routing, dispatch, both products, the shared expert and combine. Every pointer is the device's. Nothing
+/// waits or allocates, so that a capture can record it.
+class CudaForward {
+public:
+  CudaForward(const CudaLayer &layer, const CudaWorkspace &space, const CudaLaunchSite &site)
+      : layer(layer), kernels(*layer.kernels), weights(*layer.weights), space(space), site(site) {}
+
+  /// hidden, output [tokens, H]; `routing` null: the layer's router routes. Errors: InvalidArgument (no router), the driver's.
+  Status run(const void *hidden, uint32_t tokens, const RoutingView *routing, const CudaCounters &counters, void *output);
+
+private:
+  bool isPadded() const { return layer.shape.hidden % 8 != 0; }
+  Status copyRows(const void *from, uint64_t fromStride, void *to, uint64_t toStride);
+  Status routerLogits(const void *hidden, bool experts);
+  Status route(uint32_t *nonFinite);
+  Status dispatch(const int32_t *ids, const CountsRing &ring);
+  Status gateUp(const void *hidden);
+  Status down();
+  Status shared(const void *hidden);
+  Status combine(const float *pairWeights, void *output);
+  GroupedGemmArgs groupedArgs() const;
+  Status gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first, CUdeviceptr second);
+  Status launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name);
+
+  const CudaLayer &layer;
+  const CudaKernels &kernels;
+  const CudaWeights &weights;
+  const CudaWorkspace &space;
+  const CudaLaunchSite &site;
+  uint32_t tokens = 0;
+  const float *sharedGate = nullptr; // logits of the shared expert's gate
+};
+
+} // namespace moec

@@ -1,0 +1,162 @@
+#include "runtime/device/cuda/Kernels.h"
+
+#include <algorithm>
+
+namespace moec {
+
+Result<std::shared_ptr<const CudaImage>> CudaKernelLoader::image(const Image &image) {
+  std::erase_if(images, [](const auto &entry) { return entry.second.expired(); });
+  if (auto loaded = images.find(image.key); loaded != images.end() && !image.key.empty())
+    if (auto shared = loaded->second.lock())
+      return shared;
+  CUlibrary library = nullptr;
+  MOEC_CUDA(*driver, cuLibraryLoadData, (&library, image.bytes.data(), nullptr, nullptr, 0, nullptr, nullptr, 0),
+            "loading a cubin of {} bytes", image.bytes.size());
+  auto loaded = std::make_shared<CudaImage>();
+  loaded->library = CudaLibrary(driver, library);
+  if (!image.key.empty())
+    images[image.key] = loaded;
+  return std::shared_ptr<const CudaImage>(std::move(loaded));
+}
+
+/// Binds the launches of one layer, one after another.
+class CudaKernelLoader::Binder {
+public:
+  Binder(CudaKernelLoader &loader, const Package &package, const LayerPackage &layer)
+      : loader(loader), package(package), layer(layer), bound(std::make_shared<CudaKernels>()) {}
+
+  Result<std::shared_ptr<const CudaKernels>> run() {
+    if (layer.plan.config.device != DeviceKind::Cuda)
+      return makeError(Code::InvalidModel, "kernels of {} are not for a GPU", layer.plan.config.text());
+    bound->config = layer.plan.config.cuda;
+    for (const Launch &launch : layer.launches) {
+      if (std::find(seen.begin(), seen.end(), launch.kind) != seen.end())
+        return makeError(Code::InvalidModel, "the launch list has {} twice", launchName(launch.kind));
+      seen.push_back(launch.kind);
+      if (Status status = bind(launch); !status.ok())
+        return status.withContext("{}", launchName(launch.kind));
+    }
+    if (Status status = checkComplete(); !status.ok())
+      return status;
+    return std::shared_ptr<const CudaKernels>(std::move(bound));
+  }
+
+private:
+  Status bind(const Launch &launch) {
+    const CudaConfig &config = bound->config;
+    switch (launch.kind) {
+    case LaunchKind::Router: return router(launch);
+    case LaunchKind::Route: return kernels(launch, {&bound->route});
+    case LaunchKind::Dispatch: // the forms behind the first four are not used, and each load holds the device up
+      return kernels(launch,
+                     {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace}, 2);
+    case LaunchKind::GateUp: return gemm(launch, config.gateUp, GemmRole::GateUp, false, bound->gateUp);
+    case LaunchKind::Down: return gemm(launch, config.down, GemmRole::Down, false, bound->down);
+    case LaunchKind::SharedGateUp:
+      return gemm(launch, config.sharedGateUp, GemmRole::GateUp, true, bound->sharedGateUp.emplace());
+    case LaunchKind::SharedDown: return gemm(launch, config.sharedDown, GemmRole::Down, true, bound->sharedDown.emplace());
+    case LaunchKind::Store: return kernels(launch, {&bound->combine});
+    }
+    return makeError(Code::InvalidModel, "an unknown launch");
+  }
+
+  Status router(const Launch &launch) {
+    if (launch.kernels.empty() || launch.kernels.back().maxTokens != UINT32_MAX)
+      return makeError(Code::InvalidModel, "no kernel for any number of tokens");
+    for (const KernelRef &ref : launch.kernels) {
+      if (ref.rows == 0 || ref.columns == 0)
+        return makeError(Code::InvalidModel, "kernel {} has no tile", ref.symbol);
+      CudaRouter &made = bound->router.emplace_back(CudaRouter{{}, ref.maxTokens, ref.rows, ref.columns});
+      if (Status status = function(ref, made.kernel); !status.ok())
+        return status.withContext("kernel {}", ref.symbol);
+    }
+    return {};
+  }
+
+  Status gemm(const Launch &launch, const CudaTile &tile, GemmRole role, bool dense, CudaProduct &to) {
+    const LayerShape &shape = layer.shape;
+    const uint32_t inner = dense ? shape.sharedIntermediate : shape.intermediate;
+    to.family = tile.family;
+    to.config = gemmConfigOf(tile, bound->config.element, role, dense);
+    const uint32_t k = role == GemmRole::GateUp ? shape.hidden : inner, n = role == GemmRole::GateUp ? inner : shape.hidden;
+    to.k = paddedForCuda(k);
+    to.n = paddedForCuda(n);
+    if (launch.k != k || launch.columns != n)
+      return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k, launch.columns, k,
+                       n);
+    MOEC_TRY(kernels(launch, {&to.kernel}));
+    const bool portable = tile.family == GemmFamily::Portable;
+    const uint32_t threads = portable ? portableThreads(to.config) : hopperThreads(to.config);
+    if (to.kernel.threads != threads || to.kernel.sharedBytes != sharedBytes(tile))
+      return makeError(Code::InvalidModel, "{} threads and {} bytes of shared memory, but tile {} takes {} and {}",
+                       to.kernel.threads, to.kernel.sharedBytes, tile.text(), threads, sharedBytes(tile));
+    return {};
+  }
+
+  /// Loads a launch's kernels in order, but for the last `unused`.
+  Status kernels(const Launch &launch, const std::vector<CudaKernel *> &wanted, size_t unused = 0) {
+    if (launch.kernels.size() != wanted.size() + unused)
+      return makeError(Code::InvalidModel, "{} kernels, expected {}", launch.kernels.size(), wanted.size() + unused);
+    for (size_t i = 0; i < wanted.size(); ++i)
+      if (Status status = function(launch.kernels[i], *wanted[i]); !status.ok())
+        return status.withContext("kernel {}", launch.kernels[i].symbol);
+    return {};
+  }
+
+  Status function(const KernelRef &kernel, CudaKernel &to) {
+    const CudaDriver &driver = *loader.driver;
+    if (kernel.image >= package.images.size())
+      return makeError(Code::InvalidModel, "image {} of {}", kernel.image, package.images.size());
+    const KernelResources &resources = package.images[kernel.image].resources;
+    if (resources.threads == 0 || resources.threads > 1024 || resources.threads % 32 != 0)
+      return makeError(Code::InvalidModel, "{} threads", resources.threads);
+    Result<std::shared_ptr<const CudaImage>> image = loader.image(package.images[kernel.image]);
+    if (!image)
+      return image.status();
+    CUkernel found = nullptr;
+    CudaKernel loaded{nullptr, resources.threads, resources.dynamicSharedBytes};
+    MOEC_CUDA(driver, cuLibraryGetKernel, (&found, (*image)->library.get(), kernel.symbol.c_str()), "finding it");
+    MOEC_CUDA(driver, cuKernelGetFunction, (&loaded.function, found), "its function");
+    MOEC_CUDA(driver, cuFuncLoad, (loaded.function), "bringing it to the device");
+    if (loaded.sharedBytes > 0)
+      MOEC_CUDA(driver, cuFuncSetAttribute,
+                (loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(loaded.sharedBytes)),
+                "{} bytes of shared memory", loaded.sharedBytes);
+    to = loaded;
+    bound->images.push_back(std::move(*image));
+    return {};
+  }
+
+  Status checkComplete() const {
+    const auto has = [&](LaunchKind kind) { return std::find(seen.begin(), seen.end(), kind) != seen.end(); };
+    for (LaunchKind kind : {LaunchKind::Dispatch, LaunchKind::GateUp, LaunchKind::Down, LaunchKind::Store})
+      if (!has(kind))
+        return makeError(Code::InvalidModel, "the launch list has no {}", launchName(kind));
+    if (has(LaunchKind::Router) != has(LaunchKind::Route))
+      return makeError(Code::InvalidModel, "the launch list has only one of router and route");
+    const bool shared = layer.shape.sharedIntermediate > 0;
+    if (has(LaunchKind::SharedGateUp) != shared || has(LaunchKind::SharedDown) != shared)
+      return makeError(Code::InvalidModel, "the launch list and the shape differ on whether there is a shared expert");
+    if (layer.shape.sharedGate && !has(LaunchKind::Router))
+      return makeError(Code::InvalidModel, "a shared expert's gate needs the router's kernels");
+    return {};
+  }
+
+  CudaKernelLoader &loader;
+  const Package &package;
+  const LayerPackage &layer;
+  std::shared_ptr<CudaKernels> bound;
+  std::vector<LaunchKind> seen;
+};
+
+Result<std::shared_ptr<const CudaKernels>> CudaKernelLoader::load(const Package &package, const LayerPackage &layer) {
+  BackgroundScope scope(*driver);
+  if (!scope.status().ok())
+    return scope.status();
+  Result<std::shared_ptr<const CudaKernels>> bound = Binder(*this, package, layer).run();
+  if (!bound)
+    return bound.status().withContext("layer {}", layer.layer);
+  return bound;
+}
+
+} // namespace moec

@@ -1,0 +1,52 @@
+// The device buffers of one step: sized once for the largest step, so that the step path never allocates.
+#pragma once
+
+#include "compiler/core/LayerShape.h"
+#include "runtime/device/cuda/Memory.h"
+
+#include <span>
+
+namespace moec {
+
+/// What buffers must hold: the largest of everything, over the layers that share them.
+struct CudaWorkspaceNeeds {
+  uint64_t tokens = 0, pairs = 0, experts = 0;
+  uint64_t logits = 0;                                     // f32 elements
+  uint64_t tiles = 0;                                      // entries of tilePlace
+  uint64_t blockCounts = 0;                                // int32 elements
+  uint64_t activatedBytes = 0, outputBytes = 0;            // of the experts
+  uint64_t sharedActivatedBytes = 0, sharedOutputBytes = 0;
+  uint64_t paddedBytes = 0; // of hidden states whose H had to be rounded up; 0 where no layer's had
+
+  static CudaWorkspaceNeeds of(std::span<const LayerShape> shapes, uint32_t maxTokens);
+};
+
+/// f32 elements between two rows of logits: one for each expert, and the shared expert's gate behind them.
+uint32_t cudaLogitStride(const LayerShape &shape);
+
+/// Device addresses. H, I and Is are rounded up (CudaLaunch.h). The layers of a step use them one after another.
+struct CudaWorkspace {
+  /// `stream` clears what has to start as zeros; not waited for.
+  static Result<CudaWorkspace> make(const CudaDriver &driver, const DeviceMemory &memory, const CudaWorkspaceNeeds &needs,
+                                    CUstream stream);
+
+  float *logits = nullptr;         // [T, logitStride]
+  int32_t *ids = nullptr;          // [T, K]
+  float *weights = nullptr;        // [T, K]
+  int32_t *counts = nullptr;       // [E]
+  int32_t *expertBegin = nullptr;  // [E + 1]
+  int32_t *tileBegin = nullptr;    // [E + 1]
+  int32_t *tilePlace = nullptr;    // [tiles]
+  int32_t *slotPair = nullptr;     // [T * K]
+  int32_t *slotOfPair = nullptr;   // [T * K]
+  int32_t *blockCounts = nullptr;  // [blocks, E]
+  std::byte *activated = nullptr;  // [T * K, I]
+  std::byte *expertOutput = nullptr; // [T * K, H]
+  std::byte *sharedActivated = nullptr; // [T, Is]
+  std::byte *sharedOutput = nullptr;    // [T, H]
+  std::byte *hidden = nullptr;          // [T, H], where H is rounded up: added columns stay zero
+  std::byte *output = nullptr;          // [T, H], likewise
+  DeviceBuffer memory;
+};
+
+} // namespace moec

@@ -1,0 +1,41 @@
+// A session on the fake driver, with a compiler that answers with kernels which the fake knows.
+#pragma once
+
+#include "runtime/Session.h"
+#include "tests/unit/Catch.h"
+#include "tests/unit/cuda/FakeCuda.h"
+#include "tests/unit/runtime/Fakes.h"
+
+#include <optional>
+
+namespace moec::test {
+
+/// Compiles for GPUs; names are those that FakeCuda acts on.
+struct CudaCompiler {
+  std::atomic<int> compiles{0};
+  std::string combine = "combine";   // or "wrongCombine"
+  uint64_t wrongFrom = UINT64_MAX;   // compiles from this one on have "wrongCombine"
+  bool dropStore = false;
+  CompilerCall call();
+};
+
+struct CudaBench {
+  explicit CudaBench(std::function<void(SessionOptions &)> change = {}, std::vector<LayerDescription> layers = {});
+
+  Result<Session> open();
+  void mustOpen();
+  /// One step of layer 0; its result.
+  Status step(CUstream stream, uint32_t tokens = 4, Phase phase = Phase::Decode);
+  /// The live plan with tile class `index` of those that gate-up and down can share.
+  LayerPlan plan(uint32_t index);
+
+  FakeCuda cuda;
+  CudaCompiler compiler;
+  std::vector<LayerDescription> layers;
+  std::shared_ptr<const Model> model;
+  SessionOptions options;
+  std::optional<Session> session;
+  std::vector<uint16_t> hidden, output;
+};
+
+} // namespace moec::test
