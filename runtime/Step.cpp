@@ -41,6 +41,16 @@ Status StepLayer::run(ConstTensorView hidden, const RoutingView *routing, Tensor
       {*layer, step.slot, step.pinned->number, step.phase, hidden, routing, output});
 }
 
+Status StepLayer::route(ConstTensorView hidden, int32_t *ids, float *weights) {
+  if (!layer)
+    return makeError(Code::NotFound, "the session has no layer {}", number);
+  if (Status status = checkTensor("hidden", hidden, *layer, step.tokens); !status.ok())
+    return status;
+  if (!ids || !weights)
+    return makeError(Code::InvalidArgument, "layer {}: nowhere to write ids or weights", number);
+  return step.tokens == 0 ? Status() : step.session->device->route({*layer, step.slot, hidden, ids, weights});
+}
+
 Status StepLayer::forward(ConstTensorView hidden, TensorView output) { return run(hidden, nullptr, output); }
 
 Status StepLayer::forward(ConstTensorView hidden, const int32_t *ids, const float *weights, TensorView output) {

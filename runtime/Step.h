@@ -38,6 +38,15 @@ public:
   /// Errors: also InvalidArgument (an id out of range or twice).
   Status forward(ConstTensorView hidden, const int32_t *ids, const float *weights, TensorView output);
 
+  /// Runs the router and the choice of experts alone: what the first `forward` would do first. To look at routing, to
+  /// change it and hand it to the other `forward`, or to time it.
+  ///
+  /// ids, weights  [T, K], written; best expert first
+  ///
+  /// Errors: NotFound, InvalidArgument (shape or dtype, a layer without a router, a device that routes
+  /// only within a forward), Failure (as `forward`).
+  Status route(ConstTensorView hidden, int32_t *ids, float *weights);
+
 private:
   friend class Step;
   StepLayer(Step &step, uint32_t number, const DeviceLayer *layer) : step(step), number(number), layer(layer) {}

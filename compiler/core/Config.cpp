@@ -25,7 +25,8 @@ bool takeNumber(std::string_view &text, std::string_view mark, uint16_t &number)
 bool takeFamily(std::string_view &text, CudaTile &tile) {
   for (auto [name, family, swapAB] : {std::tuple{"portable", GemmFamily::Portable, false},
                                       std::tuple{"hopper", GemmFamily::Hopper, false},
-                                      std::tuple{"swapped", GemmFamily::Hopper, true}})
+                                      std::tuple{"swapped", GemmFamily::Hopper, true},
+                                      std::tuple{"fitted", GemmFamily::Fitted, true}})
     if (text.starts_with(name)) {
       text.remove_prefix(std::string_view(name).size());
       tile.family = family;
@@ -38,9 +39,11 @@ bool takeFamily(std::string_view &text, CudaTile &tile) {
 } // namespace
 
 std::string CudaTile::text() const {
-  return fmt::format("{}-{}x{}-s{}-w{}x{}-b{}",
-                     family == GemmFamily::Portable ? "portable" : swapAB ? "swapped" : "hopper", tokens, weights,
-                     stages, warpsTokens, warpsWeights, blocksPerSm);
+  const char *name = family == GemmFamily::Portable ? "portable"
+                     : family == GemmFamily::Fitted ? "fitted"
+                     : swapAB                       ? "swapped"
+                                                    : "hopper";
+  return fmt::format("{}-{}x{}-s{}-w{}x{}-b{}", name, tokens, weights, stages, warpsTokens, warpsWeights, blocksPerSm);
 }
 
 Result<CudaTile> CudaTile::parse(const std::string &text) {

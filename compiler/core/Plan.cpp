@@ -114,6 +114,35 @@ std::vector<ExpertGroup> groupExperts(const Histogram &histogram,
   return groups;
 }
 
+constexpr uint32_t spreadScale = 10000;
+
+/// How many of `spreadScale` experts have how many pairs, where each token picks its experts alike:
+/// the binomial distribution, from its mode outwards, so that no libm is needed and nothing
+/// overflows. Even routing is not equal counts, and tile heights have to cover the spread.
+std::vector<ExpertGroup> uniformSpread(const LayerShape &shape, uint32_t tokens) {
+  if (shape.topK >= shape.experts)
+    return {{tokens, true, spreadScale}};
+  const double share = static_cast<double>(shape.topK) / shape.experts;
+  const double odds = share / (1 - share);
+  const auto mode = std::min(tokens, static_cast<uint32_t>((tokens + 1.0) * share));
+  constexpr double negligible = 1e-3; // of the mode's chance
+  std::vector<std::pair<uint32_t, double>> chances = {{mode, 1.0}};
+  double chance = 1;
+  for (uint32_t n = mode; n < tokens && chance > negligible; ++n)
+    chances.push_back({n + 1, chance *= odds * (tokens - n) / (n + 1.0)});
+  chance = 1;
+  for (uint32_t n = mode; n > 0 && chance > negligible; --n)
+    chances.push_back({n - 1, chance *= n / (odds * (tokens - n + 1.0))});
+  double sum = 0;
+  for (const auto &[pairs, weight] : chances)
+    sum += weight;
+  std::vector<ExpertGroup> groups;
+  for (const auto &[pairs, weight] : chances)
+    if (auto experts = static_cast<uint32_t>(weight / sum * spreadScale); pairs > 0 && experts > 0)
+      groups.push_back({pairs, true, experts});
+  return groups;
+}
+
 } // namespace
 
 LayerPlan planTable(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
@@ -155,15 +184,15 @@ LayerPlan planGenericLayer(const LayerShape &shape, uint32_t tokens, const Targe
   if (facts.device == DeviceKind::Cuda)
     return planCudaGeneric(shape, tokens, facts, calibration, limits);
   std::vector<uint16_t> candidates = candidateHeights(facts, calibration);
-  // By usefulness, should the limit not allow them all: 1 bounds the overhang, then halves of what
-  // is left.
-  CpuConfig config{
-      .isa = facts.isa, .compute = computeDType(shape), .tileRows = {candidates.front()}};
-  for (uint16_t height : {1, 4, 8, 2})
-    if (config.tileRows.size() < limits.maxTileHeights && height < candidates.front() &&
-        std::find(candidates.begin(), candidates.end(), height) != candidates.end())
-      config.tileRows.push_back(height);
-  std::sort(config.tileRows.begin(), config.tileRows.end(), std::greater<>());
+  std::vector<ExpertGroup> groups = uniformSpread(shape, tokens);
+  // Other loads will come too, and spills run on these heights: a little of every count. Not beyond
+  // the tallest tile: where memory hides the compute of all other counts, those few would decide.
+  for (uint32_t pairs = 1; pairs <= candidates.front(); ++pairs)
+    groups.push_back({pairs, true, spreadScale / 1000});
+  LayerCost cost(shape, facts, calibration);
+  CpuConfig config{.isa = facts.isa, .compute = computeDType(shape), .tileRows = {}};
+  config.tileRows =
+      searchHeights(candidates, limits.maxTileHeights, groups, tokens, cost, calibration);
   Histogram uniform = Histogram::uniform(tokens, shape.topK, shape.experts);
   return planTable(shape, uniform, facts, calibration, limits, config);
 }

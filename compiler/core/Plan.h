@@ -75,7 +75,8 @@ LayerPlan planTable(const LayerShape &shape, const Histogram &histogram, const T
 double predictLayer(const LayerShape &shape, const LayerPlan &plan, const LayerConfig &spill,
                     const Histogram &histogram, const TargetFacts &facts, const Calibration &calibration);
 
-/// The plan of generation 0: uniform routing of `tokens` tokens, and tile heights that cover any count well.
+/// The plan of generation 0, for uniform routing of `tokens` tokens: the tile heights that cost least over the binomial
+/// spread that such routing has, and over a little of every other count.
 LayerPlan planGenericLayer(const LayerShape &shape, uint32_t tokens, const TargetFacts &facts,
                            const Calibration &calibration, const PlanLimits &limits);
 

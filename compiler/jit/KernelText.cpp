@@ -17,6 +17,7 @@ const char *includeOf(KernelFile file) {
   case KernelFile::Combine: return "compiler/kernels/combine.cuh";
   case KernelFile::GroupedGemmPortable: return "compiler/kernels/groupedGemmPortable.cuh";
   case KernelFile::GroupedGemmSm90: return "compiler/kernels/groupedGemmSm90.cuh";
+  case KernelFile::GroupedGemmFitted: return "compiler/kernels/groupedGemmFitted.cuh";
   }
   return "";
 }
@@ -108,6 +109,10 @@ std::string gemmPortableKernel(const GemmConfig &config, const std::string &acti
 
 std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activation) {
   return fmt::format("moec::groupedGemmSm90<{}, moec::{}>", text(config), activation);
+}
+
+std::string gemmFittedKernel(const GemmConfig &config, const std::string &activation) {
+  return fmt::format("moec::groupedGemmFitted<{}, moec::{}>", text(config), activation);
 }
 
 Result<std::string> unitSource(const KernelUnit &unit) {

@@ -10,7 +10,7 @@
 namespace moec {
 
 /// Which kernels of compiler/kernels a unit uses.
-enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, DispatchGrid, DispatchSlots, Combine, GroupedGemmPortable, GroupedGemmSm90 };
+enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, DispatchGrid, DispatchSlots, Combine, GroupedGemmPortable, GroupedGemmSm90, GroupedGemmFitted };
 
 /// An activation made by code generation: `struct NAME { static __device__ float apply(float gate, float up); };`
 struct Functor {
@@ -33,6 +33,7 @@ std::string dispatchKernel(const char *step, const DispatchConfig &config);
 std::string combineKernel(const CombineConfig &config);
 std::string gemmPortableKernel(const GemmConfig &config, const std::string &activation);
 std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activation);
+std::string gemmFittedKernel(const GemmConfig &config, const std::string &activation);
 
 /// The unit's source.
 ///

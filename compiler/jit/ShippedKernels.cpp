@@ -5,6 +5,7 @@
 #include "compiler/core/CudaTiles.h"
 
 #include <algorithm>
+#include <span>
 #include <string_view>
 
 namespace moec {
@@ -25,6 +26,14 @@ constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32},
 
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 
+// Fitted tiles; the first number is the widest of a class. Few rows: long stages, since what a step costs besides its bytes
+// decides. 4 stages of 56 KB: 1.5 times the products of a byte loaded that 128x256 has.
+constexpr CudaTile fittedClasses[] = {
+    {GemmFamily::Fitted, true, 16, 64, 5, 1, 2, 2},
+    {GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
+    {GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},
+};
+
 KernelFile fileOf(std::string_view dispatchStep) {
   return dispatchStep == "Grid"    ? KernelFile::DispatchGrid
          : dispatchStep == "Slots" ? KernelFile::DispatchSlots
@@ -33,6 +42,8 @@ KernelFile fileOf(std::string_view dispatchStep) {
 
 /// Shipped as dense products too: there the rows are known, and a few shapes do.
 bool shippedDense(const CudaTile &tile) {
+  if (tile.family == GemmFamily::Fitted)
+    return false;
   if (tile.family == GemmFamily::Portable)
     return tile.tokens != 32;
   return (tile.tokens == 16 && tile.stages == 12) || (tile.tokens == 64 && tile.weights == 128) ||
@@ -41,7 +52,8 @@ bool shippedDense(const CudaTile &tile) {
 
 std::vector<GemmConfig> configsOf(GemmFamily family, Element element, GemmRole role, bool dense) {
   std::vector<GemmConfig> configs;
-  for (const CudaTile &tile : cudaTileClasses())
+  const std::span<const CudaTile> classes = family == GemmFamily::Fitted ? fittedClasses : cudaTileClasses();
+  for (const CudaTile &tile : classes)
     if (tile.family == family && (!dense || shippedDense(tile)))
       configs.push_back(gemmConfig(tile, element, role, dense));
   return configs;
@@ -54,10 +66,10 @@ GemmConfig gemmConfig(const CudaTile &tile, Element element, GemmRole role, bool
           .role = role,
           .tileTokens = tile.tokens,
           .tileWeights = tile.weights,
-          .tileK = kCudaTileK,
+          .tileK = kCudaTileK * (tile.family == GemmFamily::Fitted ? tile.warpsWeights : 1),
           .stages = tile.stages,
           .warpsTokens = tile.warpsTokens,
-          .warpsWeights = tile.warpsWeights,
+          .warpsWeights = tile.family == GemmFamily::Fitted ? 1u : tile.warpsWeights,
           .swapAB = tile.swapAB,
           .blocksPerSm = tile.blocksPerSm,
           .dense = dense};
@@ -79,14 +91,30 @@ GemmConfig denseGemmFor(GemmFamily family, Element element, GemmRole role, uint3
 }
 
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
-  const bool portable = family == GemmFamily::Portable;
+  const char *prefix = family == GemmFamily::Portable ? "portable"
+                       : family == GemmFamily::Fitted ? "fitted"
+                       : c.swapAB                     ? "swapped"
+                                                      : "hopper";
   const std::string activation = c.role == GemmRole::GateUp ? "SiluGate" : "NoActivation";
   ShippedKernel kernel;
-  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}", portable ? "portable" : c.swapAB ? "swapped" : "hopper",
-                            shortName(c.role), shortName(c.element), c.tileTokens, c.tileWeights, c.stages,
-                            c.blocksPerSm, c.dense ? "-dense" : "");
-  kernel.unit.files = {portable ? KernelFile::GroupedGemmPortable : KernelFile::GroupedGemmSm90};
-  kernel.unit.kernels = {portable ? gemmPortableKernel(c, activation) : gemmSm90Kernel(c, activation)};
+  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}", prefix, shortName(c.role), shortName(c.element), c.tileTokens,
+                            c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "");
+  if (c.tileK != kCudaTileK)
+    kernel.name += fmt::format("-k{}", c.tileK);
+  switch (family) {
+  case GemmFamily::Portable:
+    kernel.unit.files = {KernelFile::GroupedGemmPortable};
+    kernel.unit.kernels = {gemmPortableKernel(c, activation)};
+    break;
+  case GemmFamily::Hopper:
+    kernel.unit.files = {KernelFile::GroupedGemmSm90};
+    kernel.unit.kernels = {gemmSm90Kernel(c, activation)};
+    break;
+  case GemmFamily::Fitted:
+    kernel.unit.files = {KernelFile::GroupedGemmFitted};
+    kernel.unit.kernels = {gemmFittedKernel(c, activation)};
+    break;
+  }
   return kernel;
 }
 
@@ -182,8 +210,8 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
     for (uint32_t topK : {1u, 2u, 4u, 6u, 8u})
       all.push_back(shippedCombine(shippedCombineConfig(element, topK)));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
-      for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper}) {
-        if (family == GemmFamily::Hopper && target != "sm_90a")
+      for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper, GemmFamily::Fitted}) {
+        if (family != GemmFamily::Portable && target != "sm_90a")
           continue;
         for (const GemmConfig &config : shippedGemms(family, element, role))
           all.push_back(shippedGemm(family, config));

@@ -49,7 +49,7 @@ DispatchConfig dispatchConfig(uint32_t experts);
 /// The routers of the models that we know (compiler/core/LayerShape.h has the meaning of the fields).
 std::vector<RouteConfig> shippedRouters();
 
-/// Everything that a target can run: all of the above, and the Hopper family where `target` is sm_90a.
+/// Everything that a target can run: all of the above, and the Hopper and fitted families where `target` is sm_90a.
 std::vector<ShippedKernel> shippedKernels(const std::string &target);
 
 } // namespace moec

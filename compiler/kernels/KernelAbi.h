@@ -55,6 +55,13 @@ constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<
 constexpr uint32_t portableThreads(const GemmConfig &c) { return c.warpsTokens * c.warpsWeights * 32; }
 constexpr uint32_t hopperThreads(const GemmConfig &c) { return (1 + c.warpsTokens) * 128; }
 
+/// Fitted family: rows of a box of the tensor map of the outputs.
+inline constexpr uint32_t kOutputBoxRows = 16;
+/// Fitted family: token rows of a box of the tensor map of down's tokens.
+constexpr uint32_t tokenBoxRows(const GemmConfig &c) { return c.tileTokens < 32 ? c.tileTokens : 32; }
+/// Fitted family: groups of eight gate and eight up rows in a box of gate-up's tensor map.
+constexpr uint32_t boxGroups(const GemmConfig &c) { return c.tileWeights / 16; }
+
 /// Weight rows of the box of a tensor map.
 constexpr uint32_t boxRows(const GemmConfig &c) {
   return c.role == GemmRole::GateUp ? c.tileWeights / 2 : c.tileWeights;
@@ -87,6 +94,7 @@ struct GroupedGemmArgs {
   uint32_t topK;
   uint32_t numExperts; ///< dense: 1
   uint32_t numRows;    ///< dense: T
+  uint32_t *tileCounter; ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
 };
 
 /// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits; its warps share

@@ -59,6 +59,15 @@ struct ForwardRequest {
   TensorView output;
 };
 
+/// The router's part of a layer of one step: `hidden` is checked and holds at least one token.
+struct RouteRequest {
+  const DeviceLayer &layer;
+  uint32_t slot = 0;
+  ConstTensorView hidden;
+  int32_t *ids = nullptr; // [T, K]
+  float *weights = nullptr;
+};
+
 /// A session's device. `begin`, `forward` and `end` are the step path: any number of steps at once, each on a slot of its
 /// own, no waiting and no allocation. All else is called by one thread at a time, beside steps.
 class Device {
@@ -107,6 +116,10 @@ public:
   /// Starts a step on the caller's stream (of no meaning on a CPU).
   virtual Status begin(uint32_t slot, void *stream) = 0;
   virtual Status forward(const ForwardRequest &request) = 0;
+  /// On the step path too. Errors: InvalidArgument (a device that routes only within a forward, a layer without a router).
+  virtual Status route(const RouteRequest &request) {
+    return makeError(Code::InvalidArgument, "layer {}: this device runs routers only within a forward", request.layer.number);
+  }
   /// Whether the slot is free for another step. If not, the device frees it later.
   virtual bool end(uint32_t slot) noexcept = 0;
 };

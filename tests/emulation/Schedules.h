@@ -23,8 +23,8 @@ inline std::optional<uint64_t> onlySeed() {
 inline void forSchedules(uint32_t schedules, const std::function<std::string(uint64_t seed)> &test) {
   const std::optional<uint64_t> only = onlySeed();
   for (uint64_t seed = only.value_or(1); seed <= only.value_or(schedules); ++seed) {
+    INFO("MOEC_EMULATION_SEED=" << seed << " reproduces this"); // also where the kernel crashes the test
     const std::string failure = test(seed);
-    INFO("MOEC_EMULATION_SEED=" << seed << " reproduces this");
     REQUIRE(failure == "");
   }
 }

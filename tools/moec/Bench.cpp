@@ -30,7 +30,7 @@ void addBench(CLI::App &app, int &exitCode) {
   bench->add_option("--routing", options->routing, "uniform, zipf:EXPONENT or hot:SHARE")->capture_default_str();
   bench->add_option("--pack-budget", options->packBudget, "packed weights: a share (40%) or bytes (2GiB)")->capture_default_str();
   bench->add_option("--repeats", options->repeats, "interleaved repeats")->check(CLI::Range(1, 100))->capture_default_str();
-  bench->add_option("--format", options->format, "text or json")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
+  bench->add_option("--format", options->format, "text, json or jsonl")->check(CLI::IsMember({"text", "json", "jsonl"}))->capture_default_str();
   bench->add_option("--cache-dir", options->cacheDir, "artefact cache; default MOEC_CACHE_DIR or ~/.cache/moec");
   bench->add_flag("--no-cache", options->noCache, "compile and calibrate anew, keep nothing");
   bench->add_flag("--calibrate", options->calibrate, "measure this machine's calibration anew");
@@ -38,7 +38,7 @@ void addBench(CLI::App &app, int &exitCode) {
       ->check(CLI::IsMember({"none", "sudden", "load", "rotation", "square"}));
   bench->add_option("--trace", options->trace, "decision trace to write (JSONL), for moec-trace");
   bench->add_option("--seconds", options->seconds, "longest time that the drifted part may take")->capture_default_str();
-  bench->add_flag("--exhaustive", options->exhaustive, "also time every config that the planner could choose for the new load");
+  bench->add_flag("--exhaustive", options->exhaustive, "also time the planner's best configs for the new load");
   bench->add_flag("--live", options->live, "show progress even where stderr is no terminal");
   bench->callback([options, &exitCode] {
     const bool onGpu = options->target.starts_with("cuda");

@@ -1,15 +1,15 @@
 // `moec bench --drift`: a scenario through session and loop, then what each answer to the drift is worth, side by side.
+#include "compiler/core/Profile.h"
 #include "runtime/Version.h"
 #include "runtime/recompile/Recompiler.h"
 #include "runtime/trace/DecisionTrace.h"
-#include "tools/moec/BenchSession.h"
-#include "tools/moec/Scenario.h"
+#include "tools/moec/DriftReport.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -73,9 +73,12 @@ private:
 class DriftBench {
 public:
   DriftBench(const BenchOptions &options, BenchSession &bench, const Scenario &scenario)
-      : options(options), bench(bench), scenario(scenario), layer(bench.session->layers().front()), line(options.live) {}
+      : options(options), bench(bench), scenario(scenario), layer(bench.session->layers().front()), line(options.live),
+        answers(bench, scenario, layer) {}
 
   Status run() {
+    if (Status status = planForSteady(); !status.ok())
+      return status.withContext("the plan for the steady part");
     if (Status status = openTrace(); !status.ok())
       return status;
     startLoop();
@@ -87,7 +90,7 @@ public:
       return status;
     if (Status compared = compareAnswers(); !compared.ok())
       return compared;
-    options.format == "json" ? printJson() : printText();
+    printDrift({options, bench, scenario, answers, summary(), loop->stats(), beforeTokensPerSecond(), monitorShare(), swapped});
     return {};
   }
 
@@ -96,7 +99,7 @@ private:
     RecompilerOptions loopOptions;
     loopOptions.layers = bench.session->layers();
     loopOptions.policy.limits = bench.session->limits(layer);
-    loopOptions.profile.defaultTokens = scenario.tokensBefore();
+    loopOptions.profile = steady;
     loopOptions.liveGeneration = bench.session->liveGeneration();
     loopOptions.windowSteps = 8;        // a run of seconds, not of hours: look often
     loopOptions.windowAgeNs = 500'000'000;
@@ -105,6 +108,34 @@ private:
     loopOptions.niceness = 5;
     loopOptions.listener = [this](const TraceEvent &event) { log(event); };
     return loopOptions;
+  }
+
+  /// The run starts on a plan for its steady part, as a session has whose model was compiled with that profile: a drift is a
+  /// change from what was planned for, and steady routing should change nothing.
+  Status planForSteady() {
+    GenerationHost &host = bench.session->host();
+    constexpr uint32_t count = 16;
+    std::vector<uint64_t> sum(bench.shape.experts, 0);
+    Histogram peak{scenario.tokensBefore(), std::vector<uint32_t>(bench.shape.experts, 0)};
+    for (uint32_t index = 0; index < count; ++index) {
+      std::vector<uint32_t> pairs(bench.shape.experts, 0);
+      for (int32_t id : scenario.step(false, index).ids)
+        ++sum[static_cast<size_t>(id)], ++pairs[static_cast<size_t>(id)];
+      for (size_t expert = 0; expert < pairs.size(); ++expert)
+        peak.pairs[expert] = std::max(peak.pairs[expert], pairs[expert]);
+    }
+    const Histogram typical = typicalStep(uint64_t{count} * scenario.tokensBefore(), sum, count);
+    std::map<uint32_t, LayerPlan> plans;
+    for (uint32_t number : bench.session->layers()) {
+      const PlanLimits limits = bench.session->limits(number);
+      LayerPlan plan = planLayer(bench.shape, typical, host.facts(), host.calibration(), limits);
+      plan.table.slots = planTable(bench.shape, peak, host.facts(), host.calibration(), limits, plan.config).table.slots;
+      plans[number] = std::move(plan);
+      steady.layers[number] = typical;
+    }
+    steady.defaultTokens = scenario.tokensBefore();
+    Result<BuildReport> built = host.build(plans, steady.layers, [] { return false; });
+    return built ? host.publish(built->generation) : built.status();
   }
 
   Status openTrace() {
@@ -157,98 +188,26 @@ private:
   /// Builds a generation for every answer to the drift and times them in turn on the drifted traffic.
   Status compareAnswers() {
     GenerationHost &host = bench.session->host();
-    LayerShape shape = host.layerShape(layer);
-    TargetFacts facts = host.facts();
-    Calibration calibration = host.calibration();
-    PlanLimits limits = bench.session->limits(layer);
-    Histogram now = driftedHistogram();
-    livePlan = host.livePlan(layer);
+    const LayerShape shape = host.layerShape(layer);
+    const TargetFacts facts = host.facts();
+    const Calibration calibration = host.calibration();
+    const PlanLimits limits = bench.session->limits(layer);
     swapped = bench.session->liveGeneration() != beforeGeneration;
-    add("drifted", planBefore);
-    add("generic", planGenericLayer(shape, scenario.tokensBefore(), facts, calibration, limits));
+    answers.add("drifted", planBefore);
+    answers.add("generic", planGenericLayer(shape, scenario.tokensBefore(), facts, calibration, limits));
     LayerPlan retabled = planBefore;
-    LayerPlan table = planTable(shape, now, facts, calibration, limits, planBefore.config);
+    LayerPlan table = planTable(shape, answers.typical(), facts, calibration, limits, planBefore.config);
     retabled.table.slots = table.table.slots;
     retabled.table.order = table.table.order;
-    add("retabled", retabled);
-    add("swapped", livePlan);
+    answers.add("retabled", retabled);
+    answers.add("swapped", host.livePlan(layer));
+    answers.addPrebuilt(planBefore);
+    constexpr size_t runnersUpMeasured = 7;
     if (options.exhaustive)
-      addExhaustive(shape, now, facts, calibration, limits);
-    return timeAnswers(now);
+      answers.addExhaustive(runnersUpMeasured);
+    return answers.time(options.repeats);
   }
 
-  /// Every set of tile heights that the planner weighs differently for this load, with the best table each.
-  void addExhaustive(const LayerShape &shape, const Histogram &now, const TargetFacts &facts, const Calibration &calibration,
-                     const PlanLimits &limits) {
-    CpuConfig config = livePlan.config.cpu;
-    uint16_t tallest = static_cast<uint16_t>(facts.maxTileRows());
-    for (uint16_t a = 2; a < tallest; ++a)
-      for (uint16_t b = static_cast<uint16_t>(a + 1); b < tallest; b += 3) {
-        config.tileRows = {tallest, b, a, 1};
-        add(fmt::format("rows={}.{}.{}.1", tallest, b, a), planTable(shape, now, facts, calibration, limits, config));
-      }
-    add("planned", planLayer(shape, now, facts, calibration, limits));
-  }
-
-  Histogram driftedHistogram() const {
-    std::vector<uint64_t> sum(bench.shape.experts, 0);
-    constexpr uint32_t count = 16;
-    for (uint32_t index = 0; index < count; ++index)
-      for (int32_t id : scenario.step(true, index * 7).ids)
-        ++sum[static_cast<size_t>(id)];
-    return typicalStep(uint64_t{count} * scenario.tokensAfter(), sum, count);
-  }
-
-  void add(const std::string &name, const LayerPlan &plan) { answers.push_back({name, plan, 0, {}}); }
-
-  Status timeAnswers(const Histogram &now) {
-    GenerationHost &host = bench.session->host();
-    for (Answer &answer : answers) {
-      Result<BuildReport> built = host.build({{layer, answer.plan}}, {{layer, now}}, [] { return false; });
-      if (!built)
-        return built.status().withContext("building '{}' to compare", answer.name);
-      answer.generation = built->generation;
-    }
-    // One block per answer and repeat, in turn, so that what drifts slowly on the machine meets all alike.
-    for (uint32_t repeat = 0; repeat <= options.repeats; ++repeat)
-      for (Answer &answer : answers) {
-        if (Status status = host.publish(answer.generation); !status.ok())
-          return status;
-        Clock::time_point start = Clock::now();
-        uint64_t tokens = 0;
-        constexpr double blockSeconds = 0.3;
-        for (uint32_t index = 0; index < 2 || secondsSince(start) < blockSeconds; ++index) {
-          const RoutedStep &routed = scenario.step(true, index);
-          if (Result<uint64_t> ns = bench.run(routed); !ns)
-            return ns.status();
-          tokens += routed.tokens;
-        }
-        if (repeat > 0)
-          answer.tokensPerSecond.push_back(static_cast<double>(tokens) / secondsSince(start));
-      }
-    return {};
-  }
-
-  struct Answer {
-    std::string name;
-    LayerPlan plan;
-    uint64_t generation = 0;
-    std::vector<double> tokensPerSecond; // per repeat
-  };
-
-  const Answer &answer(const char *name) const {
-    for (const Answer &candidate : answers)
-      if (candidate.name == name)
-        return candidate;
-    return answers.front();
-  }
-  /// Median over repeats of a's tokens/s over b's of the same repeat.
-  double ratio(const char *a, const char *b) const {
-    std::vector<double> ratios;
-    for (size_t repeat = 0; repeat < answer(a).tokensPerSecond.size(); ++repeat)
-      ratios.push_back(answer(a).tokensPerSecond[repeat] / answer(b).tokensPerSecond[repeat]);
-    return median(ratios);
-  }
   double beforeTokensPerSecond() const {
     return beforeNs.empty() ? 0 : scenario.tokensBefore() / (median(beforeNs) * 1e-9);
   }
@@ -258,92 +217,22 @@ private:
     return stats.forwardNs ? static_cast<double>(stats.monitorNs) / static_cast<double>(stats.forwardNs) : 0;
   }
 
-  struct Summary {
-    uint32_t kernelsBuilt = 0;
-    double compileMs = 0, packMs = 0, predictedGain = 0;
-    std::string lastVerdict, lastText;
-    std::vector<Cause> causes;
-  };
-  Summary summary() {
+  LoopSummary summary() {
     Lock lock(log.mutex);
-    Summary summary;
+    LoopSummary summary;
     for (const BuildReport &report : log.builds)
       summary.kernelsBuilt += report.kernelsBuilt, summary.compileMs += report.compileMs, summary.packMs += report.packMs;
     for (const DecisionRecord &decision : log.decisions) {
       summary.lastVerdict = verdictName(decision.verdict), summary.lastText = decision.text;
+      const std::string reason = reasonName(decision.reason);
+      std::vector<std::string> &refusals = summary.refusals;
+      if (decision.verdict == Verdict::Refuse && std::find(refusals.begin(), refusals.end(), reason) == refusals.end())
+        refusals.push_back(reason);
+      summary.tables += decision.verdict == Verdict::Retable;
       if (isChange(decision.verdict))
         summary.predictedGain = decision.gain, summary.causes = decision.causes;
     }
     return summary;
-  }
-
-  void printJson() {
-    Summary loopSummary = summary();
-    RecompilerStats stats = loop->stats();
-    nlohmann::json json = {{"schema", "moec.bench-drift"}, {"schema_version", 1}, {"model", bench.model->name()},
-                           {"drift", options.drift}, {"pack_budget", options.packBudget}, {"target", isaName(bench.facts.isa)},
-                           {"threads", bench.facts.threads}, {"tokens_before", scenario.tokensBefore()},
-                           {"tokens_after", scenario.tokensAfter()}};
-    json["phases"].push_back({{"name", "before"}, {"tokens_per_s", beforeTokensPerSecond()}});
-    for (const Answer &candidate : answers)
-      json["phases"].push_back({{"name", candidate.name}, {"tokens_per_s", median(candidate.tokensPerSecond)},
-                                {"rows", candidate.plan.config.cpu.tileRows}});
-    json["generations"] = stats.changes + 1;
-    json["swapped"] = swapped;
-    json["tables"] = countTables();
-    json["kernels_built"] = loopSummary.kernelsBuilt;
-    json["compile_ms"] = loopSummary.compileMs;
-    json["pack_ms"] = loopSummary.packMs;
-    json["predicted_gain"] = loopSummary.predictedGain;
-    // Without a change the live plan is the old one: what differs between the two phases is the machine's noise.
-    json["measured_gain"] = swapped ? ratio("swapped", "drifted") - 1 : 0.0;
-    json["swapped_over_drifted"] = ratio("swapped", "drifted");
-    json["swapped_over_retabled"] = ratio("swapped", "retabled");
-    json["drifted_over_generic"] = ratio("drifted", "generic");
-    json["monitor_share"] = monitorShare();
-    json["rolled_back"] = stats.rolledBack;
-    json["last_verdict"] = loopSummary.lastVerdict;
-    json["last_reason"] = loopSummary.lastText;
-    fmt::print("{}\n", json.dump());
-  }
-
-  uint32_t countTables() {
-    Lock lock(log.mutex);
-    uint32_t count = 0;
-    for (const DecisionRecord &decision : log.decisions)
-      count += decision.verdict == Verdict::Retable;
-    return count;
-  }
-
-  void printText() {
-    Summary loopSummary = summary();
-    RecompilerStats stats = loop->stats();
-    fmt::print("{}, drift '{}', pack budget {}, {} on {} threads: {} tokens a step, then {}\n\n", bench.model->name(),
-               options.drift, options.packBudget, isaName(bench.facts.isa), bench.facts.threads, scenario.tokensBefore(),
-               scenario.tokensAfter());
-    fmt::print("{:<22} {:>10}   {}\n", "", "tokens/s", "tile heights");
-    fmt::print("{:<22} {:>10.0f}\n", "before the drift", beforeTokensPerSecond());
-    const std::map<std::string, const char *> labels = {{"drifted", "drifted, old plan"}, {"generic", "drifted, generation 0"},
-                                                        {"retabled", "drifted, new table"}, {"swapped", "drifted, after swap"}};
-    for (const Answer &candidate : answers) {
-      auto label = labels.find(candidate.name);
-      fmt::print("{:<22} {:>10.0f}   {}\n", label == labels.end() ? candidate.name : label->second,
-                 median(candidate.tokensPerSecond), candidate.plan.config.text());
-    }
-    fmt::print("\n{} generation change(s), {} rolled back; {} kernels built in {:.0f} ms, packing {:.0f} ms\n", stats.changes,
-               stats.rolledBack, loopSummary.kernelsBuilt, loopSummary.compileMs, loopSummary.packMs);
-    if (swapped)
-      fmt::print("gain predicted {:+.1f} %, measured {:+.1f} % over the old plan ({:+.1f} % over a new table alone)\n",
-                 100 * loopSummary.predictedGain, 100 * (ratio("swapped", "drifted") - 1), 100 * (ratio("swapped", "retabled") - 1));
-    else
-      fmt::print("no change went live: the plan after is the plan before, and differences above ({:+.1f} %) are the machine's noise\n",
-                 100 * (ratio("swapped", "drifted") - 1));
-    for (const Cause &cause : loopSummary.causes)
-      fmt::print("  because: {} ({:.0f} us a step)\n", cause.text, cause.gainNs / 1e3);
-    fmt::print("last decision: {}: {}\n", loopSummary.lastVerdict, loopSummary.lastText);
-    fmt::print("monitor: {:.4f} % of the step time\n", 100 * monitorShare());
-    if (!options.trace.empty())
-      fmt::print("trace: {} (see: moec-trace explain {})\n", options.trace, options.trace);
   }
 
   const BenchOptions &options;
@@ -358,8 +247,9 @@ private:
   uint64_t steps = 0, beforeGeneration = 0;
   bool swapped = false;
   std::vector<double> beforeNs;
-  LayerPlan planBefore, livePlan;
-  std::vector<Answer> answers;
+  Profile steady; // what the run starts planned for
+  LayerPlan planBefore;
+  DriftAnswers answers;
 };
 
 } // namespace

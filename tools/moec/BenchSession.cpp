@@ -103,6 +103,8 @@ Result<BenchSession> BenchSession::open(const BenchOptions &options, uint32_t ma
   if (!in || !out)
     return in ? out.status() : in.status();
   bench.hiddenOnDevice = *in, bench.outputOnDevice = *out;
+  bench.ids.resize(size_t{maxTokens} * bench.shape.topK);
+  bench.weights.resize(bench.ids.size());
   return bench;
 }
 
@@ -142,6 +144,18 @@ Result<uint64_t> BenchSession::runStep(uint32_t tokens, const RoutingView *routi
 }
 
 Result<uint64_t> BenchSession::runRouted(uint32_t tokens) { return runStep(tokens, nullptr); }
+
+Result<uint64_t> BenchSession::route(uint32_t tokens) {
+  uint64_t start = nowNs();
+  Result<Step> step = session->begin({.tokens = tokens, .phase = tokens > 64 ? Phase::Prefill : Phase::Decode});
+  if (!step)
+    return step.status();
+  for (uint32_t layer : session->layers())
+    if (Status status = step->layer(layer).route({hidden.data(), shape.dtype, tokens, shape.hidden}, ids.data(), weights.data());
+        !status.ok())
+      return status;
+  return nowNs() - start;
+}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());

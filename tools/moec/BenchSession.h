@@ -17,6 +17,8 @@ struct BenchSession {
   std::vector<uint8_t> hidden, output; // [maxTokens, H] in the layers' dtype
   std::unique_ptr<HostBridge> bridge;  // to where they lie on the device
   void *hiddenOnDevice = nullptr, *outputOnDevice = nullptr;
+  std::vector<int32_t> ids;            // [maxTokens, K], of `route`
+  std::vector<float> weights;
   LayerShape shape;                    // of the first layer; the bench opens layers of one shape
 
   /// Errors: as Model::load and Session::open.
@@ -29,6 +31,8 @@ struct BenchSession {
   Result<uint64_t> run(const RoutedStep &routed);
   /// Runs every open layer once with the model's own router.
   Result<uint64_t> runRouted(uint32_t tokens);
+  /// Runs the router and the choice of experts of every open layer once, and nothing else; nanoseconds. On a CPU alone.
+  Result<uint64_t> route(uint32_t tokens);
 
 private:
   Result<uint64_t> runStep(uint32_t tokens, const RoutingView *routing);

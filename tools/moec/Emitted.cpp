@@ -2,6 +2,7 @@
 
 #include "compiler/core/Json.h"
 #include "tools/common/Files.h"
+#include "tools/moec/Setup.h"
 
 #include <filesystem>
 #include <system_error>
@@ -50,7 +51,9 @@ Status writeEmitted(const std::string &folder, const std::string &emitted) {
     if (Status status = writeOutput(*path, text); !status.ok())
       return status;
   }
-  return document->status();
+  if (Status status = document->status(); !status.ok() || toStdout)
+    return status;
+  return printResult(fmt::format("{}: {}\n", folder, counted(files.size(), "file")));
 }
 
 Result<uint64_t> writeCubins(const std::string &folder, const Package &package) {

@@ -1,6 +1,5 @@
 #include "tools/moec/Explain.h"
 
-#include "compiler/core/TileSearch.h"
 #include "runtime/recompile/Text.h"
 #include "tools/moec/Setup.h"
 
@@ -16,24 +15,6 @@ namespace moec::tool {
 namespace {
 
 constexpr size_t shownRunnersUp = 3;
-
-/// Calls `visit` with every set of `size` heights out of `candidates` (descending) that has the first and the last.
-template <typename Visit> void forEachSet(const std::vector<uint16_t> &candidates, size_t size, Visit visit) {
-  size = std::min(size, candidates.size());
-  if (size < 2)
-    return visit(std::vector<uint16_t>{candidates.front()});
-  // Which of the candidates between the two ends are taken; permutations of a sorted mask are all its combinations.
-  std::vector<bool> taken(candidates.size() - 2, false);
-  std::fill(taken.begin(), taken.begin() + static_cast<std::ptrdiff_t>(size - 2), true);
-  do {
-    std::vector<uint16_t> heights{candidates.front()};
-    for (size_t i = 0; i < taken.size(); ++i)
-      if (taken[i])
-        heights.push_back(candidates[i + 1]);
-    heights.push_back(candidates.back());
-    visit(heights);
-  } while (std::prev_permutation(taken.begin(), taken.end()));
-}
 
 uint64_t sum(const std::vector<uint32_t> &values) { return std::accumulate(values.begin(), values.end(), uint64_t{0}); }
 
@@ -102,25 +83,6 @@ nlohmann::json groupJson(const LayerGroup &group, const TargetFacts &facts) {
 
 } // namespace
 
-std::vector<Alternative> runnersUp(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
-                                   const PlanLimits &limits, size_t most) {
-  std::vector<Alternative> others;
-  forEachSet(candidateHeights(facts, calibration), limits.maxTileHeights, [&](const std::vector<uint16_t> &heights) {
-    // The chosen heights and some more are no alternative: planLayer left out what gains nothing.
-    const std::vector<uint16_t> &chosen = layer.plan.config.cpu.tileRows;
-    if (std::includes(heights.begin(), heights.end(), chosen.begin(), chosen.end(), std::greater<>()))
-      return;
-    CpuConfig config = layer.plan.config.cpu;
-    config.tileRows = heights;
-    others.push_back({heights, planTable(layer.shape, layer.plannedFor, facts, calibration, limits, config).predictedNs});
-  });
-  std::sort(others.begin(), others.end(), [](const auto &a, const auto &b) { // ties: taller tiles first
-    return a.predictedNs != b.predictedNs ? a.predictedNs < b.predictedNs : a.tileRows > b.tileRows;
-  });
-  others.resize(std::min(others.size(), most));
-  return others;
-}
-
 std::string rangesText(const std::vector<uint32_t> &layers) {
   std::string text;
   for (size_t begin = 0, end = 0; begin < layers.size(); begin = end) {
@@ -147,10 +109,10 @@ Explanation explain(const Package &package, const Calibration &calibration, cons
       continue;
     }
     LayerGroup group{{layer.layer}, &layer, own, {}, {}};
-    group.runnersUp = runnersUp(layer, package.target, calibration, own, shownRunnersUp);
+    group.runnersUp = runnersUp(layer.shape, layer.plannedFor, layer.plan.config.cpu, package.target, calibration, own, shownRunnersUp);
     CpuConfig generic = planGenericLayer(layer.shape, layer.plannedFor.tokens, package.target, calibration, own).config.cpu;
     group.generic = {generic.tileRows,
-                     planTable(layer.shape, layer.plannedFor, package.target, calibration, own, generic).predictedNs};
+                     planTable(layer.shape, layer.plannedFor, package.target, calibration, own, generic).predictedNs, 0};
     explanation.groups.push_back(std::move(group));
   }
   return explanation;

@@ -3,6 +3,7 @@
 
 #include "compiler/core/Package.h"
 #include "compiler/core/Plan.h"
+#include "tools/moec/Alternatives.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -11,12 +12,6 @@
 #include <vector>
 
 namespace moec::tool {
-
-/// Another set of tile heights, with the table that suits it.
-struct Alternative {
-  std::vector<uint16_t> tileRows;
-  double predictedNs = 0;
-};
 
 /// Layers that got the same plan for the same reasons.
 struct LayerGroup {
@@ -31,12 +26,6 @@ struct Explanation {
   std::vector<LayerGroup> groups;
   std::string calibrationSource;
 };
-
-/// The cheapest `most` other sets of heights for a layer, out of all that planLayer chooses from: those with as many heights
-/// as the limits allow, the tallest and the lowest candidate among them, and not all of the chosen ones. Each is given the table planned for it, so the
-/// costs compare what would really have been built.
-std::vector<Alternative> runnersUp(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
-                                   const PlanLimits &limits, size_t most);
 
 /// `limits` per layer number. `package` must outlive the answer.
 Explanation explain(const Package &package, const Calibration &calibration, const std::string &calibrationSource,

@@ -50,4 +50,8 @@ const RoutedStep &Scenario::step(bool isDrifted, uint32_t index) const {
   return drifted[index / stepsPerDraw % drifted.size()];
 }
 
+uint32_t Scenario::samples() const { return static_cast<uint32_t>(std::min<size_t>(kDraws, drifted.size())); }
+
+const RoutedStep &Scenario::sample(uint32_t index) const { return drifted[index % samples() * drifted.size() / samples()]; }
+
 } // namespace moec::tool

@@ -30,6 +30,10 @@ public:
   /// Step `index` of a part; drawn beforehand, a few different ones in turn.
   const RoutedStep &step(bool drifted, uint32_t index) const;
 
+  /// The drifted part in a few steps: `samples()` different ones, evenly spread over it.
+  uint32_t samples() const;
+  const RoutedStep &sample(uint32_t index) const;
+
 private:
   std::string name;
   uint32_t before = 0, after = 0;

@@ -35,6 +35,11 @@ inline __device__ void barrierWait(uint32_t barrier, uint32_t parity) {
   } while (!done);
 }
 
+/// A barrier among `threads` threads of the block, a multiple of 32. Number 0 is __syncthreads.
+template <uint32_t Number, uint32_t Threads> __device__ void namedBarrier() {
+  asm volatile("bar.sync %0, %1;" ::"n"(Number), "n"(Threads) : "memory");
+}
+
 /// Orders what this thread knows of shared memory before what the async proxy (wgmma, TMA) does next for it.
 inline __device__ void fenceProxyAsync() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 

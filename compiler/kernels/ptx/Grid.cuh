@@ -21,4 +21,12 @@ inline __device__ void waitForPrevious() {
 #endif
 }
 
+/// Adds one to a counter in device memory, modulo `limit`, and returns what it was. Unlike an addition, which the compiler
+/// sums over the warp first, nobody waits for the answer before it is used.
+inline __device__ uint32_t drawTicket(uint32_t *counter, uint32_t limit) {
+  uint32_t ticket;
+  asm volatile("atom.global.inc.u32 %0, [%1], %2;" : "=r"(ticket) : "l"(counter), "r"(limit - 1) : "memory");
+  return ticket;
+}
+
 } // namespace moec::ptx

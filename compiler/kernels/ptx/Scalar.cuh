@@ -34,4 +34,18 @@ inline __device__ float squareRoot(float a) {
   return result;
 }
 
+/// 2^a, to two units in the last place; denormals count as zero.
+inline __device__ float exp2(float a) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(a));
+  return result;
+}
+
+/// 1 / a, to a unit in the last place; denormals count as zero.
+inline __device__ float reciprocal(float a) {
+  float result;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(a));
+  return result;
+}
+
 } // namespace moec::ptx

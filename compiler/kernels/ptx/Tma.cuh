@@ -28,4 +28,38 @@ inline __device__ void tmaLoad3d(uint32_t shared, const TensorMap *map, uint32_t
                : "memory");
 }
 
+/// As tmaLoad3d, at (k, row).
+inline __device__ void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%2, %3}], [%4];" ::"r"(shared),
+               "l"(map), "r"(k), "r"(row), "r"(barrier)
+               : "memory");
+}
+
+/// As tmaLoad3d for a map of gate and up rows interleaved by eight: (k, row of eight, gate or up, group, expert). The
+/// box starts at a group's first gate row.
+inline __device__ void tmaLoadInterleaved(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t group,
+                                          uint32_t expert, uint32_t barrier) {
+  asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%2, %3, %3, %4, %5}], [%6];" ::"r"(shared),
+               "l"(map), "r"(k), "r"(0), "r"(group), "r"(expert), "r"(barrier)
+               : "memory");
+}
+
+/// Copies a box from shared to device memory at (column, row), as part of this thread's open group of such copies; what
+/// lies outside the tensor is left out. fenceProxyAsync() in the writing threads and a barrier come before.
+inline __device__ void tmaStore2d(const TensorMap *map, uint32_t column, uint32_t row, uint32_t shared) {
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %2}], [%3];" ::"l"(map), "r"(column),
+               "r"(row), "r"(shared)
+               : "memory");
+}
+
+inline __device__ void bulkCommit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+
+/// Waits until this thread's groups have read their shared memory.
+inline __device__ void bulkWaitRead() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+
+/// Waits until this thread's groups are done.
+inline __device__ void bulkWait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
 } // namespace moec::ptx

@@ -21,6 +21,7 @@ namespace moec {
 namespace {
 
 constexpr int repeats = 7;
+constexpr uint64_t bufferRows = 4 * Calibration::maxRows; // of `a`, and of each thread's `c`
 
 using Clock = std::chrono::steady_clock;
 
@@ -77,8 +78,8 @@ private:
   Status allocate() {
     const uint64_t rowBytes = uint64_t{gemm.k} * byteSize(kernels.config.compute);
     cStride = paddedStride(kPanelsPerCall * gemm.panelColumns, DType::F32) * sizeof(float);
-    for (auto [region, bytes] : {std::pair{&a, 3 * Calibration::maxRows * uint64_t{gemm.aStrideBytes}},
-                                 std::pair{&c, 3 * Calibration::maxRows * cStride * pool.threads()},
+    for (auto [region, bytes] : {std::pair{&a, bufferRows * uint64_t{gemm.aStrideBytes}},
+                                 std::pair{&c, bufferRows * cStride * pool.threads()},
                                  std::pair{&panel, kPanelsPerCall * gemm.panelSize},
                                  std::pair{&weights, streamBytes(2 * facts.lanes() * rowBytes)}}) {
       Result<Region> mapped = Region::map(bytes, "calibration");
@@ -99,7 +100,7 @@ private:
     return std::max(atLeast, std::clamp<uint64_t>(last > 0 ? 2 * static_cast<uint64_t>(last) : 0, 64u << 20, 1u << 30));
   }
 
-  std::byte *outputOf(unsigned thread) { return c.data() + thread * 3 * Calibration::maxRows * cStride; }
+  std::byte *outputOf(unsigned thread) { return c.data() + thread * bufferRows * cStride; }
 
   void tiles() {
     const uint32_t steps = kernels.config.compute == DType::BF16 ? (gemm.k + 1) / 2 : gemm.k;
@@ -149,33 +150,42 @@ private:
     result.streamNsPerByte = ns / static_cast<double>(weights.bytes());
   }
 
-  /// Several tiles a panel group over weights from memory, then over the same few panels again and again: what the first
-  /// takes beyond the second and less than both one after the other is what overlaps.
+  /// Tiles over weights from memory, and over the same few panels again and again: what the first takes beyond the
+  /// longer of the second and of reading alone is what does not overlap. With as many rows as make the two alike.
   void overlap() {
-    const uint64_t panelsInMemory = weights.bytes() / gemm.panelSize;
     constexpr int runs = 3;
-    const uint32_t panels = static_cast<uint32_t>(
-        std::max<uint64_t>(1, std::min(panelsInMemory / (runs + 1), (8u << 20) / gemm.panelSize)));
-    if (panels * (runs + 1) > panelsInMemory)
-      return; // panels so large that so few fit: assume the default
+    const uint64_t panelsInMemory = weights.bytes() / gemm.panelSize;
+    const uint32_t panels = static_cast<uint32_t>(std::min(panelsInMemory / (runs + 1), (8u << 20) / gemm.panelSize));
+    if (panels < pool.threads())
+      return; // so large that too few fit: the default stays
+    const double streamNs = static_cast<double>(panels * gemm.panelSize) * result.streamNsPerByte;
+    const uint32_t rows = alikeRows();
     std::vector<double> streamed, resident;
     for (int run = 0; run <= runs; ++run) {
-      const double ns = runTiles(weights.data() + run * panels * gemm.panelSize, panels, false);
-      const double residentNs = runTiles(panel.data(), panels, true);
+      const double ns = runTiles(rows, weights.data() + run * panels * gemm.panelSize, panels, false);
+      const double residentNs = runTiles(rows, panel.data(), panels, true);
       if (run > 0) {
         streamed.push_back(ns);
         resident.push_back(residentNs);
       }
     }
-    const double compute = median(resident);
-    const double stream = static_cast<double>(panels * gemm.panelSize) * result.streamNsPerByte;
-    result.overlap = std::clamp((compute + stream - median(streamed)) / std::min(compute, stream), 0.0, 1.0);
+    const double longer = std::max(median(resident), streamNs), shorter = std::min(median(resident), streamNs);
+    const double exposed = (median(streamed) - longer) * (longer + shorter) / (2 * shorter * shorter); // as in GemmCost
+    result.overlap = std::clamp(1 - exposed, 0.0, 1.0);
   }
 
-  /// Nanoseconds of two of the tallest tiles' rows on the `panels` panels at `from`, spread over all threads; `again`: on
-  /// the first few of them over and over.
-  double runTiles(const std::byte *from, uint32_t panels, bool again) {
-    const uint32_t rows = 2 * gemm.cover.tallest(), chunk = (panels + pool.threads() - 1) / pool.threads();
+  /// Rows that a panel takes as long for as to be read, but more than one tile and no more than the buffers have.
+  uint32_t alikeRows() const {
+    const double wantedNs = result.streamNsPerByte * gemm.stepBytes * pool.threads();
+    const uint32_t tallest = gemm.cover.tallest();
+    const double rows = tallest * wantedNs / result.tileNsPerStep[tallest];
+    return static_cast<uint32_t>(std::clamp<double>(rows, tallest + 1, bufferRows - tallest));
+  }
+
+  /// Nanoseconds of `rows` rows on the `panels` panels at `from`, spread over all threads; `again`: on the first few of
+  /// them over and over.
+  double runTiles(uint32_t rows, const std::byte *from, uint32_t panels, bool again) {
+    const uint32_t chunk = (panels + pool.threads() - 1) / pool.threads();
     return nanosecondsOfOne([&] {
       pool.parallelFor(pool.threads(), [&](uint32_t item, unsigned) {
         TileOperands to;
@@ -183,9 +193,9 @@ private:
         to.c = outputOf(item);
         to.cRowBytes = cStride; // all panels write the same columns: cPanelBytes stays 0
         const uint32_t end = std::min(panels, (item + 1) * chunk), group = again ? gemm.panelsPerFetch : chunk;
-        for (uint32_t panel = item * chunk; panel < end; panel += group) {
-          const std::byte *packed = again ? from : from + panel * gemm.panelSize;
-          runPanels({gemm, packed, {}, kernels.config.compute}, to, rows, 0, std::min(group, end - panel), {}, {});
+        for (uint32_t first = item * chunk; first < end; first += group) {
+          const std::byte *packed = again ? from : from + first * gemm.panelSize;
+          runPanels({gemm, packed, {}, kernels.config.compute}, to, rows, 0, std::min(group, end - first), {}, {});
         }
       });
     });

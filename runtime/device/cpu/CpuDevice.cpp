@@ -140,6 +140,14 @@ Result<std::shared_ptr<const DeviceLayer>> CpuDevice::make(LayerOrder order, con
   layer->common = *common;
   if (Status status = packExperts(*layer, *pool, cancelled); !status.ok())
     return status;
+  if (layer->kernels->router) {
+    auto routeOnly = std::make_shared<LayerKernels>(*layer->kernels);
+    routeOnly->launches = {LaunchKind::Router, LaunchKind::Route};
+    CpuLayer router = *layer;
+    router.kernels = std::move(routeOnly);
+    router.experts.clear();
+    routers.emplace(router.number, std::move(router));
+  }
   return std::shared_ptr<const DeviceLayer>(std::move(layer));
 }
 
@@ -169,6 +177,23 @@ Status CpuDevice::packExperts(CpuLayer &layer, ThreadPool &threads, const std::f
 Result<double> CpuDevice::validate(const DeviceLayer &candidate, const DeviceLayer &reference) {
   Lock lock(building);
   return validateLayer(own(candidate), own(reference), validation, options.maxTokens);
+}
+
+Status CpuDevice::route(const RouteRequest &request) {
+  auto found = routers.find(request.layer.number);
+  if (found == routers.end())
+    return makeError(Code::InvalidArgument, "layer {} has no router", request.layer.number);
+  const CpuLayer &layer = found->second;
+  Workspace &space = workspaces[request.slot];
+  ForwardCounts counts;
+  Status status = LayerExecutor(layer, space, *pool, workerScratch.ofWorker).run(request.hidden, {}, {}, options.nonFinite, counts);
+  log.addNonFinite(counts.nonFiniteLogits);
+  if (!status.ok())
+    return status;
+  const uint64_t pairs = request.hidden.rows * uint64_t{layer.shape.topK};
+  std::copy_n(space.ids, pairs, request.ids);
+  std::copy_n(space.weights, pairs, request.weights);
+  return {};
 }
 
 Status CpuDevice::forward(const ForwardRequest &request) {

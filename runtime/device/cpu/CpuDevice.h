@@ -33,6 +33,7 @@ public:
 
   Status begin(uint32_t, void *) override { return {}; }
   Status forward(const ForwardRequest &request) override;
+  Status route(const RouteRequest &request) override;
   bool end(uint32_t) noexcept override { return true; }
 
 private:
@@ -48,6 +49,9 @@ private:
   std::unique_ptr<ThreadPool> pool;
   std::vector<Workspace> workspaces; // one per step slot
   WorkerScratch workerScratch;
+  // Layers whose launch list ends after the choice of experts, on generation 0's kernels: no generation routes otherwise.
+  // Filled while generation 0 is made.
+  std::map<uint32_t, CpuLayer> routers;
 
   Mutex building;
   std::map<uint32_t, std::unique_ptr<ExpertStore>> stores MOEC_GUARDED_BY(building); // by layer

@@ -1,5 +1,6 @@
 #include "runtime/device/cpu/LayerKernels.h"
 
+#include "compiler/core/Plan.h"
 #include "runtime/device/cpu/Workspace.h"
 
 #include <algorithm>
@@ -32,6 +33,14 @@ Status checkHeights(const Launch &launch, const CpuConfig &config, const TargetF
   if (!same)
     return makeError(Code::InvalidModel, "launch {}: tile heights differ from those of {}", name, config.text());
   return {};
+}
+
+/// The fewest rows that tiles take at least `ns` for in one K step of a panel, as far as a cover is searched.
+uint32_t rowsAsLongAs(double ns, const CpuConfig &config, const Calibration &calibration) {
+  uint32_t rows = 1;
+  while (rows < 8u * config.tileRows.front() && coverRows(rows, config, calibration).nsPerStep < ns)
+    ++rows;
+  return rows;
 }
 
 Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, const CpuConfig &config,
@@ -69,6 +78,7 @@ Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, con
   if (!gemm.pack)
     return makeError(Code::NotFound, "launch {}: the image has no packing symbol '{}'", name, launch.pack.symbol);
   gemm.cover = CoverTable(heights, calibration);
+  gemm.fetchFromRows = rowsAsLongAs(calibration.streamNsPerByte * gemm.stepBytes * facts.threads, heights, calibration);
   return gemm;
 }
 

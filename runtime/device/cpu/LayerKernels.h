@@ -20,8 +20,10 @@ struct GemmKernels {
   uint32_t panels = 0;
   uint64_t panelSize = 0;     // bytes of one packed panel
   uint32_t stepBytes = 0;     // that a K step reads of a panel
-  uint32_t panelsPerCall = 1; // that several tiles share while they are in the core's cache, packed on the fly
-  uint32_t panelsPerFetch = 1; // the same where they were packed before: as many come in meanwhile
+  uint32_t panelsPerCall = 1; // that several tiles share while they are in the core's cache
+  // Packed weights, from this many rows on: computing takes longer than reading the weights, so tiles fetch the next panels.
+  uint32_t fetchFromRows = 0;
+  uint32_t panelsPerFetch = 1; // that they share then; as many come in meanwhile
   uint32_t aStrideBytes = 0;  // between rows of `a`
   std::vector<CpuTileFn> tiles; // by descending rows, as `cover` indexes them
   CpuPackFn pack = nullptr;

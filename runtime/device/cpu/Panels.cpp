@@ -74,22 +74,22 @@ void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows,
                        static_cast<int64_t>(to.cRowBytes), panels, next.from, next.stepBytes);
     });
   };
-  // With one tile each panel is read once: one call streams them all, and the core's own
-  // prefetchers do best.
+  // With one tile each panel is read once: one call streams them all.
   if (source.packed && gemm.cover.isOneTile(rows))
     return run(source.panels(begin, end - begin, scratch), begin, end - begin);
-  // A few panels at a time stay in the core's cache for all tiles, which fetch the next few
-  // meanwhile.
-  const uint32_t group = source.packed ? gemm.panelsPerFetch : gemm.panelsPerCall;
+  // A few panels at a time stay in the core's cache for all tiles. Where computing takes longer than reading, the tiles
+  // fetch the next few meanwhile; where it does not, the core's own prefetchers do better and want its fill buffers.
+  const bool fetch = source.packed && rows >= gemm.fetchFromRows;
+  const uint32_t group = fetch ? gemm.panelsPerFetch : gemm.panelsPerCall;
   for (uint32_t panel = begin; panel < end; panel += group) {
     const uint32_t count = std::min(group, end - panel);
     const std::byte *b = source.panels(panel, count, scratch);
     const uint32_t left = end - panel - count;
     if (left > 0)
-      shares.begin(count, {source.packed ? b + count * gemm.panelSize : nullptr,
+      shares.begin(count, {fetch ? b + count * gemm.panelSize : nullptr,
                            std::min(group, left)});
     else
-      shares.begin(count, {after.data, std::min(gemm.panelsPerFetch, after.panels)});
+      shares.begin(count, {fetch ? after.data : nullptr, std::min(gemm.panelsPerFetch, after.panels)});
     run(b, panel, count);
   }
 }

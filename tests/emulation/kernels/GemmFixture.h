@@ -88,8 +88,10 @@ inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element elem
   return p;
 }
 
-/// The arguments on a device, with the tables that dispatch would make for tiles of `tileTokens`.
-inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint32_t tileTokens) {
+/// The arguments on a device, with the tables that dispatch would make for tiles of `tileTokens`. `tables` says whether
+/// the launch just before made them.
+inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint32_t tileTokens,
+                                Content tables = Content::Input) {
   const GemmCase &test = p.test;
   std::vector<int32_t> order, tileBegin{0}, tilePlace;
   for (uint32_t place = 0; place < test.experts; ++place) {
@@ -105,12 +107,13 @@ inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint
   args.upWeights =
       p.up.empty() ? static_cast<const uint16_t *>(args.weights) + uint64_t{test.n} * test.k : device.constant(p.up);
   args.output = device.output<uint16_t>(p.expected.size());
-  args.slotPair = device.input(p.slots.slotPair);
-  args.expertBegin = device.input(p.slots.expertBegin);
+  const auto table = [&](const std::vector<int32_t> &values) { return device.copy(values, tables); };
+  args.slotPair = table(p.slots.slotPair);
+  args.expertBegin = table(p.slots.expertBegin);
   args.expertEnd = args.expertBegin + 1;
-  args.expertOrder = test.ordered ? device.input(order) : nullptr;
-  args.tileBegin = device.input(tileBegin);
-  args.tilePlace = device.input(tilePlace);
+  args.expertOrder = test.ordered ? table(order) : nullptr;
+  args.tileBegin = table(tileBegin);
+  args.tilePlace = table(tilePlace);
   args.expertStride = p.expertStride;
   args.k = test.k;
   args.n = test.n;

@@ -24,6 +24,13 @@ uint32_t atomicAdd32(uint32_t *address, uint32_t value) {
   return before;
 }
 
+uint32_t atomicIncrement32(uint32_t *address, uint32_t last) {
+  touch(address);
+  const uint32_t before = *address;
+  *address = before >= last ? 0 : before + 1;
+  return before;
+}
+
 float atomicAddFloat(float *address, float value) {
   touch(address);
   const float before = *address;

@@ -90,6 +90,9 @@ inline int32_t atomicAdd(int32_t *address, int32_t value) {
   return static_cast<int32_t>(
       moec::emulation::atomicAdd32(reinterpret_cast<uint32_t *>(address), static_cast<uint32_t>(value)));
 }
+inline uint32_t atomicInc(uint32_t *address, uint32_t last) {
+  return moec::emulation::atomicIncrement32(address, last);
+}
 inline float atomicAdd(float *address, float value) { return moec::emulation::atomicAddFloat(address, value); }
 inline uint32_t atomicMax(uint32_t *address, uint32_t value) { return moec::emulation::atomicMax32(address, value); }
 inline uint32_t atomicExch(uint32_t *address, uint32_t value) {

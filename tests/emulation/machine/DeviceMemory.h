@@ -34,6 +34,13 @@ public:
     buffers.back().shadow.setWritten(0, static_cast<uint32_t>(values.size() * sizeof(T)));
     return to;
   }
+  /// As one of the first two.
+  template <class T> const T *copy(const std::vector<T> &values, Content content) {
+    void *to = allocate(values.size() * sizeof(T), content);
+    if (!values.empty())
+      std::memcpy(to, values.data(), values.size() * sizeof(T));
+    return static_cast<const T *>(to);
+  }
   template <class T> static std::vector<T> values(const T *from, size_t count) { return {from, from + count}; }
 
   struct Buffer {
@@ -52,12 +59,6 @@ public:
   void settle();
 
 private:
-  template <class T> const T *copy(const std::vector<T> &values, Content content) {
-    void *to = allocate(values.size() * sizeof(T), content);
-    if (!values.empty())
-      std::memcpy(to, values.data(), values.size() * sizeof(T));
-    return static_cast<const T *>(to);
-  }
   void *allocate(size_t bytes, Content content);
 
   static constexpr size_t arenaBytes = size_t{1} << 28; // of address space; memory is used as it is touched

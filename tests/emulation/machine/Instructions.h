@@ -48,6 +48,8 @@ uint32_t activeMask();
 
 // Atomics.cpp: "atom". The value before.
 uint32_t atomicAdd32(uint32_t *address, uint32_t value);
+/// atom.inc: 0 after `last`.
+uint32_t atomicIncrement32(uint32_t *address, uint32_t last);
 float atomicAddFloat(float *address, float value);
 uint32_t atomicMax32(uint32_t *address, uint32_t value);
 uint32_t atomicExchange32(uint32_t *address, uint32_t value);

@@ -38,13 +38,14 @@ std::vector<GemmConfig> fullestTiles(GemmFamily family) {
 void check(GemmFamily family, const std::string &target) {
   const Result<Nvrtc> nvrtc = Nvrtc::open();
   REQUIRE(nvrtc.ok());
-  const bool portable = family == GemmFamily::Portable;
   for (const GemmConfig &config : fullestTiles(family)) {
-    KernelUnit unit{.files = {portable ? KernelFile::GroupedGemmPortable : KernelFile::GroupedGemmSm90},
+    KernelUnit unit{.files = shippedGemm(family, config).unit.files,
                     .functors = {std::begin(functors), std::end(functors)},
                     .kernels = {}};
     for (const Functor &functor : functors)
-      unit.kernels.push_back(portable ? gemmPortableKernel(config, functor.name) : gemmSm90Kernel(config, functor.name));
+      unit.kernels.push_back(family == GemmFamily::Portable ? gemmPortableKernel(config, functor.name)
+                             : family == GemmFamily::Hopper ? gemmSm90Kernel(config, functor.name)
+                                                            : gemmFittedKernel(config, functor.name));
     const Result<CompiledUnit> compiled = nvrtc->compile(unit, {.target = target});
     INFO(shippedGemm(family, config).name << ": " << compiled.status().message());
     REQUIRE(compiled.ok());
@@ -66,4 +67,8 @@ TEST_CASE("every activation fits the portable family's fullest tile", "[kernels]
 
 TEST_CASE("every activation fits the Hopper family's fullest tiles, plain and swapped", "[kernels][shipped]") {
   check(GemmFamily::Hopper, "sm_90a");
+}
+
+TEST_CASE("every activation fits the fitted family's fullest tile", "[kernels][shipped]") {
+  check(GemmFamily::Fitted, "sm_90a");
 }

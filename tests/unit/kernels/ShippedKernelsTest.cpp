@@ -34,7 +34,7 @@ std::string complaint(const ShippedKernel &kernel, const CompiledUnit &compiled)
     return "no cp.async";
   if (gemm && !portable && !contains(compiled.ptx, "wgmma.mma_async.sync.aligned.m64n"))
     return "no wgmma";
-  if (gemm && !portable && !contains(compiled.ptx, "cp.async.bulk.tensor.3d"))
+  if (gemm && !portable && !contains(compiled.ptx, "cp.async.bulk.tensor."))
     return "no TMA";
   return "";
 }
@@ -95,11 +95,11 @@ TEST_CASE("names of shipped kernels are unique and fit to be file names", "[kern
   }
 }
 
-TEST_CASE("only sm_90a gets the Hopper family", "[kernels][shipped]") {
+TEST_CASE("only sm_90a gets the Hopper and fitted families", "[kernels][shipped]") {
   const auto hopper = [](const std::string &target) {
     const std::vector<ShippedKernel> all = shippedKernels(target);
     return std::count_if(all.begin(), all.end(), [](const ShippedKernel &kernel) {
-      return kernel.unit.files[0] == KernelFile::GroupedGemmSm90;
+      return kernel.unit.files[0] == KernelFile::GroupedGemmSm90 || kernel.unit.files[0] == KernelFile::GroupedGemmFitted;
     });
   };
   CHECK(hopper("sm_90a") > 0);
@@ -112,11 +112,14 @@ TEST_CASE("shared memory of a shipped tile fits its multiprocessors", "[kernels]
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
       for (const GemmConfig &c : shippedGemms(GemmFamily::Portable, element, role))
         CHECK(portableSharedBytes(c) <= 99u * 1024); // sm_86, sm_89, sm_120
-      for (const GemmConfig &c : shippedGemms(GemmFamily::Hopper, element, role)) {
-        CHECK(hopperSharedBytes(c) <= 227u * 1024);
-        // 228 KB a multiprocessor, 1 KB of it reserved for each block, and the barriers.
-        CHECK(c.blocksPerSm * (hopperSharedBytes(c) + 1024 + 16 * c.stages) <= 228u * 1024);
-      }
+      for (GemmFamily family : {GemmFamily::Hopper, GemmFamily::Fitted})
+        for (const GemmConfig &c : shippedGemms(family, element, role)) {
+          // 228 KB a multiprocessor, 1 KB of it reserved for each block; the barriers, and the fitted family's two tiles
+          // with two barriers each.
+          const uint32_t bytes = hopperSharedBytes(c) + 16 * c.stages + (family == GemmFamily::Fitted ? 64 : 0);
+          CHECK(bytes <= 227u * 1024);
+          CHECK(c.blocksPerSm * (bytes + 1024) <= 228u * 1024);
+        }
     }
 }
 

@@ -207,3 +207,24 @@ TEST_CASE("shapes and dtypes that differ are refused with both named", "[runtime
   CHECK(step->layer(7).forward(good.view(), good.view()).code() == Code::NotFound);
   CHECK(harness.session->begin({.tokens = 65}).status().code() == Code::ResourceExhausted);
 }
+
+TEST_CASE("route writes what forward would run on, and runs nothing else", "[runtime][forward]") {
+  std::mt19937 random(11);
+  LayerShape shape{.hidden = 24, .intermediate = 16, .experts = 8, .topK = 3, .dtype = DType::BF16, .sharedIntermediate = 8};
+  Harness harness({describeLayer(2, shape, randomRouter(random, 8, 3))});
+  Tensor hidden = Tensor::random(19, 24, DType::BF16, 4), output(19, 24, DType::BF16);
+  const std::vector<std::byte> expected = harness.forward(hidden).bytes;
+  const uint64_t forwards = harness.session->stats().forwards;
+
+  std::vector<int32_t> ids(19 * 3, -7);
+  std::vector<float> weights(19 * 3);
+  auto step = harness.session->begin({.tokens = 19});
+  REQUIRE(step.ok());
+  REQUIRE(step->layer(2).route(hidden.view(), ids.data(), weights.data()).ok());
+  CHECK(harness.session->stats().forwards == forwards);
+  REQUIRE(step->layer(2).forward(hidden.view(), ids.data(), weights.data(), output.view()).ok());
+  CHECK(output.bytes == expected);
+
+  CHECK(step->layer(3).route(hidden.view(), ids.data(), weights.data()).code() == Code::NotFound);
+  CHECK(step->layer(2).route(output.view(), ids.data(), nullptr).code() == Code::InvalidArgument);
+}

@@ -34,36 +34,75 @@ Status allocateBuffer(Device &device, size_t bytes, Buffer &buffer) {
   return {};
 }
 
+bool isWanted(const std::vector<std::string> &parts, const LayerChoice &choice) {
+  const std::string name = choice.name();
+  return parts.empty() || std::any_of(parts.begin(), parts.end(), [&](const std::string &part) {
+           return name.find(part) != std::string::npos;
+         });
+}
+
 Result<DeviceGemm> DeviceGemm::load(Device &device, Bundle &bundle, GemmFamily family, const GemmConfig &config,
                                     const Weights &weights) {
   DeviceGemm gemm;
   gemm.family = family;
   gemm.config = config;
   gemm.weights = weights;
-  const bool hopper = family == GemmFamily::Hopper;
   MOEC_TRY(loadKernel(bundle, shippedGemm(family, config).name,
-                      hopper ? hopperSharedBytes(config) : portableSharedBytes(config), gemm.kernel));
-  if (!hopper)
-    return gemm;
+                      family == GemmFamily::Portable ? portableSharedBytes(config) : hopperSharedBytes(config),
+                      gemm.kernel));
+  MOEC_TRY(gemm.makeMaps(device));
+  return gemm;
+}
+
+Status DeviceGemm::makeMaps(Device &device) {
+  if (family == GemmFamily::Portable)
+    return {};
+  const bool bf16 = config.element == Element::BF16;
   const auto map = [&](const void *from, CUtensorMap &to) -> Status {
-    Result<CUtensorMap> made = device.weightMap(from, config.element == Element::BF16, weights.k, weights.n,
-                                                weights.experts, weights.expertStride, boxRows(config));
+    Result<CUtensorMap> made =
+        device.weightMap(from, bf16, weights.k, weights.n, weights.experts, weights.expertStride, boxRows(config));
     MOEC_TRY(made.status());
     to = *made;
     return {};
   };
-  MOEC_TRY(map(weights.first, gemm.firstMap));
-  MOEC_TRY(map(config.role == GemmRole::GateUp ? weights.second : weights.first, gemm.secondMap));
-  return gemm;
+  if (family == GemmFamily::Hopper) {
+    MOEC_TRY(map(weights.first, firstMap));
+    return map(config.role == GemmRole::GateUp ? weights.second : weights.first, secondMap);
+  }
+  MOEC_TRY(allocateBuffer(device, 4, tileCounter));
+  MOEC_TRY(device.fill(tileCounter, 0));
+  if (config.role == GemmRole::Down)
+    return map(weights.first, firstMap);
+  Result<CUtensorMap> both = device.interleavedMap(weights.first, weights.second, bf16, weights.k, weights.n,
+                                                   weights.experts, weights.expertStride, boxGroups(config));
+  MOEC_TRY(both.status());
+  firstMap = *both;
+  return {};
 }
 
-Status DeviceGemm::launch(Device &device, GroupedGemmArgs args, bool overlap) {
+Status DeviceGemm::launchFitted(Device &device, GroupedGemmArgs &args, uint32_t numSlots, bool overlap) {
+  const bool bf16 = config.element == Element::BF16;
+  const uint32_t rows = std::max(numSlots, 1u);
+  Result<CUtensorMap> output = device.rowMap(args.output, bf16, weights.n, rows, kOutputBoxRows);
+  MOEC_TRY(output.status());
+  Result<CUtensorMap> tokens = *output; // gate-up gathers rows and looks at no map of them
+  if (config.role == GemmRole::Down)
+    tokens = device.rowMap(args.tokens, bf16, weights.k, rows, tokenBoxRows(config));
+  MOEC_TRY(tokens.status());
+  args.tileCounter = tileCounter.as<uint32_t>();
+  void *parameters[] = {&firstMap, &*tokens, &*output, &args};
+  return device.launch(kernel, {device.multiprocessors() * config.blocksPerSm, hopperThreads(config), overlap}, parameters);
+}
+
+Status DeviceGemm::launch(Device &device, GroupedGemmArgs args, uint32_t numSlots, bool overlap) {
   args.weights = weights.first;
   args.upWeights = weights.second;
   args.expertStride = weights.expertStride;
   args.k = weights.k;
   args.n = weights.n;
   args.numExperts = weights.experts;
+  if (family == GemmFamily::Fitted)
+    return launchFitted(device, args, numSlots, overlap);
   const uint32_t blocks = device.multiprocessors() * config.blocksPerSm;
   if (family == GemmFamily::Portable) {
     void *parameters[] = {&args};
@@ -108,8 +147,8 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
   Result<DeviceGemm> down = DeviceGemm::load(device, bundle, choice.family, choice.down,
                                              {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(down.status());
-  layer.gateUpGemm = *gateUp;
-  layer.downGemm = *down;
+  layer.gateUpGemm = std::move(*gateUp);
+  layer.downGemm = std::move(*down);
   return layer;
 }
 
@@ -163,14 +202,14 @@ Status DeviceLayer::gateUp(const void *hidden) {
   GroupedGemmArgs args = gemmArgs();
   args.tokens = hidden;
   args.output = buffers->activated.as<void>();
-  return gateUpGemm.launch(*device, args, overlap);
+  return gateUpGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 
 Status DeviceLayer::down() {
   GroupedGemmArgs args = gemmArgs();
   args.tokens = buffers->activated.as<void>();
   args.output = buffers->expertOutput.as<void>();
-  return downGemm.launch(*device, args, overlap);
+  return downGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 
 Status DeviceLayer::combine(const float *pairWeights, const SharedOutput &shared) {

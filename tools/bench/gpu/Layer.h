@@ -18,7 +18,10 @@ struct LayerChoice {
 /// All choices of a family for an element.
 std::vector<LayerChoice> layerChoices(GemmFamily family, Element element);
 
-/// Where a layer's weights are: gate and up may be one tensor [E, 2I, H] or two [E, I, H].
+/// Whether a choice's name has one of `parts`, or there are none.
+bool isWanted(const std::vector<std::string> &parts, const LayerChoice &choice);
+
+/// Where a layer's weights are: gate and up may be one tensor [E, 2I, H] or two [E, I, H], up behind gate in memory.
 struct LayerWeightsOnDevice {
   const void *gate, *up, *down;
   int64_t gateUpStride; // elements between experts
@@ -35,15 +38,19 @@ public:
   };
   static Result<DeviceGemm> load(Device &device, Bundle &bundle, GemmFamily family, const GemmConfig &config,
                                  const Weights &weights);
-  /// Fills in what the weights say, and queues the product.
-  Status launch(Device &device, GroupedGemmArgs args, bool overlap);
+  /// Fills in what the weights say, and queues the product. `numSlots`: rows of args.output, of which some may be unused.
+  Status launch(Device &device, GroupedGemmArgs args, uint32_t numSlots, bool overlap);
 
 private:
   GemmFamily family{};
   GemmConfig config{};
   Weights weights{};
   Kernel kernel;
-  CUtensorMap firstMap{}, secondMap{};
+  CUtensorMap firstMap{}, secondMap{}; // of the weights; fitted: gate and up in one
+  Buffer tileCounter;                  // fitted
+
+  Status makeMaps(Device &device);
+  Status launchFitted(Device &device, GroupedGemmArgs &args, uint32_t numSlots, bool overlap);
 };
 
 /// Loads a kernel of the bundle into `kernel`.

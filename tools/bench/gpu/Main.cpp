@@ -17,11 +17,11 @@ namespace {
 
 constexpr const char *usage =
     R"(moec-bench-gpu build   --bundle DIR [--target sm_90a] [--only PART-OF-NAME]   compile shipped kernels; needs no GPU
-moec-bench-gpu verify  --bundle DIR [--quick]                  compare them with a float64 reference
+moec-bench-gpu verify  --bundle DIR [--quick] [--kernels PART,...]  compare them with a float64 reference
 moec-bench-gpu steps   --bundle DIR [--overlap]               times of the router's product and of each form of dispatch
 moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
-                       [--repeats N] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
+                       [--repeats N] [--kernels PART,...] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
 moec-bench-gpu facts   [--json FILE]                           what loads, graph updates, growth and counting cost
 moec-bench-gpu build-layouts --bundle DIR                      compile tests/emulation/hardware; needs no GPU
 moec-bench-gpu dump-layouts  --bundle DIR --json FILE          write where a Hopper GPU puts elements
@@ -90,6 +90,7 @@ Result<Options> parseOptions(int count, char **arguments) {
 Status measure(Device &device, Bundle &bundle, const Options &options) {
   MeasureOptions measure;
   measure.shapes = split(text(options, "--shapes"));
+  measure.kernels = split(text(options, "--kernels"));
   measure.tokens = {1, 16, 64, 256, 1024, 4096, 16384};
   measure.overlap = options.count("--overlap");
   measure.everyChoice = options.count("--every-choice");
@@ -124,7 +125,7 @@ Status run(const std::string &command, const Options &options) {
     return dumpLayouts(**device, bundle, text(options, "--json", "layouts.json"));
   if (command != "verify")
     return makeError(Code::InvalidArgument, "no command '{}'", command);
-  const VerifyOptions verify{.quick = options.count("--quick") > 0};
+  const VerifyOptions verify{.quick = options.count("--quick") > 0, .kernels = split(text(options, "--kernels"))};
   const Status routing = verifyRouting(**device, bundle, verify);
   const Status whole = verifyWholeLayers(**device, bundle, verify);
   const Status layers = verifyLayers(**device, bundle, verify);
@@ -136,6 +137,7 @@ Status run(const std::string &command, const Options &options) {
 
 int main(int count, char **arguments) {
   using namespace moec;
+  std::setvbuf(stdout, nullptr, _IOLBF, 0); // a run that is cut short shows how far it came
   if (count < 2) {
     std::fputs(bench::usage, stderr);
     return exitCode(Code::InvalidArgument);

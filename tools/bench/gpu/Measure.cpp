@@ -112,6 +112,8 @@ double floorMicroseconds(const Problem &p, double bytesPerSecond, double flops) 
 bool worthwhile(const Problem &p, const LayerChoice &choice) {
   const double rows = std::max(1.0, p.shape.tokens * p.shape.topK / p.expertsHit);
   const double tile = choice.gateUp.tileTokens;
+  if (choice.family == GemmFamily::Fitted)
+    return tile > 16 ? rows >= 12 : rows <= 16;
   return tile <= std::max(16.0, rows * 6) && (rows <= tile * 12 || tile >= 128);
 }
 
@@ -226,12 +228,12 @@ private:
   std::ofstream json;
 };
 
-std::vector<LayerChoice> choicesFor(const Device &device, const Problem &p) {
+std::vector<LayerChoice> choicesFor(const Device &device, const Problem &p, const MeasureOptions &options) {
   std::vector<LayerChoice> choices;
-  for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper})
+  for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper, GemmFamily::Fitted})
     if (family == GemmFamily::Portable || device.computeCapability() == 90)
       for (const LayerChoice &choice : layerChoices(family, Element::BF16))
-        if (worthwhile(p, choice))
+        if (worthwhile(p, choice) && isWanted(options.kernels, choice))
           choices.push_back(choice);
   return choices;
 }
@@ -243,14 +245,14 @@ Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, con
   MOEC_TRY(buffers.status());
   Runner runner(device, bundle, shared, p, *buffers, options.overlap);
   const uint32_t repeats = floor > 3000 ? std::max(3u, options.repeats / 2) : options.repeats;
-  std::optional<Timing> best[2];
-  for (const LayerChoice &choice : choicesFor(device, p)) {
+  std::optional<Timing> best[3];
+  for (const LayerChoice &choice : choicesFor(device, p, options)) {
     Result<double> time = runner.time(choice, repeats);
     if (!time)
       return time.status().withContext("{} {} tokens, {}", p.model.name, p.shape.tokens, choice.name());
     if (options.everyChoice)
       report.line(p, choice, *time, floor, {});
-    std::optional<Timing> &slot = best[choice.family == GemmFamily::Hopper];
+    std::optional<Timing> &slot = best[static_cast<int>(choice.family)];
     if (!slot || *time < slot->microseconds)
       slot = Timing{choice, *time};
   }

@@ -11,6 +11,7 @@ namespace moec::bench {
 
 struct MeasureOptions {
   std::vector<std::string> shapes;   // names; empty: all
+  std::vector<std::string> kernels; ///< parts of names, of which a choice must have one; empty: all
   std::vector<uint32_t> tokens;      // batch sizes
   std::vector<double> skews = {0.0}; // 0: uniform routing, else zipf's exponent
   double matrixTflops = 790;         // of a large matrix product on this device

@@ -41,8 +41,8 @@ Status compareOrders(Device &device, Bundle &bundle) {
 
   const size_t pairs = size_t{shape.tokens} * shape.topK;
   std::vector<Outputs> all;
-  for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper}) {
-    if (family == GemmFamily::Hopper && device.computeCapability() != 90)
+  for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper, GemmFamily::Fitted}) {
+    if (family != GemmFamily::Portable && device.computeCapability() != 90)
       continue;
     for (const LayerChoice &choice : layerChoices(family, Element::BF16)) {
       const LayerWeightsOnDevice on{gate->as<void>(), up->as<void>(), down->as<void>(),

@@ -53,8 +53,8 @@ Status SlotLayer::load(Bundle &bundle, const LayerWeightsOnDevice &weights) {
   Result<DeviceGemm> second = DeviceGemm::load(*device, bundle, choice.family, choice.down,
                                                {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(second.status());
-  gateUp = *first;
-  down = *second;
+  gateUp = std::move(*first);
+  down = std::move(*second);
   return {};
 }
 
@@ -97,15 +97,15 @@ Status SlotLayer::dispatchSpill() {
   return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
 }
 
-Status SlotLayer::runProducts(GroupedGemmArgs tables, const void *hidden, size_t firstRow) {
+Status SlotLayer::runProducts(GroupedGemmArgs tables, const void *hidden, size_t firstRow, size_t count) {
   void *rows = activated.as<void>(firstRow * shape.intermediate * 2);
   tables.topK = shape.topK;
   tables.tokens = hidden;
   tables.output = rows;
-  MOEC_TRY(gateUp.launch(*device, tables, overlap));
+  MOEC_TRY(gateUp.launch(*device, tables, static_cast<uint32_t>(count), overlap));
   tables.tokens = rows;
   tables.output = expertOutput.as<void>(firstRow * shape.hidden * 2);
-  return down.launch(*device, tables, overlap);
+  return down.launch(*device, tables, static_cast<uint32_t>(count), overlap);
 }
 
 Status SlotLayer::products(const void *hidden) {
@@ -115,7 +115,7 @@ Status SlotLayer::products(const void *hidden) {
   args.expertEnd = expertEnd.as<int32_t>();
   args.tileBegin = tileBegin.as<int32_t>();
   args.tilePlace = tilePlace.as<int32_t>();
-  return runProducts(args, hidden, 0);
+  return runProducts(args, hidden, 0, static_cast<size_t>(numSlots));
 }
 
 Status SlotLayer::spillProducts(const void *hidden) {
@@ -125,7 +125,7 @@ Status SlotLayer::spillProducts(const void *hidden) {
   args.expertEnd = args.expertBegin + 1;
   args.tileBegin = spillTileBegin.as<int32_t>();
   args.tilePlace = spillTilePlace.as<int32_t>();
-  return runProducts(args, hidden, static_cast<size_t>(numSlots));
+  return runProducts(args, hidden, static_cast<size_t>(numSlots), size_t{shape.tokens} * shape.topK);
 }
 
 Status SlotLayer::combine(const float *pairWeights) {

@@ -28,7 +28,7 @@ private:
   SlotLayer(Device &device, const Shape &shape, const LayerChoice &choice) : device(&device), shape(shape), choice(choice) {}
   Status allocate(const std::vector<int32_t> &begin);
   Status load(Bundle &bundle, const LayerWeightsOnDevice &weights);
-  Status runProducts(GroupedGemmArgs tables, const void *hidden, size_t firstRow);
+  Status runProducts(GroupedGemmArgs tables, const void *hidden, size_t firstRow, size_t count);
   Status combine(const float *pairWeights);
 
   Device *device;

@@ -42,6 +42,7 @@ std::vector<Case> allCases() {
        }},
       {"long sums", {129, 1032, 520, 8, 2}, none},
       {"many experts", {45, 72, 40, 128, 8}, none},
+      {"more tiles than blocks", {1100, 1032, 600, 32, 2}, none},
       {"three-launch dispatch", {1100, 64, 24, 64, 8}, none},
   };
 }
@@ -76,7 +77,7 @@ std::vector<uint16_t> fuse(const LayerInputs &inputs) {
 
 /// A case's inputs on the device.
 struct DeviceInputs {
-  Buffer hidden, gate, up, fused, down, ids, weights;
+  Buffer hidden, gateThenUp, fused, down, ids, weights;
 
   static Result<DeviceInputs> upload(Device &device, const LayerInputs &inputs) {
     DeviceInputs on;
@@ -88,8 +89,9 @@ struct DeviceInputs {
       return {};
     };
     MOEC_TRY(put(on.hidden, inputs.hidden));
-    MOEC_TRY(put(on.gate, inputs.gate));
-    MOEC_TRY(put(on.up, inputs.up));
+    std::vector<uint16_t> gateThenUp = inputs.gate;
+    gateThenUp.insert(gateThenUp.end(), inputs.up.begin(), inputs.up.end());
+    MOEC_TRY(put(on.gateThenUp, gateThenUp));
     MOEC_TRY(put(on.fused, fuse(inputs)));
     MOEC_TRY(put(on.down, inputs.down));
     MOEC_TRY(put(on.ids, inputs.ids));
@@ -149,13 +151,14 @@ struct Prepared {
 /// One choice on one case, gate and up apart or fused. Runs twice, the second time with overlapping launches where the
 /// device can: the bits must be the same.
 Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice, bool fused,
-                   std::string &report) {
+                   std::vector<uint16_t> &output, std::string &report) {
   const Shape &shape = p.inputs.shape;
   const int64_t expert = int64_t{shape.intermediate} * shape.hidden;
   const LayerWeightsOnDevice weights =
       fused ? LayerWeightsOnDevice{p.on.fused.as<void>(), p.on.fused.as<void>(static_cast<size_t>(expert) * 2),
                                    p.on.down.as<void>(), expert * 2}
-            : LayerWeightsOnDevice{p.on.gate.as<void>(), p.on.up.as<void>(), p.on.down.as<void>(), expert};
+            : LayerWeightsOnDevice{p.on.gateThenUp.as<void>(), p.on.gateThenUp.as<void>(p.inputs.gate.size() * 2),
+                                   p.on.down.as<void>(), expert};
   Result<LayerBuffers> buffers = LayerBuffers::allocate(device, shape);
   MOEC_TRY(buffers.status());
   Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, shape, choice, weights, *buffers);
@@ -163,8 +166,8 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
 
   std::vector<uint16_t> outputs[2];
   double activatedError = 0;
-  for (std::vector<uint16_t> &output : outputs) {
-    layer->setOverlap(&output == &outputs[1] && device.computeCapability() >= 90);
+  for (std::vector<uint16_t> &mine : outputs) {
+    layer->setOverlap(&mine == &outputs[1] && device.computeCapability() >= 90);
     MOEC_TRY(poison(device, *buffers));
     MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
     MOEC_TRY(device.synchronise());
@@ -175,8 +178,9 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
     activatedError = worstError(*activated, p.reference.activated, p.inputs.bf16);
     Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers->output, p.reference.output.size());
     MOEC_TRY(got.status());
-    output = *got;
+    mine = *got;
   }
+  output = outputs[0];
   const double outputError = worstError(outputs[0], p.reference.output, p.inputs.bf16);
   // One rounding to bf16 is at most 2^-8 of the value, to f16 2^-11. The output has three behind it,
   // one of them of terms that may be larger than their sum.
@@ -227,7 +231,8 @@ struct Ring {
 Status verifyForms(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice, std::string &report) {
   const Shape &shape = p.inputs.shape;
   const int64_t expert = int64_t{shape.intermediate} * shape.hidden;
-  const LayerWeightsOnDevice weights{p.on.gate.as<void>(), p.on.up.as<void>(), p.on.down.as<void>(), expert};
+  const LayerWeightsOnDevice weights{p.on.gateThenUp.as<void>(), p.on.gateThenUp.as<void>(p.inputs.gate.size() * 2),
+                                   p.on.down.as<void>(), expert};
   Result<LayerBuffers> buffers = LayerBuffers::allocate(device, shape);
   MOEC_TRY(buffers.status());
   Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, shape, choice, weights, *buffers);
@@ -306,8 +311,9 @@ double worstError(const std::vector<uint16_t> &got, const std::vector<double> &e
 std::vector<LayerChoice> choicesOn(const Device &device, Element element) {
   std::vector<LayerChoice> choices = layerChoices(GemmFamily::Portable, element);
   if (device.computeCapability() == 90)
-    for (const LayerChoice &choice : layerChoices(GemmFamily::Hopper, element))
-      choices.push_back(choice);
+    for (GemmFamily family : {GemmFamily::Hopper, GemmFamily::Fitted})
+      for (const LayerChoice &choice : layerChoices(family, element))
+        choices.push_back(choice);
   return choices;
 }
 
@@ -331,12 +337,20 @@ Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options
         if (status.code() == Code::Failure)
           return status;
       }
+      std::vector<uint16_t> wgmmaBits; // the same from every kernel that multiplies with wgmma
       for (const LayerChoice &choice : choices)
         for (bool fused : {false, true}) {
-          if (options.quick && fused)
+          if ((options.quick && fused) || !isWanted(options.kernels, choice))
             continue;
           std::string report;
-          const Status status = verifyLayer(device, bundle, p, choice, fused, report);
+          std::vector<uint16_t> output;
+          Status status = verifyLayer(device, bundle, p, choice, fused, output, report);
+          if (status.ok() && choice.family != GemmFamily::Portable) {
+            if (wgmmaBits.empty())
+              wgmmaBits = output;
+            if (wgmmaBits != output)
+              status = makeError(Code::VerificationMismatch, "bits differ from those of other tiles");
+          }
           status.ok() ? ++passed : ++failed;
           if (!status.ok())
             fmt::print("FAIL {} {}{}: {}; {}\n", choice.name(), test.name, fused ? " fused" : "", status.message(),

@@ -102,7 +102,12 @@ struct OnDevice {
     on.hidden = elements(c.inputs.hidden);
     const HostWeights &w = c.weights;
     const int64_t expert = int64_t{c.inputs.shape.intermediate} * c.inputs.shape.hidden;
-    on.weights = {.experts = {elements(c.inputs.gate), elements(c.inputs.up), elements(c.inputs.down), expert},
+    // In one buffer, so that up lies behind gate, as fitted tiles want it.
+    std::vector<uint16_t> gateThenUp = c.inputs.gate;
+    gateThenUp.insert(gateThenUp.end(), c.inputs.up.begin(), c.inputs.up.end());
+    const void *gate = elements(gateThenUp);
+    const void *up = static_cast<const uint16_t *>(gate) + c.inputs.gate.size();
+    on.weights = {.experts = {gate, up, elements(c.inputs.down), expert},
                   .router = elements(w.routerPlanes),
                   .sharedRoute = elements(w.sharedRoutePlanes),
                   .routerBias = floats(w.routerBias),

@@ -29,10 +29,11 @@ Status WholeLayer::loadShared(Bundle &bundle, const LayerChoice &choice) {
   const uint32_t H = shape.hidden, I = spec.sharedIntermediate;
   const int64_t size = int64_t{I} * H;
   const auto load = [&](GemmRole role, const DeviceGemm::Weights &from, DeviceGemm &gemm) -> Status {
-    const GemmConfig config = denseGemmFor(choice.family, choice.gateUp.element, role, shape.tokens);
-    Result<DeviceGemm> loaded = DeviceGemm::load(*device, bundle, choice.family, config, from);
+    const GemmFamily family = choice.family == GemmFamily::Fitted ? GemmFamily::Hopper : choice.family; // no dense form
+    const GemmConfig config = denseGemmFor(family, choice.gateUp.element, role, shape.tokens);
+    Result<DeviceGemm> loaded = DeviceGemm::load(*device, bundle, family, config, from);
     MOEC_TRY(loaded.status());
-    gemm = *loaded;
+    gemm = std::move(*loaded);
     return {};
   };
   MOEC_TRY(load(GemmRole::GateUp, {weights.sharedGate, weights.sharedUp, 1, H, I, size}, sharedGateUp));
@@ -86,10 +87,10 @@ Status WholeLayer::shared(const void *hidden) {
   args.numRows = shape.tokens;
   args.tokens = hidden;
   args.output = sharedActivated.as<void>();
-  MOEC_TRY(sharedGateUp.launch(*device, args, overlap));
+  MOEC_TRY(sharedGateUp.launch(*device, args, shape.tokens, overlap));
   args.tokens = sharedActivated.as<void>();
   args.output = sharedOutput.as<void>();
-  return sharedDown.launch(*device, args, overlap);
+  return sharedDown.launch(*device, args, shape.tokens, overlap);
 }
 
 Status WholeLayer::forward(const void *hidden) {

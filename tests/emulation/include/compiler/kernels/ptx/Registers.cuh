@@ -9,4 +9,6 @@ namespace moec::ptx {
 template <uint32_t Registers> void giveRegisters() { emulation::setRegisters(Registers, false); }
 template <uint32_t Registers> void takeRegisters() { emulation::setRegisters(Registers, true); }
 
+inline void keepInRegister(uint64_t &) {}
+
 } // namespace moec::ptx

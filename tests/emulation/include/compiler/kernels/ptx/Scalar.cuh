@@ -15,5 +15,7 @@ inline float minNan(float a, float b) {
 }
 inline float divide(float a, float b) { return a / b; }
 inline float squareRoot(float a) { return sqrtf(a); }
+inline float exp2(float a) { return exp2f(a); }
+inline float reciprocal(float a) { return 1.0f / a; }
 
 } // namespace moec::ptx

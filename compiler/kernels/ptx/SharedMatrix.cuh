@@ -1,0 +1,29 @@
+// Registers to shared memory and back: stmatrix (sm_90), 16-byte loads.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+
+namespace moec::ptx {
+
+/// Stores four 8x8 matrices of two-byte elements, each transposed; lanes 8i .. 8i+7 give the addresses of the eight
+/// 16-byte rows that matrix i's columns become. Lane 4r+c holds row r, columns 2c and 2c+1 of each matrix.
+inline __device__ void storeTransposed4(uint32_t shared, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared), "r"(a), "r"(b),
+               "r"(c), "r"(d)
+               : "memory");
+}
+
+/// As storeTransposed4, of two matrices; the addresses of lanes 0 .. 15 count.
+inline __device__ void storeTransposed2(uint32_t shared, uint32_t a, uint32_t b) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(shared), "r"(a), "r"(b)
+               : "memory");
+}
+
+inline __device__ void loadShared16(uint32_t (&values)[4], uint32_t shared) {
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(values[0]), "=r"(values[1]), "=r"(values[2]), "=r"(values[3])
+               : "r"(shared)
+               : "memory");
+}
+
+} // namespace moec::ptx

@@ -1,0 +1,129 @@
+// Tiles of a block of groupedGemmFitted: one thread finds them, all who work on them take them from a queue. The tile table
+// is that of Schedule.cuh.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/CpAsync.cuh"
+#include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/tile/Schedule.cuh"
+
+namespace moec::tile {
+
+/// Two tiles, each with barriers that say "full" and "empty". A tile without rows ends the queue.
+template <GemmConfig C> struct SharedWork {
+  uint4 work[2]; // the fields of Work in their order: one access
+  uint64_t full[2], empty[2];
+};
+
+template <GemmConfig C> struct WorkQueue {
+  static constexpr uint32_t takers = C.warpsTokens * 4 + (C.role == GemmRole::GateUp ? 3 : 0); // warps
+
+  SharedWork<C> *shared;
+  uint32_t place = 0, parity = 0;
+
+  /// By one thread, before the block's first barrier.
+  __device__ void init() const {
+    for (uint32_t i = 0; i < 2; ++i) {
+      ptx::barrierInit(ptx::sharedAddress(&shared->full[i]), 1);
+      ptx::barrierInit(ptx::sharedAddress(&shared->empty[i]), takers);
+    }
+    ptx::fenceBarrierInit();
+  }
+
+  /// By one thread.
+  __device__ void put(const Work &work) {
+    ptx::barrierWait(ptx::sharedAddress(&shared->empty[place]), parity ^ 1);
+    shared->work[place] = make_uint4(work.expert, work.firstSlot, work.rows, work.firstColumn);
+    ptx::barrierArrive(ptx::sharedAddress(&shared->full[place]));
+    next();
+  }
+
+  /// By all lanes of a warp.
+  __device__ Work take() {
+    ptx::barrierWait(ptx::sharedAddress(&shared->full[place]), parity);
+    const uint4 work = shared->work[place];
+    __syncwarp();
+    if (threadIdx.x % 32 == 0)
+      ptx::barrierArrive(ptx::sharedAddress(&shared->empty[place]));
+    next();
+    return {work.x, work.y, work.z, work.w};
+  }
+
+  __device__ void next() {
+    parity ^= place;
+    place ^= 1;
+  }
+};
+
+/// Finds the tiles of a block: the first is that of its number, then whichever is next in the launch
+/// (args.tileCounter), so that blocks which share weights run at the same time however long their tiles are.
+template <GemmConfig C> struct WorkFinder {
+  const GroupedGemmArgs &args;
+  Work following{};
+  uint32_t numWork = 0, ticket = 0, index = 0, place = 0, firstTile = 0, lastTile = 0, expert = 0, begin = 0, end = 0, phase = 4;
+
+  /// The block's first tile; no rows if there is none.
+  __device__ Work first() {
+    index = blockIdx.x;
+    numWork = tile::numWork<C>(args);
+    loadPlace();
+    loadExpert();
+    work();
+    return following;
+  }
+
+  /// Looks for the next tile, in pieces that each use what the one before has loaded.
+  __device__ void restart() { phase = 0; }
+  __device__ bool done() const { return phase == 4; }
+  template <class Queue> __device__ void advance(Queue &queue) {
+    switch (phase++) {
+    case 0: draw(); break;
+    case 1:
+      index = gridDim.x + ticket;
+      loadPlace();
+      break;
+    case 2: loadExpert(); break;
+    default:
+      work();
+      queue.put(following);
+    }
+  }
+
+private:
+  /// All blocks together draw numWork times, the failed draws that end them included: the counter ends where it began.
+  __device__ void draw() { ticket = ptx::drawTicket(args.tileCounter, numWork); }
+
+  __device__ void loadPlace() {
+    if (index < numWork)
+      place = static_cast<uint32_t>(args.tilePlace[index / columnTiles<C>(args)]);
+  }
+
+  __device__ void loadExpert() {
+    if (index >= numWork)
+      return;
+    firstTile = static_cast<uint32_t>(args.tileBegin[place]);
+    lastTile = static_cast<uint32_t>(args.tileBegin[place + 1]);
+    expert = args.expertOrder ? static_cast<uint32_t>(args.expertOrder[place]) : place;
+    begin = static_cast<uint32_t>(args.expertBegin[expert]);
+    end = static_cast<uint32_t>(args.expertEnd[expert]);
+  }
+
+  /// An expert's tiles have the same number of rows, give or take 16: 272 rows are 144 and 128, not 256 and 16, whose
+  /// weights would cost nearly as much to load again.
+  __device__ void work() {
+    following.rows = 0;
+    if (index >= numWork)
+      return;
+    const uint32_t tiles = lastTile - firstTile, local = index - firstTile * columnTiles<C>(args), which = local % tiles;
+    const uint32_t units = (end - begin + 15) / 16, each = units / tiles, more = units % tiles;
+    const uint32_t before = (which * each + (which < more ? which : more)) * 16;
+    const uint32_t share = (each + (which < more)) * 16, left = end - begin - before;
+    following.expert = expert;
+    following.firstColumn = local / tiles * outputColumns(C);
+    following.firstSlot = begin + before;
+    following.rows = left < share ? left : share;
+  }
+};
+
+} // namespace moec::tile

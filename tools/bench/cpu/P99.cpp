@@ -1,0 +1,209 @@
+// moec-bench-cpu p99: a step's 99th percentile while the background compiles, against a thread that only spins in its place.
+#include "tools/bench/cpu/CpuBench.h"
+#include "tools/moec/Alternatives.h"
+
+#include <nlohmann/json.hpp>
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <random>
+#include <thread>
+
+namespace moec::bench {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int loopNiceness = 10; // RecompilerOptions::niceness
+constexpr double blockSeconds = 1.5;
+
+enum class Company : uint8_t { None, Spinning, Compiling };
+constexpr std::array<const char *, 3> companyNames = {"nothing", "a spinning thread", "compiles"};
+
+double percentile99(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1, values.size() * 99 / 100)];
+}
+
+/// A thread as the loop's: as nice, on the last processor, spinning or building one generation after the other.
+class Background {
+public:
+  Background(tool::BenchSession &bench, Company company) : bench(bench) {
+    if (company != Company::None)
+      thread = std::thread([this, company] { run(company); });
+  }
+  ~Background() { (void)finish(); }
+
+  Status finish() {
+    stop.store(true);
+    if (thread.joinable())
+      thread.join();
+    return failure;
+  }
+
+  uint32_t builds = 0;      // that ended, each with a compile
+  double compileMs = 0;     // summed
+  uint32_t nextSet = 0;     // of the heights tried in turn; the caller carries it from block to block
+
+private:
+  void run(Company company) {
+    setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), loopNiceness);
+    cpu_set_t last;
+    CPU_ZERO(&last);
+    CPU_SET(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)) - 1, &last);
+    (void)pthread_setaffinity_np(pthread_self(), sizeof(last), &last); // where it may not: both are alike
+    while (!stop.load(std::memory_order_relaxed) && failure.ok())
+      if (company == Company::Compiling)
+        failure = build();
+  }
+
+  /// A generation with heights that are not in memory any more: every build compiles.
+  Status build() {
+    GenerationHost &host = bench.session->host();
+    const uint32_t layer = bench.session->layers().front();
+    LayerPlan plan = host.livePlan(layer);
+    std::mt19937 random(nextSet++);
+    std::vector<uint16_t> middle;
+    for (uint32_t rows = 2; rows < bench.facts.maxTileRows(); ++rows)
+      middle.push_back(static_cast<uint16_t>(rows));
+    std::shuffle(middle.begin(), middle.end(), random);
+    plan.config.cpu.tileRows = {static_cast<uint16_t>(bench.facts.maxTileRows()), middle[0], middle[1], middle[2 % middle.size()], 1};
+    std::sort(plan.config.cpu.tileRows.begin(), plan.config.cpu.tileRows.end(), std::greater<>());
+    plan.config.cpu.tileRows.erase(std::unique(plan.config.cpu.tileRows.begin(), plan.config.cpu.tileRows.end()), plan.config.cpu.tileRows.end());
+    Result<BuildReport> built = host.build({{layer, plan}}, {}, [this] { return stop.load(std::memory_order_relaxed); });
+    if (!built)
+      return built.status().code() == Code::Cancelled ? Status() : built.status();
+    host.retire(built->generation);
+    builds += built->kernelsBuilt > 0;
+    compileMs += built->compileMs;
+    return {};
+  }
+
+  tool::BenchSession &bench;
+  std::atomic<bool> stop{false};
+  Status failure;
+  std::thread thread;
+};
+
+struct P99Row {
+  uint32_t tokens = 0;
+  size_t steps = 0;                      // in each company
+  std::array<double, 3> medianMs{}, p99Ms{}; // by company, all repeats together
+  tool::Interval ratio;                  // of the p99 of compiling over that of spinning, by repeat
+  uint32_t builds = 0;
+  double compileMs = 0; // mean
+};
+
+class P99Bench {
+public:
+  explicit P99Bench(const tool::BenchOptions &given) : options(given) {
+    options.noCache = true; // every build compiles
+  }
+
+  Status run() {
+    for (uint32_t tokens : options.tokens.empty() ? std::vector<uint32_t>{1, 16} : options.tokens)
+      if (Status status = measure(tokens); !status.ok())
+        return status.withContext("{} tokens", tokens);
+    options.format == "text" ? printText() : printJson();
+    return {};
+  }
+
+private:
+  Status measure(uint32_t tokens) {
+    Result<tool::BenchSession> opened = tool::BenchSession::open(options, tokens, tokens);
+    if (!opened)
+      return opened.status();
+    tool::BenchSession &bench = *opened;
+    name = bench.model->name(), threads = bench.facts.threads;
+    steps = drawSteps(options, bench.shape, tokens, 4);
+    P99Row row;
+    row.tokens = tokens;
+    std::array<std::vector<double>, 3> all, p99s;
+    for (uint32_t repeat = 0; repeat <= options.repeats; ++repeat)
+      for (uint32_t turn = 0; turn < 3; ++turn) {
+        const auto company = static_cast<Company>((turn + repeat) % 3);
+        std::vector<double> times;
+        if (Status status = block(bench, company, times, row); !status.ok())
+          return status;
+        if (repeat == 0)
+          continue;
+        const auto index = static_cast<size_t>(company);
+        p99s[index].push_back(percentile99(times));
+        all[index].insert(all[index].end(), times.begin(), times.end());
+      }
+    for (size_t company = 0; company < 3; ++company)
+      row.medianMs[company] = tool::median(all[company]) / 1e6, row.p99Ms[company] = percentile99(all[company]) / 1e6;
+    row.steps = all[2].size();
+    row.ratio = tool::ratioOf(p99s[2], p99s[1]);
+    row.compileMs /= std::max(1u, row.builds);
+    rows.push_back(row);
+    return {};
+  }
+
+  Status block(tool::BenchSession &bench, Company company, std::vector<double> &times, P99Row &row) {
+    Background background(bench, company);
+    background.nextSet = nextSet;
+    const auto start = Clock::now();
+    for (uint32_t index = 0; std::chrono::duration<double>(Clock::now() - start).count() < blockSeconds; ++index) {
+      Result<uint64_t> ns = bench.run(steps[index % steps.size()]);
+      if (!ns)
+        return ns.status();
+      if (index > 0)
+        times.push_back(static_cast<double>(*ns));
+    }
+    Status status = background.finish();
+    nextSet = background.nextSet;
+    row.builds += background.builds, row.compileMs += background.compileMs;
+    return status;
+  }
+
+  void printJson() const {
+    nlohmann::json json = {{"schema", "moec.bench-cpu-p99"}, {"schema_version", 1}, {"model", name}, {"threads", threads},
+                           {"routing", options.routing}, {"repeats", options.repeats}, {"niceness", loopNiceness}};
+    for (const P99Row &row : rows)
+      json["rows"].push_back({{"tokens", row.tokens},
+                              {"steps", row.steps},
+                              {"alone_ms", {{"median", row.medianMs[0]}, {"p99", row.p99Ms[0]}}},
+                              {"spinning_ms", {{"median", row.medianMs[1]}, {"p99", row.p99Ms[1]}}},
+                              {"compiling_ms", {{"median", row.medianMs[2]}, {"p99", row.p99Ms[2]}}},
+                              {"p99_compiling_over_spinning", ratioJson(row.ratio)},
+                              {"pooled_ratio", row.p99Ms[2] / row.p99Ms[1]},
+                              {"compiles", row.builds},
+                              {"compile_ms", row.compileMs}});
+    fmt::print("{}\n", json.dump());
+  }
+
+  void printText() const {
+    fmt::print("{} on {} threads, routing {}; beside the steps a thread of nice {} on the last processor; {} repeats in turns\n\n",
+               name, threads, options.routing, loopNiceness, options.repeats);
+    fmt::print("{:>6} {:<18} {:>10} {:>10} {:>8}\n", "tokens", "beside", "median ms", "p99 ms", "steps");
+    for (const P99Row &row : rows) {
+      for (size_t company = 0; company < 3; ++company)
+        fmt::print("{:>6} {:<18} {:>10.3f} {:>10.3f} {:>8}\n", row.tokens, companyNames[company], row.medianMs[company],
+                   row.p99Ms[company], company == 2 ? fmt::format("{}", row.steps) : "");
+      fmt::print("       p99 with compiles over p99 with spinning: {} by repeat, {:.3f} pooled; {} compiles of {:.0f} ms\n",
+                 ratioText(row.ratio), row.p99Ms[2] / row.p99Ms[1], row.builds, row.compileMs);
+    }
+  }
+
+  tool::BenchOptions options;
+  std::string name;
+  uint32_t threads = 0, nextSet = 0;
+  std::vector<tool::RoutedStep> steps;
+  std::vector<P99Row> rows;
+};
+
+} // namespace
+
+Status runP99(const CpuBenchOptions &options) { return P99Bench(options).run(); }
+
+} // namespace moec::bench

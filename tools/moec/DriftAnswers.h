@@ -1,0 +1,69 @@
+// What each answer to a drift is worth: generations built for it and timed in turns on the drifted traffic.
+#pragma once
+
+#include "tools/moec/BenchSession.h"
+#include "tools/moec/Contest.h"
+#include "tools/moec/Scenario.h"
+
+#include <string>
+#include <vector>
+
+namespace moec::tool {
+
+struct Answer {
+  std::string name;
+  /// More than one: prebuilt variants, of which each step runs on the one that predicts least for its routing.
+  std::vector<LayerPlan> plans;
+  std::vector<uint64_t> generations;   // of `plans`
+  std::vector<size_t> chosen;          // by sample of the scenario: which plan
+  std::vector<double> tokensPerSecond; // by repeat
+};
+
+/// What the planner's own choices for the drifted load came to when they were measured.
+struct Exhaustive {
+  bool ran = false;
+  size_t sets = 0;     // of tile heights that planLayer chooses from
+  size_t measured = 0; // the cheapest of them by prediction
+  std::string best;    // of those measured, by the repeats that the ratio leaves out
+  Interval swappedOverBest;
+};
+
+class DriftAnswers {
+public:
+  /// All must outlive this. `layer` is one of the session's.
+  DriftAnswers(BenchSession &bench, const Scenario &scenario, uint32_t layer) : bench(bench), scenario(scenario), layer(layer) {}
+
+  /// The drifted traffic's typical step.
+  Histogram typical() const;
+
+  void add(std::string name, LayerPlan plan) { list.push_back({std::move(name), {std::move(plan)}, {}, {}, {}}); }
+  /// Prebuilt sets of tile heights, one planned for each of a few loads, all with the packed experts of `before`: sets of
+  /// packed experts of their own would take as many times the pack budget.
+  void addPrebuilt(const LayerPlan &before);
+  /// The planner's best for the drifted load and its `most` runners-up, each with the table planned for it.
+  void addExhaustive(size_t most);
+
+  /// Builds what was added and times it. Errors: those of building and of steps.
+  Status time(uint32_t repeats);
+
+  const std::vector<Answer> &all() const { return list; }
+  /// The answer of that name, which was added.
+  const Answer &of(const std::string &name) const;
+  /// Tokens per second of `a` over those of `b`, repeat by repeat.
+  Interval ratio(const std::string &a, const std::string &b) const;
+  /// The best of addExhaustive's is picked by every second repeat and held against 'swapped' in the others: the best of
+  /// many, held against something in the repeats that made it the best, would win by luck.
+  Exhaustive exhaustive() const;
+
+private:
+  Status build(Answer &answer, const Histogram &plannedFor);
+  Histogram histogramOf(const RoutedStep &step) const;
+
+  BenchSession &bench;
+  const Scenario &scenario;
+  uint32_t layer;
+  std::vector<Answer> list;
+  std::vector<std::string> candidates; // of addExhaustive
+};
+
+} // namespace moec::tool
