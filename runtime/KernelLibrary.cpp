@@ -82,14 +82,17 @@ Status KernelLibrary::require(const std::map<uint32_t, LayerConfig> &configs, Co
     if (!find(layer, config))
       return makeError(Code::CompileFailed, "the compiled package has no {} for layer {}", config.text(), layer);
   report.loadMs = millisecondsSince(loading);
-  forgetUnused();
+  forgetUnused(configs);
   return {};
 }
 
-void KernelLibrary::forgetUnused() {
+void KernelLibrary::forgetUnused(const std::map<uint32_t, LayerConfig> &wanted) {
   const size_t limit = keptPerLayer * context.model->layers().size();
-  for (auto entry = kernels.begin(); entry != kernels.end() && kernels.size() > limit;)
-    entry = entry->second.use_count() == 1 ? kernels.erase(entry) : std::next(entry);
+  for (auto entry = kernels.begin(); entry != kernels.end() && kernels.size() > limit;) {
+    const auto found = wanted.find(entry->first.first);
+    const bool isWanted = found != wanted.end() && found->second.text() == entry->first.second; // nobody holds it yet
+    entry = entry->second.use_count() == 1 && !isWanted ? kernels.erase(entry) : std::next(entry);
+  }
 }
 
 } // namespace moec

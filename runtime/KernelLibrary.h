@@ -49,7 +49,8 @@ private:
 
   Status addFrom(const Package &package, const std::map<uint32_t, LayerConfig> &configs);
   CompileRequest requestFor(const std::map<uint32_t, LayerConfig> &configs) const;
-  void forgetUnused();
+  /// Forgets kernels that no generation holds and `wanted` does not name, once there are many.
+  void forgetUnused(const std::map<uint32_t, LayerConfig> &wanted);
 
   Context context;
   Device &device;

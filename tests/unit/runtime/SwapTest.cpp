@@ -193,6 +193,27 @@ TEST_CASE("a step keeps its generation, and alternation gives every second step 
     CHECK(harness.session->begin({.tokens = 1})->generation() == built->generation);
 }
 
+TEST_CASE("a session that has seen many configs still builds new ones, and old ones again", "[runtime][swap]") {
+  Harness harness({smallLayer()});
+  GenerationHost &host = harness.session->host();
+  uint64_t before = 0;
+  for (int round = 0; round < 2; ++round)
+    for (uint16_t a = 5; a > 1; --a)
+      for (uint16_t b = static_cast<uint16_t>(a - 1); b > 0; --b)
+        for (bool one : {false, true}) { // twenty sets of heights; sixteen are kept
+          std::vector<uint16_t> heights = {a, b};
+          if (one && b > 1)
+            heights.push_back(1);
+          auto built = host.build({{0, harness.plan(0, heights)}}, {}, {});
+          INFO(built.status().message());
+          REQUIRE(built.ok());
+          REQUIRE(host.publish(built->generation).ok());
+          if (before)
+            host.retire(before);
+          before = built->generation;
+        }
+}
+
 TEST_CASE("no more than maxSteps steps are in flight", "[runtime][swap]") {
   Harness harness({smallLayer()}, [](SessionOptions &options) { options.maxSteps = 2; });
   auto a = harness.session->begin({.tokens = 1});
