@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 using namespace moec;
 using namespace moec::emulation;
@@ -32,19 +33,48 @@ template <Element E, uint32_t N> Words emulateWgmma() {
                  [](DeviceMemory &, int32_t *out) { layoutWgmma<E, N>(out); });
 }
 
-Words emulateTma() {
+Box boxes(const uint16_t *from, std::initializer_list<uint64_t> strides, std::initializer_list<uint32_t> sizes,
+          std::initializer_list<uint16_t> box) {
+  Box made{.magic = boxMagic, .base = reinterpret_cast<const uint8_t *>(from)};
+  std::copy(strides.begin(), strides.end(), made.stride);
+  std::copy(sizes.begin(), sizes.end(), made.size);
+  std::copy(box.begin(), box.end(), made.box);
+  made.rank = static_cast<uint16_t>(sizes.size());
+  return made;
+}
+
+template <layouts::Boxes B> Words emulateTma() {
   using namespace layouts;
   DeviceMemory device;
   std::vector<uint16_t> elements(tmaK * tmaRows * tmaExperts);
   for (size_t i = 0; i < elements.size(); ++i)
     elements[i] = static_cast<uint16_t>(i);
-  const auto map =
-      weightMap<TensorMap>(device.constant(elements), tmaK, tmaRows, tmaExperts, tmaK * tmaRows, tmaBoxRows);
-  const uint32_t words = 2 * tmaBoxRows * 32;
+  const uint16_t *from = device.constant(elements);
+  constexpr uint64_t row = tmaK * 2, matrix = row * tmaRows;
+  const TensorMap map =
+      tensorMap<TensorMap>(B == Boxes::Experts ? boxes(from, {2, row, matrix}, {tmaK, tmaRows, tmaExperts}, {64, 16, 1})
+                           : B == Boxes::Rows  ? boxes(from, {2, row}, {tmaK, tmaRows * tmaExperts}, {64, 16})
+                                               : boxes(from, {2, row, matrix, 8 * row, 2 * matrix},
+                                                       {tmaK, 8, 2, tmaPairRows / 8, 1}, {64, 8, 2, 2, 1}));
+  const uint32_t words = 2 * boxRows(B) * 32;
   uint32_t *out = device.output<uint32_t>(words);
   const LaunchShape shape{
-      .blocks = 1, .threads = 128, .sharedBytes = 2 * tmaBoxRows * 128 + 1024, .dynamicShared = unaligned};
-  const auto failure = launch(device, shape, 1, [&] { layoutTma(map, out); });
+      .blocks = 1, .threads = 128, .sharedBytes = 2 * boxRows(B) * 128 + 1024, .dynamicShared = unaligned};
+  const auto failure = launch(device, shape, 1, [&] { layoutTma<B>(map, out); });
+  INFO(messageOf(failure));
+  REQUIRE_FALSE(failure);
+  return {out, out + words};
+}
+
+Words emulateTmaStore() {
+  using namespace layouts;
+  DeviceMemory device;
+  const uint32_t words = tmaRows * tmaK / 2;
+  uint32_t *out = device.output<uint32_t>(words);
+  const TensorMap map =
+      tensorMap<TensorMap>(boxes(reinterpret_cast<const uint16_t *>(out), {2, tmaK * 2}, {tmaK, tmaRows}, {64, 16}));
+  const LaunchShape shape{.blocks = 1, .threads = 128, .sharedBytes = 2 * 16 * 128 + 1024, .dynamicShared = unaligned};
+  const auto failure = launch(device, shape, 1, [&] { layoutTmaStore(map, out); });
   INFO(messageOf(failure));
   REQUIRE_FALSE(failure);
   return {out, out + words};
@@ -66,7 +96,14 @@ std::map<std::string, Words> emulateAll() {
           {"wgmma-F16-n64", emulateWgmma<F16, 64>()},
           {"wgmma-BF16-n128", emulateWgmma<BF16, 128>()},
           {"wgmma-BF16-n256", emulateWgmma<BF16, 256>()},
-          {"tma", emulateTma()}};
+          {"stmatrix-2", emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutStmatrix<2>(asWords(out)); })},
+          {"stmatrix-4", emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutStmatrix<4>(asWords(out)); })},
+          {"wgmma-BF16-n48", emulateWgmma<BF16, 48>()},
+          {"wgmma-BF16-n208", emulateWgmma<BF16, 208>()},
+          {"tma", emulateTma<layouts::Boxes::Experts>()},
+          {"tma-rows", emulateTma<layouts::Boxes::Rows>()},
+          {"tma-interleaved", emulateTma<layouts::Boxes::Interleaved>()},
+          {"tma-store", emulateTmaStore()}};
 }
 
 } // namespace
@@ -79,9 +116,9 @@ TEST_CASE("the layout kernels run under emulation", "[emulation][layouts]") {
 }
 
 TEST_CASE("a box is swizzled where it lands, and zero outside of its tensor", "[emulation][layouts]") {
-  const Words words = emulateTma();
+  const Words words = emulateTma<layouts::Boxes::Experts>();
   const auto element = [&](uint32_t box, uint32_t row, uint32_t k) {
-    const uint32_t index = box * layouts::tmaBoxRows * 64 + row * 64 + (k / 8 ^ row % 8) * 8 + k % 8;
+    const uint32_t index = box * 16 * 64 + row * 64 + (k / 8 ^ row % 8) * 8 + k % 8;
     return words[index / 2] >> (index % 2 * 16) & 0xffff;
   };
   CHECK(element(0, 0, 0) == 2 * 72);
@@ -93,6 +130,10 @@ TEST_CASE("a box is swizzled where it lands, and zero outside of its tensor", "[
 
 TEST_CASE("the emulator puts elements where GPUs do", "[emulation][layouts]") {
   const std::map<std::string, Words> emulated = emulateAll();
+  // These follow the PTX ISA document alone until a dump has them.
+  const std::set<std::string> notDumpedYet = {"stmatrix-2", "stmatrix-4",      "tma-interleaved", "tma-rows",
+                                              "tma-store",  "wgmma-BF16-n208", "wgmma-BF16-n48"};
+  std::set<std::string> missing;
   uint32_t dumps = 0;
   for (const auto &entry : std::filesystem::directory_iterator("tests/emulation/hardware")) {
     if (entry.path().extension() != ".json")
@@ -105,9 +146,12 @@ TEST_CASE("the emulator puts elements where GPUs do", "[emulation][layouts]") {
     REQUIRE(dump["schema"] == "moec.layouts");
     for (const auto &[name, words] : emulated) {
       INFO(name);
-      REQUIRE(dump.contains(name));
-      CHECK(dump[name].get<Words>() == words);
+      if (dump.contains(name))
+        CHECK(dump[name].get<Words>() == words);
+      else
+        missing.insert(name);
     }
   }
   CHECK(dumps > 0);
+  CHECK(missing == notDumpedYet);
 }

@@ -8,6 +8,7 @@
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Mma.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 
@@ -24,8 +25,12 @@ template <Element E> __device__ uint32_t pairOfNumbers(uint32_t i) {
 
 inline constexpr uint32_t wgmmaRows = 64 + 256; // of A, and of B at most
 
-// A tensor [tmaExperts, tmaRows, tmaK] whose element i has the bits i, read in boxes of tmaBoxRows.
-inline constexpr uint32_t tmaK = 72, tmaRows = 20, tmaExperts = 2, tmaBoxRows = 16;
+// Elements of which number i has the bits i, as tensors of several forms, read in boxes of 16 rows (interleaved: 32):
+// [tmaExperts, tmaRows, tmaK]; [tmaExperts * tmaRows, tmaK]; and gate and up rows interleaved by eight, tmaPairRows
+// each, up tmaRows rows behind gate.
+inline constexpr uint32_t tmaK = 72, tmaRows = 20, tmaExperts = 2, tmaPairRows = 16;
+enum class Boxes : uint32_t { Experts, Rows, Interleaved };
+constexpr uint32_t boxRows(Boxes boxes) { return boxes == Boxes::Interleaved ? 32 : 16; }
 
 } // namespace layouts
 
@@ -46,6 +51,26 @@ __global__ void layoutLdmatrix(uint32_t *out) {
 __global__ void layoutMovmatrix(uint32_t *out) {
   ptx::waitForPrevious();
   out[threadIdx.x] = ptx::transpose8x8((threadIdx.x * 2) | (threadIdx.x * 2 + 1) << 16);
+}
+
+/// out [32 x 4]: the rows that lane i's addresses got. Register j of a lane holds the bits 8 * lane + 2j and one more.
+template <uint32_t Matrices> __global__ void layoutStmatrix(uint32_t *out) {
+  ptx::waitForPrevious();
+  __shared__ __align__(16) uint32_t rows[32][4];
+  uint32_t matrix[4];
+  for (uint32_t i = 0; i < 4; ++i) {
+    rows[threadIdx.x][i] = 0;
+    matrix[i] = (threadIdx.x * 8 + i * 2) | (threadIdx.x * 8 + i * 2 + 1) << 16;
+  }
+  __syncthreads();
+  const uint32_t address = ptx::sharedAddress(rows[threadIdx.x]);
+  if constexpr (Matrices == 4)
+    ptx::storeTransposed4(address, matrix[0], matrix[1], matrix[2], matrix[3]);
+  else
+    ptx::storeTransposed2(address, matrix[0], matrix[1]);
+  __syncthreads();
+  for (uint32_t i = 0; i < 4; ++i)
+    out[threadIdx.x * 4 + i] = rows[threadIdx.x][i];
 }
 
 /// out [32 x 4], whole numbers. Which element of A, B and C each register holds decides every sum.
@@ -90,27 +115,56 @@ template <Element E, uint32_t N> __global__ void layoutWgmma(int32_t *out) {
     out[threadIdx.x * (N / 2) + i] = static_cast<int32_t>(sum[i]);
 }
 
-/// out [2 x tmaBoxRows x 32]: shared memory as TMA wrote it, two elements a word; a box within the tensor, and one that
+/// out [2 x boxRows x 32]: shared memory as TMA wrote it, two elements a word; a box within the tensor, and one that
 /// sticks out in k and rows.
-__global__ void layoutTma(const __grid_constant__ TensorMap map, uint32_t *out) {
+template <layouts::Boxes B> __global__ void layoutTma(const __grid_constant__ TensorMap map, uint32_t *out) {
+  using layouts::Boxes;
   ptx::waitForPrevious();
   extern __shared__ uint8_t unaligned[];
   __shared__ uint64_t barrier;
   const uint32_t address = ptx::sharedAddress(unaligned), aligned = (address + 1023) / 1024 * 1024;
   const uint32_t *words = reinterpret_cast<const uint32_t *>(unaligned + (aligned - address));
   const uint32_t full = ptx::sharedAddress(&barrier);
-  constexpr uint32_t boxBytes = layouts::tmaBoxRows * 128;
+  constexpr uint32_t boxBytes = layouts::boxRows(B) * 128;
   if (threadIdx.x == 0) {
     ptx::barrierInit(full, 1);
     ptx::fenceBarrierInit();
     ptx::barrierArriveExpect(full, 2 * boxBytes);
-    ptx::tmaLoad3d(aligned, &map, 0, 2, 0, full);
-    ptx::tmaLoad3d(aligned + boxBytes, &map, 64, 8, 1, full);
+    if constexpr (B == Boxes::Experts) {
+      ptx::tmaLoad3d(aligned, &map, 0, 2, 0, full);
+      ptx::tmaLoad3d(aligned + boxBytes, &map, 64, 8, 1, full);
+    } else if constexpr (B == Boxes::Rows) {
+      ptx::tmaLoad2d(aligned, &map, 0, 2, full);
+      ptx::tmaLoad2d(aligned + boxBytes, &map, 64, 32, full);
+    } else {
+      ptx::tmaLoadInterleaved(aligned, &map, 0, 0, 0, full);
+      ptx::tmaLoadInterleaved(aligned + boxBytes, &map, 64, 1, 0, full);
+    }
   }
   __syncthreads();
   ptx::barrierWait(full, 0);
   for (uint32_t i = threadIdx.x; i < 2 * boxBytes / 4; i += 128)
     out[i] = words[i];
+}
+
+/// out [tmaRows x tmaK / 2]: a matrix that two boxes of `map` [tmaRows, tmaK] went to, one of which sticks out; the
+/// rest stays. Shared memory holds the bits i at two-byte element i.
+__global__ void layoutTmaStore(const __grid_constant__ TensorMap map, uint32_t *) {
+  ptx::waitForPrevious();
+  extern __shared__ uint8_t unaligned[];
+  const uint32_t address = ptx::sharedAddress(unaligned), aligned = (address + 1023) / 1024 * 1024;
+  uint32_t *words = reinterpret_cast<uint32_t *>(unaligned + (aligned - address));
+  constexpr uint32_t boxBytes = 16 * 128;
+  for (uint32_t i = threadIdx.x; i < 2 * boxBytes / 4; i += 128)
+    words[i] = (i * 2) | (i * 2 + 1) << 16;
+  ptx::fenceProxyAsync();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    ptx::tmaStore2d(&map, 0, 2, aligned);
+    ptx::tmaStore2d(&map, 64, 8, aligned + boxBytes);
+    ptx::bulkCommit();
+    ptx::bulkWait();
+  }
 }
 
 } // namespace moec

@@ -13,52 +13,78 @@ std::span<const EmbeddedHeader> embeddedLayouts(); // made by EmbedKernels.cmake
 namespace bench {
 namespace {
 
+enum class Map : uint8_t { None, Experts, Rows, Interleaved, Out };
+
 struct Layout {
   std::string name, kernel;
   uint32_t threads, words, sharedBytes = 0;
+  Map map = Map::None;
 };
+
+constexpr uint32_t tmaK = 72, tmaRows = 20, tmaExperts = 2, tmaPairRows = 16; // layouts.cuh
 
 std::vector<Layout> allLayouts() {
   std::vector<Layout> all = {{"ldmatrix", "moec::layoutLdmatrix", 32, 128},
+                             {"stmatrix-2", "moec::layoutStmatrix<2u>", 32, 128},
+                             {"stmatrix-4", "moec::layoutStmatrix<4u>", 32, 128},
                              {"movmatrix", "moec::layoutMovmatrix", 32, 32}};
   for (const char *element : {"BF16", "F16"}) {
     all.push_back(
         {fmt::format("mma-{}", element), fmt::format("moec::layoutMma<moec::Element::{}>", element), 32, 128});
-    for (uint32_t n : {8u, 16u, 32u, 64u, 128u, 256u})
+    for (uint32_t n : {8u, 16u, 32u, 48u, 64u, 128u, 208u, 256u})
       if (element == std::string("BF16") || n == 64) // the type changes no place: once is enough
         all.push_back({fmt::format("wgmma-{}-n{}", element, n),
                        fmt::format("moec::layoutWgmma<moec::Element::{}, {}u>", element, n), 128, 64 * n,
                        320 * 128 + 1024});
   }
-  all.push_back({"tma", "moec::layoutTma", 128, 2 * 16 * 32, 2 * 16 * 128 + 1024});
+  const auto boxes = [&](const char *name, const char *form, uint32_t rows, Map map) {
+    all.push_back({name, fmt::format("moec::layoutTma<moec::layouts::Boxes::{}>", form), 128, 2 * rows * 32,
+                   2 * rows * 128 + 1024, map});
+  };
+  boxes("tma", "Experts", 16, Map::Experts);
+  boxes("tma-rows", "Rows", 16, Map::Rows);
+  boxes("tma-interleaved", "Interleaved", 32, Map::Interleaved);
+  all.push_back({"tma-store", "moec::layoutTmaStore", 128, tmaRows * tmaK / 2, 2 * 16 * 128 + 1024, Map::Out});
   return all;
 }
 
-/// The tensor that `tma` reads (layouts.cuh): element i has the bits i.
-Result<Buffer> tmaTensor(Device &device, CUtensorMap &map) {
-  constexpr uint32_t k = 72, rows = 20, experts = 2, boxRows = 16;
-  std::vector<uint16_t> elements(k * rows * experts);
+/// The elements that boxes are read from: number i has the bits i.
+Result<Buffer> tmaElements(Device &device) {
+  std::vector<uint16_t> elements(tmaK * tmaRows * tmaExperts);
   for (size_t i = 0; i < elements.size(); ++i)
     elements[i] = static_cast<uint16_t>(i);
-  Result<Buffer> buffer = device.uploaded(elements);
-  MOEC_TRY(buffer.status());
-  Result<CUtensorMap> made = device.weightMap(buffer->as<void>(), true, k, rows, experts, int64_t{k} * rows, boxRows);
-  MOEC_TRY(made.status());
-  map = *made;
-  return buffer;
+  return device.uploaded(elements);
+}
+
+Result<CUtensorMap> makeMap(Device &device, Map map, const Buffer &elements, const Buffer &out) {
+  const uint16_t *from = elements.as<uint16_t>();
+  constexpr int64_t matrix = int64_t{tmaK} * tmaRows;
+  switch (map) {
+  case Map::None:
+    return CUtensorMap{};
+  case Map::Experts:
+    return device.weightMap(from, true, tmaK, tmaRows, tmaExperts, matrix, 16);
+  case Map::Rows:
+    return device.rowMap(from, true, tmaK, tmaRows * tmaExperts, 16);
+  case Map::Interleaved:
+    return device.interleavedMap(from, from + matrix, true, tmaK, tmaPairRows, 1, 2 * matrix, 2);
+  case Map::Out:
+    return device.rowMap(out.as<void>(), true, tmaK, tmaRows, 16);
+  }
+  return CUtensorMap{};
 }
 
 Result<std::vector<int32_t>> runLayout(Device &device, Bundle &bundle, const Layout &layout) {
   Result<Kernel> kernel = bundle.kernel("layout-" + layout.name, layout.sharedBytes);
   MOEC_TRY(kernel.status());
-  Result<Buffer> out = device.uploaded(std::vector<int32_t>(layout.words, -1));
+  Result<Buffer> out = device.uploaded(std::vector<int32_t>(layout.words, -1)), elements = tmaElements(device);
   MOEC_TRY(out.status());
-  CUtensorMap map{};
-  Result<Buffer> tensor = tmaTensor(device, map);
-  MOEC_TRY(tensor.status());
+  MOEC_TRY(elements.status());
+  Result<CUtensorMap> map = makeMap(device, layout.map, *elements, *out);
+  MOEC_TRY(map.status());
   void *address = out->as<void>();
-  void *mapAndOut[] = {&map, &address}, *outAlone[] = {&address};
-  MOEC_TRY(device.launch(*kernel, {1, layout.threads}, layout.name == "tma" ? mapAndOut : outAlone));
+  void *mapAndOut[] = {&*map, &address}, *outAlone[] = {&address};
+  MOEC_TRY(device.launch(*kernel, {1, layout.threads}, layout.map == Map::None ? outAlone : mapAndOut));
   MOEC_TRY(device.synchronise());
   return device.downloaded<int32_t>(*out, layout.words);
 }
