@@ -177,9 +177,9 @@ RandomLayer makeLayer(uint64_t seed) {
 
 std::string RandomLayer::describe() const {
   const LayerShape &shape = spec.shape;
-  return fmt::format("H={} I={} E={} K={} {} T={} planned for {} shared={} packed {} {}{}", shape.hidden, shape.intermediate,
-                     shape.experts, shape.topK, dtypeName(shape.dtype), tokens, plannedTokens, shape.sharedIntermediate,
-                     packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
+  return fmt::format("H={} I={} E={} K={} {} T={} activation {} planned for {} shared={} packed {} {}{}", shape.hidden,
+                     shape.intermediate, shape.experts, shape.topK, dtypeName(shape.dtype), tokens,
+                     static_cast<int>(spec.activation), plannedTokens, shape.sharedIntermediate, packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
 Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights) {
