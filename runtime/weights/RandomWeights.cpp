@@ -4,6 +4,7 @@
 #include "runtime/weights/PartRequest.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 namespace moec {
@@ -20,6 +21,15 @@ template <typename T> std::optional<T> parseNumber(std::string_view text) {
 
 Status malformed(const std::string &text, std::string_view why) {
   return makeError(Code::InvalidArgument, "{}: {}; expected random:seed=N or random:seed=N,std=S", inQuotes(text), why);
+}
+
+/// Whoever reads a bf16 or f16 tensor gets values of that dtype, also as f32: else two readers would see two models.
+void roundTo(DType dtype, std::span<float> values) {
+  if (dtype == DType::F32)
+    return;
+  std::array<uint16_t, 2048> rounded;
+  convert(values.data(), DType::F32, rounded.data(), dtype, values.size());
+  convert(rounded.data(), dtype, values.data(), DType::F32, values.size());
 }
 
 } // namespace
@@ -73,6 +83,7 @@ Status RandomWeights::read(const WeightRef &ref, uint32_t expert, DType want, st
   for (uint64_t done = 0; done < elements; done += values.size()) {
     size_t count = std::min<uint64_t>(values.size(), elements - done);
     fillNormal(key, done, spec.std, std::span(values).first(count));
+    roundTo(ref.dtype, std::span(values).first(count));
     convert(values.data(), DType::F32, to.data() + done * byteSize(want), want, count);
   }
   return Status();

@@ -177,9 +177,14 @@ RandomLayer makeLayer(uint64_t seed) {
 
 std::string RandomLayer::describe() const {
   const LayerShape &shape = spec.shape;
-  return fmt::format("H={} I={} E={} K={} {} T={} activation {} planned for {} shared={} packed {} {}{}", shape.hidden,
+  const RouterSpec &router = spec.router;
+  const std::string route = fmt::format("before {} after {}{}{}{} groups {}/{}", static_cast<int>(router.before),
+                                        static_cast<int>(router.after), router.correctionBias ? " correction" : "",
+                                        router.routerBias ? " bias" : "", router.renormalise ? " renormalised" : "",
+                                        router.groupsPicked, router.groups);
+  return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} packed {} {}{}", shape.hidden,
                      shape.intermediate, shape.experts, shape.topK, dtypeName(shape.dtype), tokens,
-                     static_cast<int>(spec.activation), plannedTokens, shape.sharedIntermediate, packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
+                     static_cast<int>(spec.activation), route, plannedTokens, shape.sharedIntermediate, packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
 Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights) {

@@ -24,6 +24,7 @@ constexpr RouterCase cases[] = {
     {"one token", 1, 7, 264, 1, false, true},      {"odd sizes", 19, 33, 72, 1, true, true},
     {"f32 weight", 17, 9, 1032, 3, true, false},   {"one row", 70, 1, 40, 1, false, false},
     {"several tiles", 67, 65, 320, 1, true, true},
+    {"short sum", 14, 5, 8, 1, false, false},
 };
 
 template <RouterGemmConfig C> std::vector<float> check(const RouterCase &test, uint32_t blocks, uint32_t schedules) {

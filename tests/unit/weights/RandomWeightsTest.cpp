@@ -129,7 +129,7 @@ TEST_CASE("a value depends on its index alone, wherever a read begins", "[weight
 
 TEST_CASE("bf16 and f16 weights are the rounded f32 ones", "[weights][random]") {
   RandomWeights source({.seed = 3});
-  const WeightRef ref{"m.experts.{e}.up_proj.weight", {4, 50, 101}};
+  const WeightRef ref{"m.experts.{e}.up_proj.weight", {4, 50, 101}, DType::F32};
   std::vector<float> wide = readAs<float>(source, ref, 2, DType::F32);
   std::vector<uint16_t> brain = readAs<uint16_t>(source, ref, 2, DType::BF16);
   std::vector<uint16_t> half = readAs<uint16_t>(source, ref, 2, DType::F16);
@@ -139,14 +139,28 @@ TEST_CASE("bf16 and f16 weights are the rounded f32 ones", "[weights][random]") 
   }
 }
 
+TEST_CASE("a bf16 or f16 tensor has the values of its dtype, however wide it is read", "[weights][random]") {
+  RandomWeights source({.seed = 3});
+  const WeightRef wide{"m.gate.weight", {50, 101}, DType::F32}, brain{"m.gate.weight", {50, 101}, DType::BF16},
+      half{"m.gate.weight", {50, 101}, DType::F16};
+  std::vector<float> exact = readAs<float>(source, wide, 0, DType::F32), asBrain = readAs<float>(source, brain, 0, DType::F32),
+                     asHalf = readAs<float>(source, half, 0, DType::F32);
+  std::vector<uint16_t> narrow = readAs<uint16_t>(source, brain, 0, DType::BF16);
+  for (size_t i = 0; i < exact.size(); ++i) {
+    REQUIRE(asBrain[i] == bf16ToF32(f32ToBf16(exact[i])));
+    REQUIRE(asHalf[i] == f16ToF32(f32ToF16(exact[i])));
+    REQUIRE(narrow[i] == f32ToBf16(exact[i]));
+  }
+}
+
 TEST_CASE("an expert's weights go by its hub name, and each expert and role has its own", "[weights][random]") {
   RandomWeights source({.seed = 3});
-  const WeightRef up{"m.experts.{e}.up_proj.weight", {4, 5, 7}};
+  const WeightRef up{"m.experts.{e}.up_proj.weight", {4, 5, 7}, DType::F32};
   std::vector<float> second = readAs<float>(source, up, 1, DType::F32);
   CHECK(second == normals(3, "m.experts.1.up_proj.weight", 0, 35, 0.02f));
-  CHECK(second == readAs<float>(source, {"m.experts.1.up_proj.weight", {5, 7}}, 0, DType::F32));
+  CHECK(second == readAs<float>(source, {"m.experts.1.up_proj.weight", {5, 7}, DType::F32}, 0, DType::F32));
   CHECK(second != readAs<float>(source, up, 2, DType::F32));
-  CHECK(second != readAs<float>(source, {"m.experts.{e}.gate_proj.weight", {4, 5, 7}}, 1, DType::F32));
+  CHECK(second != readAs<float>(source, {"m.experts.{e}.gate_proj.weight", {4, 5, 7}, DType::F32}, 1, DType::F32));
   CHECK(source.view(up, 1, DType::F32) == nullptr);
 }
 
