@@ -36,7 +36,8 @@ void printJson(const DriftRun &run) {
   const nlohmann::json kind = {{"schema", "moec.bench-drift"}, {"schema_version", 1}};
   nlohmann::json json = kind;
   json.update({{"model", run.bench.model->name()}, {"drift", run.options.drift}, {"pack_budget", run.options.packBudget},
-               {"target", isaName(run.bench.facts.isa)}, {"threads", run.bench.facts.threads},
+               {"target", run.bench.facts.device == DeviceKind::Cuda ? run.bench.facts.arch.c_str() : isaName(run.bench.facts.isa)},
+               {"threads", run.bench.facts.threads},
                {"tokens_before", run.scenario.tokensBefore()}, {"tokens_after", run.scenario.tokensAfter()},
                {"repeats", run.options.repeats}});
   json["generations"] = run.stats.changes + 1;
@@ -78,18 +79,26 @@ void printJson(const DriftRun &run) {
   fmt::print("{}\n", json.dump());
 }
 
+std::string tilesOf(const LayerConfig &config) {
+  return config.device == DeviceKind::Cpu ? textOfHeights(config.cpu.tileRows)
+                                          : fmt::format("{} {}", config.cuda.gateUp.text(), config.cuda.down.text());
+}
+
 void printText(const DriftRun &run) {
-  fmt::print("{}, drift '{}', pack budget {}, {} on {} threads: {} tokens a step, then {}\n\n", run.bench.model->name(),
-             run.options.drift, run.options.packBudget, isaName(run.bench.facts.isa), run.bench.facts.threads, run.scenario.tokensBefore(),
-             run.scenario.tokensAfter());
-  fmt::print("{:<22} {:>10}   {}\n", "", "tokens/s", "tile heights");
+  const TargetFacts &facts = run.bench.facts;
+  const bool gpu = facts.device == DeviceKind::Cuda;
+  const std::string where = gpu ? fmt::format("{} ({})", facts.gpu.model, facts.arch)
+                                : fmt::format("pack budget {}, {} on {} threads", run.options.packBudget, isaName(facts.isa), facts.threads);
+  fmt::print("{}, drift '{}', {}: {} tokens a step, then {}\n\n", run.bench.model->name(), run.options.drift, where,
+             run.scenario.tokensBefore(), run.scenario.tokensAfter());
+  fmt::print("{:<22} {:>10}   {}\n", "", "tokens/s", gpu ? "tiles of gate-up and down" : "tile heights");
   fmt::print("{:<22} {:>10.0f}\n", "before the drift", run.beforeTokensPerSecond);
   const std::map<std::string, const char *> labels = {{"drifted", "drifted, old plan"}, {"generic", "drifted, generation 0"},
                                                       {"retabled", "drifted, new table"}, {"swapped", "drifted, after swap"},
                                                       {"prebuilt", "drifted, K prebuilt"}};
   for (const Answer &answer : run.answers.all()) {
     auto label = labels.find(answer.name);
-    const std::string heights = answer.plans.size() == 1 ? textOfHeights(answer.plans[0].config.cpu.tileRows)
+    const std::string heights = answer.plans.size() == 1 ? tilesOf(answer.plans[0].config)
                                                          : fmt::format("{} sets, one chosen per step", answer.plans.size());
     fmt::print("{:<22} {:>10.0f}   {}\n", label == labels.end() ? answer.name : label->second,
                median(answer.tokensPerSecond), heights);

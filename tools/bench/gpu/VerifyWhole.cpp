@@ -219,8 +219,8 @@ struct Verifier {
       MOEC_TRY(got.status());
       const double error = worstError(*got, expected, c.inputs.bf16);
       worst = std::max(worst, error);
-      // Roundings of the activations, of the experts' and the shared outputs, and of the sum; see Verify.cpp.
-      if (!(error <= 4.0 / (c.inputs.bf16 ? 256 : 2048)))
+      // Five roundings: of both activations, of the experts' and the shared outputs, and of the sum; see Verify.cpp.
+      if (!(error <= 5.0 / (c.inputs.bf16 ? 256 : 2048)))
         return makeError(Code::VerificationMismatch, "{}: output is {:.2e} off", choice.name(), error);
       if (!first.empty() && first != *got)
         return makeError(Code::VerificationMismatch, "{}: two runs differ", choice.name());
