@@ -108,13 +108,13 @@ Package randomPackage(uint64_t seed) {
   if (random.below(2))
     package.target = {.device = DeviceKind::Cuda,
                       .name = "h200",
-                      .arch = "sm_90a",
                       .gpu = {.model = "H200",
                               .multiprocessors = 132,
                               .sharedBytesPerBlock = 227 << 10,
                               .l2Bytes = 1,
                               .memoryBytesPerNs = 4800,
-                              .matrixFlopsPerNs = 1e6}};
+                              .matrixFlopsPerNs = 1e6},
+                      .arch = "sm_90a"};
   package.compileMs = {{"passes", 0.1}, {"llvm", 1234.5678901234567}, {"a.b", 0}};
   package.kernelsBuilt = UINT32_MAX;
   package.layers = {randomLayer(random, 0), randomLayer(random, 61)};
