@@ -10,16 +10,17 @@ namespace moec {
 /// it multiplies nothing in, in hidden states it is never read back.
 constexpr uint32_t paddedForCuda(uint32_t size) { return (size + 7) / 8 * 8; }
 
-/// The kernel's config of a tile.
+/// The kernel's config of a tile. Fitted tiles say in `warpsWeights` how many kCudaTileK of the sum a stage has.
 constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole role, bool dense) {
+  const bool fitted = tile.family == GemmFamily::Fitted;
   return {.element = element == DType::F16 ? Element::F16 : Element::BF16,
           .role = role,
           .tileTokens = tile.tokens,
           .tileWeights = tile.weights,
-          .tileK = kCudaTileK,
+          .tileK = kCudaTileK * (fitted ? tile.warpsWeights : 1u),
           .stages = tile.stages,
           .warpsTokens = tile.warpsTokens,
-          .warpsWeights = tile.warpsWeights,
+          .warpsWeights = fitted ? 1u : tile.warpsWeights,
           .swapAB = tile.swapAB,
           .blocksPerSm = tile.blocksPerSm,
           .dense = dense};

@@ -62,17 +62,7 @@ std::vector<GemmConfig> configsOf(GemmFamily family, Element element, GemmRole r
 } // namespace
 
 GemmConfig gemmConfig(const CudaTile &tile, Element element, GemmRole role, bool dense) {
-  return {.element = element,
-          .role = role,
-          .tileTokens = tile.tokens,
-          .tileWeights = tile.weights,
-          .tileK = kCudaTileK * (tile.family == GemmFamily::Fitted ? tile.warpsWeights : 1),
-          .stages = tile.stages,
-          .warpsTokens = tile.warpsTokens,
-          .warpsWeights = tile.family == GemmFamily::Fitted ? 1u : tile.warpsWeights,
-          .swapAB = tile.swapAB,
-          .blocksPerSm = tile.blocksPerSm,
-          .dense = dense};
+  return gemmConfigOf(tile, element == Element::F16 ? DType::F16 : DType::BF16, role, dense);
 }
 
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role) {
