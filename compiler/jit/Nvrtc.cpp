@@ -106,6 +106,7 @@ std::vector<std::string> candidates(const NvrtcSearch &search) {
     return found;
   found.insert(found.end(), std::begin(libraryNames), std::end(libraryNames)); // the loader's own path
   addBelow("/usr/local/cuda", found);
+  addBelow("/usr/local/lib/moec", found); // where tools/setup puts NVIDIA's packages if there is no toolkit
   addPlaces(search.also, found);
   for (const char *prefix : {"/usr/local", "/usr"})
     addPython(prefix, found);

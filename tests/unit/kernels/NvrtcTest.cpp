@@ -150,11 +150,11 @@ TEST_CASE("memory stays flat over 100 compiles", "[kernels][nvrtc][memory]") {
 TEST_CASE("libnvrtc is found in the folder of a Python wheel", "[kernels][nvrtc]") {
   namespace fs = std::filesystem;
   fs::path real;
-  for (const char *folder : {"/usr/local/cuda/lib64", "/usr/local/cuda/lib"})
+  for (const char *folder : {"/usr/local/cuda/lib64", "/usr/local/cuda/lib", "/usr/local/lib/moec/nvidia/cu13/lib"})
     if (fs::exists(fs::path(folder) / "libnvrtc.so.13"))
       real = fs::path(folder) / "libnvrtc.so.13";
   if (real.empty()) {
-    WARN("skipped: no libnvrtc.so.13 below /usr/local/cuda to link to");
+    WARN("skipped: no libnvrtc.so.13 below /usr/local to link to");
     return;
   }
   const fs::path site = fs::temp_directory_path() / fmt::format("moec-nvrtc-{}", getpid());
