@@ -1,5 +1,7 @@
 #include "runtime/recompile/Recompiler.h"
 
+#include "runtime/recompile/IdleScope.h"
+
 #include <chrono>
 #include <set>
 #include <sys/resource.h>
@@ -235,6 +237,7 @@ Result<BuildReport> Recompiler::build() {
     plans.emplace(layer, planned.plan);
     plannedFor.emplace(layer, planned.plannedFor);
   }
+  IdleScope idle(host.facts().device == DeviceKind::Cpu ? options.idlePatienceNs : 0);
   int64_t deadline = clock() + options.buildDeadlineNs;
   return host.build(plans, plannedFor, [this, deadline] { return stopping || clock() > deadline; });
 }

@@ -1,5 +1,6 @@
 // moec-bench-cpu p99: a step's 99th percentile while the background compiles, against a thread that only spins in its place.
 #include "tools/bench/cpu/CpuBench.h"
+#include "runtime/recompile/IdleScope.h"
 #include "tools/moec/Alternatives.h"
 
 #include <nlohmann/json.hpp>
@@ -24,8 +25,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int loopNiceness = 10; // RecompilerOptions::niceness
+constexpr int64_t forever = 3600ll * 1'000'000'000;
 constexpr double blockSeconds = 1.5;
 
+/// A build's first seconds (RecompilerOptions::idlePatienceNs), and the rest of one that steps left too little time.
+enum class Stage : uint8_t { Idle, Nice };
+constexpr std::array<const char *, 2> stageNames = {"idle class", "nice 10"};
 enum class Company : uint8_t { None, Spinning, Compiling };
 constexpr std::array<const char *, 3> companyNames = {"nothing", "a spinning thread", "compiles"};
 
@@ -34,10 +39,10 @@ double percentile99(std::vector<double> values) {
   return values[std::min(values.size() - 1, values.size() * 99 / 100)];
 }
 
-/// A thread as the loop's: as nice, on the last processor, spinning or building one generation after the other.
+/// A thread as the loop's: of its class, on the last processor, spinning or building one generation after the other.
 class Background {
 public:
-  Background(tool::BenchSession &bench, Company company) : bench(bench) {
+  Background(tool::BenchSession &bench, Company company, Stage stage) : bench(bench), stage(stage) {
     if (company != Company::None)
       thread = std::thread([this, company] { run(company); });
   }
@@ -57,6 +62,11 @@ public:
 private:
   void run(Company company) {
     setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), loopNiceness);
+    IdleScope idle(stage == Stage::Idle ? forever : 0);
+    if (stage == Stage::Idle && !idle.idle()) {
+      failure = makeError(Code::Failure, "this user's threads may not leave the idle class, so the loop's do not enter it");
+      return;
+    }
     cpu_set_t last;
     CPU_ZERO(&last);
     CPU_SET(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)) - 1, &last);
@@ -89,6 +99,7 @@ private:
   }
 
   tool::BenchSession &bench;
+  const Stage stage;
   std::atomic<bool> stop{false};
   Status failure;
   std::thread thread;
@@ -96,6 +107,7 @@ private:
 
 struct P99Row {
   uint32_t tokens = 0;
+  Stage stage = Stage::Idle;
   size_t steps = 0;                      // in each company
   std::array<double, 3> medianMs{}, p99Ms{}; // by company, all repeats together
   tool::Interval ratio;                  // of the p99 of compiling over that of spinning, by repeat
@@ -111,14 +123,15 @@ public:
 
   Status run() {
     for (uint32_t tokens : options.tokens.empty() ? std::vector<uint32_t>{1, 16} : options.tokens)
-      if (Status status = measure(tokens); !status.ok())
-        return status.withContext("{} tokens", tokens);
+      for (Stage stage : {Stage::Idle, Stage::Nice})
+        if (Status status = measure(tokens, stage); !status.ok())
+          return status.withContext("{} tokens, {}", tokens, stageNames[static_cast<size_t>(stage)]);
     options.format == "text" ? printText() : printJson();
     return {};
   }
 
 private:
-  Status measure(uint32_t tokens) {
+  Status measure(uint32_t tokens, Stage stage) {
     Result<tool::BenchSession> opened = tool::BenchSession::open(options, tokens, tokens);
     if (!opened)
       return opened.status();
@@ -126,7 +139,7 @@ private:
     name = bench.model->name(), threads = bench.facts.threads;
     steps = drawSteps(options, bench.shape, tokens, 4);
     P99Row row;
-    row.tokens = tokens;
+    row.tokens = tokens, row.stage = stage;
     std::array<std::vector<double>, 3> all, p99s;
     for (uint32_t repeat = 0; repeat <= options.repeats; ++repeat)
       for (uint32_t turn = 0; turn < 3; ++turn) {
@@ -150,7 +163,7 @@ private:
   }
 
   Status block(tool::BenchSession &bench, Company company, std::vector<double> &times, P99Row &row) {
-    Background background(bench, company);
+    Background background(bench, company, row.stage);
     background.nextSet = nextSet;
     const auto start = Clock::now();
     for (uint32_t index = 0; std::chrono::duration<double>(Clock::now() - start).count() < blockSeconds; ++index) {
@@ -167,10 +180,11 @@ private:
   }
 
   void printJson() const {
-    nlohmann::json json = {{"schema", "moec.bench-cpu-p99"}, {"schema_version", 1}, {"model", name}, {"threads", threads},
+    nlohmann::json json = {{"schema", "moec.bench-cpu-p99"}, {"schema_version", 2}, {"model", name}, {"threads", threads},
                            {"routing", options.routing}, {"repeats", options.repeats}, {"niceness", loopNiceness}};
     for (const P99Row &row : rows)
       json["rows"].push_back({{"tokens", row.tokens},
+                              {"class", stageNames[static_cast<size_t>(row.stage)]},
                               {"steps", row.steps},
                               {"alone_ms", {{"median", row.medianMs[0]}, {"p99", row.p99Ms[0]}}},
                               {"spinning_ms", {{"median", row.medianMs[1]}, {"p99", row.p99Ms[1]}}},
@@ -183,12 +197,12 @@ private:
   }
 
   void printText() const {
-    fmt::print("{} on {} threads, routing {}; beside the steps a thread of nice {} on the last processor; {} repeats in turns\n\n",
+    fmt::print("{} on {} threads, routing {}; beside the steps a thread on the last processor, of the idle class or of nice {}; {} repeats in turns\n\n",
                name, threads, options.routing, loopNiceness, options.repeats);
-    fmt::print("{:>6} {:<18} {:>10} {:>10} {:>8}\n", "tokens", "beside", "median ms", "p99 ms", "steps");
+    fmt::print("{:>6} {:<11} {:<18} {:>10} {:>10} {:>8}\n", "tokens", "class", "beside", "median ms", "p99 ms", "steps");
     for (const P99Row &row : rows) {
       for (size_t company = 0; company < 3; ++company)
-        fmt::print("{:>6} {:<18} {:>10.3f} {:>10.3f} {:>8}\n", row.tokens, companyNames[company], row.medianMs[company],
+        fmt::print("{:>6} {:<11} {:<18} {:>10.3f} {:>10.3f} {:>8}\n", row.tokens, stageNames[static_cast<size_t>(row.stage)], companyNames[company], row.medianMs[company],
                    row.p99Ms[company], company == 2 ? fmt::format("{}", row.steps) : "");
       fmt::print("       p99 with compiles over p99 with spinning: {} by repeat, {:.3f} pooled; {} compiles of {:.0f} ms\n",
                  ratioText(row.ratio), row.p99Ms[2] / row.p99Ms[1], row.builds, row.compileMs);

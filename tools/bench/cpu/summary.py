@@ -70,11 +70,11 @@ def p99(folder):
     for path in sorted(folder.glob("p99-*.json")):
         data = load(folder, path.stem)
         for row in data["rows"]:
-            rows.append([row["tokens"], row["steps"], f"{row['alone_ms']['p99']:.2f}", f"{row['spinning_ms']['p99']:.2f}",
+            rows.append([row["tokens"], row["class"], row["steps"], f"{row['alone_ms']['p99']:.2f}", f"{row['spinning_ms']['p99']:.2f}",
                          f"{row['compiling_ms']['p99']:.2f}", interval(row["p99_compiling_over_spinning"]), f"{row['pooled_ratio']:.3f}",
                          f"{row['compiles']} of {row['compile_ms']:.0f} ms", verdict(row["p99_compiling_over_spinning"], 1.1, above=False)])
     if rows:
-        print(table(["tokens", "steps", "p99 alone ms", "p99 beside a spinning thread", "p99 beside compiles", "ratio by repeat",
+        print(table(["tokens", "class", "steps", "p99 alone ms", "p99 beside a spinning thread", "p99 beside compiles", "ratio by repeat",
                      "ratio pooled", "compiles", "bar 1.1"], rows))
 
 
