@@ -45,7 +45,7 @@ Result<GenerationSet::Pin> SessionState::pinFor(const StepOptions &step) {
 GenerationHost &Session::host() { return *state; }
 const std::vector<uint32_t> &Session::layers() const { return state->layerNumbers; }
 uint64_t Session::liveGeneration() const { return state->generations->liveNumber(); }
-PlanLimits Session::limits(uint32_t layer) const { return state->limitsOf(layer); }
+PlanLimits Session::limits(uint32_t layer) const { return state->limits(layer); }
 uint32_t Session::topK(uint32_t layer) const { return state->layerShape(layer).topK; }
 Result<std::unique_ptr<HostBridge>> Session::bridge() { return state->device->bridge(); }
 void Session::finish() { state->device->finish(); }

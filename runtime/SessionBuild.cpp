@@ -32,6 +32,14 @@ bool isPermutation(const std::vector<uint16_t> &order) {
   return true;
 }
 
+/// Experts that `after` keeps packed and `before` does not.
+uint64_t newlyPackedExperts(const LayerPlan &before, const LayerPlan &after) {
+  uint64_t count = 0;
+  for (size_t expert = 0; expert < after.table.packed.size(); ++expert)
+    count += after.table.packed[expert] && !before.table.packed[expert];
+  return count;
+}
+
 } // namespace
 
 LayerShape SessionState::layerShape(uint32_t layer) const {
@@ -39,7 +47,7 @@ LayerShape SessionState::layerShape(uint32_t layer) const {
   return found ? found->shape : LayerShape();
 }
 
-PlanLimits SessionState::limitsOf(uint32_t layer) const {
+PlanLimits SessionState::limits(uint32_t layer) const {
   PlanLimits limits = options.limits;
   if (auto found = packBytes.find(layer); found != packBytes.end())
     limits.packBudgetBytes = found->second;
@@ -69,7 +77,29 @@ Status SessionState::checkPlan(uint32_t layer, const LayerPlan &plan) const {
     return bad("slots and packed must have one entry per expert");
   if (table.order.size() != shape.experts || !isPermutation(table.order))
     return bad("order must name each expert once");
+  const auto packed = static_cast<uint64_t>(std::count(table.packed.begin(), table.packed.end(), 1));
+  const uint64_t bytes = packed * (device->packedLayerBytes(shape) / shape.experts);
+  if (const uint64_t budget = limits(layer).packBudgetBytes; bytes > budget)
+    return makeError(Code::InvalidArgument, "the plan of layer {}: {} packed experts take {} bytes, its pack budget is {}", layer,
+                     packed, bytes, budget);
   return {};
+}
+
+BuildCosts SessionState::costs() const {
+  Lock lock(buildMutex);
+  return spent;
+}
+
+void SessionState::noteCosts(const BuildReport &report, size_t layers, uint64_t newlyPacked) {
+  const auto count = static_cast<double>(std::max<size_t>(1, layers));
+  if (report.kernelsBuilt > 0) // from the cache says nothing about compiling
+    spent.compileMs = report.compileMs / count;
+  if (report.loadMs > 0)
+    spent.loadMs = report.loadMs / count;
+  if (report.validateMs > 0)
+    spent.validateMs = report.validateMs / count;
+  if (newlyPacked > 0)
+    spent.packNsPerByte = report.packMs * 1e6 / static_cast<double>(newlyPacked);
 }
 
 Result<std::shared_ptr<const DeviceLayer>> SessionState::rebuild(const DeviceLayer &live, const LayerPlan &plan,
@@ -110,6 +140,7 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
   if (Status status = kernels->require(configs, compilePolicy(), cancelled, report); !status.ok())
     return status;
   auto generation = std::make_unique<Generation>();
+  uint64_t newlyPacked = 0;
   for (const auto &layer : live.layers) {
     if (cancelled && cancelled())
       return makeError(Code::Cancelled, "building a generation was cancelled");
@@ -123,11 +154,13 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
       if (!made)
         return made.status();
       generation->layers.push_back(*made);
+      newlyPacked += newlyPackedExperts(layer->plan, plan->second) * (device->packedLayerBytes(layer->shape) / layer->shape.experts);
     }
     report.packedBytes += generation->layers.back()->packedBytes();
   }
   report.generation = generation->number = nextGeneration++;
   generations->add(std::move(generation));
+  noteCosts(report, plans.size(), newlyPacked);
   return report;
 }
 

@@ -137,12 +137,12 @@ std::map<uint32_t, LayerPlan> SessionState::genericPlans() const {
   std::map<uint32_t, LayerPlan> plans;
   for (uint32_t number : layerNumbers)
     plans[number] =
-        planGenericLayer(model->find(number)->shape, options.plannedTokens, target, measured, limitsOf(number));
+        planGenericLayer(model->find(number)->shape, options.plannedTokens, target, measured, limits(number));
   // A package brings its own generation 0: what it was compiled for, without a compiler.
   if (model->package() && KernelLibrary::runsOn(model->package()->target, target))
     for (const LayerPackage &layer : model->package()->layers)
       if (auto plan = plans.find(layer.layer); plan != plans.end())
-        plan->second = planTable(layer.shape, layer.plannedFor, target, measured, limitsOf(layer.layer),
+        plan->second = planTable(layer.shape, layer.plannedFor, target, measured, limits(layer.layer),
                                  layer.plan.config);
   return plans;
 }
@@ -170,6 +170,9 @@ Status SessionState::buildGeneric() {
     generation->layers.push_back(std::move(*layer));
   }
   openReport.packMs = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  BuildReport alone = openReport; // later builds pack on one thread
+  alone.packMs *= device->facts().device == DeviceKind::Cpu ? device->facts().threads : 1;
+  noteCosts(alone, plans.size(), openReport.packedBytes);
   generations = std::make_unique<GenerationSet>(
       std::move(generation), options.maxSteps + options.maxGraphs,
       [this](std::shared_ptr<const void> unreachable) { device->retire(std::move(unreachable)); });

@@ -26,6 +26,8 @@ public:
   LayerShape layerShape(uint32_t layer) const override;
   TargetFacts facts() const override { return device->facts(); }
   Calibration calibration() const override { return measured; }
+  PlanLimits limits(uint32_t layer) const override;
+  BuildCosts costs() const override MOEC_EXCLUDES(buildMutex);
   LayerPlan livePlan(uint32_t layer) const override MOEC_EXCLUDES(buildMutex);
   LayerConfig genericConfig(uint32_t layer) const override;
   Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
@@ -35,7 +37,6 @@ public:
   void retire(uint64_t generation) override MOEC_EXCLUDES(buildMutex);
   Status alternate(uint64_t incumbent, uint64_t challenger, bool on) override MOEC_EXCLUDES(buildMutex);
 
-  PlanLimits limitsOf(uint32_t layer) const;
   /// Pins the live generation for a step. Errors: as Session::begin.
   Result<GenerationSet::Pin> pinFor(const StepOptions &step);
 
@@ -55,6 +56,7 @@ private:
   std::map<uint32_t, LayerPlan> genericPlans() const;
   Status buildGeneric() MOEC_REQUIRES(buildMutex);
   Status checkPlan(uint32_t layer, const LayerPlan &plan) const;
+  void noteCosts(const BuildReport &report, size_t layers, uint64_t newlyPacked) MOEC_REQUIRES(buildMutex);
   Result<std::shared_ptr<const DeviceLayer>> rebuild(const DeviceLayer &live, const LayerPlan &plan,
                                                      const Histogram &plannedFor,
                                                      const std::function<bool()> &cancelled, BuildReport &report)
@@ -71,6 +73,7 @@ private:
   mutable Mutex buildMutex; // held while generations are built, published and retired
   std::unique_ptr<KernelLibrary> kernels MOEC_GUARDED_BY(buildMutex);
   uint64_t nextGeneration MOEC_GUARDED_BY(buildMutex) = 1;
+  BuildCosts spent MOEC_GUARDED_BY(buildMutex); // by the latest build that had such costs
 };
 
 } // namespace moec

@@ -43,7 +43,7 @@ LayerConfig configFor(const LayerContext &context, const BucketMix &part) {
   for (const Histogram &step : part.specimens)
     steps.pairs.insert(steps.pairs.end(), step.pairs.begin(), step.pairs.end());
   wide.experts = static_cast<uint32_t>(steps.pairs.size());
-  PlanLimits limits = context.limits;
+  PlanLimits limits = context.setup.limits;
   uint64_t copies = std::max<uint64_t>(1, part.specimens.size());
   limits.packBudgetBytes =
       limits.packBudgetBytes > UINT64_MAX / copies ? UINT64_MAX : limits.packBudgetBytes * copies;
@@ -137,7 +137,7 @@ Candidates findCandidates(const LayerContext &context, const LayerPlan &live,
   const BucketMix &main = heaviest(context, live, mix);
   const LayerShape &shape = context.setup.shape;
   Candidates found;
-  found.reuse = planTable(shape, main.typical, context.facts, context.calibration, context.limits,
+  found.reuse = planTable(shape, main.typical, context.facts, context.calibration, context.setup.limits,
                           live.config);
   found.table = found.reuse;
   found.table.table.packed = live.table.packed;
@@ -148,8 +148,8 @@ Candidates findCandidates(const LayerContext &context, const LayerPlan &live,
         part.weight * predictPart(context, live, part) < secondBucketShare * liveNs)
       continue;
     LayerPlan plan = planTable(shape, part.typical, context.facts, context.calibration,
-                               context.limits, configFor(context, part));
-    holdPeaks(plan.table, mix, context.limits.slotAlign);
+                               context.setup.limits, configFor(context, part));
+    holdPeaks(plan.table, mix, context.setup.limits.slotAlign);
     double ns = predictMix(context, plan, mix);
     if (bestNs == 0 || ns < bestNs) {
       bestNs = ns;
@@ -157,7 +157,7 @@ Candidates findCandidates(const LayerContext &context, const LayerPlan &live,
     }
   }
   for (LayerPlan *plan : {&found.table, &found.reuse})
-    holdPeaks(plan->table, mix, context.limits.slotAlign);
+    holdPeaks(plan->table, mix, context.setup.limits.slotAlign);
   for (LayerPlan *plan : {&found.table, &found.reuse, &found.best})
     plan->predictedNs = predictPart(context, *plan, main);
   return found;

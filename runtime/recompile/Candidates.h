@@ -15,7 +15,6 @@ struct LayerContext {
   const LayerSetup &setup;
   const TargetFacts &facts;
   const Calibration &calibration;
-  const PlanLimits &limits;
 
   double predict(const LayerPlan &plan, const Histogram &histogram) const;
 };

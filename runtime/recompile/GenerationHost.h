@@ -24,6 +24,12 @@ struct BuildReport {
   uint64_t packedBytes = 0;   // packed weights that the generation holds
 };
 
+/// What building has cost this host so far, for the loop to weigh its first change by. 0: not known.
+struct BuildCosts {
+  double compileMs = 0, loadMs = 0, validateMs = 0; // of one layer
+  double packNsPerByte = 0;                         // on one thread, as builds beside steps pack
+};
+
 /// Implemented by Session. All calls come from the loop's background thread, one at a time; steps go on meanwhile.
 class GenerationHost {
 public:
@@ -32,13 +38,16 @@ public:
   virtual LayerShape layerShape(uint32_t layer) const = 0;
   virtual TargetFacts facts() const = 0;
   virtual Calibration calibration() const = 0;
+  /// What a plan of this layer may spend; `build` refuses plans that spend more.
+  virtual PlanLimits limits(uint32_t layer) const = 0;
+  virtual BuildCosts costs() const { return {}; }
   /// The live generation's plan of a layer, and the config of generation 0.
   virtual LayerPlan livePlan(uint32_t layer) const = 0;
   virtual LayerConfig genericConfig(uint32_t layer) const = 0;
 
   /// Builds a generation in which the named layers have these plans and all others stay (they are shared, not copied).
   /// Compiles what is missing, packs, loads, validates against generation 0. Nothing goes live.
-  /// Errors: CompileFailed, CompileForbidden (strict), VerificationMismatch, ResourceExhausted, Cancelled.
+  /// Errors: InvalidArgument (a plan that does not fit the layer, or spends more than its limits), CompileFailed, CompileForbidden (strict), VerificationMismatch, ResourceExhausted, Cancelled.
   virtual Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
                                     const std::map<uint32_t, Histogram> &plannedFor,
                                     const std::function<bool()> &cancelled) = 0;
@@ -46,8 +55,8 @@ public:
   virtual Status publish(uint64_t generation) = 0;
   /// Forgets a built or superseded generation once no step uses it.
   virtual void retire(uint64_t generation) = 0;
-  /// For `shareOfSteps` of the next steps alternates `challenger` with `incumbent` (both built), so that their
-  /// step times can be compared on the same traffic; 0 ends it and leaves the live generation.
+  /// While on, steps take `challenger` and `incumbent` (both built) in turn, so that their times can be compared on the
+  /// same traffic; off leaves the live generation to all.
   virtual Status alternate(uint64_t incumbent, uint64_t challenger, bool on) = 0;
 };
 

@@ -44,7 +44,7 @@ Policy::Policy(PolicySetup setup, PolicyHooks hooks)
 }
 
 LayerContext Policy::contextOf(const Layer &layer) const {
-  return {layer.setup, start.facts, start.calibration, start.config.limits};
+  return {layer.setup, start.facts, start.calibration};
 }
 
 void Policy::observe(const Window &window) {

@@ -26,6 +26,16 @@ std::vector<Monitor::LayerSpec> specsOf(const GenerationHost &host,
   return specs;
 }
 
+/// What was measured stands in for what is assumed.
+void takeMeasuredCosts(const BuildCosts &costs, PolicyConfig &config) {
+  for (auto [measured, assumed] : {std::pair{costs.compileMs, &config.firstCost.compileMs},
+                                   {costs.loadMs, &config.firstCost.loadMs},
+                                   {costs.validateMs, &config.firstCost.validateMs},
+                                   {costs.packNsPerByte, &config.firstPackNsPerByte}})
+    if (measured > 0)
+      *assumed = measured;
+}
+
 } // namespace
 
 PolicySetup Recompiler::setupOf(const GenerationHost &host, const RecompilerOptions &options) {
@@ -42,9 +52,11 @@ PolicySetup Recompiler::setupOf(const GenerationHost &host, const RecompilerOpti
     layer.shape = host.layerShape(number);
     layer.generic = host.genericConfig(number);
     layer.live = host.livePlan(number);
+    layer.limits = host.limits(number);
     layer.plannedFor = options.profile.of(number, layer.shape.topK, layer.shape.experts);
     setup.layers.push_back(std::move(layer));
   }
+  takeMeasuredCosts(host.costs(), setup.config);
   return setup;
 }
 

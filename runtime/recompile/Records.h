@@ -82,9 +82,9 @@ struct PolicyConfig {
   double costSmoothing = 0.4;         // weight of the newest measured cost
   double keepAbove = -0.02; // a change is kept where the interval of its gain stays above this ...
   double keepMedian = 0.0;  // ... and its median gain is above this
+  /// Assumed of a change where the host has measured nothing yet (GenerationHost::costs).
   ChangeCost firstCost = {.compileMs = 400, .packMs = 0, .loadMs = 2, .validateMs = 5};
   double firstPackNsPerByte = 0.5;
-  PlanLimits limits;
 
   bool operator==(const PolicyConfig &) const = default;
 };
@@ -96,6 +96,7 @@ struct LayerSetup {
   LayerConfig generic; // generation 0's, which computes spills
   LayerPlan live;
   Histogram plannedFor; // what `live` was planned for
+  PlanLimits limits;    // of every plan for it
 
   bool operator==(const LayerSetup &) const = default;
 };

@@ -10,7 +10,7 @@ namespace moec {
 
 inline constexpr const char *kDecisionTraceSchema = "moec.decision-trace";
 inline constexpr const char *kRoutingTraceSchema = "moec.routing-trace";
-inline constexpr uint64_t kTraceVersion = 1;
+inline constexpr uint64_t kTraceVersion = 2;
 
 /// What a trace begins with, besides the policy's setup.
 struct TraceInfo {

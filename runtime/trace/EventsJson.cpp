@@ -241,11 +241,24 @@ OrderedJson toJson(const PolicyConfig &config) {
           {"first_compile_ms", config.firstCost.compileMs},
           {"first_load_ms", config.firstCost.loadMs},
           {"first_validate_ms", config.firstCost.validateMs},
-          {"first_pack_ns_per_byte", config.firstPackNsPerByte},
-          {"max_tile_heights", config.limits.maxTileHeights},
-          {"pack_budget_bytes", config.limits.packBudgetBytes},
-          {"slot_headroom", config.limits.slotHeadroom},
-          {"slot_align", config.limits.slotAlign}};
+          {"first_pack_ns_per_byte", config.firstPackNsPerByte}};
+}
+
+OrderedJson toJson(const PlanLimits &limits) {
+  return {{"max_tile_heights", limits.maxTileHeights},
+          {"pack_budget_bytes", limits.packBudgetBytes},
+          {"slot_headroom", limits.slotHeadroom},
+          {"slot_align", limits.slotAlign}};
+}
+
+PlanLimits readLimits(const JsonValue &json) {
+  PlanLimits limits;
+  limits.maxTileHeights =
+      static_cast<uint32_t>(json["max_tile_heights"].integer(1, Calibration::maxRows));
+  limits.packBudgetBytes = json["pack_budget_bytes"].integer(0, UINT64_MAX);
+  limits.slotHeadroom = json["slot_headroom"].number(0, 1e6);
+  limits.slotAlign = static_cast<uint32_t>(json["slot_align"].integer(1, 1u << 16));
+  return limits;
 }
 
 PolicyConfig readPolicyConfig(const JsonValue &json) {
@@ -267,11 +280,6 @@ PolicyConfig readPolicyConfig(const JsonValue &json) {
   config.firstCost.loadMs = json["first_load_ms"].number(0, mostNs);
   config.firstCost.validateMs = json["first_validate_ms"].number(0, mostNs);
   config.firstPackNsPerByte = json["first_pack_ns_per_byte"].number(0, mostNs);
-  config.limits.maxTileHeights =
-      static_cast<uint32_t>(json["max_tile_heights"].integer(1, Calibration::maxRows));
-  config.limits.packBudgetBytes = json["pack_budget_bytes"].integer(0, UINT64_MAX);
-  config.limits.slotHeadroom = json["slot_headroom"].number(0, 1e6);
-  config.limits.slotAlign = static_cast<uint32_t>(json["slot_align"].integer(1, 1u << 16));
   return config;
 }
 

@@ -17,6 +17,7 @@ OrderedJson toJson(const Histogram &histogram);
 OrderedJson toJson(const TargetFacts &facts);
 OrderedJson toJson(const Calibration &calibration);
 OrderedJson toJson(const PolicyConfig &config);
+OrderedJson toJson(const PlanLimits &limits);
 
 // Each checks ranges (so that planning with the answer is safe) and reports to the document of
 // `json`.
@@ -27,5 +28,6 @@ Histogram readHistogram(const JsonValue &json, uint32_t experts);
 TargetFacts readFacts(const JsonValue &json);
 Calibration readCalibration(const JsonValue &json);
 PolicyConfig readPolicyConfig(const JsonValue &json);
+PlanLimits readLimits(const JsonValue &json);
 
 } // namespace moec

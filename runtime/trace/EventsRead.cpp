@@ -233,6 +233,7 @@ void readLayers(const JsonValue &json, PolicySetup &setup) {
     layer.generic = readConfig(entry["generic"]);
     layer.live = readPlan(entry["live"], layer.shape.experts);
     layer.plannedFor = readHistogram(entry["planned_for"], layer.shape.experts);
+    layer.limits = readLimits(entry["limits"]);
     if (!seen.insert(layer.layer).second)
       entry["layer"].fail(fmt::format("layer {} comes twice", layer.layer));
     setup.layers.push_back(std::move(layer));

@@ -209,7 +209,8 @@ std::string traceHeader(const TraceInfo &info, const PolicySetup &setup) {
                               {"shape", toJson(layer.shape)},
                               {"generic", toJson(layer.generic)},
                               {"live", toJson(layer.live)},
-                              {"planned_for", toJson(layer.plannedFor)}});
+                              {"planned_for", toJson(layer.plannedFor)},
+                              {"limits", toJson(layer.limits)}});
   return dumped(json);
 }
 

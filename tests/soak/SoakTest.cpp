@@ -86,7 +86,6 @@ Verdict restless(const DecisionRecord &proposed) {
 RecompilerOptions restlessLoop(const Session &session, GenerationHost &host) {
   RecompilerOptions options;
   options.layers = session.layers();
-  options.policy.limits = session.limits(0);
   options.policy.changesPerMinute = 1e6;
   options.policy.coolDownNs = 0;
   options.policy.backOffNs = 1'000'000;

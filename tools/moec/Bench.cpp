@@ -29,6 +29,9 @@ void addBench(CLI::App &app, int &exitCode) {
   bench->add_option("--tokens", options->tokens, "token counts, comma-separated")->delimiter(',');
   bench->add_option("--routing", options->routing, "uniform, zipf:EXPONENT or hot:SHARE")->capture_default_str();
   bench->add_option("--pack-budget", options->packBudget, "packed weights: a share (40%) or bytes (2GiB)")->capture_default_str();
+  bench->add_option("--max-tile-heights", options->maxTileHeights, "kernels per GEMM that a plan may have, 1 to 14")
+      ->check(CLI::Range(1, 14))
+      ->capture_default_str();
   bench->add_option("--repeats", options->repeats, "interleaved repeats")->check(CLI::Range(1, 100))->capture_default_str();
   bench->add_option("--format", options->format, "text, json or jsonl")->check(CLI::IsMember({"text", "json", "jsonl"}))->capture_default_str();
   bench->add_option("--cache-dir", options->cacheDir, "artefact cache; default MOEC_CACHE_DIR or ~/.cache/moec");

@@ -1,6 +1,7 @@
 // `moec bench`: times a model's layers, and plays drift scenarios through the whole loop.
 #pragma once
 
+#include "compiler/core/Plan.h"
 #include "compiler/core/Status.h"
 #include "tools/moec/Traffic.h"
 
@@ -23,6 +24,7 @@ struct BenchOptions {
   std::vector<uint32_t> tokens;
   std::string routing = "uniform";
   std::string packBudget = "100%";
+  uint32_t maxTileHeights = PlanLimits().maxTileHeights;
   std::string format = "text";
   std::string cacheDir;
   bool noCache = false;

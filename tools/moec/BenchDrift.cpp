@@ -74,7 +74,7 @@ class DriftBench {
 public:
   DriftBench(const BenchOptions &options, BenchSession &bench, const Scenario &scenario)
       : options(options), bench(bench), scenario(scenario), layer(bench.session->layers().front()), line(options.live),
-        answers(bench, scenario, layer) {}
+        answers(bench, scenario) {}
 
   Status run() {
     if (Status status = planForSteady(); !status.ok())
@@ -83,6 +83,7 @@ public:
       return status;
     startLoop();
     Status status = playParts();
+    const SessionStats watched = bench.session->stats();
     bench.session->setObserver(nullptr);
     loop->stop();
     line.end();
@@ -90,7 +91,7 @@ public:
       return status;
     if (Status compared = compareAnswers(); !compared.ok())
       return compared;
-    printDrift({options, bench, scenario, answers, summary(), loop->stats(), beforeTokensPerSecond(), monitorShare(), swapped});
+    printDrift({options, bench, scenario, answers, summary(), loop->stats(), beforeTokensPerSecond(), monitorShare(watched), swapped});
     return {};
   }
 
@@ -98,7 +99,6 @@ private:
   RecompilerOptions loopOptions() {
     RecompilerOptions loopOptions;
     loopOptions.layers = bench.session->layers();
-    loopOptions.policy.limits = bench.session->limits(layer);
     loopOptions.profile = steady;
     loopOptions.liveGeneration = bench.session->liveGeneration();
     loopOptions.windowSteps = 8;        // a run of seconds, not of hours: look often
@@ -164,7 +164,8 @@ private:
     double steady = std::max(2.0, options.seconds / 4);
     if (Status status = play(false, steady); !status.ok())
       return status;
-    planBefore = bench.session->host().livePlan(layer);
+    for (uint32_t number : bench.session->layers())
+      plansBefore[number] = bench.session->host().livePlan(number);
     beforeGeneration = bench.session->liveGeneration();
     return play(true, options.seconds);
   }
@@ -178,6 +179,7 @@ private:
       Result<uint64_t> ns = bench.run(routed);
       if (!ns)
         return ns.status();
+      stepNs.push_back(static_cast<double>(*ns));
       if (!drifted)
         beforeNs.push_back(static_cast<double>(*ns));
       line.show(drifted ? "drifted" : "before", steps, routed.tokens / (static_cast<double>(*ns) * 1e-9), *loop, log.regretNs);
@@ -188,33 +190,38 @@ private:
   /// Builds a generation for every answer to the drift and times them in turn on the drifted traffic.
   Status compareAnswers() {
     GenerationHost &host = bench.session->host();
-    const LayerShape shape = host.layerShape(layer);
+    const LayerShape &shape = bench.shape; // of all layers
     const TargetFacts facts = host.facts();
     const Calibration calibration = host.calibration();
-    const PlanLimits limits = bench.session->limits(layer);
+    const Histogram typical = answers.typical();
     swapped = bench.session->liveGeneration() != beforeGeneration;
-    answers.add("drifted", planBefore);
-    answers.add("generic", planGenericLayer(shape, scenario.tokensBefore(), facts, calibration, limits));
-    LayerPlan retabled = planBefore;
-    LayerPlan table = planTable(shape, answers.typical(), facts, calibration, limits, planBefore.config);
-    retabled.table.slots = table.table.slots;
-    retabled.table.order = table.table.order;
-    answers.add("retabled", retabled);
-    answers.add("swapped", host.livePlan(layer));
-    answers.addPrebuilt(planBefore);
+    answers.add("drifted", plansBefore);
+    answers.addEverywhere("generic", [&](uint32_t number) {
+      return planGenericLayer(shape, scenario.tokensBefore(), facts, calibration, host.limits(number));
+    });
+    answers.addEverywhere("retabled", [&](uint32_t number) {
+      LayerPlan plan = plansBefore.at(number);
+      const LayerTable table = planTable(shape, typical, facts, calibration, host.limits(number), plan.config).table;
+      plan.table.slots = table.slots, plan.table.order = table.order;
+      return plan;
+    });
+    answers.addEverywhere("swapped", [&](uint32_t number) { return host.livePlan(number); });
+    answers.addPrebuilt(plansBefore);
     constexpr size_t runnersUpMeasured = 7;
     if (options.exhaustive)
       answers.addExhaustive(runnersUpMeasured);
-    return answers.time(options.repeats);
+    // A run without a search ends within `runSeconds`, in fewer repeats where the machine is busy.
+    return answers.time(options.repeats, options.exhaustive ? 1e9 : runSeconds - secondsSince(began));
   }
 
   double beforeTokensPerSecond() const {
     return beforeNs.empty() ? 0 : scenario.tokensBefore() / (median(beforeNs) * 1e-9);
   }
-  /// Monitor time per layer step, over the median step.
-  double monitorShare() const {
-    SessionStats stats = bench.session->stats();
-    return stats.forwardNs ? static_cast<double>(stats.monitorNs) / static_cast<double>(stats.forwardNs) : 0;
+  /// What the monitor takes of a step (timed around each call of it), over the median watched step.
+  double monitorShare(const SessionStats &watched) const {
+    if (stepNs.empty())
+      return 0;
+    return static_cast<double>(watched.monitorNs) / static_cast<double>(stepNs.size()) / median(stepNs);
   }
 
   LoopSummary summary() {
@@ -230,11 +237,26 @@ private:
         refusals.push_back(reason);
       summary.tables += decision.verdict == Verdict::Retable;
       if (isChange(decision.verdict))
-        summary.predictedGain = decision.gain, summary.causes = decision.causes;
+        summary.causes = decision.causes;
     }
+    summary.predictedGain = predictedGain(log.decisions);
     return summary;
   }
 
+  /// Of all changes together, as a share of the time of a step through all layers: each layer's own gain after the other.
+  double predictedGain(const std::vector<DecisionRecord> &decisions) const {
+    std::map<uint32_t, double> left; // of a layer's time before its first change
+    for (const DecisionRecord &decision : decisions)
+      if (isChange(decision.verdict))
+        left.try_emplace(decision.statistics.layer, 1).first->second *= 1 - decision.gain;
+    double gain = 0;
+    for (const auto &[number, share] : left)
+      gain += 1 - share;
+    return gain / static_cast<double>(bench.session->layers().size());
+  }
+
+  static constexpr double runSeconds = 36;
+  const Clock::time_point began = Clock::now();
   const BenchOptions &options;
   BenchSession &bench;
   const Scenario &scenario;
@@ -246,9 +268,9 @@ private:
   Status startStatus;
   uint64_t steps = 0, beforeGeneration = 0;
   bool swapped = false;
-  std::vector<double> beforeNs;
+  std::vector<double> stepNs, beforeNs; // of all watched steps, of those before the drift
   Profile steady; // what the run starts planned for
-  LayerPlan planBefore;
+  LayerPlans plansBefore;
   DriftAnswers answers;
 };
 

@@ -78,6 +78,7 @@ Result<BenchSession> BenchSession::open(const BenchOptions &options, uint32_t ma
   session.maxSteps = 1;
   session.threads = options.threads;
   session.packBudget = *budget;
+  session.limits.maxTileHeights = options.maxTileHeights;
   session.weights = options.weights;
   session.plannedTokens = plannedTokens;
   if (options.target.starts_with("cuda")) { // two graphs, whose forwards are timed from outside

@@ -42,7 +42,12 @@ Result<double> block(const Contestant &contestant, const ContestOptions &options
 Result<std::vector<std::vector<double>>> contest(const std::vector<Contestant> &contestants, const ContestOptions &options) {
   const size_t count = contestants.size();
   std::vector<std::vector<double>> times(count);
-  for (uint32_t repeat = 0; repeat <= options.repeats; ++repeat)
+  const auto start = std::chrono::steady_clock::now();
+  auto overdue = [&](uint32_t repeat) {
+    return repeat > ContestOptions::fewestRepeats &&
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > options.seconds;
+  };
+  for (uint32_t repeat = 0; repeat <= options.repeats && !overdue(repeat); ++repeat)
     for (size_t turn = 0; turn < count; ++turn) {
       // Forwards and backwards in turn, from another first one each time: nobody always follows the same neighbour.
       const size_t along = (turn + repeat) % count, index = repeat % 2 ? count - 1 - along : along;

@@ -27,6 +27,9 @@ struct ContestOptions {
   uint32_t period = 1;
   /// Rest before a block: the threads that served the contestant before spin until then, and would take cores.
   double restSeconds = 0.02;
+  /// When these are over, the contest ends with the repeats it has, once they are `fewestRepeats`.
+  double seconds = 1e9;
+  static constexpr uint32_t fewestRepeats = 3;
 };
 
 /// Nanoseconds of a step, by contestant and repeat.

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 
 namespace moec::tool {
 
@@ -26,55 +27,68 @@ Histogram DriftAnswers::typical() const {
   return typicalStep(uint64_t{count} * scenario.tokensAfter(), sum, count);
 }
 
-void DriftAnswers::addPrebuilt(const LayerPlan &before) {
+void DriftAnswers::addEverywhere(std::string name, const std::function<LayerPlan(uint32_t layer)> &plan) {
+  LayerPlans plans;
+  for (uint32_t layer : bench.session->layers())
+    plans[layer] = plan(layer);
+  add(std::move(name), std::move(plans));
+}
+
+void DriftAnswers::addPrebuilt(const LayerPlans &before) {
   GenerationHost &host = bench.session->host();
-  const LayerShape shape = host.layerShape(layer);
-  const PlanLimits limits = bench.session->limits(layer);
+  const LayerShape shape = host.layerShape(first);
   Answer answer{"prebuilt", {}, {}, {}, {}};
   for (uint32_t tokens : {1u, 16u, 64u, 256u}) {
     const Histogram load = Histogram::uniform(tokens, shape.topK, shape.experts);
-    LayerPlan plan = before;
-    plan.config = planLayer(shape, load, host.facts(), host.calibration(), limits).config;
+    const LayerConfig config = planLayer(shape, load, host.facts(), host.calibration(), host.limits(first)).config;
     bool known = std::any_of(answer.plans.begin(), answer.plans.end(),
-                             [&](const LayerPlan &other) { return other.config == plan.config; });
-    if (!known)
-      answer.plans.push_back(std::move(plan));
+                             [&](const LayerPlans &other) { return other.at(first).config == config; });
+    if (known)
+      continue;
+    LayerPlans plans = before;
+    for (auto &[layer, plan] : plans)
+      plan.config = config;
+    answer.plans.push_back(std::move(plans));
   }
   list.push_back(std::move(answer));
 }
 
 void DriftAnswers::addExhaustive(size_t most) {
   GenerationHost &host = bench.session->host();
-  const LayerShape shape = host.layerShape(layer);
-  const PlanLimits limits = bench.session->limits(layer);
+  const LayerShape shape = host.layerShape(first);
+  const PlanLimits limits = host.limits(first);
   const Histogram now = typical();
-  auto addCandidate = [&](LayerPlan plan) {
-    candidates.push_back(fmt::format("rows={}", textOfHeights(plan.config.cpu.tileRows)));
-    add(candidates.back(), std::move(plan));
+  auto addCandidate = [&](const CpuConfig &config) {
+    candidates.push_back(fmt::format("rows={}", textOfHeights(config.tileRows)));
+    addEverywhere(candidates.back(), [&](uint32_t layer) {
+      return planTable(shape, now, host.facts(), host.calibration(), host.limits(layer), config);
+    });
   };
-  LayerPlan best = planLayer(shape, now, host.facts(), host.calibration(), limits);
-  CpuConfig config = best.config.cpu;
-  addCandidate(std::move(best));
+  CpuConfig config = planLayer(shape, now, host.facts(), host.calibration(), limits).config.cpu;
+  addCandidate(config);
   for (const Alternative &other : runnersUp(shape, now, config, host.facts(), host.calibration(), limits, most)) {
     config.tileRows = other.tileRows;
-    addCandidate(planTable(shape, now, host.facts(), host.calibration(), limits, config));
+    addCandidate(config);
   }
 }
 
 Status DriftAnswers::build(Answer &answer, const Histogram &plannedFor) {
   GenerationHost &host = bench.session->host();
-  for (const LayerPlan &plan : answer.plans) {
-    Result<BuildReport> built = host.build({{layer, plan}}, {{layer, plannedFor}}, [] { return false; });
+  std::map<uint32_t, Histogram> plannedForAll;
+  for (uint32_t layer : bench.session->layers())
+    plannedForAll[layer] = plannedFor;
+  for (const LayerPlans &plans : answer.plans) {
+    Result<BuildReport> built = host.build(plans, plannedForAll, [] { return false; });
     if (!built)
       return built.status().withContext("building '{}' to compare", answer.name);
     answer.generations.push_back(built->generation);
   }
   for (uint32_t sample = 0; sample < scenario.samples(); ++sample) {
     const Histogram step = histogramOf(scenario.sample(sample));
-    auto predicted = [&](const LayerPlan &plan) {
-      return predictLayer(bench.shape, plan, host.genericConfig(layer), step, host.facts(), host.calibration());
+    auto predicted = [&](const LayerPlans &plans) {
+      return predictLayer(bench.shape, plans.at(first), host.genericConfig(first), step, host.facts(), host.calibration());
     };
-    auto cheapest = std::min_element(answer.plans.begin(), answer.plans.end(), [&](const LayerPlan &a, const LayerPlan &b) {
+    auto cheapest = std::min_element(answer.plans.begin(), answer.plans.end(), [&](const LayerPlans &a, const LayerPlans &b) {
       return predicted(a) < predicted(b);
     });
     answer.chosen.push_back(static_cast<size_t>(cheapest - answer.plans.begin()));
@@ -82,7 +96,8 @@ Status DriftAnswers::build(Answer &answer, const Histogram &plannedFor) {
   return {};
 }
 
-Status DriftAnswers::time(uint32_t repeats) {
+Status DriftAnswers::time(uint32_t repeats, double seconds) {
+  const auto start = std::chrono::steady_clock::now();
   GenerationHost &host = bench.session->host();
   const Histogram now = typical();
   std::vector<Contestant> contestants;
@@ -98,8 +113,9 @@ Status DriftAnswers::time(uint32_t repeats) {
     };
     contestants.push_back({answer.name, {}, step});
   }
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start; // building
   Result<std::vector<std::vector<double>>> times =
-      contest(contestants, {.repeats = repeats, .fewestSteps = 2, .period = scenario.samples()});
+      contest(contestants, {.repeats = repeats, .fewestSteps = 2, .period = scenario.samples(), .seconds = seconds - spent.count()});
   if (!times)
     return times.status();
   for (size_t index = 0; index < list.size(); ++index)
@@ -123,7 +139,7 @@ Exhaustive DriftAnswers::exhaustive() const {
   result.ran = !candidates.empty();
   if (!result.ran)
     return result;
-  result.sets = numHeightSets(host.facts(), host.calibration(), bench.session->limits(layer));
+  result.sets = numHeightSets(host.facts(), host.calibration(), host.limits(first));
   result.measured = candidates.size();
   auto half = [&](const std::string &name, size_t parity) {
     std::vector<double> values;

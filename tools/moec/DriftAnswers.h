@@ -5,15 +5,20 @@
 #include "tools/moec/Contest.h"
 #include "tools/moec/Scenario.h"
 
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 namespace moec::tool {
 
+/// By layer: the plans of all open layers.
+using LayerPlans = std::map<uint32_t, LayerPlan>;
+
 struct Answer {
   std::string name;
   /// More than one: prebuilt variants, of which each step runs on the one that predicts least for its routing.
-  std::vector<LayerPlan> plans;
+  std::vector<LayerPlans> plans;
   std::vector<uint64_t> generations;   // of `plans`
   std::vector<size_t> chosen;          // by sample of the scenario: which plan
   std::vector<double> tokensPerSecond; // by repeat
@@ -30,21 +35,25 @@ struct Exhaustive {
 
 class DriftAnswers {
 public:
-  /// All must outlive this. `layer` is one of the session's.
-  DriftAnswers(BenchSession &bench, const Scenario &scenario, uint32_t layer) : bench(bench), scenario(scenario), layer(layer) {}
+  /// Both must outlive this. The session's layers have one shape, and steps route alike in all of them.
+  DriftAnswers(BenchSession &bench, const Scenario &scenario)
+      : bench(bench), scenario(scenario), first(bench.session->layers().front()) {}
 
   /// The drifted traffic's typical step.
   Histogram typical() const;
 
-  void add(std::string name, LayerPlan plan) { list.push_back({std::move(name), {std::move(plan)}, {}, {}, {}}); }
+  void add(std::string name, LayerPlans plans) { list.push_back({std::move(name), {std::move(plans)}, {}, {}, {}}); }
+  /// The same plan, made for the first layer by `plan`, in every layer: its limits are that layer's.
+  void addEverywhere(std::string name, const std::function<LayerPlan(uint32_t layer)> &plan);
   /// Prebuilt sets of tile heights, one planned for each of a few loads, all with the packed experts of `before`: sets of
   /// packed experts of their own would take as many times the pack budget.
-  void addPrebuilt(const LayerPlan &before);
+  void addPrebuilt(const LayerPlans &before);
   /// The planner's best for the drifted load and its `most` runners-up, each with the table planned for it.
   void addExhaustive(size_t most);
 
-  /// Builds what was added and times it. Errors: those of building and of steps.
-  Status time(uint32_t repeats);
+  /// Builds what was added and times it, in fewer repeats (3 at least) where `seconds` are over before.
+  /// Errors: those of building and of steps.
+  Status time(uint32_t repeats, double seconds);
 
   const std::vector<Answer> &all() const { return list; }
   /// The answer of that name, which was added.
@@ -61,7 +70,7 @@ private:
 
   BenchSession &bench;
   const Scenario &scenario;
-  uint32_t layer;
+  const uint32_t first; // layer, by which an answer of many plans chooses
   std::vector<Answer> list;
   std::vector<std::string> candidates; // of addExhaustive
 };

@@ -10,13 +10,16 @@
 namespace moec::tool {
 namespace {
 
+/// The share of a step's time that `speedup`, a ratio of tokens per second, saves.
+double timeSaved(double speedup) { return 1 - 1 / speedup; }
+
 nlohmann::json phasesJson(const DriftRun &run) {
   nlohmann::json phases = {{{"name", "before"}, {"tokens_per_s", run.beforeTokensPerSecond}}};
   for (const Answer &answer : run.answers.all()) {
     const Interval rate = intervalOf(answer.tokensPerSecond);
     nlohmann::json rows = nlohmann::json::array();
-    for (const LayerPlan &plan : answer.plans)
-      rows.push_back(plan.config.cpu.tileRows);
+    for (const LayerPlans &plans : answer.plans)
+      rows.push_back(plans.begin()->second.config.cpu.tileRows);
     phases.push_back({{"name", answer.name},
                       {"tokens_per_s", rate.median},
                       {"tokens_per_s_low", rate.low},
@@ -33,13 +36,13 @@ void addRatio(nlohmann::json &json, const DriftRun &run, const char *a, const ch
 }
 
 void printJson(const DriftRun &run) {
-  const nlohmann::json kind = {{"schema", "moec.bench-drift"}, {"schema_version", 1}};
+  const nlohmann::json kind = {{"schema", "moec.bench-drift"}, {"schema_version", 2}};
   nlohmann::json json = kind;
   json.update({{"model", run.bench.model->name()}, {"drift", run.options.drift}, {"pack_budget", run.options.packBudget},
                {"target", run.bench.facts.device == DeviceKind::Cuda ? run.bench.facts.arch.c_str() : isaName(run.bench.facts.isa)},
                {"threads", run.bench.facts.threads},
                {"tokens_before", run.scenario.tokensBefore()}, {"tokens_after", run.scenario.tokensAfter()},
-               {"repeats", run.options.repeats}});
+               {"repeats", run.answers.all().front().tokensPerSecond.size()}});
   json["generations"] = run.stats.changes + 1;
   json["changes"] = run.stats.changes;
   json["swapped"] = run.swapped;
@@ -49,7 +52,7 @@ void printJson(const DriftRun &run) {
   json["pack_ms"] = run.loop.packMs;
   json["predicted_gain"] = run.loop.predictedGain;
   // Without a change the live plan is the old one: what differs between the two phases is the machine's noise.
-  json["measured_gain"] = run.swapped ? run.answers.ratio("swapped", "drifted").median - 1 : 0.0;
+  json["measured_gain"] = run.swapped ? timeSaved(run.answers.ratio("swapped", "drifted").median) : 0.0;
   addRatio(json, run, "swapped", "drifted");
   addRatio(json, run, "swapped", "retabled");
   addRatio(json, run, "swapped", "prebuilt");
@@ -98,7 +101,7 @@ void printText(const DriftRun &run) {
                                                       {"prebuilt", "drifted, K prebuilt"}};
   for (const Answer &answer : run.answers.all()) {
     auto label = labels.find(answer.name);
-    const std::string heights = answer.plans.size() == 1 ? tilesOf(answer.plans[0].config)
+    const std::string heights = answer.plans.size() == 1 ? tilesOf(answer.plans[0].begin()->second.config)
                                                          : fmt::format("{} sets, one chosen per step", answer.plans.size());
     fmt::print("{:<22} {:>10.0f}   {}\n", label == labels.end() ? answer.name : label->second,
                median(answer.tokensPerSecond), heights);
@@ -107,9 +110,9 @@ void printText(const DriftRun &run) {
              run.stats.rolledBack, run.loop.kernelsBuilt, run.loop.compileMs, run.loop.packMs);
   const Interval gain = run.answers.ratio("swapped", "drifted");
   if (run.swapped)
-    fmt::print("gain predicted {:+.1f} %, measured {:+.1f} % ({:+.1f} .. {:+.1f}) over the old plan, {:+.1f} % over a new table alone\n",
-               100 * run.loop.predictedGain, 100 * (gain.median - 1), 100 * (gain.low - 1), 100 * (gain.high - 1),
-               100 * (run.answers.ratio("swapped", "retabled").median - 1));
+    fmt::print("time saved: predicted {:.1f} %, measured {:.1f} % ({:.1f} .. {:.1f}) against the old plan, {:.1f} % against a new table alone\n",
+               100 * run.loop.predictedGain, 100 * timeSaved(gain.median), 100 * timeSaved(gain.low), 100 * timeSaved(gain.high),
+               100 * timeSaved(run.answers.ratio("swapped", "retabled").median));
   else
     fmt::print("no change went live: the plan after is the plan before, and differences above ({:+.1f} %) are the machine's noise\n",
                100 * (gain.median - 1));

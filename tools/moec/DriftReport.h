@@ -14,7 +14,7 @@ struct LoopSummary {
   uint32_t kernelsBuilt = 0;
   uint32_t tables = 0; // decisions for a new table
   double compileMs = 0, packMs = 0;
-  double predictedGain = 0; // of the last change
+  double predictedGain = 0; // of all changes: share of a step's time
   std::string lastVerdict, lastText;
   std::vector<Cause> causes;         // of the last change
   std::vector<std::string> refusals; // reasons, each once, in order

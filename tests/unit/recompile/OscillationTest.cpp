@@ -33,7 +33,7 @@ double clairvoyantNs(const Simulation &simulation, const std::vector<Stretch> &p
     Histogram typical = typicalStep(100ull * simulation.options.tokens, sums, 100);
     if (plans.size() < 3) // a wave has two phases, which return
       plans.push_back(planLayer(host.shape, typical, host.machine, host.model,
-                                simulation.options.loop.policy.limits));
+                                simulation.options.limits));
   }
   std::vector<double> best(plans.size(), 1e30);
   best[0] = 0;

@@ -60,6 +60,65 @@ TEST_CASE("hot experts that move make one change where packing is short", "[reco
   CHECK(replays(simulation));
 }
 
+TEST_CASE("slots that became too few are answered by a new table alone", "[recompile][policy]") {
+  Simulation::Options options = Simulation::withBudget(1.0);
+  options.prepare = [](SimulatedHost &host) {
+    // Spilled experts go to kernels of one row, which read their weights once for each of them.
+    LayerPlan &generic = host.generations[0][0];
+    generic.config.cpu.tileRows = {1};
+    std::mt19937_64 random(1);
+    const Histogram steady = draw(domain(0), 32, 8, random);
+    host.generations[1][0] = planLayer(host.shape, steady, host.machine, host.model, host.planLimits);
+    host.live = 1;
+    host.last = std::max(host.last, host.live);
+    host.built.insert(host.generations[1][0].config.text());
+  };
+  options.loop.liveGeneration = 1;
+  Simulation simulation(options);
+  const LayerPlan before = simulation.host->livePlan(0);
+  simulation.run(1500, domain(32));
+  REQUIRE_FALSE(simulation.changes().empty());
+  const DecisionRecord change = simulation.changes().front();
+  CHECK(change.verdict == Verdict::Retable);
+  CHECK(change.cost.compileMs + change.cost.packMs + change.cost.loadMs == 0);
+  bool spills = false;
+  for (const Cause &cause : change.causes)
+    spills |= cause.name == "spills" && cause.gainNs > 0;
+  CHECK(spills);
+  REQUIRE(change.plan);
+  CHECK(change.plan->config == before.config);
+  CHECK(change.plan->table.packed == before.table.packed);
+  CHECK(change.plan->table.slots != before.table.slots);
+  CHECK(simulation.host->kernelsBuilt == 0);
+  CHECK(replays(simulation));
+}
+
+TEST_CASE("a layer's plans stay within its host's limits", "[recompile][policy]") {
+  Simulation simulation(Simulation::withBudget(0.25));
+  simulation.run(1500, domain(32));
+  REQUIRE_FALSE(simulation.changes().empty());
+  const uint64_t expertBytes = packedExpertBytes(simulation.host->shape, simulation.host->machine);
+  for (const DecisionRecord &change : simulation.changes()) {
+    REQUIRE(change.plan);
+    const auto &packed = change.plan->table.packed;
+    CHECK(static_cast<uint64_t>(std::count(packed.begin(), packed.end(), 1)) * expertBytes <= budgetOf(0.25));
+  }
+}
+
+TEST_CASE("what a host has measured stands in for assumed costs", "[recompile][policy]") {
+  struct MeasuringHost : SimulatedHost {
+    using SimulatedHost::SimulatedHost;
+    BuildCosts costs() const override { return {.compileMs = 70, .loadMs = 0, .validateMs = 90, .packNsPerByte = 6}; }
+  } host({0}, 32, {});
+  RecompilerOptions loop;
+  loop.layers = {0};
+  const PolicySetup setup = Recompiler::setupOf(host, loop);
+  CHECK(setup.config.firstCost.compileMs == 70);
+  CHECK(setup.config.firstCost.loadMs == PolicyConfig().firstCost.loadMs); // not known: assumed
+  CHECK(setup.config.firstCost.validateMs == 90);
+  CHECK(setup.config.firstPackNsPerByte == 6);
+}
+
 TEST_CASE("a move that no plan helps is refused, and the reason has the numbers",
           "[recompile][policy]") {
   Simulation simulation(Simulation::withBudget(1.0));

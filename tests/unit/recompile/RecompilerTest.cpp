@@ -173,9 +173,8 @@ TEST_CASE("under its own thread the loop swaps while four threads step",
   options.policy.firstCost = {.compileMs = 0.01, .packMs = 0, .loadMs = 0.01, .validateMs = 0.01};
   options.policy.firstPackNsPerByte = 1e-6;
   options.policy.coolDownNs = 0;
-  options.policy.limits.packBudgetBytes = budgetOf(0.4);
   options.profile.defaultTokens = 32;
-  SimulatedHost host({0}, 32, options.policy.limits);
+  SimulatedHost host({0}, 32, {.packBudgetBytes = budgetOf(0.4)});
   Mutex hostMutex; // the simulated host, unlike a session, has no steps of its own
   std::atomic<bool> stop{false};
   MemorySink sink;
@@ -185,6 +184,7 @@ TEST_CASE("under its own thread the loop swaps while four threads step",
       LayerShape layerShape(uint32_t layer) const override { return host.layerShape(layer); }
       TargetFacts facts() const override { return host.facts(); }
       Calibration calibration() const override { return host.calibration(); }
+      PlanLimits limits(uint32_t layer) const override { return host.limits(layer); }
       LayerPlan livePlan(uint32_t layer) const override { return host.livePlan(layer); }
       LayerConfig genericConfig(uint32_t layer) const override { return host.genericConfig(layer); }
       Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,

@@ -74,7 +74,7 @@ class SimulatedHost : public GenerationHost {
 public:
   SimulatedHost(std::vector<uint32_t> layers, uint32_t tokens, PlanLimits limits,
                 double streamScale = 1, const TargetFacts &target = twoCores())
-      : machine(target) {
+      : machine(target), planLimits(limits) {
     model.streamNsPerByte *= streamScale;
     for (uint32_t layer : layers)
       generations[0][layer] = planGenericLayer(shape, tokens, machine, model, limits);
@@ -84,6 +84,7 @@ public:
   LayerShape layerShape(uint32_t) const override { return shape; }
   TargetFacts facts() const override { return machine; }
   Calibration calibration() const override { return model; }
+  PlanLimits limits(uint32_t) const override { return planLimits; }
   LayerPlan livePlan(uint32_t layer) const override { return generations.at(live).at(layer); }
   LayerConfig genericConfig(uint32_t layer) const override {
     return generations.at(0).at(layer).config;
@@ -141,6 +142,7 @@ public:
 
   LayerShape shape = olmoeShape();
   TargetFacts machine;
+  PlanLimits planLimits;
   Calibration model = Calibration::assumed(machine, DType::BF16);
   double truth = 1; // how much slower new generations really are than predicted
   double compileMs = 300, packMsPerExpert = 3;
@@ -173,6 +175,8 @@ public:
     double streamScale = 1; // below 1: faster memory, so that tile heights matter
     TargetFacts machine = twoCores();
     RecompilerOptions loop;
+    std::function<void(SimulatedHost &)> prepare; // before the loop looks at the host
+    PlanLimits limits; // the pack budget is taken from `packBudget`
   };
   static Options defaults() { return {}; }
   static Options withBudget(double share) {
@@ -183,8 +187,10 @@ public:
 
   explicit Simulation(Options given = defaults()) : options(prepare(std::move(given))) {
     host = std::make_unique<SimulatedHost>(options.layers, options.tokens,
-                                           options.loop.policy.limits, options.streamScale,
+                                           options.limits, options.streamScale,
                                            options.machine);
+    if (options.prepare)
+      options.prepare(*host);
     options.loop.clock = [this] { return nowNs; };
     options.loop.listener = [this](const TraceEvent &event) { events.push_back(event); };
     setup = Recompiler::setupOf(*host, options.loop);
@@ -250,7 +256,7 @@ private:
   static Options prepare(Options given) {
     given.loop.layers = given.layers;
     given.loop.profile.defaultTokens = given.tokens;
-    given.loop.policy.limits.packBudgetBytes = budgetOf(given.packBudget);
+    given.limits.packBudgetBytes = budgetOf(given.packBudget);
     return given;
   }
   uint32_t sinceTurn = 0;

@@ -111,10 +111,14 @@ TEST_CASE("a new table compiles nothing, a known config is reused, a new one is 
 }
 
 TEST_CASE("experts that stay packed are shared, not packed again", "[runtime][swap]") {
-  Harness harness({smallLayer()}, [](SessionOptions &options) { options.packBudget.share = 0; });
+  Harness harness({smallLayer()});
   GenerationHost &host = harness.session->host();
-  CHECK(harness.session->opened().packedBytes == 0);
   LayerPlan plan = host.livePlan(0);
+  plan.table.packed.assign(6, 0);
+  auto none = host.build({{0, plan}}, {}, {});
+  REQUIRE(none.ok());
+  REQUIRE(host.publish(none->generation).ok());
+  CHECK(none->packedBytes == 0);
   plan.table.packed = {1, 1, 0, 0, 0, 0};
   auto two = host.build({{0, plan}}, {}, {});
   REQUIRE(two.ok());
@@ -158,7 +162,9 @@ TEST_CASE("a warm cache serves strict mode, and the compiler is never called", "
   CHECK(strict.compiler.compiles == 0);
   CHECK(strict.compiler.others == 0); // the description came from the cache, too
   CHECK_FALSE(strict.model->compiler()->called());
-  CHECK(strict.session->host().build({{0, strict.plan(0, {5, 4, 1})}}, {}, {}).status().code() == Code::CompileForbidden);
+  LayerPlan unknown = strict.session->host().livePlan(0);
+  unknown.config.cpu.tileRows = {5, 4, 1};
+  CHECK(strict.session->host().build({{0, unknown}}, {}, {}).status().code() == Code::CompileForbidden);
 }
 
 TEST_CASE("builds can be cancelled, and bad plans are refused by name", "[runtime][swap]") {
@@ -171,6 +177,28 @@ TEST_CASE("builds can be cancelled, and bad plans are refused by name", "[runtim
   CHECK(host.build({{0, plan}}, {}, {}).status().message() == "the plan of layer 0: order must name each expert once");
   CHECK(host.publish(77).code() == Code::NotFound);
   CHECK(host.alternate(3, 4, true).code() == Code::NotFound);
+}
+
+TEST_CASE("a plan that packs more than its layer's budget is refused with both numbers", "[runtime][swap][budget]") {
+  Harness harness({smallLayer()}, [](SessionOptions &options) { options.packBudget.share = 0.5; });
+  GenerationHost &host = harness.session->host();
+  const uint64_t budget = host.limits(0).packBudgetBytes, packed = harness.session->opened().packedBytes;
+  CHECK(packed > 0);
+  CHECK(packed <= budget);
+  LayerPlan plan = host.livePlan(0);
+  plan.table.packed.assign(6, 1);
+  const Status refused = host.build({{0, plan}}, {}, {}).status();
+  CHECK(refused.code() == Code::InvalidArgument);
+  CHECK(refused.message() == fmt::format("the plan of layer 0: 6 packed experts take {} bytes, its pack budget is {}", 2 * budget, budget));
+}
+
+TEST_CASE("what builds cost is kept for the loop's first weighing", "[runtime][swap]") {
+  Harness harness({smallLayer()});
+  GenerationHost &host = harness.session->host();
+  CHECK(host.costs().packNsPerByte > 0); // from opening
+  CHECK(host.costs().validateMs == 0);   // nothing was validated yet
+  REQUIRE(host.build({{0, harness.plan(0, {4})}}, {}, {}).ok());
+  CHECK(host.costs().validateMs > 0);
 }
 
 TEST_CASE("a step keeps its generation, and alternation gives every second step the other", "[runtime][swap]") {
