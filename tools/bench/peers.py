@@ -2,20 +2,22 @@
 """moec beside other MoE layers, on the same routings, in one run on one GPU.
 
     tools/bench/peers.py --moec build/release/bin/moec-bench-gpu --bundle BUNDLE [--tokens 1,16,...] [--skews 0,1.2]
-                         [--shapes olmoe,...] [--repeats 11] [--json FILE]
+                         [--shapes olmoe,...] [--rivals torch,...] [--repeats 11] [--json FILE]
+    tools/bench/peers.py --list
 
 `moec-bench-gpu build --bundle BUNDLE` makes the kernels, anywhere. Per shape, moec runs first and leaves its routings; then each
-rival that this Python has runs on them, every variant checked against float64 on a few tokens before it is timed. A missing rival
-is a line that says so.
+rival that this Python has runs on them, every variant held against float32 before it is timed. A missing rival is a line that
+says so; so is one that is wrong, or that fails, and the others run on. --list says which rivals are here, without a GPU or moec.
 
 A layer is dispatch, both products, activation and combine, in bf16. Times are medians over replays of a CUDA graph that holds as
-many layers as there are routings (different routings in turn, so that a replay reads more weights than the cache holds).
+many layers as there are routings (different routings in turn, so that a replay reads more weights than the cache holds). A rival
+that no graph can hold is timed on a stream, with its launches, and has a star.
 """
 
 import argparse
+import dataclasses
 import glob
 import json
-import math
 import os
 import pathlib
 import statistics
@@ -23,11 +25,17 @@ import subprocess
 import sys
 import tempfile
 
-import numpy
-import torch
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rivals  # noqa: E402
+from rivals import contest, table  # noqa: E402
+from rivals.protocol import Problem  # noqa: E402
+
+try:
+    import numpy
+    import torch
+except ImportError as error:
+    numpy = torch = None
+    no_torch = str(error)
 
 SHAPES = {  # hidden, intermediate, experts, top-k
     "olmoe": (2048, 1024, 64, 8),
@@ -35,7 +43,6 @@ SHAPES = {  # hidden, intermediate, experts, top-k
     "mixtral": (4096, 14336, 8, 2),
     "dsv3-slice": (7168, 2048, 32, 1),
 }
-MAX_ERROR = 2e-2  # relative L2 against float64: bf16 rounds activations, products and output
 
 
 class Layer:
@@ -46,68 +53,80 @@ class Layer:
         make = lambda *size: torch.randn(*size, device="cuda", dtype=torch.bfloat16) * 0.02
         self.w13 = make(self.experts, 2 * self.intermediate, self.hidden)
         self.w2 = make(self.experts, self.hidden, self.intermediate)
-        self.rows_per_expert = 0.0
 
-    def expected(self, x, ids, weights, tokens):
-        """The first `tokens` tokens in float64."""
-        out = torch.zeros(tokens, self.hidden, device="cuda", dtype=torch.float64)
-        for token in range(tokens):
-            row = x[token].double()
-            for expert, weight in zip(ids[token].tolist(), weights[token].double()):
-                w13, w2 = self.w13[expert].double(), self.w2[expert].double()
-                h = w13 @ row
-                act = torch.nn.functional.silu(h[: self.intermediate]) * h[self.intermediate:]
-                out[token] += weight * (w2 @ act)
+    def expected(self, x, ids, weights):
+        """All tokens, in float32."""
+        out = torch.zeros(x.shape, device="cuda", dtype=torch.float32)
+        for expert in range(self.experts):
+            token, k = (ids == expert).nonzero(as_tuple=True)
+            if len(token):
+                gate, up = (x[token].float() @ self.w13[expert].float().T).chunk(2, -1)
+                act = torch.nn.functional.silu(gate) * up
+                out.index_add_(0, token, act @ self.w2[expert].float().T * weights[token, k, None])
         return out
 
 
-def time_graph(run, layers, repeats):
-    """Median microseconds of a layer; `run` queues `layers` of them."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        run()  # compiles and warms up
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        run()
-    graph.replay()
-    times = []
-    for _ in range(repeats):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        graph.replay()
-        end.record()
+class Bench:
+    """One problem's inputs; checks and times a rival's variants on them."""
+
+    def __init__(self, layer, ids, repeats):
+        self.ids, self.repeats = ids, repeats
+        self.x = torch.randn(*ids.shape[:2], layer.hidden, device="cuda", dtype=torch.bfloat16)
+        self.weights = torch.rand(ids.shape, device="cuda") + 0.1
+        self.weights /= self.weights.sum(-1, keepdim=True)
+        self.expected = layer.expected(self.x[0], ids[0], self.weights[0])
+        self.problem = Problem(tokens=ids.shape[1], rows=ids[0].numel() / len(torch.unique(ids[0])))
+
+    def error_of(self, variant):
+        got = variant.run(self.x[0], self.ids[0], self.weights[0], variant.prepare(self.ids[0], self.weights[0])).float()
+        if got.shape != self.expected.shape:
+            raise ValueError(f"returns {tuple(got.shape)}, not {tuple(self.expected.shape)}")
+        # Of the worst token: a wrong one among thousands would not show in the norm of them all.
+        return ((got - self.expected).norm(dim=1) / self.expected.norm(dim=1)).max().item()
+
+    def time(self, variant):
+        """(median microseconds of a layer, how they were taken)"""
+        prepared = [variant.prepare(ids, weights) for ids, weights in zip(self.ids, self.weights)]
+        queue = lambda: [variant.run(*inputs) for inputs in zip(self.x, self.ids, self.weights, prepared)]
+        if variant.captures:
+            try:
+                return self.time_graph(queue), "graph"
+            except RuntimeError:
+                self.recover()
+        return self.time_stream(queue), "stream"
+
+    def time_graph(self, queue):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            queue()  # compiles and warms up
         torch.cuda.synchronize()
-        times.append(start.elapsed_time(end) * 1000 / layers)
-    return statistics.median(times)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            queue()
+        graph.replay()
+        return self.median(graph.replay)
 
+    def time_stream(self, queue):
+        queue()
+        return self.median(queue)
 
-def time_rival(make, layer, x, ids, weights, expected, repeats):
-    """The best variant's (microseconds, label), or (None, why there is none)."""
-    try:
-        variants = make(layer)
-    except rivals.Missing as missing:
-        return None, f"missing: {missing}"
-    except Exception as error:
-        return None, f"missing: {type(error).__name__}: {str(error).splitlines()[0][:100]}"
-    best, reason = None, "no variant takes this size"
-    for label, run, *most in variants:
-        if most and x.shape[1] > most[0]:
-            continue
-        try:
-            got = run(x[0], ids[0], weights[0])[: len(expected)].double()
-            error = ((got - expected).norm() / expected.norm()).item()
-            if not error < MAX_ERROR:
-                reason = f"{label} is wrong: relative error {error:.1e}"
-                continue
-            us = time_graph(lambda: [run(x[i], ids[i], weights[i]) for i in range(len(ids))], len(ids), repeats)
-        except Exception as error:
-            reason = f"{label}: {type(error).__name__}: {(str(error) or '?').splitlines()[0][:100]}"
+    def median(self, run):
+        times = []
+        for _ in range(self.repeats):
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            run()
+            end.record()
             torch.cuda.synchronize()
-            continue
-        if best is None or us < best[0]:
-            best = us, label
-    return best or (None, reason)
+            times.append(start.elapsed_time(end) * 1000 / len(self.ids))
+        return statistics.median(times)
+
+    @staticmethod
+    def recover():
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            raise contest.DeviceLost(str(error).splitlines()[0]) from None
+        torch.cuda.empty_cache()
 
 
 def run_moec(options, shape, folder):
@@ -127,79 +146,108 @@ def run_moec(options, shape, folder):
     return rows
 
 
-def compare(options, shape, folder, names):
+def compare(options, shape, folder, here):
+    """A row for each problem of a shape, with what each rival that is here makes of it."""
     ours = run_moec(options, shape, folder)
     layer = Layer(shape)
+    variants = {rival.name: contest.build(rival, layer, Bench) for rival in here}
     for path in sorted(glob.glob(f"{folder}/{shape}-*.i32"), key=lambda p: int(p.rsplit("-", 2)[1])):
         tokens, skew = os.path.basename(path)[len(shape) + 1 : -len(".i32")].rsplit("-", 1)
         tokens, skew = int(tokens), float(skew)
         ids = torch.from_numpy(numpy.fromfile(path, dtype=numpy.int32)).cuda().view(-1, tokens, layer.top_k)
-        x = torch.randn(ids.shape[0], tokens, layer.hidden, device="cuda", dtype=torch.bfloat16)
-        weights = torch.rand(ids.shape[0], tokens, layer.top_k, device="cuda") + 0.1
-        weights /= weights.sum(-1, keepdim=True)
-        layer.rows_per_expert = tokens * layer.top_k / max(1, len(torch.unique(ids[0])))
-        expected = layer.expected(x[0], ids[0], weights[0], min(tokens, 4))
+        bench = Bench(layer, ids, options.repeats)
         mine = next(row for key, row in ours.items() if key[0] == tokens and abs(key[1] - skew) < 1e-6)
         row = {"shape": shape, "tokens": tokens, "skew": skew, "moec_us": mine["us"], "kernels": mine["kernels"],
-               "floor_us": mine["floor_us"], "rivals": {}, "bounds": {}, "missing": {}}
-        for group, table in (("rivals", rivals.RIVALS), ("bounds", rivals.BOUNDS)):
-            for name, make in table.items():
-                us, label = time_rival(make, layer, x, ids, weights, expected, options.repeats)
-                if us is None:
-                    row["missing"][name] = label
-                else:
-                    row[group][name] = {"us": us, "variant": label}
-        yield row
+               "floor_us": mine["floor_us"], "rivals": {}, "bounds": {}, "failed": {}}
+        yield row  # before the rivals run, so that what was measured is there even if one takes the GPU down
+        for rival in here:
+            built, reason = variants[rival.name]
+            try:
+                entry, reasons = (None, [reason]) if reason else contest.contest(built, bench.problem, bench)
+            except contest.DeviceLost as lost:
+                row["failed"][rival.name] = [f"took the GPU's context with it, so nothing after it was measured: {lost}"]
+                raise
+            if entry:
+                row["bounds" if rival in rivals.BOUNDS else "rivals"][rival.name] = dataclasses.asdict(entry)
+            if reasons:
+                row["failed"][rival.name] = reasons
 
 
-def show(row, names):
-    best = min((entry["us"] for entry in row["rivals"].values()), default=math.nan)
-    cells = "".join(f"{row['rivals'].get(name, row['bounds'].get(name, {})).get('us', math.nan):11.1f}" for name in names)
-    print(f"{row['shape']:10} {row['tokens']:6} {row['skew']:4.1f} {row['floor_us']:9.1f} {row['moec_us']:9.1f} "
-          f"{row['floor_us'] / row['moec_us']:5.0%}{cells} {best / row['moec_us']:6.2f}x  {row['kernels']}", flush=True)
-    return best / row["moec_us"]
+def measure(options, here):
+    """All rows; prints each when it is done. Ends early, with what there is, where a rival takes the GPU's context with it."""
+    rows, names = [], [rival.name for rival in here]
+    print(table.heading(names))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for shape in options.shapes.split(","):
+                for row in compare(options, shape, pathlib.Path(folder), here):
+                    if rows:
+                        print(table.line(rows[-1], names), flush=True)
+                    rows.append(row)
+                torch.cuda.empty_cache()
+        except contest.DeviceLost:
+            pass
+    if rows:
+        print(table.line(rows[-1], names), flush=True)
+    return rows
+
+
+def choose(wanted):
+    """(The rivals that are here, {name: version}, {name: the line that says why it is not}), of those wanted."""
+    here, versions, missing = [], {}, {}
+    for rival in rivals.RIVALS + rivals.BOUNDS:
+        if wanted and rival.name not in wanted and not (rival in rivals.BOUNDS and rival.name.split(",")[0] in wanted):
+            continue
+        reason = rival.available()
+        if reason:
+            missing[rival.name] = reason
+        else:
+            here.append(rival)
+            versions[rival.name] = rival.version()
+    for bound in rivals.BOUNDS:  # its rival's line says it
+        missing.pop(bound.name, None)
+    return here, versions, missing
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moec", default="build/release/bin/moec-bench-gpu", help="moec-bench-gpu")
-    parser.add_argument("--bundle", required=True, help="folder that `moec-bench-gpu build` wrote")
+    parser.add_argument("--bundle", help="folder that `moec-bench-gpu build` wrote")
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--tokens", default="1,16,64,256,1024,4096,16384")
     parser.add_argument("--skews", default="0,1.2", help="Zipf exponents; 0 is uniform")
+    parser.add_argument("--rivals", help="only these, by the names that --list prints")
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--json", help="write everything as one JSON object")
+    parser.add_argument("--list", action="store_true", help="say which rivals are here, and end")
     options = parser.parse_args()
+    wanted = options.rivals.split(",") if options.rivals else []
+    unknown = set(wanted) - {rival.name for rival in rivals.RIVALS}
+    if unknown:
+        parser.error(f"no rival {', '.join(sorted(unknown))}; there are {', '.join(rival.name for rival in rivals.RIVALS)}")
+    if options.list:
+        here, versions, missing = choose(wanted)
+        for rival in here:
+            print(f"{rival.name}: {versions[rival.name]} (the adapter knows {rival.known})")
+        for line in table.notes([], missing):
+            print(line)
+        return
+    if not options.bundle:
+        parser.error("--bundle is needed: the folder that `moec-bench-gpu build --bundle FOLDER` wrote")
+    if torch is None:
+        raise SystemExit(f"peers: no torch, so no inputs for anybody: {no_torch}")
     if not torch.cuda.is_available():
         raise SystemExit("peers: this torch sees no GPU")
-    names = list(rivals.RIVALS) + list(rivals.BOUNDS)
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}; microseconds of a layer, bf16")
-    print(f"{'shape':10} {'T':>6} {'skew':>4} {'floor':>9} {'moec':>9} share" + "".join(f"{name[:10]:>11}" for name in names)
-          + "   ahead  kernels")
-    rows, ratios = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for shape in options.shapes.split(","):
-            for row in compare(options, shape, pathlib.Path(folder), names):
-                rows.append(row)
-                ratios.append(show(row, names))
-            torch.cuda.empty_cache()
-    missing = {name: reason for row in rows for name, reason in row["missing"].items()}
-    for name, reason in missing.items():
-        print(f"{name}: {reason}")
-    for name, module in rivals.NOT_ADAPTED.items():
-        try:
-            rivals.need(module)
-            print(f"{name}: installed, but there is no adapter for it here")
-        except rivals.Missing as reason:
-            print(f"{name}: missing: {reason}; there is no adapter for it here either")
-    ratios = [ratio for ratio in ratios if ratio == ratio]
-    if ratios:
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        print(f"moec against the best rival: geometric mean {mean:.2f}x over {len(ratios)} cells, "
-              f"{sum(ratio < 1 for ratio in ratios)} behind, worst {min(ratios):.2f}x")
+    torch.set_grad_enabled(False)
+    here, versions, missing = choose(wanted)
+    print(f"{torch.cuda.get_device_name()}; microseconds of a layer, bf16")
+    print("rivals: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+    rows = measure(options, here)
+    for line in [*table.notes(rows, missing), table.summary(rows)]:
+        print(line)
     if options.json:
-        document = {"schema": "moec.peers", "schema_version": 1, "device": torch.cuda.get_device_name(), "torch": torch.__version__,
-                    "rows": rows, "missing": missing}
+        document = {"schema": "moec.peers", "schema_version": 2, "device": torch.cuda.get_device_name(), "torch": torch.__version__,
+                    "versions": versions, "rows": rows, "missing": missing}
         pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
 
 
