@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import pathlib
 import subprocess
 import sys
@@ -12,7 +13,7 @@ BENCH = pathlib.Path(__file__).resolve().parents[2] / "tools" / "bench"
 sys.path.insert(0, str(BENCH))
 import peers  # noqa: E402
 import rivals  # noqa: E402
-from rivals import contest, table  # noqa: E402
+from rivals import contest, crew, table  # noqa: E402
 from rivals.protocol import Problem, Rival, Variant  # noqa: E402
 
 NAMES = ["torch", "transformers", "triton", "vllm", "flashinfer", "deepgemm", "tutel", "sonicmoe", "triton_kernels"]
@@ -134,7 +135,7 @@ class Present(unittest.TestCase):
                     (pathlib.Path(folder) / parent / "__init__.py").touch()
                 file.write_text(text)
             done = subprocess.run([sys.executable, "-I", "-S", "-c",
-                                   f"import sys; sys.path.insert(0, {folder!r}); sys.path.insert(0, {str(BENCH)!r})\n"
+                                   f"import sys; sys.path[:0] = [{str(BENCH)!r}, {folder!r}]\n"
                                    f"import peers; sys.argv[1:] = {['--list', *arguments]!r}; peers.main()"],
                                   capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -171,6 +172,119 @@ class Present(unittest.TestCase):
         text = "__version__ = '9.1'\ndef fused_experts(hidden_states, w1, w2, topk_weights, topk_ids): pass"
         lines = self.list({"vllm/model_executor/layers/fused_moe/__init__.py": text, "vllm/__init__.py": "__version__ = '9.1'"})
         self.assertTrue(lines["vllm"].startswith("9.1 (the adapter knows"), lines["vllm"])
+
+
+# Stands for a worker: does one step a rival; "crash" dies, "hang" says nothing more, "lose" loses the GPU, "early" dies before.
+WORKER = """
+import json, os, sys, time
+job = json.load(sys.stdin)
+say = lambda **event: print(json.dumps(event), flush=True)
+if "early" in job["rivals"]: sys.exit(7)
+for name in job["rivals"]:
+    if name in job["done"]: continue
+    say(begin=name)
+    if name == "crash": os.kill(os.getpid(), 11)
+    if name == "hang": time.sleep(60)
+    if name == "lose": say(lost="an illegal memory access"); os._exit(3)
+    say(rival=name)
+"""
+
+
+class Crew(unittest.TestCase):
+    def work(self, *names, patience=60):
+        done = []
+
+        def take(event):
+            done.append(event["rival"])
+            return {"done": done}
+
+        return done, crew.work([sys.executable, "-c", WORKER], {"done": []}, names, take, patience)
+
+    def test_everybody_works_in_one_process_when_nothing_happens(self):
+        self.assertEqual(self.work("torch", "triton"), (["torch", "triton"], {}))
+
+    def test_a_crash_strikes_off_its_rival_and_the_others_go_on(self):
+        self.assertEqual(self.work("torch", "crash", "triton"),
+                         (["torch", "triton"], {"crash": "its process died of SIGSEGV; struck off"}))
+
+    def test_a_lost_context_strikes_off_its_rival(self):
+        self.assertEqual(self.work("lose", "triton"), (["triton"], {
+            "lose": "its process lost the GPU's context: an illegal memory access; struck off"}))
+
+    def test_a_rival_that_hangs_is_struck_off(self):
+        self.assertEqual(self.work("hang", "triton", patience=2),
+                         (["triton"], {"hang": "its process said nothing for 2 s; struck off"}))
+
+    def test_a_worker_that_dies_by_itself_is_nobodys_fault(self):
+        with self.assertRaisesRegex(RuntimeError, "ended with 7 while no rival was at work"):
+            self.work("early")
+
+
+# Stands for moec-bench-gpu: two problems of a shape, of which the first has two kernels.
+MOEC = """#!{python}
+import json, pathlib, sys
+value = lambda name: sys.argv[sys.argv.index(name) + 1]
+shape, folder = value("--shapes"), pathlib.Path(value("--routings"))
+rows = [dict(tokens=1, skew=0, us=30.0, floor_us=20.0, kernels="slow"),
+        dict(tokens=1, skew=0, us=25.0, floor_us=20.0, kernels="fast"),
+        dict(tokens=16, skew=0, us=50.0, floor_us=40.0, kernels="fast")]
+pathlib.Path(value("--json")).write_text("\\n".join(map(json.dumps, rows)))
+for tokens in (1, 16):
+    (folder / f"{{shape}}-{{tokens}}-0.i32").write_bytes(b"")
+"""
+
+# Stands for the worker of peers.py: vllm is missing, triton is wrong at T = 16, tutel crashes there.
+GPU = """
+import json, os, sys
+job = json.load(sys.stdin)
+say = lambda **event: print(json.dumps(event), flush=True)
+if job["do"] == "look":
+    say(torch="2.11", device="a GPU")
+    for name in job["rivals"]:
+        say(begin=name)
+        say(rival=name, missing="missing: no module vllm" if name == "vllm" else None, version="1.0")
+else:
+    for cell in job["cells"]:
+        say(begin=None)
+        for name in job["rivals"]:
+            if name in cell["done"]: continue
+            say(begin=name)
+            if name == "tutel" and cell["tokens"] == 16: os.kill(os.getpid(), 11)
+            wrong = name == "triton" and cell["tokens"] == 16
+            entry = dict(us=100.0, variant="", timing="stream" if name == "tutel" else "graph", error=1e-3)
+            say(rival=name, key=cell["key"], entry=None if wrong else entry, failed=["wrong, relative error 1.0"] if wrong else [])
+        say(key=cell["key"])
+"""
+
+
+class Run(unittest.TestCase):
+    def test_a_run_ends_with_a_table_and_a_line_for_whoever_is_not_in_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            moec, document = pathlib.Path(folder) / "moec", pathlib.Path(folder) / "peers.json"
+            moec.write_text(MOEC.format(python=sys.executable))
+            moec.chmod(0o700)
+            arguments, worker = sys.argv, peers.WORKER
+            self.addCleanup(setattr, sys, "argv", arguments)
+            self.addCleanup(setattr, peers, "WORKER", worker)
+            sys.argv = ["peers.py", "--moec", str(moec), "--bundle", folder, "--shapes", "olmoe", "--skews", "0",
+                        "--rivals", "triton,vllm,tutel", "--json", str(document)]
+            peers.WORKER = [sys.executable, "-c", GPU]
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                peers.main()
+            written = json.loads(document.read_text())
+        lines = said.getvalue().splitlines()
+        self.assertEqual(lines[:2], ["a GPU; microseconds of a layer, bf16", "rivals: triton 1.0, tutel 1.0"])
+        self.assertRegex(lines[2], r" triton +tutel +triton, no sort +ahead  kernels$")
+        self.assertEqual(lines[3].split(), "olmoe 1 0.0 20.0 25.0 80% 100.0 100.0* 100.0 4.00x fast".split())
+        self.assertEqual(lines[4].split(), "olmoe 16 0.0 40.0 50.0 80% - - 100.0 nanx fast".split())
+        self.assertEqual(lines[5:], ["vllm: missing: no module vllm", "tutel: its process died of SIGSEGV; struck off",
+                                     "triton: wrong, relative error 1.0 (olmoe T=16)",
+                                     "*: on a stream, launches and waits included; no CUDA graph could hold it",
+                                     "moec against the best rival: geometric mean 4.00x over 1 cells, 0 behind, worst 4.00x"])
+        self.assertEqual((written["schema"], written["schema_version"]), ("moec.peers", 2))
+        self.assertEqual(sorted(written["rows"][0]["rivals"]), ["triton", "tutel"])
+        self.assertEqual(sorted(written["missing"]), ["tutel", "vllm"])
 
 
 class Arguments(unittest.TestCase):

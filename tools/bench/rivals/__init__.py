@@ -17,3 +17,7 @@ RIVALS = [TorchComposed(), TransformersExperts(), TritonFused(), VllmExperts(), 
           SonicMoe(), TritonKernels()]
 # Less than a whole layer; reported beside, never counted as "the best rival".
 BOUNDS = [TritonProducts(), DeepGemmSorted()]
+
+
+def named(names):
+    return [rival for rival in RIVALS + BOUNDS if rival.name in names]
