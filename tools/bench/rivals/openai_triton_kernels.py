@@ -23,7 +23,7 @@ def has(module):
 class TritonKernels(Rival):
     name = "triton_kernels"
     distributions = ("triton-kernels", "triton_kernels")
-    known = "Triton 3.4 to 3.6's, and Hugging Face's gpt_oss_triton_kernels"
+    known = "Triton 3.4 and 3.5's (run as Hugging Face's gpt_oss_triton_kernels, with Triton 3.6); newer ones, never run here"
 
     def where(self):
         """(package, generation)"""

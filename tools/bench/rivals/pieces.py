@@ -6,7 +6,6 @@ Sorting is plain torch, as the torch rival's; the rest is one Triton kernel a st
 import torch
 import triton
 import triton.language as tl
-from rivals import fused_triton
 
 
 def ranks(ids, experts):
@@ -32,10 +31,10 @@ def contiguous_slots(ids, experts, align):
     return rank + starts[ids.flatten().long()], torch.where(expert < experts, expert, -1).int()
 
 
-def masked_slots(ids, experts):
-    """As many rows an expert as there are tokens: (slot of each pair [pairs], rows in use of each expert [E])."""
+def masked_slots(ids, experts, rows):
+    """`rows` for each expert, at least as many as tokens: (slot of each pair [pairs], rows in use of each expert [E])."""
     rank, counts = ranks(ids, experts)
-    return rank + ids.flatten().long() * len(ids), counts.int()
+    return rank + ids.flatten().long() * rows, counts.int()
 
 
 @triton.jit
@@ -45,6 +44,15 @@ def copy_row(x, slots, out, width, top_k, BLOCK: tl.constexpr):
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     row = tl.load(x + pair // top_k * width + at, mask=at < width)
     tl.store(out + slot * width + at, row, mask=at < width)
+
+
+@triton.jit
+def silu_mul_row(gate_up, slots, out, width, BLOCK: tl.constexpr):
+    slot = tl.load(slots + tl.program_id(0)).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    gate = tl.load(gate_up + slot * 2 * width + at, mask=at < width).to(tl.float32)
+    up = tl.load(gate_up + slot * 2 * width + width + at, mask=at < width).to(tl.float32)
+    tl.store(out + slot * width + at, (gate * tl.sigmoid(gate) * up).to(tl.bfloat16), mask=at < width)
 
 
 @triton.jit
@@ -65,11 +73,11 @@ def scatter_rows(x, slots, out):
     copy_row[(slots.numel(), triton.cdiv(width, 2048))](x, slots, out, width, slots.numel() // len(x), BLOCK=2048)
 
 
-def silu_mul(gate_up):
-    """[rows, 2I] (gate, then up) -> [rows, I]."""
-    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
-    out = torch.empty(rows, width, device="cuda", dtype=torch.bfloat16)
-    fused_triton.silu_mul[(rows, triton.cdiv(width, 1024))](gate_up, out, width, BLOCK=1024)
+def silu_mul(gate_up, slots):
+    """[rows, 2I] (gate, then up) -> [rows, I], in the rows that hold a pair; others are not written."""
+    width = gate_up.shape[1] // 2
+    out = torch.empty(gate_up.shape[0], width, device="cuda", dtype=torch.bfloat16)
+    silu_mul_row[(slots.numel(), triton.cdiv(width, 1024))](gate_up, slots, out, width, BLOCK=1024)
     return out
 
 

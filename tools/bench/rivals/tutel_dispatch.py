@@ -9,7 +9,7 @@ from rivals.protocol import Rival, Variant, need_function
 
 class TutelDispatch(Rival):
     name = package = "tutel"
-    known = "0.4"
+    known = "0.4; run with it"
 
     def check(self):
         need_function("tutel.moe", "top_k_routing", "scores", "top_k", "capacity_factor", "loss_fn", "normalize_gate")
