@@ -128,16 +128,20 @@ class Comparison:
         return struck
 
 
-def measure(options, names):
-    """(All rows, each printed when it is done; {rival: why it was struck off}.)"""
-    rows, struck = [], {}
+def measure(options, present):
+    """(All rows, each printed when it is done; {rival: why it is not in them}.) The document is whole after each shape."""
+    rows, struck, names = [], {}, list(present.versions)
     print(table.heading(names))
     with tempfile.TemporaryDirectory() as folder:
         for shape in options.shapes.split(","):
             comparison = Comparison(options, shape, pathlib.Path(folder), names)
             struck |= comparison.run([name for name in names if name not in struck])
             rows += comparison.rows
-    return rows, struck
+            if options.json:
+                document = {"schema": "moec.peers", "schema_version": 2, "device": present.device, "torch": present.torch,
+                            "versions": present.versions, "rows": rows, "missing": present.missing | struck}
+                pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
+    return rows, present.missing | struck
 
 
 def main():
@@ -171,13 +175,8 @@ def main():
         raise SystemExit("peers: this torch sees no GPU")
     print(f"{present.device}; microseconds of a layer, bf16")
     print("rivals: " + ", ".join(f"{name} {version}" for name, version in present.versions.items() if name in known))
-    rows, struck = measure(options, list(present.versions))
-    missing = present.missing | struck
+    rows, missing = measure(options, present)
     print(*table.notes(rows, missing), table.summary(rows), sep="\n")
-    if options.json:
-        document = {"schema": "moec.peers", "schema_version": 2, "device": present.device, "torch": present.torch,
-                    "versions": present.versions, "rows": rows, "missing": missing}
-        pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
 
 
 if __name__ == "__main__":
