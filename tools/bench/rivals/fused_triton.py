@@ -58,6 +58,13 @@ def silu_mul(gate_up, out, n, BLOCK: tl.constexpr):
     tl.store(out + row * n + at, (gate * tl.sigmoid(gate) * up).to(tl.bfloat16), mask=at < n)
 
 
+@triton.jit
+def silu_mul_in_turns(gate_up):
+    """Within a kernel: [M, 2N] whose columns are gate and up in turns -> [M, N]."""
+    gate, up = tl.split(tl.reshape(gate_up, (gate_up.shape[0], gate_up.shape[1] // 2, 2)))
+    return gate * tl.sigmoid(gate) * up
+
+
 def sort_pairs(ids, experts, block_m):
     """Pairs by expert, each expert padded to whole blocks. Static shapes, so that a graph can hold it."""
     flat = ids.flatten()

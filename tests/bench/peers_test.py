@@ -1,0 +1,306 @@
+"""tools/bench/peers.py without torch and without a GPU: who is missing, who is wrong, and that nobody ends the run."""
+
+import contextlib
+import io
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BENCH = pathlib.Path(__file__).resolve().parents[2] / "tools" / "bench"
+sys.path.insert(0, str(BENCH))
+import peers  # noqa: E402
+import rivals  # noqa: E402
+from rivals import contest, crew, table  # noqa: E402
+from rivals.protocol import Problem, Rival, Variant  # noqa: E402
+
+NAMES = ["torch", "transformers", "triton", "vllm", "flashinfer", "deepgemm", "tutel", "sonicmoe", "triton_kernels"]
+SMALL = Problem(tokens=16, rows=2.0)
+
+
+def variant(label, error=1e-3, us=10.0, timing="graph", **options):
+    """A variant whose "result" says how FakeBench shall find it."""
+    return Variant(label, lambda: (error, us, timing), **options)
+
+
+class FakeBench:
+    def __init__(self, lost=False):
+        self.timed, self.recovered, self.lost = [], 0, lost
+
+    def error_of(self, variant):
+        return variant.run()[0]
+
+    def time(self, variant):
+        self.timed.append(variant.label)
+        return variant.run()[1:]
+
+    def recover(self):
+        self.recovered += 1
+        if self.lost:
+            raise contest.DeviceLost("an illegal memory access")
+
+
+def broken():
+    raise RuntimeError("no kernel for this shape\nand a long trace")
+
+
+class Contest(unittest.TestCase):
+    def test_the_fastest_right_variant_counts(self):
+        entry, reasons = contest.contest([variant("slow", us=12.0), variant("fast", us=8.0)], SMALL, FakeBench())
+        self.assertEqual((entry.variant, entry.us, entry.timing, reasons), ("fast", 8.0, "graph", []))
+
+    def test_a_wrong_variant_is_said_and_not_timed(self):
+        bench = FakeBench()
+        entry, reasons = contest.contest([variant("wrong", error=0.5, us=1.0), variant("right")], SMALL, bench)
+        self.assertEqual(entry.variant, "right")
+        self.assertEqual(bench.timed, ["right"])
+        self.assertEqual(reasons, ["wrong: wrong, relative error 5.0e-01; not timed"])
+
+    def test_nan_is_wrong(self):
+        entry, reasons = contest.contest([variant("", error=float("nan"))], SMALL, FakeBench())
+        self.assertIsNone(entry)
+        self.assertIn("wrong", reasons[0])
+
+    def test_an_exception_ends_its_variant_only(self):
+        bench = FakeBench()
+        entry, reasons = contest.contest([Variant("bad", broken), variant("good")], SMALL, bench)
+        self.assertEqual((entry.variant, bench.recovered), ("good", 1))
+        self.assertEqual(reasons, ["bad: RuntimeError: no kernel for this shape"])
+
+    def test_a_rival_without_a_variant_of_this_size_says_so(self):
+        entry, reasons = contest.contest([variant("", takes=lambda problem: problem.tokens > 16)], SMALL, FakeBench())
+        self.assertEqual((entry, reasons), (None, ["no variant takes this size"]))
+
+    def test_a_lost_context_is_not_taken_for_a_rivals_failure(self):
+        with self.assertRaises(contest.DeviceLost):
+            contest.contest([Variant("bad", broken), variant("good")], SMALL, FakeBench(lost=True))
+
+    def test_a_rival_that_cannot_be_built_is_a_line(self):
+        class Broken(Rival):
+            def build(self, layer):
+                raise ValueError("weights of another shape")
+
+        self.assertEqual(contest.build(Broken(), None, FakeBench()), ([], "not built: ValueError: weights of another shape"))
+
+
+class Table(unittest.TestCase):
+    def row(self, **rivals_us):
+        entries = {name: {"us": us, "variant": "", "timing": "graph"} for name, us in rivals_us.items()}
+        return {"shape": "olmoe", "tokens": 16, "skew": 0.0, "moec_us": 10.0, "floor_us": 8.0, "kernels": "portable-16x128",
+                "rivals": entries, "bounds": {}, "failed": {}}
+
+    def test_the_best_rival_is_compared_and_a_bound_is_not(self):
+        row = self.row(torch=30.0, triton=20.0)
+        row["bounds"]["triton, no sort"] = {"us": 5.0, "variant": "", "timing": "graph"}
+        self.assertEqual(table.ahead(row), 2.0)
+        self.assertRegex(table.line(row, ["torch", "triton", "vllm"]), r" 80% +30\.0 +20\.0 +- +2\.00x  portable-16x128$")
+
+    def test_heading_and_line_have_the_same_columns(self):
+        names = ["torch", "triton, no sort"]
+        heading, line = table.heading(names), table.line(self.row(torch=30.0), names)
+        self.assertEqual(heading.index("  kernels"), line.index("  portable"))
+
+    def test_what_was_timed_on_a_stream_has_a_star(self):
+        row = self.row(tutel=40.0)
+        row["rivals"]["tutel"]["timing"] = "stream"
+        self.assertIn("40.0*", table.line(row, ["tutel"]))
+        self.assertTrue(table.notes([row], {})[-1].startswith("*: on a stream"))
+
+    def test_a_failure_is_one_line_with_its_cells(self):
+        rows = [self.row(torch=30.0) for _ in range(5)]
+        for tokens, row in enumerate(rows):
+            row["tokens"], row["failed"] = tokens, {"vllm": ["wrong, relative error 1.0e+00; not timed"]}
+        self.assertEqual(table.notes(rows, {"tutel": "missing: no module tutel"}),
+                         ["tutel: missing: no module tutel",
+                          "vllm: wrong, relative error 1.0e+00; not timed (olmoe T=0, olmoe T=1, olmoe T=2 and 2 more)"])
+
+    def test_the_summary_counts_the_cells_with_rivals(self):
+        # 2x and 0.5x: a mean of 1, one behind; the cell without rivals does not count.
+        text = table.summary([self.row(torch=20.0), self.row(torch=5.0), self.row()])
+        self.assertEqual(text, "moec against the best rival: geometric mean 1.00x over 2 cells, 1 behind, worst 0.50x")
+        self.assertEqual(table.summary([self.row()]), "no rival ran")
+
+
+class Present(unittest.TestCase):
+    """In a process of its own, in which no package of a rival can be found but those that the test writes."""
+
+    def list(self, packages=(), *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            for path, text in dict(packages).items():
+                file = pathlib.Path(folder) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                for parent in list(file.relative_to(folder).parents)[:-1]:
+                    (pathlib.Path(folder) / parent / "__init__.py").touch()
+                file.write_text(text)
+            done = subprocess.run([sys.executable, "-I", "-S", "-c",
+                                   f"import sys; sys.path[:0] = [{str(BENCH)!r}, {folder!r}]\n"
+                                   f"import peers; sys.argv[1:] = {['--list', *arguments]!r}; peers.main()"],
+                                  capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return dict(line.split(": ", 1) for line in done.stdout.splitlines())
+
+    def test_every_missing_rival_is_a_line(self):
+        lines = self.list()
+        self.assertEqual(sorted(lines), sorted(NAMES))
+        for name, line in lines.items():
+            self.assertTrue(line.startswith("missing: no"), f"{name}: {line}")
+
+    def test_only_the_wanted_ones_are_listed(self):
+        self.assertEqual(sorted(self.list((), "--rivals", "tutel,vllm")), ["tutel", "vllm"])
+
+    def test_another_interface_is_said_to_be_unknown(self):
+        module = "vllm/model_executor/layers/fused_moe/__init__.py"
+        self.assertEqual(self.list({module: ""})["vllm"],
+                         "present, but its interface is not known: no vllm.model_executor.layers.fused_moe.fused_experts")
+        self.assertEqual(self.list({module: "def fused_experts(hidden_states, w1, w2, routing): pass"})["vllm"],
+                         "present, but its interface is not known: vllm.model_executor.layers.fused_moe.fused_experts takes no "
+                         "topk_weights, topk_ids")
+        self.assertEqual(self.list({"vllm/moe.py": ""})["vllm"],
+                         "present, but its interface is not known: no vllm.model_executor")
+        self.assertTrue(self.list({"triton_kernels/rotary_embedding.py": ""})["triton_kernels"].startswith(
+            "present, but its interface is not known: triton_kernels has none of"))
+
+    def test_a_broken_install_is_a_line(self):
+        self.assertEqual(self.list({"tutel/moe.py": "raise OSError('libnccl.so.2: cannot open')"})["tutel"],
+                         "present, but it does not import: OSError: libnccl.so.2: cannot open")
+        self.assertEqual(self.list({"tutel/moe.py": "import tutel_custom_kernel"})["tutel"],
+                         "present, but it does not import: ModuleNotFoundError: No module named 'tutel_custom_kernel'")
+
+    def test_a_known_interface_is_listed_with_its_version(self):
+        text = "__version__ = '9.1'\ndef fused_experts(hidden_states, w1, w2, topk_weights, topk_ids): pass"
+        lines = self.list({"vllm/model_executor/layers/fused_moe/__init__.py": text, "vllm/__init__.py": "__version__ = '9.1'"})
+        self.assertTrue(lines["vllm"].startswith("9.1 (the adapter knows"), lines["vllm"])
+
+
+# Stands for a worker: does one step a rival; "crash" dies, "hang" says nothing more, "lose" loses the GPU, "early" dies before.
+WORKER = """
+import json, os, sys, time
+job = json.load(sys.stdin)
+say = lambda **event: print(json.dumps(event), flush=True)
+if "early" in job["rivals"]: sys.exit(7)
+for name in job["rivals"]:
+    if name in job["done"]: continue
+    say(begin=name)
+    if name == "crash": os.kill(os.getpid(), 11)
+    if name == "hang": time.sleep(60)
+    if name == "lose": say(lost="an illegal memory access"); os._exit(3)
+    say(rival=name)
+"""
+
+
+class Crew(unittest.TestCase):
+    def work(self, *names, patience=60):
+        done = []
+
+        def take(event):
+            done.append(event["rival"])
+            return {"done": done}
+
+        return done, crew.work([sys.executable, "-c", WORKER], {"done": []}, names, take, patience)
+
+    def test_everybody_works_in_one_process_when_nothing_happens(self):
+        self.assertEqual(self.work("torch", "triton"), (["torch", "triton"], {}))
+
+    def test_a_crash_strikes_off_its_rival_and_the_others_go_on(self):
+        self.assertEqual(self.work("torch", "crash", "triton"),
+                         (["torch", "triton"], {"crash": "its process died of SIGSEGV; struck off"}))
+
+    def test_a_lost_context_strikes_off_its_rival(self):
+        self.assertEqual(self.work("lose", "triton"), (["triton"], {
+            "lose": "its process lost the GPU's context: an illegal memory access; struck off"}))
+
+    def test_a_rival_that_hangs_is_struck_off(self):
+        self.assertEqual(self.work("hang", "triton", patience=2),
+                         (["triton"], {"hang": "its process said nothing for 2 s; struck off"}))
+
+    def test_a_worker_that_dies_by_itself_is_nobodys_fault(self):
+        with self.assertRaisesRegex(RuntimeError, "ended with 7 while no rival was at work"):
+            self.work("early")
+
+
+# Stands for moec-bench-gpu: two problems of a shape, of which the first has two kernels.
+MOEC = """#!{python}
+import json, pathlib, sys
+value = lambda name: sys.argv[sys.argv.index(name) + 1]
+shape, folder = value("--shapes"), pathlib.Path(value("--routings"))
+rows = [dict(tokens=1, skew=0, us=30.0, floor_us=20.0, kernels="slow"),
+        dict(tokens=1, skew=0, us=25.0, floor_us=20.0, kernels="fast"),
+        dict(tokens=16, skew=0, us=50.0, floor_us=40.0, kernels="fast")]
+pathlib.Path(value("--json")).write_text("\\n".join(map(json.dumps, rows)))
+for tokens in (1, 16):
+    (folder / f"{{shape}}-{{tokens}}-0.i32").write_bytes(b"")
+"""
+
+# Stands for the worker of peers.py: vllm is missing, triton is wrong at T = 16, tutel crashes there.
+GPU = """
+import json, os, sys
+job = json.load(sys.stdin)
+say = lambda **event: print(json.dumps(event), flush=True)
+if job["do"] == "look":
+    say(torch="2.11", device="a GPU")
+    for name in job["rivals"]:
+        say(begin=name)
+        say(rival=name, missing="missing: no module vllm" if name == "vllm" else None, version="1.0")
+else:
+    for cell in job["cells"]:
+        say(begin=None)
+        for name in job["rivals"]:
+            if name in cell["done"]: continue
+            say(begin=name)
+            if name == "tutel" and cell["tokens"] == 16: os.kill(os.getpid(), 11)
+            wrong = name == "triton" and cell["tokens"] == 16
+            entry = dict(us=100.0, variant="", timing="stream" if name == "tutel" else "graph", error=1e-3)
+            say(rival=name, key=cell["key"], entry=None if wrong else entry, failed=["wrong, relative error 1.0"] if wrong else [])
+        say(key=cell["key"])
+"""
+
+
+class Run(unittest.TestCase):
+    def test_a_run_ends_with_a_table_and_a_line_for_whoever_is_not_in_it(self):
+        with tempfile.TemporaryDirectory() as folder:
+            moec, document = pathlib.Path(folder) / "moec", pathlib.Path(folder) / "peers.json"
+            moec.write_text(MOEC.format(python=sys.executable))
+            moec.chmod(0o700)
+            arguments, worker = sys.argv, peers.WORKER
+            self.addCleanup(setattr, sys, "argv", arguments)
+            self.addCleanup(setattr, peers, "WORKER", worker)
+            sys.argv = ["peers.py", "--moec", str(moec), "--bundle", folder, "--shapes", "olmoe", "--skews", "0",
+                        "--rivals", "triton,vllm,tutel", "--json", str(document)]
+            peers.WORKER = [sys.executable, "-c", GPU]
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                peers.main()
+            written = json.loads(document.read_text())
+        lines = said.getvalue().splitlines()
+        self.assertEqual(lines[:2], ["a GPU; microseconds of a layer, bf16", "rivals: triton 1.0, tutel 1.0"])
+        self.assertRegex(lines[2], r" triton +tutel +triton, no sort +ahead  kernels$")
+        self.assertEqual(lines[3].split(), "olmoe 1 0.0 20.0 25.0 80% 100.0 100.0* 100.0 4.00x fast".split())
+        self.assertEqual(lines[4].split(), "olmoe 16 0.0 40.0 50.0 80% - - 100.0 nanx fast".split())
+        self.assertEqual(lines[5:], ["vllm: missing: no module vllm", "tutel: its process died of SIGSEGV; struck off",
+                                     "triton: wrong, relative error 1.0 (olmoe T=16)",
+                                     "*: on a stream, launches and waits included; no CUDA graph could hold it",
+                                     "moec against the best rival: geometric mean 4.00x over 1 cells, 0 behind, worst 4.00x"])
+        self.assertEqual((written["schema"], written["schema_version"]), ("moec.peers", 2))
+        self.assertEqual(sorted(written["rows"][0]["rivals"]), ["triton", "tutel"])
+        self.assertEqual(sorted(written["missing"]), ["tutel", "vllm"])
+
+
+class Arguments(unittest.TestCase):
+    def test_an_unknown_rival_is_an_error_that_names_the_known_ones(self):
+        arguments, sys.argv = sys.argv, ["peers.py", "--list", "--rivals", "vlm"]
+        self.addCleanup(setattr, sys, "argv", arguments)
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), self.assertRaises(SystemExit):
+            peers.main()
+        self.assertIn("no rival vlm; there are torch, transformers", said.getvalue())
+
+    def test_rivals_have_names_of_their_own(self):
+        self.assertEqual([rival.name for rival in rivals.RIVALS], NAMES)
+        for rival in rivals.RIVALS + rivals.BOUNDS:
+            self.assertTrue(rival.known, rival.name)
+
+
+if __name__ == "__main__":
+    unittest.main()

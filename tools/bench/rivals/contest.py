@@ -1,0 +1,56 @@
+"""One rival's turn on one problem. No torch here: what touches the GPU is handed in."""
+
+import dataclasses
+
+from rivals.protocol import why
+
+MAX_ERROR = 2e-2  # relative L2 of the worst token against float32: bf16 rounds activations, products and output
+
+
+class DeviceLost(Exception):
+    """The GPU's context is gone: nothing else in this process can be measured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    us: float
+    variant: str
+    timing: str  # "graph", or "stream" where no CUDA graph could hold it: launches and waits are then in the time
+    error: float
+
+
+def contest(variants, problem, bench):
+    """The fastest right variant's entry, or None; and a line for each variant that is wrong or does not run.
+
+    bench.error_of(variant) is its relative error, bench.time(variant) its (microseconds, timing), and bench.recover() is called
+    after an exception and raises DeviceLost where there is no going on.
+    """
+    best, reasons = None, []
+    for variant in variants:
+        if not variant.takes(problem):
+            continue
+        of = f"{variant.label}: " if variant.label else ""
+        try:
+            error = bench.error_of(variant)
+            if not error < MAX_ERROR:  # also NaN
+                reasons.append(f"{of}wrong, relative error {error:.1e}; not timed")
+                continue
+            us, timing = bench.time(variant)
+        except Exception as error:
+            reasons.append(f"{of}{why(error)}")
+            bench.recover()
+            continue
+        if best is None or us < best.us:
+            best = Entry(us, variant.label, timing, error)
+    if best is None and not reasons:
+        reasons.append("no variant takes this size")
+    return best, reasons
+
+
+def build(rival, layer, bench):
+    """(The rival's variants for a layer, None), or ([], the line that says why there are none)."""
+    try:
+        return rival.build(layer), None
+    except Exception as error:
+        bench.recover()
+        return [], f"not built: {why(error)}"
