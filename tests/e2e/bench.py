@@ -15,7 +15,7 @@ class Bench(MoecTest):
         trace = self.folder / "loop.jsonl"
         result = json.loads(self.drift("--drift=sudden", "--pack-budget=40%", "--exhaustive", "--format=json",
                                        f"--trace={trace}").stdout)
-        self.assertEqual((result["schema"], result["schema_version"]), ("moec.bench-drift", 1))
+        self.assertEqual((result["schema"], result["schema_version"]), ("moec.bench-drift", 2))
         phases = {phase["name"]: phase for phase in result["phases"]}
         for name in ("before", "drifted", "generic", "retabled", "swapped", "prebuilt"):
             self.assertGreater(phases[name]["tokens_per_s"], 0, name)

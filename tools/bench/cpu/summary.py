@@ -105,12 +105,12 @@ def drift(folder):
 
             rows.append([name, f"{budget} %", *(f"{rates[phase]:.0f}" for phase in ("before", "drifted", "generic", "retabled", "swapped",
                                                                                     "prebuilt")),
-                         data["changes"], data["rolled_back"], ratio("swapped_over_drifted") if data["swapped"] else "no change",
+                         data["changes"], data["kernels_built"], data["rolled_back"], ratio("swapped_over_drifted") if data["swapped"] else "no change",
                          f"{100 * data['predicted_gain']:.1f} %", f"{100 * data['monitor_share']:.4f} %",
                          "equal" if replay.get("matches") else "differs", ", ".join(data["refusals"])])
     if rows:
         print(table(["drift", "budget", "before tokens/s", "drifted", "generic", "retabled", "swapped", "prebuilt", "changes",
-                     "rolled back", "swapped / drifted", "predicted", "monitor", "replay", "refusals"], rows))
+                     "kernels built", "rolled back", "swapped / drifted", "predicted", "monitor", "replay", "refusals"], rows))
     if data := load(folder, "drift-exhaustive"):
         found = data["exhaustive"]
         part = {"ratio": found["swapped_over_best"], "low": found["swapped_over_best_low"], "high": found["swapped_over_best_high"]}
