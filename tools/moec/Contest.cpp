@@ -2,6 +2,9 @@
 
 #include "tools/moec/BenchSession.h"
 
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -63,6 +66,14 @@ Result<std::vector<std::vector<double>>> contest(const std::vector<Contestant> &
 Interval intervalOf(const std::vector<double> &values) {
   auto [low, high] = medianInterval(values);
   return {median(values), low, high};
+}
+
+std::string ratioText(const Interval &ratio) {
+  return fmt::format("{:.3f} ({:.3f} .. {:.3f})", ratio.median, ratio.low, ratio.high);
+}
+
+nlohmann::json ratioJson(const Interval &ratio) {
+  return {{"ratio", ratio.median}, {"low", ratio.low}, {"high", ratio.high}};
 }
 
 Interval ratioOf(const std::vector<double> &a, const std::vector<double> &b) {

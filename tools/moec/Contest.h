@@ -3,6 +3,8 @@
 
 #include "compiler/core/Status.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -43,6 +45,11 @@ struct Interval {
   double median = 0, low = 0, high = 0;
 };
 Interval intervalOf(const std::vector<double> &values);
+
+/// "0.983 (0.971 .. 0.995)".
+std::string ratioText(const Interval &ratio);
+/// {"ratio", "low", "high"}.
+nlohmann::json ratioJson(const Interval &ratio);
 
 /// a / b, repeat by repeat. Both have as many repeats, at least one.
 Interval ratioOf(const std::vector<double> &a, const std::vector<double> &b);

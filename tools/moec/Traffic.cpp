@@ -82,4 +82,12 @@ RoutedStep drawStep(const RoutingSpec &spec, uint32_t tokens, uint32_t topK, uin
   return step;
 }
 
+std::vector<RoutedStep> drawSteps(const std::string &routing, const LayerShape &shape, uint32_t tokens, uint32_t count) {
+  std::vector<RoutedStep> steps;
+  const Result<RoutingSpec> spec = RoutingSpec::parse(routing);
+  for (uint32_t draw = 0; spec && draw < count; ++draw)
+    steps.push_back(drawStep(*spec, tokens, shape.topK, shape.experts, 1, draw));
+  return steps;
+}
+
 } // namespace moec::tool

@@ -1,6 +1,7 @@
 // Made-up routing for benchmarks: which experts each token of a step goes to.
 #pragma once
 
+#include "compiler/core/LayerShape.h"
 #include "compiler/core/Status.h"
 
 #include <cstdint>
@@ -32,5 +33,8 @@ struct RoutedStep {
 /// `shift` rotates the order by so many ranks: the hottest experts cool one by one.
 RoutedStep drawStep(const RoutingSpec &spec, uint32_t tokens, uint32_t topK, uint32_t experts, uint64_t seed,
                     uint64_t draw, uint32_t shift = 0);
+
+/// `count` draws of `routing`, as RoutingSpec::parse takes it; none where that fails.
+std::vector<RoutedStep> drawSteps(const std::string &routing, const LayerShape &shape, uint32_t tokens, uint32_t count);
 
 } // namespace moec::tool

@@ -47,23 +47,6 @@ std::string machineText(const tool::BenchSession &bench) {
                      calibration.measured ? "measured" : "assumed");
 }
 
-std::string ratioText(const tool::Interval &ratio) {
-  return fmt::format("{:.3f} ({:.3f} .. {:.3f})", ratio.median, ratio.low, ratio.high);
-}
-
-nlohmann::json ratioJson(const tool::Interval &ratio) {
-  return {{"ratio", ratio.median}, {"low", ratio.low}, {"high", ratio.high}};
-}
-
-std::vector<tool::RoutedStep> drawSteps(const tool::BenchOptions &options, const LayerShape &shape, uint32_t tokens,
-                                        uint32_t count) {
-  std::vector<tool::RoutedStep> steps;
-  const Result<tool::RoutingSpec> routing = tool::RoutingSpec::parse(options.routing);
-  for (uint32_t draw = 0; routing && draw < count; ++draw)
-    steps.push_back(tool::drawStep(*routing, tokens, shape.topK, shape.experts, 1, draw));
-  return steps;
-}
-
 double relativeDistance(const void *a, const void *b, uint64_t elements, DType dtype) {
   std::vector<float> left(elements), right(elements);
   convert(a, dtype, left.data(), DType::F32, elements);

@@ -20,15 +20,6 @@ nlohmann::json machineJson(const tool::BenchSession &bench);
 /// The same in a line of text.
 std::string machineText(const tool::BenchSession &bench);
 
-/// "0.983 (0.971 .. 0.995)".
-std::string ratioText(const tool::Interval &ratio);
-/// {"ratio", "low", "high"}.
-nlohmann::json ratioJson(const tool::Interval &ratio);
-
-/// Steps of `bench` on routing that its own kernels never saw planned for: `count` draws.
-std::vector<tool::RoutedStep> drawSteps(const tool::BenchOptions &options, const LayerShape &shape, uint32_t tokens,
-                                        uint32_t count);
-
 /// Relative L2 distance of two outputs [T, H] of a layer. NaN where anything is.
 double relativeDistance(const void *a, const void *b, uint64_t elements, DType dtype);
 
@@ -37,8 +28,6 @@ Status runLibrary(const CpuBenchOptions &options);
 /// Generation 0 beside other static sets of tile heights: the planner's best for several loads and a few picked by hand,
 /// and beside a free choice per step among all of them.
 Status runStatic(const CpuBenchOptions &options);
-/// A step's p99 while a thread as nice as the loop's builds generations, against one that spins in its place.
-Status runP99(const CpuBenchOptions &options);
 /// What a layer's kernels take: compiled into an empty cache by another process, then found there by this one.
 Status runCompileTimes(const CpuBenchOptions &options);
 

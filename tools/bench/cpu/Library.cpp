@@ -72,7 +72,7 @@ private:
       if (Status status = openRival(bench, most); !status.ok())
         return status;
     machine = machineText(bench), machineFields = machineJson(bench), shape = bench.shape, name = bench.model->name();
-    const std::vector<tool::RoutedStep> steps = drawSteps(options, bench.shape, tokens, 4);
+    const std::vector<tool::RoutedStep> steps = tool::drawSteps(options.routing, bench.shape, tokens, 4);
     LibraryRow row;
     row.tokens = tokens, row.rowsPerExpert = double(tokens) * shape.topK / shape.experts;
     for (Schedule schedule : {Schedule::InTurn, Schedule::AtOnce})
@@ -136,7 +136,7 @@ private:
                               {"moec_ms", row.moecMs.median},
                               {"onednn_ms", row.onednnMs.median},
                               {"onednn_schedule", scheduleName(row.schedule)},
-                              {"onednn_over_moec", ratioJson(row.ratio)},
+                              {"onednn_over_moec", tool::ratioJson(row.ratio)},
                               {"output_distance", row.distance}});
     fmt::print("{}\n", json.dump());
   }
@@ -152,7 +152,7 @@ private:
                "oneDNN / moec", "difference");
     for (const LibraryRow &row : rows)
       fmt::print("{:>6} {:>12.1f} {:>10.3f} {:>10.3f} {:>9} {:>24} {:>11.1e}\n", row.tokens, row.rowsPerExpert, row.moecMs.median,
-                 row.onednnMs.median, scheduleName(row.schedule), ratioText(row.ratio), row.distance);
+                 row.onednnMs.median, scheduleName(row.schedule), tool::ratioText(row.ratio), row.distance);
   }
 
   const CpuBenchOptions &options;

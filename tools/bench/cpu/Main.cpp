@@ -47,7 +47,6 @@ int main(int argc, char **argv) {
   addVerb(app, "library", "generation 0 and a loop of oneDNN products over experts", options, exitCode, bench::runLibrary)
       ->add_option("--routing-out", options.routingFile, "JSON file for the routing of all steps, for peers.py");
   addVerb(app, "static", "generation 0 and other static sets of tile heights", options, exitCode, bench::runStatic);
-  addVerb(app, "p99", "a step's 99th percentile while the background compiles", options, exitCode, bench::runP99);
   addVerb(app, "compile", "the time to compile a layer, and to find it in the cache", options, exitCode, bench::runCompileTimes);
   if (int usage = tool::parseCommandLine(app, argc, argv))
     return usage;

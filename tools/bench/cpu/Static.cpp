@@ -137,8 +137,8 @@ nlohmann::json rowJson(uint32_t tokens, const StaticContest &contest) {
                         {"generation_0_ms", tool::median(contest.variants[0].ns) / 1e6},
                         {"best", contest.best().plan.config.cpu.tileRows},
                         {"best_ms", tool::median(contest.best().ns) / 1e6},
-                        {"generation_0_over_best", ratioJson(contest.overBest())},
-                        {"generation_0_over_chosen_per_step", ratioJson(contest.overChoice())}};
+                        {"generation_0_over_best", tool::ratioJson(contest.overBest())},
+                        {"generation_0_over_chosen_per_step", tool::ratioJson(contest.overChoice())}};
   for (const Variant &variant : contest.variants)
     row["variants"].push_back({{"tile_rows", variant.plan.config.cpu.tileRows},
                                {"origin", variant.origin},
@@ -149,7 +149,7 @@ nlohmann::json rowJson(uint32_t tokens, const StaticContest &contest) {
 
 void printRow(uint32_t tokens, const StaticContest &contest) {
   fmt::print("\n{} tokens: generation 0 runs at {} of the best of {} static sets, {} of a free choice per step\n", tokens,
-             ratioText(contest.overBest()), contest.variants.size() - 1, ratioText(contest.overChoice()));
+             tool::ratioText(contest.overBest()), contest.variants.size() - 1, tool::ratioText(contest.overChoice()));
   fmt::print("  {:<20} {:>9} {:>12}   {}\n", "tile heights", "ms", "predicted ms", "proposed by");
   for (const Variant &variant : contest.variants)
     fmt::print("  {:<20} {:>9.3f} {:>12.3f}   {}{}\n", textOfHeights(variant.plan.config.cpu.tileRows), tool::median(variant.ns) / 1e6,
@@ -165,7 +165,7 @@ Status runStatic(const CpuBenchOptions &options) {
     Result<tool::BenchSession> bench = tool::BenchSession::open(options, tokens, tokens);
     if (!bench)
       return bench.status();
-    const std::vector<tool::RoutedStep> steps = drawSteps(options, bench->shape, tokens, 4);
+    const std::vector<tool::RoutedStep> steps = tool::drawSteps(options.routing, bench->shape, tokens, 4);
     StaticContest contest(*bench, steps);
     if (Status status = contest.run(options.repeats); !status.ok())
       return status.withContext("{} tokens", tokens);

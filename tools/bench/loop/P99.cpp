@@ -1,7 +1,6 @@
-// moec-bench-cpu p99: a step's 99th percentile while the background compiles, against a thread that only spins in its place.
-#include "tools/bench/cpu/CpuBench.h"
+// moec-bench-loop p99: a step's 99th percentile while the background compiles, against a thread that only spins in its place.
+#include "tools/bench/loop/LoopBench.h"
 #include "runtime/recompile/IdleScope.h"
-#include "tools/moec/Alternatives.h"
 
 #include <nlohmann/json.hpp>
 
@@ -26,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int loopNiceness = 10; // RecompilerOptions::niceness
 constexpr int64_t forever = 3600ll * 1'000'000'000;
-constexpr double blockSeconds = 1.5;
+constexpr double blockSeconds = 1.5, blockSecondsOnGpu = 5; // a GPU layer's kernels take seconds to compile
 
 /// A build's first seconds (RecompilerOptions::idlePatienceNs), and the rest of one that steps left too little time.
 enum class Stage : uint8_t { Idle, Nice };
@@ -34,10 +33,7 @@ constexpr std::array<const char *, 2> stageNames = {"idle class", "nice 10"};
 enum class Company : uint8_t { None, Spinning, Compiling };
 constexpr std::array<const char *, 3> companyNames = {"nothing", "a spinning thread", "compiles"};
 
-double percentile99(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[std::min(values.size() - 1, values.size() * 99 / 100)];
-}
+double p99Of(const std::vector<double> &values) { return quantile(values, 0.99); }
 
 /// A thread as the loop's: of its class, on the last processor, spinning or building one generation after the other.
 class Background {
@@ -57,7 +53,7 @@ public:
 
   uint32_t builds = 0;      // that ended, each with a compile
   double compileMs = 0;     // summed
-  uint32_t nextSet = 0;     // of the heights tried in turn; the caller carries it from block to block
+  uint32_t nextSeed = 0;    // of the plans; the caller carries it from block to block
 
 private:
   void run(Company company) {
@@ -76,20 +72,15 @@ private:
         failure = build();
   }
 
-  /// A generation with heights that are not in memory any more: every build compiles.
+  /// A generation of kernels that are not in memory any more: every build compiles.
   Status build() {
     GenerationHost &host = bench.session->host();
-    const uint32_t layer = bench.session->layers().front();
-    LayerPlan plan = host.livePlan(layer);
-    std::mt19937 random(nextSet++);
-    std::vector<uint16_t> middle;
-    for (uint32_t rows = 2; rows < bench.facts.maxTileRows(); ++rows)
-      middle.push_back(static_cast<uint16_t>(rows));
-    std::shuffle(middle.begin(), middle.end(), random);
-    plan.config.cpu.tileRows = {static_cast<uint16_t>(bench.facts.maxTileRows()), middle[0], middle[1], middle[2 % middle.size()], 1};
-    std::sort(plan.config.cpu.tileRows.begin(), plan.config.cpu.tileRows.end(), std::greater<>());
-    plan.config.cpu.tileRows.erase(std::unique(plan.config.cpu.tileRows.begin(), plan.config.cpu.tileRows.end()), plan.config.cpu.tileRows.end());
-    Result<BuildReport> built = host.build({{layer, plan}}, {}, [this] { return stop.load(std::memory_order_relaxed); });
+    if (plans.empty())
+      plans = otherPlans(bench, nextSeed++);
+    const LayerPlan plan = std::move(plans.back());
+    plans.pop_back();
+    Result<BuildReport> built =
+        host.build({{bench.session->layers().front(), plan}}, {}, [this] { return stop.load(std::memory_order_relaxed); });
     if (!built)
       return built.status().code() == Code::Cancelled ? Status() : built.status();
     host.retire(built->generation);
@@ -101,6 +92,7 @@ private:
   tool::BenchSession &bench;
   const Stage stage;
   std::atomic<bool> stop{false};
+  std::vector<LayerPlan> plans;
   Status failure;
   std::thread thread;
 };
@@ -117,13 +109,13 @@ struct P99Row {
 
 class P99Bench {
 public:
-  explicit P99Bench(const tool::BenchOptions &given) : options(given) {
+  explicit P99Bench(const tool::BenchOptions &given) : options(given), onGpu(given.target.starts_with("cuda")) {
     options.noCache = true; // every build compiles
   }
 
   Status run() {
     for (uint32_t tokens : options.tokens.empty() ? std::vector<uint32_t>{1, 16} : options.tokens)
-      for (Stage stage : {Stage::Idle, Stage::Nice})
+      for (Stage stage : onGpu ? std::vector{Stage::Nice} : std::vector{Stage::Idle, Stage::Nice}) // the loop's own classes
         if (Status status = measure(tokens, stage); !status.ok())
           return status.withContext("{} tokens, {}", tokens, stageNames[static_cast<size_t>(stage)]);
     options.format == "text" ? printText() : printJson();
@@ -137,7 +129,7 @@ private:
       return opened.status();
     tool::BenchSession &bench = *opened;
     name = bench.model->name(), threads = bench.facts.threads;
-    steps = drawSteps(options, bench.shape, tokens, 4);
+    steps = tool::drawSteps(options.routing, bench.shape, tokens, 4);
     P99Row row;
     row.tokens = tokens, row.stage = stage;
     std::array<std::vector<double>, 3> all, p99s;
@@ -150,11 +142,11 @@ private:
         if (repeat == 0)
           continue;
         const auto index = static_cast<size_t>(company);
-        p99s[index].push_back(percentile99(times));
+        p99s[index].push_back(p99Of(times));
         all[index].insert(all[index].end(), times.begin(), times.end());
       }
     for (size_t company = 0; company < 3; ++company)
-      row.medianMs[company] = tool::median(all[company]) / 1e6, row.p99Ms[company] = percentile99(all[company]) / 1e6;
+      row.medianMs[company] = tool::median(all[company]) / 1e6, row.p99Ms[company] = p99Of(all[company]) / 1e6;
     row.steps = all[2].size();
     row.ratio = tool::ratioOf(p99s[2], p99s[1]);
     row.compileMs /= std::max(1u, row.builds);
@@ -164,9 +156,9 @@ private:
 
   Status block(tool::BenchSession &bench, Company company, std::vector<double> &times, P99Row &row) {
     Background background(bench, company, row.stage);
-    background.nextSet = nextSet;
+    background.nextSeed = nextSeed;
     const auto start = Clock::now();
-    for (uint32_t index = 0; std::chrono::duration<double>(Clock::now() - start).count() < blockSeconds; ++index) {
+    for (uint32_t index = 0; std::chrono::duration<double>(Clock::now() - start).count() < (onGpu ? blockSecondsOnGpu : blockSeconds); ++index) {
       Result<uint64_t> ns = bench.run(steps[index % steps.size()]);
       if (!ns)
         return ns.status();
@@ -174,7 +166,7 @@ private:
         times.push_back(static_cast<double>(*ns));
     }
     Status status = background.finish();
-    nextSet = background.nextSet;
+    nextSeed = background.nextSeed;
     row.builds += background.builds, row.compileMs += background.compileMs;
     return status;
   }
@@ -189,7 +181,7 @@ private:
                               {"alone_ms", {{"median", row.medianMs[0]}, {"p99", row.p99Ms[0]}}},
                               {"spinning_ms", {{"median", row.medianMs[1]}, {"p99", row.p99Ms[1]}}},
                               {"compiling_ms", {{"median", row.medianMs[2]}, {"p99", row.p99Ms[2]}}},
-                              {"p99_compiling_over_spinning", ratioJson(row.ratio)},
+                              {"p99_compiling_over_spinning", tool::ratioJson(row.ratio)},
                               {"pooled_ratio", row.p99Ms[2] / row.p99Ms[1]},
                               {"compiles", row.builds},
                               {"compile_ms", row.compileMs}});
@@ -205,19 +197,20 @@ private:
         fmt::print("{:>6} {:<11} {:<18} {:>10.3f} {:>10.3f} {:>8}\n", row.tokens, stageNames[static_cast<size_t>(row.stage)], companyNames[company], row.medianMs[company],
                    row.p99Ms[company], company == 2 ? fmt::format("{}", row.steps) : "");
       fmt::print("       p99 with compiles over p99 with spinning: {} by repeat, {:.3f} pooled; {} compiles of {:.0f} ms\n",
-                 ratioText(row.ratio), row.p99Ms[2] / row.p99Ms[1], row.builds, row.compileMs);
+                 tool::ratioText(row.ratio), row.p99Ms[2] / row.p99Ms[1], row.builds, row.compileMs);
     }
   }
 
   tool::BenchOptions options;
+  const bool onGpu;
   std::string name;
-  uint32_t threads = 0, nextSet = 0;
+  uint32_t threads = 0, nextSeed = 0;
   std::vector<tool::RoutedStep> steps;
   std::vector<P99Row> rows;
 };
 
 } // namespace
 
-Status runP99(const CpuBenchOptions &options) { return P99Bench(options).run(); }
+Status runP99(const tool::BenchOptions &options) { return P99Bench(options).run(); }
 
 } // namespace moec::bench
