@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -89,10 +90,13 @@ Result<std::string> readFile(const std::string &path) {
   if (!file)
     return makeError(errno == ENOENT ? Code::NotFound : Code::Failure, "cannot read {}: {}", path,
                      std::strerror(errno));
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error))
+    return makeError(Code::Failure, "cannot read {}: it is a folder", path);
   std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad() || text.fail())
-    return makeError(Code::Failure, "cannot read {}: not a file, or empty", path);
+  text << file.rdbuf(); // fails where there is nothing to read; parseTrace says what is missing
+  if (file.bad())
+    return makeError(Code::Failure, "cannot read {}: {}", path, std::strerror(errno));
   return text.str();
 }
 

@@ -60,11 +60,13 @@ int main(int argc, char **argv) {
       "whether it paid.",
       "moec-trace"};
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 ok, 1 failure, 2 usage or an unreadable trace, 7 a replay decided "
-             "differently.\n"
-             "Example:\n  moec bench model.mlir --weights random:seed=1 --drift=sudden --trace "
-             "loop.jsonl\n"
-             "  moec-trace summary loop.jsonl");
+  app.footer(
+      "Exit codes: 0 ok, 1 a file that cannot be read or written, 2 usage or a file that is no "
+      "trace, 7 a replay that decided differently.\n"
+      "Example:\n"
+      "  moec bench tests/golden/olmoe --drift=sudden --pack-budget=40% --seconds 2 --trace "
+      "loop.jsonl\n"
+      "  moec-trace summary loop.jsonl");
   Arguments arguments;
   arguments.output = "-";
   addFormat(addCommand(app, "summary",
@@ -72,7 +74,7 @@ int main(int argc, char **argv) {
                        "moec-trace summary loop.jsonl --format=json", arguments),
             arguments);
   CLI::App *explain = addCommand(app, "explain", "Why each decision was made, with its numbers",
-                                 "moec-trace explain loop.jsonl --decision 3", arguments);
+                                 "moec-trace explain loop.jsonl --decision 1", arguments);
   explain->add_option("--decision", arguments.decision, "only the decision with this number");
   addFormat(explain, arguments);
   addFormat(

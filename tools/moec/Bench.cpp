@@ -8,9 +8,9 @@
 namespace moec::tool {
 
 static constexpr const char *kExamples = R"(Examples:
-  moec bench config.json --tokens 1,16,256 --routing zipf:1.0
+  moec bench tests/golden/configs/olmoe-1b-7b --tokens 1,16 --repeats 1 --routing zipf:1.0
       one layer with random weights: microseconds, GFLOP/s and GB/s of weights per token count
-  moec bench config.json --drift=load --pack-budget=40% --trace run.jsonl
+  moec bench tests/golden/olmoe --drift=load --pack-budget=40% --seconds 2 --trace run.jsonl
       a scenario through the whole loop: watch, decide, compile in the background, swap, measure
 
 Scenarios: none (skewed, steady), sudden (the hot experts move), load (many tokens, then few and skewed),
