@@ -99,6 +99,7 @@ void annotate(ModuleOp module, const CompileRequest &request) {
       layer->setAttr(passes::kPairsAttr, builder.getDenseI32ArrayAttr(pairs));
     } else {
       layer->setAttr(passes::kTokensAttr, builder.getI64IntegerAttr(request.profile.defaultTokens));
+      layer->removeAttr(passes::kPairsAttr); // of a text that was printed with another profile
     }
     auto plan = request.plans.find(number);
     if (plan != request.plans.end())
@@ -106,12 +107,46 @@ void annotate(ModuleOp module, const CompileRequest &request) {
   }
 }
 
+/// Whether a text has been planned already, if only in part: then it says for what, and a compile goes on from there.
+bool isPlannedText(ModuleOp module) {
+  FailureOr<passes::Phase> phase = passes::phaseOf(module);
+  return succeeded(phase) && *phase > passes::Phase::Grouped;
+}
+
+/// That a text which has been planned already can go on to this request's target. What it was planned for and with (profile,
+/// limits, calibration) stands; only plans that were decided elsewhere would contradict it.
+Status checkPlannedText(ModuleOp module, const CompileRequest &request) {
+  const std::string phase = module->getAttrOfType<StringAttr>(moe::kPhaseAttr).getValue().str();
+  if (!request.plans.empty())
+    return makeError(Code::InvalidModel,
+                     "the model's text is planned already (phase {}), and this compile brings plans of its own; it needs a "
+                     "text in phase input or grouped", phase);
+  FailureOr<TargetFacts> target = passes::targetOf(module);
+  if (failed(target))
+    return makeError(Code::InvalidModel, "the model's text is in phase {} but has no readable {}", phase, passes::kTargetAttr.str());
+  bool same = module->hasAttr(passes::kTargetAttr) && target->device == request.target.device &&
+              target->arch == request.target.arch && target->isa == request.target.isa;
+  module.walk([&](moe::GroupedFfnOp grouped) {
+    if (!grouped.getConfig())
+      return;
+    const LayerConfig config = passes::fromAttribute(*grouped.getConfig());
+    same &= config.device == request.target.device && (config.device == DeviceKind::Cuda || config.cpu.isa == request.target.isa);
+  });
+  if (!same)
+    return makeError(Code::InvalidModel, "the model's text was planned (phase {}) for another target than {}", phase,
+                     request.target.name);
+  return {};
+}
+
 Status prepare(Compilation &compilation, const CompileRequest &request, passes::Phase to) {
   if (Status status = compilation.parse(request.model); !status.ok())
     return status;
   if (Status status = keepLayers(*compilation.module, request.layers); !status.ok())
     return status;
-  annotate(*compilation.module, request);
+  if (!isPlannedText(*compilation.module))
+    annotate(*compilation.module, request);
+  else if (Status status = checkPlannedText(*compilation.module, request); !status.ok())
+    return status;
   return compilation.lowerTo(to);
 }
 
@@ -155,9 +190,10 @@ Result<LayerPackage> describePlanned(func::FuncOp layer, const CompileRequest &r
   package.router = description->router;
   package.weights = description->weights;
   package.plan = planOfLayer(layer);
-  package.plannedFor = request.profile.of(package.layer, package.shape.topK, package.shape.experts);
-  if (request.profile.layers.count(package.layer))
-    package.plannedFor = roundToSizeClasses(package.plannedFor);
+  FailureOr<Histogram> plannedFor = passes::histogramOf(layer, package.shape, request.profile.defaultTokens);
+  if (failed(plannedFor))
+    return makeError(Code::InvalidModel, "layer {} has a malformed profile", package.layer);
+  package.plannedFor = std::move(*plannedFor);
   auto decided = request.plans.find(package.layer);
   package.plan.predictedNs = decided != request.plans.end()
                                  ? decided->second.predictedNs
@@ -253,14 +289,16 @@ Result<std::string> compileToText(const CompileRequest &request) {
   std::string text;
   llvm::raw_string_ostream stream(text);
   compilation.module->print(stream);
-  return text + "\n";
+  return text;
 }
 
 Result<ModelDescription> describe(const std::string &model) {
   Compilation compilation;
   if (Status status = compilation.parse(model); !status.ok())
     return status;
-  if (Status status = compilation.lowerTo(passes::Phase::Grouped); !status.ok())
+  // What a planned text adds does not change what the layers are; a list of launches no longer says it.
+  passes::Phase to = isPlannedText(*compilation.module) ? passes::Phase::Planned : passes::Phase::Grouped;
+  if (Status status = compilation.lowerTo(to); !status.ok())
     return status;
   return describeModel(*compilation.module);
 }

@@ -31,4 +31,7 @@ inline constexpr llvm::StringLiteral kModelAttr = "moe.model";
 inline constexpr llvm::StringLiteral kTokensAttr = "moe.tokens";
 inline constexpr llvm::StringLiteral kPairsAttr = "moe.pairs";
 
+// What moe.phase may be, in order (passes/Passes.h).
+inline constexpr llvm::StringLiteral kPhaseNames[] = {"input", "grouped", "sized", "selected", "planned", "launches"};
+
 } // namespace moec::moe

@@ -37,6 +37,8 @@ LogicalResult MoeDialect::verifyOperationAttribute(Operation *op, NamedAttribute
   StringRef name = attribute.getName();
   if ((name == kPhaseAttr || name == kModelAttr) && !isa<StringAttr>(attribute.getValue()))
     return op->emitError() << name << " is a string, but it is " << attribute.getValue();
+  if (name == kPhaseAttr && !llvm::is_contained(kPhaseNames, cast<StringAttr>(attribute.getValue()).getValue()))
+    return op->emitError() << "unknown phase " << attribute.getValue();
   if (name == kLayerAttr || name == kTokensAttr) {
     auto number = dyn_cast<IntegerAttr>(attribute.getValue());
     if (!number || !number.getType().isSignlessInteger(64) || number.getInt() < 0 || number.getInt() > INT32_MAX)

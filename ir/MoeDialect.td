@@ -17,9 +17,9 @@ def Moe_Dialect : Dialect {
     A module carries `moe.phase`, one of `input`, `grouped`, `sized`, `selected`, `planned`, `launches`; each phase has a
     verifier (`moe-verify-phase`) and each can be printed and resumed.
 
-    Attributes that the dialect verifies wherever they stand: `moe.phase` and `moe.model` are strings; `moe.layer` (the
-    layer's number) and `moe.tokens` (tokens of the profile's typical step) are i64 and in 0..2^31-1; `moe.pairs` is an
-    i32 array of no negative entry (pairs per expert of that step).
+    Attributes that the dialect verifies wherever they stand: `moe.phase` is a phase's name and `moe.model` a string;
+    `moe.layer` (the layer's number) and `moe.tokens` (tokens of the profile's typical step) are i64 and in 0..2^31-1;
+    `moe.pairs` is an i32 array of no negative entry (pairs per expert of that step).
 
     Words: a *pair* is one token sent to one expert; *slots* are an implementation's rows for an expert and never
     change a result; *capacity* is a model's rule and does.

@@ -5,7 +5,6 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/Pass.h"
 
-#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 
 #include <memory>
@@ -21,7 +20,6 @@ namespace moec::passes {
 
 /// The phases in order.
 enum class Phase { Input, Grouped, Sized, Selected, Planned, Launches };
-llvm::ArrayRef<llvm::StringRef> phaseNames();
 std::optional<Phase> parsePhase(llvm::StringRef name);
 llvm::StringRef phaseName(Phase phase);
 

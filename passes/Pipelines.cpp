@@ -10,13 +10,10 @@ using namespace mlir;
 
 namespace moec::passes {
 
-static constexpr llvm::StringRef names[] = {"input", "grouped", "sized", "selected", "planned", "launches"};
-
-llvm::ArrayRef<llvm::StringRef> phaseNames() { return names; }
-llvm::StringRef phaseName(Phase phase) { return names[static_cast<size_t>(phase)]; }
+llvm::StringRef phaseName(Phase phase) { return moe::kPhaseNames[static_cast<size_t>(phase)]; }
 
 std::optional<Phase> parsePhase(llvm::StringRef name) {
-  for (auto [index, known] : llvm::enumerate(names))
+  for (auto [index, known] : llvm::enumerate(moe::kPhaseNames))
     if (known == name)
       return static_cast<Phase>(index);
   return std::nullopt;
@@ -62,8 +59,16 @@ void addPhases(OpPassManager &passManager, Phase from, Phase to) {
 
 namespace {
 struct LowerOptions : PassPipelineOptions<LowerOptions> {
-  Option<std::string> to{*this, "to", llvm::cl::desc("last phase: grouped, sized, selected, planned or launches"),
-                         llvm::cl::init("launches")};
+  // Of the phases' own type, so that an unknown one is the command line's error.
+  Option<Phase> to{*this, "to", llvm::cl::desc("last phase"), llvm::cl::init(Phase::Launches), phaseValues()};
+
+  static llvm::cl::ValuesClass phaseValues() {
+    return llvm::cl::values(clEnumValN(Phase::Grouped, "grouped", "fused regions"),
+                            clEnumValN(Phase::Sized, "sized", "slots"),
+                            clEnumValN(Phase::Selected, "selected", "a config per kernel, classes of experts"),
+                            clEnumValN(Phase::Planned, "planned", "memory"),
+                            clEnumValN(Phase::Launches, "launches", "a list of launches"));
+  }
 };
 } // namespace
 
@@ -71,12 +76,7 @@ void registerAll() {
   registerMoePasses();
   PassPipelineRegistration<LowerOptions>(
       "moe-lower", "Lower a model from phase input to phase `to`, verifying each phase",
-      [](OpPassManager &passManager, const LowerOptions &options) {
-        std::optional<Phase> to = parsePhase(options.to);
-        if (!to)
-          llvm::report_fatal_error("moe-lower: unknown phase '" + llvm::Twine(options.to) + "'", false);
-        addPhases(passManager, Phase::Input, *to);
-      });
+      [](OpPassManager &passManager, const LowerOptions &options) { addPhases(passManager, Phase::Input, options.to); });
 }
 
 } // namespace moec::passes

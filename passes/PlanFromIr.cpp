@@ -29,9 +29,7 @@ LayerShape shapeOf(GroupedFfnOp grouped) {
   return shape;
 }
 
-FailureOr<Histogram> histogramOf(GroupedFfnOp grouped, int64_t defaultTokens) {
-  auto function = grouped->getParentOfType<func::FuncOp>();
-  LayerShape shape = shapeOf(grouped);
+FailureOr<Histogram> histogramOf(func::FuncOp function, const LayerShape &shape, int64_t defaultTokens) {
   auto tokens = function->getAttrOfType<IntegerAttr>(kTokensAttr);
   auto pairs = function->getAttrOfType<DenseI32ArrayAttr>(kPairsAttr);
   int64_t uniformTokens = tokens ? tokens.getInt() : defaultTokens;
@@ -131,13 +129,32 @@ struct DictionaryReader {
     }
     return value;
   }
-  int64_t integer(StringRef key, int64_t atLeast) {
+  int64_t integer(StringRef key, int64_t atLeast, int64_t atMost = INT64_MAX) {
     IntegerAttr value = get<IntegerAttr>(key);
-    if (value && value.getInt() < atLeast && !failed) {
-      op->emitError() << name << " has " << key << " = " << value.getInt() << ", expected at least " << atLeast;
+    if (value && !value.getType().isSignlessInteger(64) && !failed) {
+      op->emitError() << name << " lacks a well-formed '" << key << "': it is an i64";
       failed = true;
     }
-    return value ? value.getInt() : atLeast;
+    if (!value || failed)
+      return atLeast;
+    if (value.getInt() < atLeast || value.getInt() > atMost) {
+      InFlightDiagnostic error = op->emitError() << name << " has " << key << " = " << value.getInt() << ", expected at least " << atLeast;
+      if (atMost != INT64_MAX)
+        error << " and at most " << atMost;
+      failed = true;
+    }
+    return value.getInt();
+  }
+  double number(StringRef key, double atLeast, double atMost) {
+    FloatAttr value = get<FloatAttr>(key);
+    if (!value || failed)
+      return atLeast;
+    double number = value.getValueAsDouble();
+    if (!(number >= atLeast && number <= atMost)) { // NaN is neither
+      op->emitError() << name << " has " << key << " = " << number << ", expected " << atLeast << " to " << atMost;
+      failed = true;
+    }
+    return number;
   }
   double positive(StringRef key) {
     FloatAttr value = get<FloatAttr>(key);
@@ -150,14 +167,16 @@ struct DictionaryReader {
 };
 } // namespace
 
+static constexpr int64_t most32 = UINT32_MAX;
+
 static FailureOr<TargetFacts> readGpu(DictionaryReader &reader, TargetFacts facts) {
   facts.device = DeviceKind::Cuda;
   if (auto arch = reader.get<StringAttr>("arch"))
     facts.arch = arch.getValue().str();
   if (auto model = reader.get<StringAttr>("gpu"))
     facts.gpu.model = model.getValue().str();
-  facts.gpu.multiprocessors = static_cast<uint32_t>(reader.integer("multiprocessors", 1));
-  facts.gpu.sharedBytesPerBlock = static_cast<uint32_t>(reader.integer("shared", 1));
+  facts.gpu.multiprocessors = static_cast<uint32_t>(reader.integer("multiprocessors", 1, most32));
+  facts.gpu.sharedBytesPerBlock = static_cast<uint32_t>(reader.integer("shared", 1, most32));
   facts.gpu.l2Bytes = static_cast<uint64_t>(reader.integer("l2", 1));
   facts.gpu.memoryBytesPerNs = reader.positive("bytes_per_ns");
   facts.gpu.matrixFlopsPerNs = reader.positive("flops_per_ns");
@@ -166,7 +185,7 @@ static FailureOr<TargetFacts> readGpu(DictionaryReader &reader, TargetFacts fact
   return facts;
 }
 
-static FailureOr<TargetFacts> readTarget(ModuleOp module) {
+FailureOr<TargetFacts> targetOf(ModuleOp module) {
   TargetFacts facts;
   auto dictionary = module->getAttrOfType<DictionaryAttr>(kTargetAttr);
   if (!dictionary) { // as `moec-opt` on a plain model: the newest ISA, so that tests read the same everywhere
@@ -184,7 +203,7 @@ static FailureOr<TargetFacts> readTarget(ModuleOp module) {
     if (isa.getValue() != isaName(facts.isa))
       return module.emitError() << kTargetAttr << " has the unknown isa '" << isa.getValue() << "'";
   }
-  facts.threads = static_cast<uint32_t>(reader.integer("threads", 1));
+  facts.threads = static_cast<uint32_t>(reader.integer("threads", 1, 1 << 16));
   facts.l2Bytes = static_cast<uint64_t>(reader.integer("l2", 1));
   if (reader.failed)
     return failure();
@@ -197,11 +216,11 @@ static FailureOr<PlanLimits> readLimits(ModuleOp module) {
   if (!dictionary)
     return limits;
   DictionaryReader reader{module, kLimitsAttr, dictionary};
-  limits.maxTileHeights = static_cast<uint32_t>(reader.integer("heights", 1));
+  // The ranges that a trace's limits have.
+  limits.maxTileHeights = static_cast<uint32_t>(reader.integer("heights", 1, Calibration::maxRows));
   limits.packBudgetBytes = static_cast<uint64_t>(reader.integer("pack_budget", INT64_MIN));
-  if (auto headroom = reader.get<FloatAttr>("headroom"))
-    limits.slotHeadroom = headroom.getValueAsDouble();
-  limits.slotAlign = static_cast<uint32_t>(reader.integer("align", 1));
+  limits.slotHeadroom = reader.number("headroom", 0, 1e6);
+  limits.slotAlign = static_cast<uint32_t>(reader.integer("align", 1, 1 << 16));
   if (reader.failed)
     return failure();
   return limits;
@@ -267,12 +286,12 @@ FailureOr<LayerPlan> planOf(GroupedFfnOp grouped, int64_t defaultTokens) {
   auto function = grouped->getParentOfType<func::FuncOp>();
   auto module = grouped->getParentOfType<ModuleOp>();
   LayerShape shape = shapeOf(grouped);
-  FailureOr<TargetFacts> facts = readTarget(module);
+  FailureOr<TargetFacts> facts = targetOf(module);
   if (failed(facts) || (facts->device == DeviceKind::Cuda && failed(checkForGpu(grouped, shape, *facts))))
     return failure();
   if (auto plan = function->getAttrOfType<DictionaryAttr>(kPlanAttr))
     return readPlan(function, plan, module->hasAttr(kTargetAttr) ? &*facts : nullptr);
-  FailureOr<Histogram> histogram = histogramOf(grouped, defaultTokens);
+  FailureOr<Histogram> histogram = histogramOf(function, shape, defaultTokens);
   FailureOr<PlanLimits> limits = readLimits(module);
   if (failed(histogram) || failed(limits))
     return failure();

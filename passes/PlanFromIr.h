@@ -20,8 +20,11 @@ inline constexpr llvm::StringLiteral kPlanAttr = "moe.plan";     // a plan that 
 /// The dimensions that plans and kernels depend on.
 LayerShape shapeOf(moe::GroupedFfnOp grouped);
 
-/// The profile of the op's function, or uniform routing of `defaultTokens`.
-mlir::FailureOr<Histogram> histogramOf(moe::GroupedFfnOp grouped, int64_t defaultTokens);
+/// The profile of a layer of this shape, or uniform routing of `defaultTokens`.
+mlir::FailureOr<Histogram> histogramOf(mlir::func::FuncOp function, const LayerShape &shape, int64_t defaultTokens);
+
+/// The target that the module says it is for; the newest CPU where it says none. Fails, with a diagnostic, on a malformed one.
+mlir::FailureOr<TargetFacts> targetOf(mlir::ModuleOp module);
 
 /// The plan of one layer: the one that `moe.plan` carries, or planLayer's.
 /// Fails, with a diagnostic, where an attribute above has the wrong form.

@@ -92,3 +92,8 @@ func.func private @case() attributes {a = #moe.cpu_config<isa = "avx2", compute 
 
 // expected-error @+1 {{tile heights must descend, but 4 follows 4}}
 func.func private @case() attributes {a = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 4]>}
+
+// -----
+
+// expected-error @+1 {{unknown phase "baked"}}
+module attributes {moe.phase = "baked"} {}
