@@ -24,7 +24,7 @@ class Cuda(MoecTest):
 
     def test_a_package_comes_from_the_cache_the_second_time(self):
         self.cache = self.own_cache
-        compile_it = ("compile", OLMOE, "--layer", 0, "--target=sm_80", "-o", "olmoe.moepkg")
+        compile_it = ("compile", OLMOE, "--layer", 0, "--target=sm_80", "-o", "olmoe.moecpkg")
         first = self.expect_json(*compile_it)
         self.assertEqual(first["kernels_built"], first["images"])
         self.assertEqual((first["isa"], first["cache_hit"]), ("sm_80", False))

@@ -23,7 +23,7 @@ class ExitCodes(MoecTest):
     def test_1_a_file_that_is_not_there(self):
         self.expect(1, "cache", "verify", says=[self.cache])  # nothing has made one yet
         self.expect(1, "compile", "nowhere.mlir", "-o", "x", says=["nowhere.mlir"])
-        self.expect(1, "inspect", "nowhere.moepkg", says=["nowhere.moepkg"])
+        self.expect(1, "inspect", "nowhere.moecpkg", says=["nowhere.moecpkg"])
 
     def test_1_a_result_that_cannot_be_written(self):
         self.expect(1, "import", MIXTRAL, "-o", "no/folder/model.mlir", says=["no/folder/model.mlir"])
@@ -92,7 +92,7 @@ class ExitCodes(MoecTest):
         self.expect(5, *RUN, compiler="/nonexistent/libmoec-compiler.so", says=["/nonexistent/libmoec-compiler.so"])
 
     def test_6_corrupt_package(self):
-        package = self.folder / "mixtral.moepkg"
+        package = self.folder / "mixtral.moecpkg"
         self.expect(0, "compile", MIXTRAL, "-o", package)
         self.damage(package)
         self.expect(6, "inspect", package, says=[package])

@@ -54,7 +54,7 @@ class Golden(MoecTest):
 
     def test_a_package_runs_without_cache_and_compiler(self):
         folder = next(family for family in golden_families() if family.name == "mixtral")
-        package, output = self.folder / "mixtral.moepkg", self.folder / "y.safetensors"
+        package, output = self.folder / "mixtral.moecpkg", self.folder / "y.safetensors"
         self.expect(0, "compile", folder, "-o", package)
         self.expect(0, "run", package, "--weights", folder, "--layer", 0, "--input", folder / "input.safetensors",
                     "--output", output, "--strict", "--no-cache", compiler="/nonexistent/libmoec-compiler.so")

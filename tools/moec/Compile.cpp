@@ -20,7 +20,7 @@ namespace moec::tool {
 namespace {
 
 constexpr const char *footer = R"(Examples:
-  moec compile tests/golden/mixtral --tokens 64 --explain -o mixtral.moepkg
+  moec compile tests/golden/mixtral --tokens 64 --explain -o mixtral.moecpkg
   moec compile tests/golden/mixtral --emit=planned
   moec compile tests/golden/configs/olmoe-1b-7b --layer 0 --target=h100 --emit=cuda -o kernels
 What was compiled before comes from the cache. Nothing but the target's name needs this machine to be able to run it.)";

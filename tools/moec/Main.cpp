@@ -13,7 +13,7 @@ namespace {
 
 constexpr const char *footer = R"(Example:
   moec import tests/golden/mixtral -o model.mlir
-  moec compile model.mlir --explain -o model.moepkg
+  moec compile model.mlir --explain -o model.moecpkg
 Exit codes: 0 ok, 1 other failure, 2 usage, 3 invalid model, 4 compile failed, 5 device missing, 6 cache or package
 corrupt, 7 verification mismatch, 8 peer failed, 9 compile forbidden but needed.)";
 
