@@ -7,7 +7,7 @@
 
 namespace moec {
 
-/// Small (decode) and large (prefill) steps are watched and planned apart.
+/// What the caller says that a step is, for observers. The loop tells small steps from large ones by their tokens.
 enum class Phase : uint8_t { Decode, Prefill };
 
 /// One layer of one step.

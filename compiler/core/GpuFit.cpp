@@ -1,6 +1,7 @@
 #include "compiler/core/GpuFit.h"
 
 #include "compiler/core/CudaTiles.h"
+#include "compiler/core/Median.h"
 
 #include <algorithm>
 #include <functional>
@@ -44,12 +45,6 @@ GpuCase overlapCase(const CudaTileCost &tile, const TargetFacts &facts, const Gp
 
 GpuCase amountCase(GpuCaseKind kind, uint64_t amount) {
   return {.kind = kind, .tile = {}, .gemm = {}, .rows = {}, .amount = amount};
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 /// One round: every figure anew from its samples, with the others as they are.

@@ -8,11 +8,11 @@
 
 namespace moec {
 
-namespace {
-
 std::string backOffKey(uint32_t layer, Verdict verdict, const LayerPlan &plan) {
   return fmt::format("{}|{}|{}", layer, verdictName(verdict), plan.config.text());
 }
+
+namespace {
 
 /// Reasons between which a layer flickers, as its best plan's gain does around a bound, are one
 /// piece of news.

@@ -1,5 +1,5 @@
 // What the policy learns from what became of its changes.
-#include "runtime/recompile/Policy.h"
+#include "runtime/recompile/PolicyWeighing.h"
 
 #include "runtime/recompile/Text.h"
 
@@ -12,8 +12,7 @@ namespace moec {
 void Policy::backOff(int64_t nowNs) {
   constexpr uint32_t mostDoublings = 6;
   for (const auto &[number, change] : changes) {
-    BackOff &entry = backOffs[fmt::format("{}|{}|{}", number, verdictName(change.verdict),
-                                          change.plan.config.text())];
+    BackOff &entry = backOffs[backOffKey(number, change.verdict, change.plan)];
     entry.untilNs = nowNs + (start.config.backOffNs << std::min(entry.failures, mostDoublings));
     ++entry.failures;
   }

@@ -22,4 +22,7 @@ struct Policy::Weighing {
   }
 };
 
+/// What a change is remembered by where it failed or measured worse.
+std::string backOffKey(uint32_t layer, Verdict verdict, const LayerPlan &plan);
+
 } // namespace moec

@@ -3,6 +3,7 @@
 #include "runtime/device/cpu/Workspace.h"
 
 #include "compiler/core/Keys.h"
+#include "compiler/core/Median.h"
 #include "runtime/device/cpu/Pack.h"
 #include "runtime/device/cpu/Panels.h"
 #include "runtime/memory/Region.h"
@@ -29,11 +30,6 @@ template <typename Body> double nanosecondsOfOne(Body &&body) {
   auto start = Clock::now();
   body();
   return std::chrono::duration<double, std::nano>(Clock::now() - start).count();
-}
-
-double median(std::vector<double> times) {
-  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-  return times[times.size() / 2];
 }
 
 /// Median nanoseconds of one call of `body`.

@@ -14,7 +14,7 @@ struct Expected {
   bool gated; // two operands share a panel
 };
 
-Status checkHeights(const Launch &launch, const CpuConfig &config, const TargetFacts &facts) {
+Status checkHeights(const Launch &launch, const CpuConfig &config) {
   const char *name = launchName(launch.kind);
   if (launch.kernels.empty())
     return makeError(Code::InvalidModel, "launch {} has no kernels", name);
@@ -49,7 +49,7 @@ Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, con
   if (launch.k != expected.k || launch.columns != expected.columns)
     return makeError(Code::InvalidModel, "launch {} is for K={} and {} columns, the layer has K={} and {} columns", name,
                      launch.k, launch.columns, expected.k, expected.columns);
-  if (Status status = checkHeights(launch, config, facts); !status.ok())
+  if (Status status = checkHeights(launch, config); !status.ok())
     return status;
   GemmKernels gemm;
   gemm.k = launch.k;

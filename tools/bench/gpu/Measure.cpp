@@ -1,5 +1,6 @@
 #include "tools/bench/gpu/Measure.h"
 
+#include "compiler/core/Median.h"
 #include "tools/bench/gpu/Layer.h"
 #include "tools/bench/gpu/Routing.h"
 
@@ -22,11 +23,6 @@ constexpr ModelShape models[] = {
     {"mixtral", 4096, 14336, 8, 2},
     {"dsv3-slice", 7168, 2048, 32, 1},
 };
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
-}
 
 /// Different routings in turn, so that a replay reads more weights than the cache holds.
 uint32_t numRoutings(uint32_t tokens) { return tokens <= 64 ? 8 : tokens <= 1024 ? 4 : 1; }
