@@ -1,0 +1,30 @@
+"""README's embedding example is code that runs, and prints what README says."""
+
+import os
+import re
+import subprocess
+import textwrap
+
+from support import ROOT, MoecTest, main
+
+README = (ROOT / "README.md").read_text()
+
+
+class Readme(MoecTest):
+    def test_the_embedding_example_is_the_programs_code(self):
+        shown = re.search(r"## Embed it\n\n```cpp\n(.*?)```", README, re.DOTALL)[1]
+        program = (ROOT / "tests/e2e/Embed.cpp").read_text()
+        self.assertIn(textwrap.indent(shown, "  "), program)
+
+    def test_it_prints_what_is_shown(self):
+        command, says = re.search(r"^\$ build/release/bin/(embed .*)\n(.*)$", README, re.MULTILINE).groups()
+        program, model = command.split()
+        done = subprocess.run([self.paths.moec.parent / program, ROOT / model], env=os.environ | {"XDG_CACHE_HOME": str(self.folder)},
+                              cwd=self.folder, capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        # The last digit is rounding, which depends on the instructions that this processor has.
+        self.assertEqual(done.stdout.strip()[:-1], says[:-1])
+
+
+if __name__ == "__main__":
+    main()
