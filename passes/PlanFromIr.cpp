@@ -37,11 +37,9 @@ FailureOr<Histogram> histogramOf(func::FuncOp function, const LayerShape &shape,
     return function.emitError() << "cannot plan for " << uniformTokens << " tokens, expected 0.." << INT32_MAX;
   if (!pairs)
     return Histogram::uniform(static_cast<uint32_t>(uniformTokens), shape.topK, shape.experts);
-  bool valid = tokens && tokens.getInt() >= 0 && pairs.size() == shape.experts &&
-               llvm::none_of(pairs.asArrayRef(), [](int32_t count) { return count < 0; });
-  if (!valid)
-    return function.emitError() << "a profile has moe.tokens and a moe.pairs entry, not negative, for each of "
-                                << shape.experts << " experts";
+  // That neither is negative the dialect has verified.
+  if (!tokens || pairs.size() != shape.experts)
+    return function.emitError() << "a profile has moe.tokens and a moe.pairs entry for each of " << shape.experts << " experts";
   Histogram histogram{static_cast<uint32_t>(tokens.getInt()), {}};
   histogram.pairs.assign(pairs.asArrayRef().begin(), pairs.asArrayRef().end());
   return histogram;

@@ -85,8 +85,8 @@ struct VerifyPhase : moec::passes::impl::VerifyPhaseBase<VerifyPhase> {
       if (failed(verifyLayer(layer, *wanted)))
         return signalPassFailure();
       int64_t number = layer->getAttrOfType<IntegerAttr>(kLayerAttr).getInt();
-      if (number < 0 || !numbers.insert(number).second) {
-        layer.emitError("layer number ") << number << " is negative or taken twice";
+      if (!numbers.insert(number).second) {
+        layer.emitError("layer number ") << number << " is taken twice";
         return signalPassFailure();
       }
     }

@@ -1,7 +1,7 @@
 // RUN: moec-opt %s --pass-pipeline="builtin.module(func.func(moe-assign-slots))" -verify-diagnostics -split-input-file
 
 // A profile of too few experts.
-// expected-error @+1 {{a profile has moe.tokens and a moe.pairs entry, not negative, for each of 4 experts}}
+// expected-error @+1 {{a profile has moe.tokens and a moe.pairs entry for each of 4 experts}}
 func.func @layer(%hidden: tensor<?x8xf32>) -> tensor<?x8xf32> attributes {moe.layer = 0 : i64, moe.tokens = 10 : i64, moe.pairs = array<i32: 10, 10>} {
   %router = moe.weight "router" : tensor<4x8xf32>
   %gate = moe.weight "{e}.gate" : tensor<4x6x8xf32>
