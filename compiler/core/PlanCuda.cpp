@@ -1,6 +1,7 @@
 #include "compiler/core/PlanCuda.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <tuple>
 
@@ -36,11 +37,24 @@ std::vector<double> gemmNs(const std::vector<CudaTileCost> &tiles, const CudaGem
   return ns;
 }
 
+/// Those for dense products. Where none was measured, any will do: all that the target can run at assumed costs.
+std::vector<CudaTileCost> denseTilesOf(const std::vector<CudaTileCost> &tiles, const TargetFacts &facts) {
+  std::vector<CudaTileCost> dense;
+  std::copy_if(tiles.begin(), tiles.end(), std::back_inserter(dense),
+               [](const CudaTileCost &cost) { return hasDenseForm(cost.tile); });
+  if (dense.empty())
+    for (const CudaTile &tile : cudaTiles(facts))
+      if (hasDenseForm(tile))
+        dense.push_back(assumedTileCost(tile, facts));
+  return dense;
+}
+
 /// The shared expert's tile: its rows are the step's tokens.
 CudaTile sharedTile(const std::vector<CudaTileCost> &tiles, const CudaGemm &gemm, uint32_t tokens, const TargetFacts &facts,
                     const GpuCalibration &gpu) {
-  const std::vector<double> ns = gemmNs(tiles, gemm, std::span(&tokens, 1), facts, gpu);
-  return tiles[static_cast<size_t>(std::min_element(ns.begin(), ns.end()) - ns.begin())].tile;
+  const std::vector<CudaTileCost> dense = denseTilesOf(tiles, facts);
+  const std::vector<double> ns = gemmNs(dense, gemm, std::span(&tokens, 1), facts, gpu);
+  return dense[static_cast<size_t>(std::min_element(ns.begin(), ns.end()) - ns.begin())].tile;
 }
 
 CudaGemmCost oneGemm(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows, const TargetFacts &facts,

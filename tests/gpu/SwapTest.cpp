@@ -171,6 +171,51 @@ TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[sw
   CHECK(before <= after + mebibyte);
 }
 
+TEST_CASE("steps of one layer that run at once change no bit, whatever the tiles", "[concurrent]") {
+  constexpr uint32_t numThreads = 3, tokens = 48, steps = 100;
+  Bench bench(smallSpec(), [](SessionOptions &options) { options.maxSteps = numThreads; });
+  const LayerShape &shape = bench.spec.shape;
+  std::vector<std::vector<std::byte>> hidden, expected;
+  {
+    auto runner = HostRunner::make(*bench.session);
+    REQUIRE(runner.ok());
+    for (uint32_t i = 0; i < numThreads; ++i) {
+      hidden.push_back(randomHidden(shape, tokens, 20 + i));
+      expected.emplace_back(hidden[i].size());
+      REQUIRE(runner->forward(0, Phase::Decode, {hidden[i].data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                              {expected[i].data(), shape.dtype, tokens, shape.hidden})
+                  .ok());
+    }
+  }
+  for (const LayerPlan &plan : bench.plans()) {
+    if (plan.config.cuda.gateUp != plan.config.cuda.down)
+      continue;
+    const uint64_t generation = bench.build(plan);
+    REQUIRE(bench.session->host().publish(generation).ok());
+    std::atomic<uint32_t> mismatches{0}, failures{0};
+    std::vector<std::thread> threads;
+    for (uint32_t i = 0; i < numThreads; ++i)
+      threads.emplace_back([&, i] {
+        auto runner = HostRunner::make(*bench.session);
+        std::vector<std::byte> output(hidden[i].size());
+        for (uint32_t step = 0; runner.ok() && step < steps; ++step) {
+          failures += !runner->forward(0, Phase::Decode, {hidden[i].data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                                       {output.data(), shape.dtype, tokens, shape.hidden})
+                           .ok();
+          mismatches += std::memcmp(output.data(), expected[i].data(), output.size()) != 0;
+        }
+        failures += !runner.ok();
+      });
+    for (std::thread &thread : threads)
+      thread.join();
+    INFO(plan.config.text());
+    CHECK(mismatches == 0);
+    CHECK(failures == 0);
+    REQUIRE(bench.session->host().publish(0).ok());
+    bench.session->host().retire(generation);
+  }
+}
+
 TEST_CASE("counts and times of steps arrive at the observer", "[samples]") {
   Bench bench(smallSpec());
   const LayerShape &shape = bench.spec.shape;

@@ -74,6 +74,8 @@ private:
   }
 
   Status gemm(const Launch &launch, const CudaTile &tile, GemmRole role, bool dense, CudaProduct &to) {
+    if (dense && !hasDenseForm(tile))
+      return makeError(Code::InvalidModel, "tile {} has no dense form", tile.text());
     const LayerShape &shape = layer.shape;
     const uint32_t inner = dense ? shape.sharedIntermediate : shape.intermediate;
     to.family = tile.family;
