@@ -15,12 +15,14 @@ constexpr uint32_t oneBlockPairs = 4096; // up to here dispatch is one block's w
 // Of the time of a step, what rows that are left out save of their share. Hopper: the other warpgroup alone is slower.
 // Fitted: what is left is the weights' way to the matrix units (docs/performance-log.md, H100).
 constexpr double hopperRowsSaved = 0.73, fittedRowsSaved = 0.92;
-// Of a launch, where the kernel's first weights come while the one before it still runs: 2 us less a layer from
-// T = 1 to 64 (docs/performance-log.md, H100; docs/results/2026-11-26-h100).
-constexpr double fittedLaunch = 0.5;
+// Of a launch, where the kernel's first weights come while the one before it still runs: 1 to 2 us less a layer, and the
+// more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
+constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
 
 double rowsSaved(const CudaTile &tile) { return tile.family == GemmFamily::Fitted ? fittedRowsSaved : hopperRowsSaved; }
-double launchShare(const CudaTile &tile) { return tile.family == GemmFamily::Fitted ? fittedLaunch : 1; }
+double launchShare(const CudaTile &tile) {
+  return tile.family != GemmFamily::Fitted ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
+}
 
 uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 double of(uint64_t count) { return static_cast<double>(count); }

@@ -13,9 +13,9 @@ constexpr uint16_t fewestStages = 3;    // fewer do not hide the latency of memo
 // Family, swapped, tokens x weights, stages, warps along tokens and weights (fitted: kCudaTileK of a stage), blocks a
 // multiprocessor.
 //
-// Fitted: first, since where memory decides they were as quick as any other or quicker (docs/performance-log.md,
-// H100). Tokens are the most that a tile takes. Few rows: long stages, since what a step costs besides its bytes decides.
-// Four stages of 56 KB: 1.5 times the products of a byte loaded that 128x256 has.
+// Fitted: first, since where memory decides and the model sees no difference they were the quickest, in this order
+// (docs/results/2026-11-26-h100/layers-every-tile.txt). Tokens are the most that a tile takes. Few rows: long stages, since
+// what a step costs besides its bytes decides. Four stages of 56 KB: 1.5 times the products of a byte loaded that 128x256 has.
 //
 // Portable: at most 99 KB a block, so that sm_86, sm_89 and sm_120 run them too. Hopper: at most 227 KB. Few tokens: all
 // of it in flight for the weights.

@@ -104,7 +104,7 @@ TEST_CASE("the tile that the model takes is within 10 % of the best measured, wh
   CHECK(sum / static_cast<double>(known) < 0.02);
 }
 
-TEST_CASE("predictions of an H100's layers are within 5 % on average, fitted tiles among them", "[core][gpu][measured]") {
+TEST_CASE("predictions of an H100's layers are within 6 % on average, of fitted tiles within 3 %", "[core][gpu][measured]") {
   const Model model{.facts = gpuFacts("h100"), .calibration = gpuCalibration(gpuFacts("h100"))};
   std::map<GemmFamily, std::vector<double>> errors;
   for (const MeasuredTile &layer : measuredH100) {
@@ -118,11 +118,11 @@ TEST_CASE("predictions of an H100's layers are within 5 % on average, fitted til
   for (const auto &[family, values] : errors) {
     const double mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
     INFO(fmt::format("family {}: mean error {:.2f} % of {} times", static_cast<int>(family), 100 * mean, values.size()));
-    CHECK(mean < 0.05);
+    CHECK(mean < (family == GemmFamily::Fitted ? 0.03 : 0.06));
   }
 }
 
-TEST_CASE("on an H100 plans take fitted tiles, and of these none that was measured slower by 3 %", "[core][gpu][measured]") {
+TEST_CASE("on an H100 plans take fitted tiles, and of all tiles the quickest, within 1 %", "[core][gpu][measured]") {
   const TargetFacts facts = gpuFacts("h100");
   const Calibration calibration = gpuCalibration(facts);
   size_t known = 0;
@@ -141,9 +141,9 @@ TEST_CASE("on an H100 plans take fitted tiles, and of these none that was measur
       continue;
     ++known;
     // Mixtral at T = 4096: the two went both ways with the card's power (docs/performance-log.md).
-    CHECK(*us < layer.us * (layer.tokens == 4096 ? 1.07 : 1.03));
+    CHECK(*us < layer.us * (layer.tokens == 4096 ? 1.07 : 1.01));
   }
-  CHECK(known >= 40);
+  CHECK(known == std::size(measuredH100));
 }
 
 // Hidden: prints what docs/planner-gpu.md has; `unit-core [sweep]`.
