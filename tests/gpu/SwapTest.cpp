@@ -216,6 +216,45 @@ TEST_CASE("steps of one layer that run at once change no bit, whatever the tiles
   }
 }
 
+TEST_CASE("steps of many pairs that run at once compute what steps of few tokens do", "[concurrent]") {
+  // 8,192 pairs are dispatched by blocks that wait for each other; 512 by one.
+  constexpr uint32_t numThreads = 3, tokens = 2048, few = 128, steps = 50;
+  Bench bench(smallSpec(), [](SessionOptions &options) {
+    options.maxTokens = tokens;
+    options.maxSteps = numThreads;
+  });
+  const LayerShape &shape = bench.spec.shape;
+  const std::vector<std::byte> hidden = randomHidden(shape, tokens, 31);
+  std::vector<std::byte> expected(hidden.size());
+  {
+    auto runner = HostRunner::make(*bench.session);
+    REQUIRE(runner.ok());
+    const uint64_t bytes = hidden.size() / tokens * few;
+    for (uint64_t at = 0; at < hidden.size(); at += bytes)
+      REQUIRE(runner->forward(0, Phase::Decode, {hidden.data() + at, shape.dtype, few, shape.hidden}, nullptr,
+                              {expected.data() + at, shape.dtype, few, shape.hidden})
+                  .ok());
+  }
+  std::atomic<uint32_t> mismatches{0}, failures{0};
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < numThreads; ++i)
+    threads.emplace_back([&] {
+      auto runner = HostRunner::make(*bench.session);
+      std::vector<std::byte> output(hidden.size());
+      for (uint32_t step = 0; runner.ok() && step < steps; ++step) {
+        failures += !runner->forward(0, Phase::Prefill, {hidden.data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                                     {output.data(), shape.dtype, tokens, shape.hidden})
+                         .ok();
+        mismatches += std::memcmp(output.data(), expected.data(), output.size()) != 0;
+      }
+      failures += !runner.ok();
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  CHECK(mismatches == 0);
+  CHECK(failures == 0);
+}
+
 TEST_CASE("counts and times of steps arrive at the observer", "[samples]") {
   Bench bench(smallSpec());
   const LayerShape &shape = bench.spec.shape;

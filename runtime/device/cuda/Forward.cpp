@@ -99,6 +99,11 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   void *parameters[] = {&args};
   if (args.numPairs <= kOneBlockPairs)
     return launch(kernels.dispatchOneBlock, 1, parameters, "dispatch");
+  if (const uint32_t blocks = dispatchGridBlocks(args.numPairs, site.multiprocessors); blocks <= site.gridBlocks) {
+    args.numBlocks = blocks;
+    args.gridBarrier = space.gridBarrier;
+    return launch(kernels.dispatchGrid, blocks, parameters, "dispatch by many blocks");
+  }
   MOEC_TRY(launch(kernels.dispatchCount, args.numBlocks, parameters, "dispatch, counting"));
   MOEC_TRY(launch(kernels.dispatchScan, 1, parameters, "dispatch, scanning"));
   return launch(kernels.dispatchPlace, args.numBlocks, parameters, "dispatch, placing");

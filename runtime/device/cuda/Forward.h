@@ -14,6 +14,8 @@ struct CudaLaunchSite {
   uint32_t multiprocessors = 0;
   bool overlap = false; // launches start while the one before ends (programmatic dependent launch; sm_90 and up)
   bool tensorMaps = false; // the GPU runs kernels that take them (sm_90a)
+  // The most blocks of a dispatch that wait for each other: those of all steps that may run at once must be able to.
+  uint32_t gridBlocks = 0;
 };
 
 /// Where dispatch leaves counts, and routing its non-finite logits.

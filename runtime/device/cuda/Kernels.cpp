@@ -47,9 +47,11 @@ private:
     switch (launch.kind) {
     case LaunchKind::Router: return router(launch);
     case LaunchKind::Route: return kernels(launch, {&bound->route});
-    case LaunchKind::Dispatch: // the forms behind the first four are not used, and each load holds the device up
+    case LaunchKind::Dispatch: // the last form is not used, and each load holds the device up
       return kernels(launch,
-                     {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace}, 2);
+                     {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace,
+                      &bound->dispatchGrid},
+                     1);
     case LaunchKind::GateUp: return gemm(launch, config.gateUp, GemmRole::GateUp, false, bound->gateUp);
     case LaunchKind::Down: return gemm(launch, config.down, GemmRole::Down, false, bound->down);
     case LaunchKind::SharedGateUp:

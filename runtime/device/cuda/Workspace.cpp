@@ -10,7 +10,7 @@ namespace moec {
 namespace {
 
 constexpr uint32_t smallestTile = 8; // tokens
-constexpr uint64_t numTileCounters = 2;
+constexpr uint64_t numZeros = 4; // tile counters and grid barrier
 
 CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   CudaWorkspace space;
@@ -30,7 +30,8 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.sharedOutput = carver.take<std::byte>(needs.sharedOutputBytes);
   space.hidden = carver.take<std::byte>(needs.paddedBytes);
   space.output = carver.take<std::byte>(needs.paddedBytes);
-  space.tileCounters = carver.take<uint32_t>(numTileCounters);
+  space.tileCounters = carver.take<uint32_t>(numZeros);
+  space.gridBarrier = space.tileCounters + 2;
   return space;
 }
 
@@ -77,7 +78,9 @@ CudaWorkspaceNeeds CudaWorkspaceNeeds::of(std::span<const LayerShape> shapes, ui
     grow(needs.experts, shape.experts);
     grow(needs.logits, tokens * cudaLogitStride(shape));
     grow(needs.tiles, pairs / smallestTile + shape.experts);
-    grow(needs.blockCounts, ceilDivide(pairs, dispatchConfigOf(shape.experts).pairsPerBlock) * uint64_t{shape.experts});
+    const uint32_t dispatchBlocks = std::max(ceilDivide(pairs, dispatchConfigOf(shape.experts).pairsPerBlock),
+                                             dispatchGridBlocks(static_cast<uint32_t>(pairs), kDispatchGridMost));
+    grow(needs.blockCounts, dispatchBlocks * uint64_t{shape.experts});
     grow(needs.activatedBytes, pairs * paddedForCuda(shape.intermediate) * element);
     grow(needs.outputBytes, pairs * hidden * element);
     grow(needs.sharedActivatedBytes, tokens * shared * element);
@@ -104,8 +107,7 @@ Result<CudaWorkspace> CudaWorkspace::make(const CudaDriver &driver, const Device
     MOEC_CUDA(driver, cuMemsetD8Async, (reinterpret_cast<CUdeviceptr>(space.hidden), 0, needs.paddedBytes, stream),
               "clearing padded hidden states");
   MOEC_CUDA(driver, cuMemsetD8Async,
-            (reinterpret_cast<CUdeviceptr>(space.tileCounters), 0, numTileCounters * sizeof(uint32_t), stream),
-            "clearing counters of tiles");
+            (reinterpret_cast<CUdeviceptr>(space.tileCounters), 0, numZeros * sizeof(uint32_t), stream), "clearing counters");
   MOEC_TRY(makeRowMaps(driver, needs, space));
   return space;
 }

@@ -55,7 +55,7 @@ void dispatch(const DispatchArgs &args, uint32_t experts) {
 /// Kernels are named "what" or "what:number"; a dispatch's number is that of its experts.
 std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
   const std::string what = kernel.symbol.substr(0, kernel.symbol.find(':'));
-  if (what == "dispatchOneBlock" || what == "dispatchScan") {
+  if (what == "dispatchOneBlock" || what == "dispatchScan" || what == "dispatchGrid") {
     const DispatchArgs args = *static_cast<const DispatchArgs *>(parameters[0]);
     const auto experts = static_cast<uint32_t>(std::atoi(kernel.symbol.c_str() + what.size() + 1));
     return [args, experts] { dispatch(args, experts); };
