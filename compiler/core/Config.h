@@ -32,7 +32,7 @@ struct CpuConfig {
 };
 
 /// Which grouped GEMM kernels (compiler/kernels): `mma.sync` from sm_80 on, or `wgmma` and TMA on sm_90a. Fitted is the
-/// second with tiles as wide as an expert's rows (groupedGemmFitted.cuh); shipped and measured, not yet planned with.
+/// second with tiles as wide as an expert's rows (groupedGemmFitted.cuh); it has no dense form for shared experts.
 enum class GemmFamily : uint8_t { Portable, Hopper, Fitted };
 
 /// The tile class of a grouped GEMM on a GPU: what a block multiplies at a time, and how. Fields as those of the kernels'

@@ -11,7 +11,18 @@ namespace {
 
 constexpr double elementBytes = 2;
 constexpr uint32_t oneBlockPairs = 4096; // up to here dispatch is one block's work
-constexpr double idleRowsSaved = 0.73;   // of the time of a warpgroup without rows: the other one alone is slower
+
+// Of the time of a step, what rows that are left out save of their share. Hopper: the other warpgroup alone is slower.
+// Fitted: what is left is the weights' way to the matrix units (docs/performance-log.md, H100).
+constexpr double hopperRowsSaved = 0.73, fittedRowsSaved = 0.92;
+// Of a launch, where the kernel's first weights come while the one before it still runs: 1 to 2 us less a layer, and the
+// more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
+constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
+
+double rowsSaved(const CudaTile &tile) { return tile.family == GemmFamily::Fitted ? fittedRowsSaved : hopperRowsSaved; }
+double launchShare(const CudaTile &tile) {
+  return tile.family != GemmFamily::Fitted ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
+}
 
 uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 double of(uint64_t count) { return static_cast<double>(count); }
@@ -60,9 +71,9 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   const auto wavesWith = [&](uint32_t granules) { return of(ceilDivide(tilesWith[granules] * columnTiles, multiprocessors)); };
   CudaGemmWork work;
   work.waves = wavesWith(1);
-  work.fullWaves = work.waves * (1 - idleRowsSaved * (perTile - 1) / perTile);
+  work.fullWaves = work.waves * (1 - rowsSaved(tile) * (perTile - 1) / perTile);
   for (uint32_t granules = 2; granules <= perTile; ++granules)
-    work.fullWaves += wavesWith(granules) * idleRowsSaved / perTile;
+    work.fullWaves += wavesWith(granules) * rowsSaved(tile) / perTile;
   work.steps = of(ceilDivide(gemm.k, kCudaTileK));
   const double rowsLoaded = std::max(of(allRows * columnTiles) / multiprocessors, of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
@@ -77,7 +88,7 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   cost.memoryNs = work.memoryBytes / gpu.memoryBytesPerNs;
   // Nothing is lost where one of them is far shorter: it always finds room beside the other.
   const double longer = cost.longerNs(), shorter = cost.shorterNs();
-  cost.ns = gpu.launchNs + longer + (longer > 0 ? gpu.overlapLoss * shorter * (shorter / longer) : 0);
+  cost.ns = launchShare(tile.tile) * gpu.launchNs + longer + (longer > 0 ? gpu.overlapLoss * shorter * (shorter / longer) : 0);
   return cost;
 }
 

@@ -10,11 +10,18 @@ constexpr uint32_t kib = 1024;
 constexpr uint32_t reservedBytes = kib; // that each block takes besides what it asks for
 constexpr uint16_t fewestStages = 3;    // fewer do not hide the latency of memory
 
-// Family, swapped, tokens x weights, stages, warps along tokens and weights, blocks a multiprocessor.
+// Family, swapped, tokens x weights, stages, warps along tokens and weights (fitted: kCudaTileK of a stage), blocks a
+// multiprocessor.
 //
-// Portable: at most 99 KB a block, so that sm_86, sm_89 and sm_120 run them too; first, since where memory decides they
-// were 1 to 2 % quicker than Hopper's. Hopper: at most 227 KB. Few tokens: all of it in flight for the weights.
+// Fitted: first, since where memory decides and the model sees no difference they were the quickest, in this order
+// (docs/results/2026-11-26-h100/layers-every-tile.txt). Tokens are the most that a tile takes. Few rows: long stages, since
+// what a step costs besides its bytes decides. Four stages of 56 KB: 1.5 times the products of a byte loaded that 128x256 has.
+//
+// Portable: at most 99 KB a block, so that sm_86, sm_89 and sm_120 run them too. Hopper: at most 227 KB. Few tokens: all
+// of it in flight for the weights.
 constexpr CudaTile classes[] = {
+    {GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},     {GemmFamily::Fitted, true, 16, 64, 5, 1, 2, 2},
+    {GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},
     {GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2}, {GemmFamily::Portable, false, 32, 128, 4, 1, 4, 2},
     {GemmFamily::Portable, false, 64, 128, 3, 2, 2, 2}, {GemmFamily::Portable, false, 128, 128, 3, 2, 4, 2},
     {GemmFamily::Hopper, true, 8, 128, 12, 1, 1, 1},    {GemmFamily::Hopper, true, 16, 128, 12, 1, 1, 1},
@@ -48,8 +55,11 @@ bool runsOn(const CudaTile &tile, const std::string &arch) {
   return tile.family == GemmFamily::Portable || arch == "sm_90a";
 }
 
+bool hasDenseForm(const CudaTile &tile) { return tile.family != GemmFamily::Fitted; }
+
 uint32_t sharedBytes(const CudaTile &tile) {
-  const uint32_t stage = (uint32_t{tile.tokens} + tile.weights) * kCudaTileK * 2;
+  const uint32_t depth = tile.family == GemmFamily::Fitted ? kCudaTileK * tile.warpsWeights : kCudaTileK;
+  const uint32_t stage = (uint32_t{tile.tokens} + tile.weights) * depth * 2;
   // Swizzled tiles start at multiples of 1024 bytes, which dynamic shared memory does not promise.
   return tile.stages * stage + (tile.family == GemmFamily::Portable ? 0 : kib);
 }
@@ -77,6 +87,8 @@ std::vector<CudaTile> cudaTiles(const TargetFacts &facts) {
 }
 
 uint32_t rowGranule(const CudaTile &tile) {
+  if (tile.family == GemmFamily::Fitted)
+    return std::min<uint32_t>(16, tile.tokens);
   return tile.family == GemmFamily::Hopper && !tile.swapAB ? std::min<uint32_t>(64, tile.tokens) : tile.tokens;
 }
 

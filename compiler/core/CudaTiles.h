@@ -20,6 +20,9 @@ std::span<const CudaTile> cudaTileClasses();
 /// Whether the instructions of the tile's family exist on an architecture ("sm_90a").
 bool runsOn(const CudaTile &tile, const std::string &arch);
 
+/// Whether the tile exists for dense products too (shared experts).
+bool hasDenseForm(const CudaTile &tile);
+
 /// Dynamic shared memory of a block, in bytes; as GemmConfig's portableSharedBytes and hopperSharedBytes.
 uint32_t sharedBytes(const CudaTile &tile);
 
@@ -30,8 +33,8 @@ uint32_t residentBlocks(const CudaTile &tile, const GpuFacts &gpu);
 /// gets fewer stages (3 at least), then one block with all its stages. Never empty from 72 KB a block on.
 std::vector<CudaTile> cudaTiles(const TargetFacts &facts);
 
-/// Token rows that a tile computes together: rows up to the next multiple are padding, rows beyond cost nothing.
-/// Plain Hopper tiles leave out warpgroups of 64 rows without a valid one.
+/// Token rows that a tile computes together: rows up to the next multiple are padding, rows beyond cost little.
+/// Plain Hopper tiles leave out warpgroups of 64 rows without a valid one, fitted ones pick a width in sixteens.
 uint32_t rowGranule(const CudaTile &tile);
 
 } // namespace moec

@@ -14,6 +14,7 @@ namespace {
 constexpr double memoryShare = 0.96;        // of the data sheet's rate
 constexpr double copyShare = 0.85;          // the same; measured by itself: 4.08 of 4.8 TB/s, 2.97 of 3.35 on an H100
 constexpr double hopperShare = 0.80;        // of the matrix rate, before operands
+constexpr double fittedShare = 0.84;        // the same; fitted to an H100's layers (docs/results/2026-11-26-h100)
 constexpr double portableFlopsPerNs = 3420; // of one multiprocessor: what `mma.sync` reaches on Hopper
 constexpr double portableShare = 0.75;      // of the matrix rate, on targets where `mma.sync` is the way to it; not measured
 constexpr double portableOperandBytesPerNs = 213, hopperOperandBytesPerNs = 445; // into a multiprocessor's matrix units
@@ -54,12 +55,14 @@ CudaTileCost readTileCost(const JsonValue &json) {
 CudaTileCost assumedTileCost(const CudaTile &tile, const TargetFacts &facts) {
   const bool portable = tile.family == GemmFamily::Portable;
   const double peak = facts.gpu.matrixFlopsPerNs / std::max(1u, facts.gpu.multiprocessors);
-  const double rate = portable ? std::min(portableShare * peak, portableFlopsPerNs) : hopperShare * peak;
+  const bool fitted = tile.family == GemmFamily::Fitted;
+  const double rate = portable ? std::min(portableShare * peak, portableFlopsPerNs)
+                               : (fitted ? fittedShare : hopperShare) * peak;
   const double products = double{kCudaTileK} * tile.tokens * tile.weights;
   const double operandBytes = 2.0 * kCudaTileK * (tile.tokens + tile.weights);
   CudaTileCost cost{tile, 0, 0};
   cost.stepNs = 2 * products / rate + operandBytes / (portable ? portableOperandBytesPerNs : hopperOperandBytesPerNs);
-  if (tile.blocksPerSm == 1)
+  if (tile.blocksPerSm == 1 && !fitted) // a fitted tile's outputs leave while the next one is multiplied
     cost.fixedNs = loneFixedNs + loneFixedNsPerElement * tile.tokens * tile.weights;
   return cost;
 }

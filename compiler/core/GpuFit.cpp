@@ -12,6 +12,7 @@ namespace moec {
 namespace {
 
 constexpr uint32_t shortSum = 512, longSum = 4096; // of Tile cases
+constexpr uint64_t mostRowBytes = 128 << 20;
 constexpr uint64_t manyPairs = 1u << 16, oneBlockPairs = 4096, fewPairs = 64;
 constexpr int rounds = 40; // of the fit; its figures depend on each other only weakly
 constexpr double leastNs = 1, leastRate = 1e-6;
@@ -20,10 +21,15 @@ GpuCase gemmCase(GpuCaseKind kind, const CudaTile &tile, const CudaGemm &gemm, s
   return {.kind = kind, .tile = tile, .gemm = gemm, .rows = std::move(rows), .amount = 0};
 }
 
-/// Eight whole waves with little to read: a part of the columns that a wave has room for, and more token tiles instead.
+/// Eight whole waves, or as many as there is room for, with little to read: a part of the columns that a wave has room for,
+/// and more token tiles instead.
 GpuCase tileCase(const CudaTile &tile, uint32_t k, const GpuFacts &gpu) {
   const uint32_t parts = gpu.multiprocessors % 4 == 0 ? 4 : gpu.multiprocessors % 2 == 0 ? 2 : 1;
-  return gemmCase(GpuCaseKind::Tile, tile, {.n = gpu.multiprocessors / parts * tile.weights, .k = k}, {8 * parts * tile.tokens});
+  const uint32_t n = gpu.multiprocessors / parts * tile.weights, rows = parts * tile.tokens; // of a wave
+  uint32_t waves = 8;
+  while (waves > 1 && 2 * uint64_t{waves} * rows * (k + n) > mostRowBytes)
+    --waves;
+  return gemmCase(GpuCaseKind::Tile, tile, {.n = n, .k = k}, {waves * rows});
 }
 
 /// As many rows for each of 16 experts of 32 MiB as make arithmetic and memory about equally long, as far as is known.

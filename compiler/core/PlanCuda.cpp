@@ -1,6 +1,7 @@
 #include "compiler/core/PlanCuda.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <tuple>
 
@@ -36,11 +37,24 @@ std::vector<double> gemmNs(const std::vector<CudaTileCost> &tiles, const CudaGem
   return ns;
 }
 
+/// Those for dense products. Where none was measured, any will do: all that the target can run at assumed costs.
+std::vector<CudaTileCost> denseTilesOf(const std::vector<CudaTileCost> &tiles, const TargetFacts &facts) {
+  std::vector<CudaTileCost> dense;
+  std::copy_if(tiles.begin(), tiles.end(), std::back_inserter(dense),
+               [](const CudaTileCost &cost) { return hasDenseForm(cost.tile); });
+  if (dense.empty())
+    for (const CudaTile &tile : cudaTiles(facts))
+      if (hasDenseForm(tile))
+        dense.push_back(assumedTileCost(tile, facts));
+  return dense;
+}
+
 /// The shared expert's tile: its rows are the step's tokens.
 CudaTile sharedTile(const std::vector<CudaTileCost> &tiles, const CudaGemm &gemm, uint32_t tokens, const TargetFacts &facts,
                     const GpuCalibration &gpu) {
-  const std::vector<double> ns = gemmNs(tiles, gemm, std::span(&tokens, 1), facts, gpu);
-  return tiles[static_cast<size_t>(std::min_element(ns.begin(), ns.end()) - ns.begin())].tile;
+  const std::vector<CudaTileCost> dense = denseTilesOf(tiles, facts);
+  const std::vector<double> ns = gemmNs(dense, gemm, std::span(&tokens, 1), facts, gpu);
+  return dense[static_cast<size_t>(std::min_element(ns.begin(), ns.end()) - ns.begin())].tile;
 }
 
 CudaGemmCost oneGemm(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows, const TargetFacts &facts,
@@ -61,18 +75,18 @@ CudaConfig choose(const LayerShape &shape, const Histogram &histogram, const Tar
                   const Calibration &calibration) {
   const std::vector<CudaCandidate> candidates = cudaCandidates(shape, histogram, facts, calibration);
   const Histogram twice = doubled(histogram);
-  const CudaConfig *best = nullptr;
-  double bestNs = 0;
+  std::vector<std::pair<const CudaCandidate *, double>> close; // and nanoseconds of twice the load
+  double leastNs = 0;
   for (const CudaCandidate &candidate : candidates) {
     if (candidate.predictedNs > candidates.front().predictedNs * indistinguishable)
       break;
     const double ns = predictCudaLayer(shape, candidate.config, twice, facts, calibration);
-    if (!best || ns < bestNs) {
-      best = &candidate.config;
-      bestNs = ns;
-    }
+    leastNs = close.empty() ? ns : std::min(leastNs, ns);
+    close.emplace_back(&candidate, ns);
   }
-  return *best;
+  std::erase_if(close, [&](const auto &entry) { return entry.second > leastNs * indistinguishable; });
+  return std::min_element(close.begin(), close.end(), [](const auto &a, const auto &b) { return a.first->place < b.first->place; })
+      ->first->config;
 }
 
 /// Pairs per expert when `tokens` tokens pick `topK` of `experts` by chance: the middles of E equal shares of the binomial
@@ -135,17 +149,12 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         config.sharedGateUp = config.gateUp; // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
-      candidates.push_back({config, otherNs + gateUp[i] + down[j]});
+      candidates.push_back({config, otherNs + gateUp[i] + down[j], static_cast<uint32_t>(candidates.size())});
     }
-  std::vector<size_t> order(candidates.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::tuple(candidates[a].predictedNs, a) < std::tuple(candidates[b].predictedNs, b);
+  std::sort(candidates.begin(), candidates.end(), [](const CudaCandidate &a, const CudaCandidate &b) {
+    return std::tuple(a.predictedNs, a.place) < std::tuple(b.predictedNs, b.place);
   });
-  std::vector<CudaCandidate> sorted;
-  for (size_t index : order)
-    sorted.push_back(candidates[index]);
-  return sorted;
+  return candidates;
 }
 
 CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, const Histogram &histogram,

@@ -5,7 +5,6 @@
 #include "compiler/core/CudaTiles.h"
 
 #include <algorithm>
-#include <span>
 #include <string_view>
 
 namespace moec {
@@ -26,14 +25,6 @@ constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32},
 
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 
-// Fitted tiles; the first number is the widest of a class. Few rows: long stages, since what a step costs besides its bytes
-// decides. 4 stages of 56 KB: 1.5 times the products of a byte loaded that 128x256 has.
-constexpr CudaTile fittedClasses[] = {
-    {GemmFamily::Fitted, true, 16, 64, 5, 1, 2, 2},
-    {GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
-    {GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},
-};
-
 KernelFile fileOf(std::string_view dispatchStep) {
   return dispatchStep == "Grid"    ? KernelFile::DispatchGrid
          : dispatchStep == "Slots" ? KernelFile::DispatchSlots
@@ -42,7 +33,7 @@ KernelFile fileOf(std::string_view dispatchStep) {
 
 /// Shipped as dense products too: there the rows are known, and a few shapes do.
 bool shippedDense(const CudaTile &tile) {
-  if (tile.family == GemmFamily::Fitted)
+  if (!hasDenseForm(tile))
     return false;
   if (tile.family == GemmFamily::Portable)
     return tile.tokens != 32;
@@ -52,8 +43,7 @@ bool shippedDense(const CudaTile &tile) {
 
 std::vector<GemmConfig> configsOf(GemmFamily family, Element element, GemmRole role, bool dense) {
   std::vector<GemmConfig> configs;
-  const std::span<const CudaTile> classes = family == GemmFamily::Fitted ? fittedClasses : cudaTileClasses();
-  for (const CudaTile &tile : classes)
+  for (const CudaTile &tile : cudaTileClasses())
     if (tile.family == family && (!dense || shippedDense(tile)))
       configs.push_back(gemmConfig(tile, element, role, dense));
   return configs;
@@ -80,6 +70,15 @@ GemmConfig denseGemmFor(GemmFamily family, Element element, GemmRole role, uint3
   return found == configs.end() ? configs.back() : *found;
 }
 
+std::string gemmKernel(GemmFamily family, const GemmConfig &config, const std::string &activation) {
+  switch (family) {
+  case GemmFamily::Portable: return gemmPortableKernel(config, activation);
+  case GemmFamily::Hopper: return gemmSm90Kernel(config, activation);
+  case GemmFamily::Fitted: return gemmFittedKernel(config, activation);
+  }
+  return "";
+}
+
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
   const char *prefix = family == GemmFamily::Portable ? "portable"
                        : family == GemmFamily::Fitted ? "fitted"
@@ -91,20 +90,10 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
                             c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "");
   if (c.tileK != kCudaTileK)
     kernel.name += fmt::format("-k{}", c.tileK);
-  switch (family) {
-  case GemmFamily::Portable:
-    kernel.unit.files = {KernelFile::GroupedGemmPortable};
-    kernel.unit.kernels = {gemmPortableKernel(c, activation)};
-    break;
-  case GemmFamily::Hopper:
-    kernel.unit.files = {KernelFile::GroupedGemmSm90};
-    kernel.unit.kernels = {gemmSm90Kernel(c, activation)};
-    break;
-  case GemmFamily::Fitted:
-    kernel.unit.files = {KernelFile::GroupedGemmFitted};
-    kernel.unit.kernels = {gemmFittedKernel(c, activation)};
-    break;
-  }
+  kernel.unit.files = {family == GemmFamily::Portable ? KernelFile::GroupedGemmPortable
+                       : family == GemmFamily::Fitted ? KernelFile::GroupedGemmFitted
+                                                      : KernelFile::GroupedGemmSm90};
+  kernel.unit.kernels = {gemmKernel(family, c, activation)};
   return kernel;
 }
 

@@ -28,6 +28,9 @@ std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, Ge
 /// The one for so many rows.
 GemmConfig denseGemmFor(GemmFamily family, Element element, GemmRole role, uint32_t numRows);
 
+/// The instantiation of a family's product (KernelText.h) with an activation.
+std::string gemmKernel(GemmFamily family, const GemmConfig &config, const std::string &activation);
+
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &config);
 ShippedKernel shippedRouterLogits(const RouterGemmConfig &config);
 ShippedKernel shippedRoute(const RouteConfig &config);

@@ -57,8 +57,9 @@ constexpr uint32_t hopperThreads(const GemmConfig &c) { return (1 + c.warpsToken
 
 /// Fitted family: rows of a box of the tensor map of the outputs.
 inline constexpr uint32_t kOutputBoxRows = 16;
-/// Fitted family: token rows of a box of the tensor map of down's tokens.
-constexpr uint32_t tokenBoxRows(const GemmConfig &c) { return c.tileTokens < 32 ? c.tileTokens : 32; }
+/// Fitted family: token rows of a box of the tensor map of down's tokens; tiles of 16 tokens: 16.
+inline constexpr uint32_t kWideBoxRows = 32;
+constexpr uint32_t tokenBoxRows(const GemmConfig &c) { return c.tileTokens < kWideBoxRows ? c.tileTokens : kWideBoxRows; }
 /// Fitted family: groups of eight gate and eight up rows in a box of gate-up's tensor map.
 constexpr uint32_t boxGroups(const GemmConfig &c) { return c.tileWeights / 16; }
 

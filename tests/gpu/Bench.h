@@ -58,13 +58,17 @@ struct Bench {
     layer = session->layers().front();
   }
 
-  /// The live plan with the gate-up and down tiles `i` of those that have a partner of the same rows.
+  /// The live plan with every tile for both products, and with every pair of families that can share a table of tiles.
+  /// MOEC_TEST_TILES=PART: those alone that have a tile with PART in its name.
   std::vector<LayerPlan> plans() {
     std::vector<LayerPlan> all;
     LayerPlan plan = session->host().livePlan(layer);
+    const char *wanted = std::getenv("MOEC_TEST_TILES");
+    const auto isWanted = [&](const CudaTile &tile) { return !wanted || tile.text().find(wanted) != std::string::npos; };
     for (const CudaTile &gateUp : cudaTiles(session->host().facts()))
       for (const CudaTile &down : cudaTiles(session->host().facts()))
-        if (gateUp.tokens == down.tokens && (gateUp == down || gateUp.family != down.family)) {
+        if (gateUp.tokens == down.tokens && (gateUp == down || gateUp.family != down.family) &&
+            (isWanted(gateUp) || isWanted(down))) {
           plan.config.cuda.gateUp = gateUp;
           plan.config.cuda.down = down;
           std::rotate(plan.table.order.begin(), plan.table.order.begin() + 1, plan.table.order.end());

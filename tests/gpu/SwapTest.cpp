@@ -171,6 +171,90 @@ TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[sw
   CHECK(before <= after + mebibyte);
 }
 
+TEST_CASE("steps of one layer that run at once change no bit, whatever the tiles", "[concurrent]") {
+  constexpr uint32_t numThreads = 3, tokens = 48, steps = 100;
+  Bench bench(smallSpec(), [](SessionOptions &options) { options.maxSteps = numThreads; });
+  const LayerShape &shape = bench.spec.shape;
+  std::vector<std::vector<std::byte>> hidden, expected;
+  {
+    auto runner = HostRunner::make(*bench.session);
+    REQUIRE(runner.ok());
+    for (uint32_t i = 0; i < numThreads; ++i) {
+      hidden.push_back(randomHidden(shape, tokens, 20 + i));
+      expected.emplace_back(hidden[i].size());
+      REQUIRE(runner->forward(0, Phase::Decode, {hidden[i].data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                              {expected[i].data(), shape.dtype, tokens, shape.hidden})
+                  .ok());
+    }
+  }
+  for (const LayerPlan &plan : bench.plans()) {
+    if (plan.config.cuda.gateUp != plan.config.cuda.down)
+      continue;
+    const uint64_t generation = bench.build(plan);
+    REQUIRE(bench.session->host().publish(generation).ok());
+    std::atomic<uint32_t> mismatches{0}, failures{0};
+    std::vector<std::thread> threads;
+    for (uint32_t i = 0; i < numThreads; ++i)
+      threads.emplace_back([&, i] {
+        auto runner = HostRunner::make(*bench.session);
+        std::vector<std::byte> output(hidden[i].size());
+        for (uint32_t step = 0; runner.ok() && step < steps; ++step) {
+          failures += !runner->forward(0, Phase::Decode, {hidden[i].data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                                       {output.data(), shape.dtype, tokens, shape.hidden})
+                           .ok();
+          mismatches += std::memcmp(output.data(), expected[i].data(), output.size()) != 0;
+        }
+        failures += !runner.ok();
+      });
+    for (std::thread &thread : threads)
+      thread.join();
+    INFO(plan.config.text());
+    CHECK(mismatches == 0);
+    CHECK(failures == 0);
+    REQUIRE(bench.session->host().publish(0).ok());
+    bench.session->host().retire(generation);
+  }
+}
+
+TEST_CASE("steps of many pairs that run at once compute what steps of few tokens do", "[concurrent]") {
+  // 8,192 pairs are dispatched by blocks that wait for each other; 512 by one.
+  constexpr uint32_t numThreads = 3, tokens = 2048, few = 128, steps = 50;
+  Bench bench(smallSpec(), [](SessionOptions &options) {
+    options.maxTokens = tokens;
+    options.maxSteps = numThreads;
+  });
+  const LayerShape &shape = bench.spec.shape;
+  const std::vector<std::byte> hidden = randomHidden(shape, tokens, 31);
+  std::vector<std::byte> expected(hidden.size());
+  {
+    auto runner = HostRunner::make(*bench.session);
+    REQUIRE(runner.ok());
+    const uint64_t bytes = hidden.size() / tokens * few;
+    for (uint64_t at = 0; at < hidden.size(); at += bytes)
+      REQUIRE(runner->forward(0, Phase::Decode, {hidden.data() + at, shape.dtype, few, shape.hidden}, nullptr,
+                              {expected.data() + at, shape.dtype, few, shape.hidden})
+                  .ok());
+  }
+  std::atomic<uint32_t> mismatches{0}, failures{0};
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < numThreads; ++i)
+    threads.emplace_back([&] {
+      auto runner = HostRunner::make(*bench.session);
+      std::vector<std::byte> output(hidden.size());
+      for (uint32_t step = 0; runner.ok() && step < steps; ++step) {
+        failures += !runner->forward(0, Phase::Prefill, {hidden.data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                                     {output.data(), shape.dtype, tokens, shape.hidden})
+                         .ok();
+        mismatches += std::memcmp(output.data(), expected.data(), output.size()) != 0;
+      }
+      failures += !runner.ok();
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  CHECK(mismatches == 0);
+  CHECK(failures == 0);
+}
+
 TEST_CASE("counts and times of steps arrive at the observer", "[samples]") {
   Bench bench(smallSpec());
   const LayerShape &shape = bench.spec.shape;

@@ -1,6 +1,7 @@
 #include "compiler/codegen/cuda/LayerKernels.h"
 
 #include "compiler/codegen/cuda/Functor.h"
+#include "compiler/core/CudaTiles.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "ir/Moe.h"
 #include "passes/PlanFromIr.h"
@@ -91,6 +92,8 @@ private:
   }
 
   Result<std::vector<LaunchKernel>> gemm(moe::LaunchOp op, const CudaTile &tile, GemmRole role, bool dense) {
+    if (dense && !hasDenseForm(tile))
+      return makeError(Code::InvalidModel, "tile {} has no dense form", tile.text());
     const GemmConfig gemm = gemmConfig(tile, element(), role, dense);
     const bool portable = tile.family == GemmFamily::Portable;
     ShippedKernel kernel = shippedGemm(tile.family, gemm);
@@ -98,7 +101,7 @@ private:
       Result<Functor> functor = functorOf(op.getActivation());
       if (!functor)
         return functor.status();
-      kernel.unit.kernels = {portable ? gemmPortableKernel(gemm, functor->name) : gemmSm90Kernel(gemm, functor->name)};
+      kernel.unit.kernels = {gemmKernel(tile.family, gemm, functor->name)};
       kernel.unit.functors = {std::move(*functor)};
     }
     return std::vector{kernelOf(std::move(kernel), portable ? portableThreads(gemm) : hopperThreads(gemm),

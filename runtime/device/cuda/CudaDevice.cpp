@@ -123,7 +123,8 @@ Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, 
 Status CudaDevice::makeSlots(const std::vector<LayerShape> &shapes) {
   for (uint32_t i = 0; i < slots.size(); ++i) {
     const uint32_t tokens = i < options.maxSteps ? options.maxTokens : options.maxGraphTokens;
-    Result<CudaWorkspace> space = CudaWorkspace::make(*driver, memory, CudaWorkspaceNeeds::of(shapes, tokens), uploader->stream());
+    Result<CudaWorkspace> space = CudaWorkspace::make(
+        *driver, memory, CudaWorkspaceNeeds::of(shapes, tokens, siteOn(nullptr).tensorMaps), uploader->stream());
     MOEC_TRY(space.status());
     slots[i].space = std::move(*space);
     Result<CudaEvent> event = makeEvent(driver, false);
@@ -230,7 +231,9 @@ void CudaDevice::withoutReports(const std::function<void()> &change) { samples->
 
 CudaLaunchSite CudaDevice::siteOn(CUstream stream) const {
   const bool overlaps = target.arch.size() > 4 && target.arch != "sm_80" && target.arch.substr(3, 1) != "8";
-  return {*driver, stream, target.gpu.multiprocessors, overlaps};
+  // Each set of buffers runs one dispatch at a time, and the validator another.
+  const uint32_t gridBlocks = target.gpu.multiprocessors / (static_cast<uint32_t>(slots.size()) + 1);
+  return {*driver, stream, target.gpu.multiprocessors, overlaps, target.arch == "sm_90a", gridBlocks};
 }
 
 bool CudaDevice::captures(void *stream) const {

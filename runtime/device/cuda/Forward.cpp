@@ -99,6 +99,11 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   void *parameters[] = {&args};
   if (args.numPairs <= kOneBlockPairs)
     return launch(kernels.dispatchOneBlock, 1, parameters, "dispatch");
+  if (const uint32_t blocks = dispatchGridBlocks(args.numPairs, site.multiprocessors); blocks <= site.gridBlocks) {
+    args.numBlocks = blocks;
+    args.gridBarrier = space.gridBarrier;
+    return launch(kernels.dispatchGrid, blocks, parameters, "dispatch by many blocks");
+  }
   MOEC_TRY(launch(kernels.dispatchCount, args.numBlocks, parameters, "dispatch, counting"));
   MOEC_TRY(launch(kernels.dispatchScan, 1, parameters, "dispatch, scanning"));
   return launch(kernels.dispatchPlace, args.numBlocks, parameters, "dispatch, placing");
@@ -121,14 +126,19 @@ Status CudaForward::gateUp(const void *hidden) {
   GroupedGemmArgs args = groupedArgs();
   args.tokens = hidden;
   args.output = space.activated;
-  return gemm(kernels.gateUp, layer.gateUpMaps, args, weights.gate, weights.up);
+  args.tileCounter = space.tileCounters;
+  // Gate-up gathers its tokens and looks at no map of them.
+  const CUtensorMap *map = rows ? &rows->activated : nullptr;
+  return gemm(kernels.gateUp, layer.gateUpMaps, args, weights.gate, weights.up, map, map);
 }
 
 Status CudaForward::down() {
   GroupedGemmArgs args = groupedArgs();
   args.tokens = space.activated;
   args.output = space.expertOutput;
-  return gemm(kernels.down, layer.downMaps, args, weights.down, weights.down);
+  args.tileCounter = space.tileCounters + 1;
+  return gemm(kernels.down, layer.downMaps, args, weights.down, weights.down,
+              rows ? &rows->tokens(kernels.down.config) : nullptr, rows ? &rows->expertOutput : nullptr);
 }
 
 Status CudaForward::shared(const void *hidden) {
@@ -145,7 +155,7 @@ Status CudaForward::shared(const void *hidden) {
 }
 
 Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first,
-                         CUdeviceptr second) {
+                         CUdeviceptr second, const CUtensorMap *tokenRows, const CUtensorMap *outputRows) {
   args.weights = reinterpret_cast<const void *>(first);
   args.upWeights = reinterpret_cast<const void *>(second);
   args.expertStride = int64_t{gemm.k} * gemm.n;
@@ -158,7 +168,14 @@ Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedG
     return launch(gemm.kernel, blocks, parameters, name);
   }
   // The driver copies parameters at launch and does not write to them.
-  void *parameters[] = {const_cast<CUtensorMap *>(&maps.first), const_cast<CUtensorMap *>(&maps.second), &args};
+  const auto parameter = [](const CUtensorMap &map) { return const_cast<CUtensorMap *>(&map); };
+  if (gemm.family == GemmFamily::Hopper) {
+    void *parameters[] = {parameter(maps.first), parameter(maps.second), &args};
+    return launch(gemm.kernel, blocks, parameters, name);
+  }
+  if (!tokenRows || !outputRows)
+    return makeError(Code::Failure, "layer {}, {}: its buffers have no tensor maps", layer.number, name);
+  void *parameters[] = {parameter(maps.first), parameter(*tokenRows), parameter(*outputRows), &args};
   return launch(gemm.kernel, blocks, parameters, name);
 }
 

@@ -13,6 +13,9 @@ struct CudaLaunchSite {
   CUstream stream = nullptr;
   uint32_t multiprocessors = 0;
   bool overlap = false; // launches start while the one before ends (programmatic dependent launch; sm_90 and up)
+  bool tensorMaps = false; // the GPU runs kernels that take them (sm_90a)
+  // The most blocks of a dispatch that wait for each other: those of all steps that may run at once must be able to.
+  uint32_t gridBlocks = 0;
 };
 
 /// Where dispatch leaves counts, and routing its non-finite logits.
@@ -26,7 +29,8 @@ struct CudaCounters {
 class CudaForward {
 public:
   CudaForward(const CudaLayer &layer, const CudaWorkspace &space, const CudaLaunchSite &site)
-      : layer(layer), kernels(*layer.kernels), weights(*layer.weights), space(space), site(site) {}
+      : layer(layer), kernels(*layer.kernels), weights(*layer.weights), space(space), site(site),
+        rows(space.mapsOf(layer.shape)) {}
 
   /// hidden, output [tokens, H]; `routing` null: the layer's router routes. Errors: InvalidArgument (no router), the driver's.
   Status run(const void *hidden, uint32_t tokens, const RoutingView *routing, const CudaCounters &counters, void *output);
@@ -42,7 +46,9 @@ private:
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, void *output);
   GroupedGemmArgs groupedArgs() const;
-  Status gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first, CUdeviceptr second);
+  /// `tokens`, `output`: the rows of `args` as maps; of no meaning but for the fitted family, which has no dense products.
+  Status gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first, CUdeviceptr second,
+              const CUtensorMap *tokens = nullptr, const CUtensorMap *output = nullptr);
   Status launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name);
 
   const CudaLayer &layer;
@@ -52,6 +58,7 @@ private:
   const CudaLaunchSite &site;
   uint32_t tokens = 0;
   const float *sharedGate = nullptr; // logits of the shared expert's gate
+  const CudaRowMaps *rows = nullptr; // of the workspace, for this layer; null where the GPU has no maps
 };
 
 } // namespace moec

@@ -47,9 +47,11 @@ private:
     switch (launch.kind) {
     case LaunchKind::Router: return router(launch);
     case LaunchKind::Route: return kernels(launch, {&bound->route});
-    case LaunchKind::Dispatch: // the forms behind the first four are not used, and each load holds the device up
+    case LaunchKind::Dispatch: // the last form is not used, and each load holds the device up
       return kernels(launch,
-                     {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace}, 2);
+                     {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace,
+                      &bound->dispatchGrid},
+                     1);
     case LaunchKind::GateUp: return gemm(launch, config.gateUp, GemmRole::GateUp, false, bound->gateUp);
     case LaunchKind::Down: return gemm(launch, config.down, GemmRole::Down, false, bound->down);
     case LaunchKind::SharedGateUp:
@@ -74,6 +76,8 @@ private:
   }
 
   Status gemm(const Launch &launch, const CudaTile &tile, GemmRole role, bool dense, CudaProduct &to) {
+    if (dense && !hasDenseForm(tile))
+      return makeError(Code::InvalidModel, "tile {} has no dense form", tile.text());
     const LayerShape &shape = layer.shape;
     const uint32_t inner = dense ? shape.sharedIntermediate : shape.intermediate;
     to.family = tile.family;

@@ -43,7 +43,7 @@ struct CudaKernels final : LoadedKernels {
   CudaConfig config;
   std::vector<CudaRouter> router; // from few tokens to many; empty where routing is always the caller's
   CudaKernel route;
-  CudaKernel dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace;
+  CudaKernel dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace, dispatchGrid;
   CudaProduct gateUp, down;
   std::optional<CudaProduct> sharedGateUp, sharedDown;
   CudaKernel combine;

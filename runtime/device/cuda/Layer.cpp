@@ -1,28 +1,25 @@
 #include "runtime/device/cuda/Layer.h"
 
+#include "runtime/device/cuda/TensorMap.h"
+
 namespace moec {
 namespace {
 
-/// Map of weights [experts, n, k], read in boxes of 64 elements of k by boxRows(config) rows, swizzled by 128 bytes.
-Status makeMap(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr weights, uint32_t experts, CUtensorMap &map) {
-  const cuuint64_t sizes[3] = {gemm.k, gemm.n, experts};
-  const cuuint64_t strides[2] = {cuuint64_t{gemm.k} * 2, cuuint64_t{gemm.k} * gemm.n * 2};
-  const cuuint32_t box[3] = {gemm.config.tileK, boxRows(gemm.config), 1}, steps[3] = {1, 1, 1};
-  MOEC_CUDA(driver, cuTensorMapEncodeTiled,
-            (&map,
-             gemm.config.element == Element::BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 3,
-             reinterpret_cast<void *>(weights), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-            "a map of weights [{}, {}, {}]", experts, gemm.n, gemm.k);
-  return {};
-}
-
 Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr first, CUdeviceptr second, uint32_t experts,
                 GemmMaps &maps) {
-  if (gemm.family != GemmFamily::Hopper)
+  const GemmConfig &config = gemm.config;
+  const uint64_t stride = uint64_t{gemm.k} * gemm.n;
+  const auto weights = [&](CUdeviceptr from, CUtensorMap &map) {
+    return encode(driver, weightTensor(config.element, from, gemm.k, gemm.n, experts, stride, boxRows(config)), "weights", map);
+  };
+  if (gemm.family == GemmFamily::Portable)
     return {};
-  MOEC_TRY(makeMap(driver, gemm, first, experts, maps.first));
-  return makeMap(driver, gemm, second, experts, maps.second);
+  if (gemm.family == GemmFamily::Fitted && config.role == GemmRole::GateUp)
+    return encode(driver,
+                  interleavedTensor(config.element, first, second, gemm.k, gemm.n, experts, stride, boxGroups(config)),
+                  "gate and up", maps.first);
+  MOEC_TRY(weights(first, maps.first));
+  return gemm.family == GemmFamily::Hopper ? weights(second, maps.second) : Status();
 }
 
 } // namespace

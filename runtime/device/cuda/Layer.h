@@ -6,9 +6,9 @@
 
 namespace moec {
 
-/// The weights of a product as TMA reads them; of meaning for the Hopper family alone.
+/// The weights of a product as TMA reads them; of no meaning for the portable family.
 struct GemmMaps {
-  CUtensorMap first{}, second{}; // gate and up, or down twice
+  CUtensorMap first{}, second{}; // Hopper: gate and up, or down twice. Fitted: gate and up in one, or down; no second
 };
 
 struct CudaLayer final : DeviceLayer {

@@ -42,7 +42,7 @@ Result<std::unique_ptr<CudaValidator>> CudaValidator::make(std::shared_ptr<const
   MOEC_TRY(stream.status());
   MOEC_TRY(done.status());
   Result<CudaWorkspace> space =
-      CudaWorkspace::make(*driver, memory, CudaWorkspaceNeeds::of(shapes, tokens), stream->get());
+      CudaWorkspace::make(*driver, memory, CudaWorkspaceNeeds::of(shapes, tokens, site.tensorMaps), stream->get());
   MOEC_TRY(space.status());
   validator->stream = std::move(*stream);
   validator->done = std::move(*done);

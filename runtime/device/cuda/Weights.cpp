@@ -66,6 +66,7 @@ private:
   void place(CudaWeights &weights, Places &places) const {
     const LayerWeights &refs = layer.weights;
     const uint64_t elementBytes = byteSize(shape.dtype), rowBytes = paddedForCuda(shape.hidden) * elementBytes;
+    // In this order: fitted kernels read gate and up through one map, which reaches from gate on.
     for (CUdeviceptr *matrix : {&weights.gate, &weights.up, &weights.down})
       *matrix = places.take(shape.experts * expertBytes(shape.intermediate));
     for (CUdeviceptr *matrix : {&weights.sharedGate, &weights.sharedUp, &weights.sharedDown})

@@ -1,6 +1,7 @@
 #include "runtime/device/cuda/Workspace.h"
 
 #include "compiler/core/CudaLaunch.h"
+#include "runtime/device/cuda/TensorMap.h"
 #include "runtime/memory/Region.h"
 
 #include <algorithm>
@@ -9,6 +10,7 @@ namespace moec {
 namespace {
 
 constexpr uint32_t smallestTile = 8; // tokens
+constexpr uint64_t numZeros = 4; // tile counters and grid barrier
 
 CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   CudaWorkspace space;
@@ -28,14 +30,43 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.sharedOutput = carver.take<std::byte>(needs.sharedOutputBytes);
   space.hidden = carver.take<std::byte>(needs.paddedBytes);
   space.output = carver.take<std::byte>(needs.paddedBytes);
+  space.tileCounters = carver.take<uint32_t>(numZeros);
+  space.gridBarrier = space.tileCounters + 2;
   return space;
+}
+
+/// The buffers do not move, so this is done once and not on the step path.
+Status makeRowMaps(const CudaDriver &driver, const CudaWorkspaceNeeds &needs, CudaWorkspace &space) {
+  for (const CudaRowSizes &sizes : needs.mapped) {
+    CudaRowMaps &maps = space.rowMaps.emplace_back(CudaRowMaps{.sizes = sizes});
+    const Element element = sizes.dtype == DType::F16 ? Element::F16 : Element::BF16;
+    const uint64_t rows = needs.tokens * sizes.topK;
+    const auto make = [&](const std::byte *from, uint32_t columns, uint32_t boxRows, CUtensorMap &map) {
+      return encode(driver, rowTensor(element, reinterpret_cast<uint64_t>(from), columns, rows, boxRows), "rows", map);
+    };
+    MOEC_TRY(make(space.activated, sizes.intermediate, kOutputBoxRows, maps.activated));
+    MOEC_TRY(make(space.activated, sizes.intermediate, kWideBoxRows, maps.wideActivated));
+    MOEC_TRY(make(space.expertOutput, sizes.hidden, kOutputBoxRows, maps.expertOutput));
+  }
+  return {};
 }
 
 } // namespace
 
+CudaRowSizes CudaRowSizes::of(const LayerShape &shape) {
+  return {paddedForCuda(shape.hidden), paddedForCuda(shape.intermediate), shape.topK, shape.dtype};
+}
+
+const CudaRowMaps *CudaWorkspace::mapsOf(const LayerShape &shape) const {
+  // Layers of a model have one or two sizes.
+  const auto found = std::find_if(rowMaps.begin(), rowMaps.end(),
+                                  [sizes = CudaRowSizes::of(shape)](const CudaRowMaps &maps) { return maps.sizes == sizes; });
+  return found == rowMaps.end() ? nullptr : &*found;
+}
+
 uint32_t cudaLogitStride(const LayerShape &shape) { return (shape.experts + 1 + 3) / 4 * 4; }
 
-CudaWorkspaceNeeds CudaWorkspaceNeeds::of(std::span<const LayerShape> shapes, uint32_t maxTokens) {
+CudaWorkspaceNeeds CudaWorkspaceNeeds::of(std::span<const LayerShape> shapes, uint32_t maxTokens, bool tensorMaps) {
   CudaWorkspaceNeeds needs;
   const auto grow = [](uint64_t &value, uint64_t atLeast) { value = std::max(value, atLeast); };
   const uint64_t tokens = maxTokens;
@@ -47,12 +78,17 @@ CudaWorkspaceNeeds CudaWorkspaceNeeds::of(std::span<const LayerShape> shapes, ui
     grow(needs.experts, shape.experts);
     grow(needs.logits, tokens * cudaLogitStride(shape));
     grow(needs.tiles, pairs / smallestTile + shape.experts);
-    grow(needs.blockCounts, ceilDivide(pairs, dispatchConfigOf(shape.experts).pairsPerBlock) * uint64_t{shape.experts});
+    const uint32_t dispatchBlocks = std::max(ceilDivide(pairs, dispatchConfigOf(shape.experts).pairsPerBlock),
+                                             dispatchGridBlocks(static_cast<uint32_t>(pairs), kDispatchGridMost));
+    grow(needs.blockCounts, dispatchBlocks * uint64_t{shape.experts});
     grow(needs.activatedBytes, pairs * paddedForCuda(shape.intermediate) * element);
     grow(needs.outputBytes, pairs * hidden * element);
     grow(needs.sharedActivatedBytes, tokens * shared * element);
     grow(needs.sharedOutputBytes, shared ? tokens * hidden * element : 0);
     grow(needs.paddedBytes, hidden == shape.hidden ? 0 : tokens * hidden * element);
+    const CudaRowSizes sizes = CudaRowSizes::of(shape);
+    if (tensorMaps && std::find(needs.mapped.begin(), needs.mapped.end(), sizes) == needs.mapped.end())
+      needs.mapped.push_back(sizes);
   }
   return needs;
 }
@@ -70,6 +106,9 @@ Result<CudaWorkspace> CudaWorkspace::make(const CudaDriver &driver, const Device
   if (needs.paddedBytes)
     MOEC_CUDA(driver, cuMemsetD8Async, (reinterpret_cast<CUdeviceptr>(space.hidden), 0, needs.paddedBytes, stream),
               "clearing padded hidden states");
+  MOEC_CUDA(driver, cuMemsetD8Async,
+            (reinterpret_cast<CUdeviceptr>(space.tileCounters), 0, numZeros * sizeof(uint32_t), stream), "clearing counters");
+  MOEC_TRY(makeRowMaps(driver, needs, space));
   return space;
 }
 

@@ -1,12 +1,36 @@
 // The device buffers of one step: sized once for the largest step, so that the step path never allocates.
 #pragma once
 
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/core/LayerShape.h"
 #include "runtime/device/cuda/Memory.h"
 
 #include <span>
+#include <vector>
 
 namespace moec {
+
+/// What the maps of a layer's rows depend on.
+struct CudaRowSizes {
+  uint32_t hidden = 0, intermediate = 0, topK = 0; // hidden and intermediate rounded up (CudaLaunch.h)
+  DType dtype = DType::BF16;
+
+  static CudaRowSizes of(const LayerShape &shape);
+  bool operator==(const CudaRowSizes &) const = default;
+};
+
+/// A workspace's rows between the products as fitted kernels read and write them, for layers of the same sizes.
+struct CudaRowMaps {
+  CudaRowSizes sizes;
+  CUtensorMap activated{};    // [T * K, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
+  CUtensorMap wideActivated{}; // the same in boxes of kWideBoxRows: down's tokens in wide tiles
+  CUtensorMap expertOutput{}; // [T * K, H] in boxes of kOutputBoxRows
+
+  /// Of down's tokens, for its config.
+  const CUtensorMap &tokens(const GemmConfig &down) const {
+    return tokenBoxRows(down) == kOutputBoxRows ? activated : wideActivated;
+  }
+};
 
 /// What buffers must hold: the largest of everything, over the layers that share them.
 struct CudaWorkspaceNeeds {
@@ -17,8 +41,9 @@ struct CudaWorkspaceNeeds {
   uint64_t activatedBytes = 0, outputBytes = 0;            // of the experts
   uint64_t sharedActivatedBytes = 0, sharedOutputBytes = 0;
   uint64_t paddedBytes = 0; // of hidden states whose H had to be rounded up; 0 where no layer's had
+  std::vector<CudaRowSizes> mapped; // each once; none where the GPU has no tensor maps
 
-  static CudaWorkspaceNeeds of(std::span<const LayerShape> shapes, uint32_t maxTokens);
+  static CudaWorkspaceNeeds of(std::span<const LayerShape> shapes, uint32_t maxTokens, bool tensorMaps);
 };
 
 /// f32 elements between two rows of logits: one for each expert, and the shared expert's gate behind them.
@@ -46,7 +71,13 @@ struct CudaWorkspace {
   std::byte *sharedOutput = nullptr;    // [T, H]
   std::byte *hidden = nullptr;          // [T, H], where H is rounded up: added columns stay zero
   std::byte *output = nullptr;          // [T, H], likewise
+  // Zeros, and zeros again after each launch: counters of tiles [2] of gate-up and of down (fitted), dispatchGrid's barrier [2].
+  uint32_t *tileCounters = nullptr, *gridBarrier = nullptr;
+  std::vector<CudaRowMaps> rowMaps;
   DeviceBuffer memory;
+
+  /// The maps for a layer; null where there are none.
+  const CudaRowMaps *mapsOf(const LayerShape &shape) const;
 };
 
 } // namespace moec

@@ -15,23 +15,13 @@ constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uin
           .dense = false};
 }
 
-/// Rows [rows, k] in boxes of 64 elements by `boxRows` rows, as tools/bench/gpu's Device::rowMap.
 TensorMap rowMap(const void *from, uint32_t k, uint32_t rows, uint32_t boxRows) {
-  return tensorMap<TensorMap>({boxMagic, static_cast<const uint8_t *>(from), {2, uint64_t{k} * 2}, {k, rows},
-                               {64, static_cast<uint16_t>(boxRows)}, 2});
+  return tensorMap<TensorMap>(rowTensor(Element::BF16, addressOf(from), k, rows, boxRows));
 }
 
-/// Gate and up with rows interleaved by eight, as Device::interleavedMap.
 TensorMap interleavedMap(const GroupedGemmArgs &args, uint32_t groups) {
-  const uint64_t rowBytes = uint64_t{args.k} * 2;
-  const auto *gate = static_cast<const uint8_t *>(args.weights), *up = static_cast<const uint8_t *>(args.upWeights);
-  return tensorMap<TensorMap>({boxMagic,
-                               gate,
-                               {2, rowBytes, static_cast<uint64_t>(up - gate), 8 * rowBytes,
-                                static_cast<uint64_t>(args.expertStride) * 2},
-                               {args.k, 8, 2, args.n / 8, args.numExperts},
-                               {64, 8, 2, static_cast<uint16_t>(groups), 1},
-                               5});
+  return tensorMap<TensorMap>(interleavedTensor(Element::BF16, addressOf(args.weights), addressOf(args.upWeights), args.k, args.n,
+                                                args.numExperts, static_cast<uint64_t>(args.expertStride), groups));
 }
 
 /// Down looks its first tile up while the kernel before it runs: the tables are of an earlier launch.

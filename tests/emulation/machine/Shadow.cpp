@@ -1,5 +1,7 @@
 #include "tests/emulation/machine/Shadow.h"
 
+#include <algorithm>
+
 namespace moec::emulation {
 
 void Shadow::reset(uint32_t bytes) {
@@ -21,7 +23,7 @@ void Shadow::reset(uint32_t bytes) {
 
 void Shadow::setWritten(uint32_t offset, uint32_t bytes) {
   for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i) {
-    granules[i].written = true;
+    granules[i].written = granules[i].recent = true;
     dirty[i / pageGranules] = true;
   }
 }
@@ -33,9 +35,21 @@ bool Shadow::isWritten(uint32_t offset, uint32_t bytes) const {
   return true;
 }
 
+bool Shadow::isOld(uint32_t offset, uint32_t bytes) const {
+  for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i)
+    if (!granules[i].old)
+      return false;
+  return true;
+}
+
 void Shadow::settle() {
-  for (Granule &granule : granules)
-    granule = {.write = {}, .user = {}, .more = 0, .written = granule.written};
+  const auto isAtomic = [](const Epoch &user) { return user.atomic != 0; };
+  for (Granule &granule : granules) {
+    const std::vector<Epoch> &more = users[granule.more]; // none where it is 0
+    const bool changed = granule.recent || granule.write.time != 0 || isAtomic(granule.user) ||
+                         std::any_of(more.begin(), more.end(), isAtomic);
+    granule = {.write = {}, .user = {}, .more = 0, .written = granule.written, .recent = false, .old = granule.written && !changed};
+  }
   users.resize(1);
   freeUsers.clear();
 }

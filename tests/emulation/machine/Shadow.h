@@ -51,6 +51,8 @@ public:
   void settle();
 
   bool isWritten(uint32_t offset, uint32_t bytes) const;
+  /// All of it written, and the launch just before this one (or the host since then) changed none of it.
+  bool isOld(uint32_t offset, uint32_t bytes) const;
   std::optional<Conflict> touch(uint32_t offset, uint32_t bytes, Use use, const Actor &actor);
   uint32_t bytes() const { return static_cast<uint32_t>(granules.size()) * granuleBytes; }
 
@@ -60,6 +62,8 @@ private:
     Epoch user;        // the last reader or atomic since then, if it is one
     uint32_t more = 0; // index into `users` where it is more than one
     bool written = false;
+    bool recent = false; // by the host, since the launch began
+    bool old = false;    // when the launch began
   };
   const Epoch *unknownUser(const Granule &granule, Use use, const Actor &actor) const;
   void addUser(Granule &granule, const Actor &actor);

@@ -1,6 +1,8 @@
 // What the emulator keeps in the driver's opaque CUtensorMap.
 #pragma once
 
+#include "compiler/core/CudaTensors.h"
+
 #include <cstdint>
 #include <cstring>
 
@@ -39,16 +41,25 @@ template <class Map> Map tensorMap(const Box &box) {
   return map;
 }
 
-/// Weights [experts, rows, k], `expertStride` elements apart, as tools/bench/gpu's Device::weightMap.
+/// The tensor as the driver would encode it.
+template <class Map> Map tensorMap(const CudaTensor &tensor) {
+  static_assert(Box::maxRank == CudaTensor::maxRank);
+  Box box{.magic = boxMagic, .base = reinterpret_cast<const uint8_t *>(tensor.address), .rank = static_cast<uint16_t>(tensor.rank)};
+  for (uint32_t i = 0; i < tensor.rank; ++i) {
+    box.stride[i] = i == 0 ? 2 : tensor.strides[i - 1];
+    box.size[i] = static_cast<uint32_t>(tensor.sizes[i]);
+    box.box[i] = static_cast<uint16_t>(tensor.box[i]);
+  }
+  return tensorMap<Map>(box);
+}
+
+inline uint64_t addressOf(const void *pointer) { return reinterpret_cast<uint64_t>(pointer); }
+
+/// Weights [experts, rows, k], `expertStride` elements apart; the element type is no matter here.
 template <class Map>
 Map weightMap(const void *weights, uint32_t k, uint32_t rows, uint32_t experts, uint64_t expertStride,
               uint32_t boxRows) {
-  return tensorMap<Map>({boxMagic,
-                         static_cast<const uint8_t *>(weights),
-                         {2, uint64_t{k} * 2, expertStride * 2},
-                         {k, rows, experts},
-                         {64, static_cast<uint16_t>(boxRows), 1},
-                         3});
+  return tensorMap<Map>(weightTensor(Element::BF16, addressOf(weights), k, rows, experts, expertStride, boxRows));
 }
 
 } // namespace moec::emulation

@@ -13,7 +13,7 @@
 
 // Nothing is packed.
 // SELECTED: moe.grouped_ffn
-// SELECTED-SAME: config = #moe.cuda_config<element = "bf16", gate_up = "{{(hopper|swapped|portable)-[^"]*}}", down =
+// SELECTED-SAME: config = #moe.cuda_config<element = "bf16", gate_up = "{{(hopper|swapped|portable|fitted)-[^"]*}}", down =
 // SELECTED-SAME: packed = array<i8: 0, 0, 0, 0, 0, 0, 0, 0>
 
 // PLANNED: moe.grouped_ffn

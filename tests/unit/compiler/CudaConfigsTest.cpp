@@ -41,7 +41,7 @@ std::map<std::string, std::string> models() {
   return texts;
 }
 
-/// The model with each tile in all four places.
+/// The model with each tile in all places that it has a form for.
 void buildAll(const std::string &model, CompileRequest request, const CompileHooks &hooks) {
   Result<ModelDescription> described = describe(model);
   REQUIRE(described.ok());
@@ -52,7 +52,9 @@ void buildAll(const std::string &model, CompileRequest request, const CompileHoo
     LayerPlan plan = planLayer(layer.shape, Histogram::uniform(64, layer.shape.topK, layer.shape.experts), request.target,
                                request.calibration, {});
     CudaConfig &config = plan.config.cuda;
-    config.gateUp = config.down = config.sharedGateUp = config.sharedDown = tile;
+    config.gateUp = config.down = tile;
+    if (hasDenseForm(tile))
+      config.sharedGateUp = config.sharedDown = tile;
     request.plans = {{layer.layer, plan}};
     const Status status = compile(request, hooks).status(); // a spill is an error
     CHECK(status.message() == "");

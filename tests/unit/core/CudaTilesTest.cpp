@@ -63,6 +63,14 @@ TEST_CASE("tiles are cut to the shared memory there is", "[core][gpu]") {
                                                      "portable-64x128-s3-w2x2-b1", "portable-128x128-s3-w2x4-b1"});
 }
 
+TEST_CASE("a fitted tile's stages are as deep as it says, and empty sixteens of rows cost little", "[core][gpu]") {
+  const CudaTile deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1}; // stages of 256 elements of the sum
+  CHECK(sharedBytes(deep) == 5 * (16 + 64) * 256 * 2 + 1024);
+  CHECK(rowGranule(deep) == 16);
+  CHECK(rowGranule({GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1}) == 16);
+  CHECK_FALSE(hasDenseForm(deep));
+}
+
 TEST_CASE("blocks that do not fit are counted by shared memory", "[core][gpu]") {
   const CudaTile tile{GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2}; // 90 KB and one reserved
   CHECK(sharedBytes(tile) == 90 * 1024);

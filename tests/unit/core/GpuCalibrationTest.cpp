@@ -38,6 +38,17 @@ std::vector<GpuSample> measureAs(const GpuCalibration &device, const TargetFacts
   return samples;
 }
 
+/// Whether memory alone decides what its own case takes: on a B200 loads into the multiprocessors take nearly as long.
+bool memoryShows(const GpuCalibration &device, const TargetFacts &facts) {
+  for (const GpuCase &what : calibrationCases(facts))
+    if (what.kind == GpuCaseKind::Memory) {
+      const CudaGemmCost cost =
+          cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu), device.costOf(what.tile, facts), device);
+      return cost.memoryNs > 2 * cost.tilesNs();
+    }
+  return false;
+}
+
 /// How far a calibration leads astray on a device: what its plan costs beyond the best, and how wrong its prediction is.
 struct Harm {
   double regret = 0, error = 0; // the worst of some layers, relative
@@ -102,7 +113,7 @@ TEST_CASE("what is wrong with a GPU's calibration is named", "[core][gpu][calibr
         "calibration: gpu.memory_bytes_per_ns: expected a number from 1e-06 to 1000000000, found 0");
   CHECK(errorOf("\"launch_ns\"", "\"lunch_ns\"") == "calibration: gpu: unknown key 'lunch_ns'");
   CHECK(errorOf("portable-16x128", "portable-0x128") ==
-        "calibration: gpu.tiles[0].tile: 'portable-0x128-s5-w1x4-b2' is no tile: expected something like hopper-128x256-s4-w2x1-b1");
+        "calibration: gpu.tiles[3].tile: 'portable-0x128-s5-w1x4-b2' is no tile: expected something like hopper-128x256-s4-w2x1-b1");
 }
 
 TEST_CASE("assumed figures follow the data sheet", "[core][gpu][calibration]") {
@@ -152,7 +163,8 @@ TEST_CASE("the fit finds the device behind its own predictions", "[core][gpu][ca
       const GpuCalibration device = otherDevice(facts, random);
       const GpuCalibration fitted = fitGpuCalibration(measureAs(device, facts, 0, random), facts);
       CAPTURE(name, round);
-      CHECK(fitted.memoryBytesPerNs == Approx(device.memoryBytesPerNs).epsilon(0.03));
+      if (memoryShows(device, facts))
+        CHECK(fitted.memoryBytesPerNs == Approx(device.memoryBytesPerNs).epsilon(0.03));
       CHECK(fitted.launchNs == Approx(device.launchNs));
       CHECK(fitted.copyBytesPerNs == Approx(device.copyBytesPerNs));
       CHECK(fitted.dispatchNs == Approx(device.dispatchNs));

@@ -37,6 +37,8 @@ TEST_CASE("every model, target and batch size has a plan that can run", "[core][
           CHECK(runsOn(tile, facts.arch));
           CHECK(residentBlocks(tile, facts.gpu) == tile.blocksPerSm);
         }
+        if (shape.sharedIntermediate)
+          CHECK((hasDenseForm(config.sharedGateUp) && hasDenseForm(config.sharedDown)));
         CHECK(plan.predictedNs > 0);
         CHECK(plan.predictedNs < 1e9);
         CHECK(plan.table.slots.size() == shape.experts);
@@ -140,7 +142,7 @@ TEST_CASE("the fewer rows an expert has, the smaller its tile", "[core][gpu]") {
     last = tokensOfPlan(tokens);
   }
   CHECK(tokensOfPlan(1) <= 16);
-  CHECK(last == 128);
+  CHECK(last == 192);
 }
 
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {

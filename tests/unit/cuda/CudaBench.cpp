@@ -158,4 +158,14 @@ LayerPlan CudaBench::plan(uint32_t index) {
   return plan;
 }
 
+void CudaBench::publish(const std::string &gateUp, const std::string &down) {
+  LayerPlan plan = session->host().livePlan(layers[0].layer);
+  plan.config.cuda.gateUp = *CudaTile::parse(gateUp);
+  plan.config.cuda.down = *CudaTile::parse(down);
+  auto built = session->host().build({{layers[0].layer, plan}}, {}, {});
+  INFO(built.status().message());
+  REQUIRE(built.ok());
+  REQUIRE(session->host().publish(built->generation).ok());
+}
+
 } // namespace moec::test

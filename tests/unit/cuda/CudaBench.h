@@ -28,6 +28,8 @@ struct CudaBench {
   Status step(CUstream stream, uint32_t tokens = 4, Phase phase = Phase::Decode);
   /// The live plan with tile class `index` of those that gate-up and down can share.
   LayerPlan plan(uint32_t index);
+  /// Builds and publishes a generation with these tiles.
+  void publish(const std::string &gateUp, const std::string &down);
 
   FakeCuda cuda;
   CudaCompiler compiler;

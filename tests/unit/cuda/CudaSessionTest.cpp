@@ -47,6 +47,24 @@ TEST_CASE("a step on a GPU only queues: no waiting, no memory, no loading", "[cu
   CHECK(bench.cuda.count("cuStreamWaitEvent") >= 9);
 }
 
+TEST_CASE("many pairs are dispatched in one launch, where all that may run at once fit the GPU", "[cuda]") {
+  // 8,192 pairs: 8 blocks that wait for each other. 132 multiprocessors have room for those of 15 steps and a validation.
+  for (auto [maxSteps, launches] : {std::pair{15u, 6u}, std::pair{16u, 8u}}) {
+    CudaBench bench([steps = maxSteps](SessionOptions &options) {
+      options.maxTokens = 4096;
+      options.maxSteps = steps;
+    });
+    bench.mustOpen();
+    std::vector<uint32_t> pairs;
+    bench.session->setObserver([&](const LayerObservation &forward) { pairs.assign(forward.pairs.begin(), forward.pairs.end()); });
+    bench.cuda.forget();
+    REQUIRE(bench.step(bench.cuda.stream(), 4096, Phase::Prefill).ok());
+    CHECK(bench.cuda.count("cuLaunchKernelEx") == launches);
+    bench.session->finish();
+    CHECK(pairs == std::vector<uint32_t>{4096, 4096, 0, 0, 0, 0});
+  }
+}
+
 TEST_CASE("building, publishing and retiring beside a busy stream waits for nothing", "[cuda][swap]") {
   CudaBench bench;
   bench.mustOpen();

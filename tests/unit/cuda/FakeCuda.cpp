@@ -55,7 +55,7 @@ void dispatch(const DispatchArgs &args, uint32_t experts) {
 /// Kernels are named "what" or "what:number"; a dispatch's number is that of its experts.
 std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
   const std::string what = kernel.symbol.substr(0, kernel.symbol.find(':'));
-  if (what == "dispatchOneBlock" || what == "dispatchScan") {
+  if (what == "dispatchOneBlock" || what == "dispatchScan" || what == "dispatchGrid") {
     const DispatchArgs args = *static_cast<const DispatchArgs *>(parameters[0]);
     const auto experts = static_cast<uint32_t>(std::atoi(kernel.symbol.c_str() + what.size() + 1));
     return [args, experts] { dispatch(args, experts); };
@@ -76,6 +76,20 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     return [args] { std::memset(args.output, 0x3f, size_t{args.numTokens} * args.hidden * 2); };
   }
   return [] {};
+}
+
+/// A product of the fitted family ("gate-up:fitted-..."): its parameters are kept, for tests to look at.
+void keepFitted(const FakeKernel &kernel, CUstream stream, void **parameters) {
+  if (kernel.symbol.find(":fitted-") == std::string::npos)
+    return;
+  FakeFitted product;
+  product.symbol = kernel.symbol;
+  product.stream = streamOf(stream);
+  FakeTensorMap *const maps[] = {&product.weights, &product.tokens, &product.output};
+  for (int i = 0; i < 3; ++i)
+    std::memcpy(maps[i], parameters[i], sizeof(FakeTensorMap));
+  product.args = *static_cast<const GroupedGemmArgs *>(parameters[3]);
+  fake().launched(std::move(product));
 }
 
 //===-- The driver ----------------------------------------------------------------------------===//
@@ -241,6 +255,7 @@ CUresult fakeLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, v
   CALLED("cuLaunchKernelEx");
   if (config->gridDimX == 0 || config->blockDimX == 0 || config->blockDimX > 1024)
     return CUDA_ERROR_INVALID_VALUE;
+  keepFitted(*reinterpret_cast<FakeKernel *>(function), config->hStream, parameters);
   run(config->hStream, workOf(*reinterpret_cast<FakeKernel *>(function), parameters));
   return CUDA_SUCCESS;
 }
@@ -384,10 +399,28 @@ CUresult fakeGraphRetainUserObject(CUgraph graph, CUuserObject object, unsigned,
   reinterpret_cast<FakeGraph *>(graph)->kept.push_back(reinterpret_cast<FakeUserObject *>(object));
   return CUDA_SUCCESS;
 }
-CUresult fakeTensorMapEncodeTiled(CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *, const cuuint64_t *,
-                                  const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle,
-                                  CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+CUresult fakeTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType, cuuint32_t rank, void *address, const cuuint64_t *sizes,
+                                  const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
+                                  CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
   CALLED("cuTensorMapEncodeTiled");
+  FakeTensorMap made;
+  made.address = reinterpret_cast<uint64_t>(address);
+  made.rank = rank;
+  // What a driver refuses (CUDA driver API, cuTensorMapEncodeTiled).
+  if (rank == 0 || rank > CudaTensor::maxRank || made.address % 16 != 0)
+    return CUDA_ERROR_INVALID_VALUE;
+  for (uint32_t i = 0; i < rank; ++i) {
+    const bool stride = i > 0;
+    if (sizes[i] == 0 || sizes[i] > UINT32_MAX || box[i] == 0 || box[i] > 256 ||
+        (stride && (strides[i - 1] % 16 != 0 || strides[i - 1] >= uint64_t{1} << 40)))
+      return CUDA_ERROR_INVALID_VALUE;
+    made.sizes[i] = static_cast<uint32_t>(sizes[i]);
+    made.box[i] = box[i];
+    if (stride)
+      made.strides[i - 1] = strides[i - 1];
+  }
+  static_assert(sizeof(made) <= sizeof(CUtensorMap));
+  std::memcpy(static_cast<void *>(map), &made, sizeof(made));
   return CUDA_SUCCESS;
 }
 CUresult fakeGetErrorName(CUresult result, const char **name) {
@@ -487,6 +520,7 @@ uint64_t FakeCuda::count(const std::string &name) const {
 void FakeCuda::forget() {
   const std::lock_guard lock(mutex);
   log.clear();
+  fitted.clear();
   log.reserve(1 << 16); // so that counting is no allocation of the step path
 }
 
@@ -501,6 +535,16 @@ void FakeCuda::failCall(uint64_t number, CUresult with) {
 std::string FakeCuda::failedName() const {
   const std::lock_guard lock(mutex);
   return failedCall;
+}
+
+std::vector<FakeFitted> FakeCuda::fittedLaunches() const {
+  const std::lock_guard lock(mutex);
+  return fitted;
+}
+
+void FakeCuda::launched(FakeFitted product) {
+  const std::lock_guard lock(mutex);
+  fitted.push_back(std::move(product));
 }
 
 size_t FakeCuda::outstanding() const {

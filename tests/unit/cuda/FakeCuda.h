@@ -2,6 +2,7 @@
 // would leave behind. Device memory is host memory.
 #pragma once
 
+#include "compiler/core/CudaTensors.h"
 #include "runtime/device/cuda/Api.h"
 
 #include <atomic>
@@ -36,6 +37,21 @@ struct FakeStream {
   std::set<const FakeStream *> behind; // joined: held while one of these is
   std::unique_ptr<FakeGraph> capturing;
 };
+/// What the fake writes into the driver's opaque CUtensorMap.
+struct FakeTensorMap {
+  uint64_t address = 0;
+  uint64_t strides[CudaTensor::maxRank - 1] = {};
+  uint32_t sizes[CudaTensor::maxRank] = {};
+  uint32_t box[CudaTensor::maxRank] = {};
+  uint32_t rank = 0;
+};
+/// A launch of a fitted product.
+struct FakeFitted {
+  std::string symbol;
+  const FakeStream *stream = nullptr;
+  FakeTensorMap weights, tokens, output;
+  GroupedGemmArgs args{};
+};
 struct FakeEvent {
   const FakeStream *recordedOn = nullptr; // done once this stream is not held
 };
@@ -56,6 +72,8 @@ public:
   void failCall(uint64_t number, CUresult with = CUDA_ERROR_UNKNOWN);
   bool failed() const { return hasFailed; }
   std::string failedName() const;
+  /// Launches of fitted products since forget(), in order.
+  std::vector<FakeFitted> fittedLaunches() const;
   /// Handles and memory that nobody has freed.
   size_t outstanding() const;
   /// Streams of the caller.
@@ -82,12 +100,14 @@ public:
   bool isHeld(const FakeEvent &event);
   void record(FakeEvent &event, const FakeStream *stream);
   void join(FakeStream &stream, const FakeEvent &event);
+  void launched(FakeFitted product);
   CUcontext context() { return reinterpret_cast<CUcontext>(this); }
 
 private:
   std::shared_ptr<CudaApi> table;
   mutable std::mutex mutex;
   std::vector<const char *> log;
+  std::vector<FakeFitted> fitted;
   std::set<const void *> handles;
   uint64_t failAt = 0, counted = 0;
   CUresult failWith = CUDA_ERROR_UNKNOWN;

@@ -43,9 +43,7 @@ void check(GemmFamily family, const std::string &target) {
                     .functors = {std::begin(functors), std::end(functors)},
                     .kernels = {}};
     for (const Functor &functor : functors)
-      unit.kernels.push_back(family == GemmFamily::Portable ? gemmPortableKernel(config, functor.name)
-                             : family == GemmFamily::Hopper ? gemmSm90Kernel(config, functor.name)
-                                                            : gemmFittedKernel(config, functor.name));
+      unit.kernels.push_back(gemmKernel(family, config, functor.name));
     const Result<CompiledUnit> compiled = nvrtc->compile(unit, {.target = target});
     INFO(shippedGemm(family, config).name << ": " << compiled.status().message());
     REQUIRE(compiled.ok());

@@ -127,7 +127,7 @@ TEST_CASE("the planner knows the shared memory of every tile class", "[kernels][
   for (const CudaTile &tile : cudaTileClasses()) {
     const GemmConfig config = gemmConfig(tile, Element::BF16, GemmRole::GateUp);
     CAPTURE(tile.text());
-    CHECK(config.tileK == kCudaTileK);
+    CHECK(config.tileK == kCudaTileK * (tile.family == GemmFamily::Fitted ? tile.warpsWeights : 1));
     CHECK(sharedBytes(tile) ==
           (tile.family == GemmFamily::Portable ? portableSharedBytes(config) : hopperSharedBytes(config)));
   }

@@ -174,38 +174,16 @@ Status Device::launch(const Kernel &kernel, const LaunchShape &shape, void **par
 
 Status Device::synchronise() { return check(api->cuStreamSynchronizeFn(stream), "cuStreamSynchronize"); }
 
-Result<CUtensorMap> Device::tensorMap(const void *from, bool bf16, const std::vector<cuuint64_t> &sizes,
-                                      const std::vector<cuuint64_t> &strides, const std::vector<cuuint32_t> &box) {
+Result<CUtensorMap> Device::tensorMap(const CudaTensor &tensor) {
   CUtensorMap map{};
-  const std::vector<cuuint32_t> steps(sizes.size(), 1);
+  const cuuint32_t steps[CudaTensor::maxRank] = {1, 1, 1, 1, 1};
   MOEC_TRY(check(api->cuTensorMapEncodeTiledFn(
-                     &map, bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-                     static_cast<cuuint32_t>(sizes.size()), const_cast<void *>(from), sizes.data(), strides.data(),
-                     box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                     &map, tensor.element == Element::BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                     tensor.rank, reinterpret_cast<void *>(tensor.address), tensor.sizes.data(), tensor.strides.data(),
+                     tensor.box.data(), steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                  "cuTensorMapEncodeTiled"));
   return map;
-}
-
-Result<CUtensorMap> Device::weightMap(const void *weights, bool bf16, uint32_t k, uint32_t rows, uint32_t experts,
-                                      int64_t expertStride, uint32_t boxRows) {
-  return tensorMap(weights, bf16, {k, rows, experts}, {cuuint64_t{k} * 2, static_cast<cuuint64_t>(expertStride) * 2},
-                   {64, boxRows, 1});
-}
-
-Result<CUtensorMap> Device::interleavedMap(const void *gate, const void *up, bool bf16, uint32_t k, uint32_t rows,
-                                           uint32_t experts, int64_t expertStride, uint32_t boxGroups) {
-  const auto distance = static_cast<const uint8_t *>(up) - static_cast<const uint8_t *>(gate);
-  if (distance <= 0)
-    return makeError(Code::InvalidArgument, "up must lie behind gate");
-  const cuuint64_t rowBytes = cuuint64_t{k} * 2;
-  return tensorMap(gate, bf16, {k, 8, 2, rows / 8, experts},
-                   {rowBytes, static_cast<cuuint64_t>(distance), 8 * rowBytes, static_cast<cuuint64_t>(expertStride) * 2},
-                   {64, 8, 2, boxGroups, 1});
-}
-
-Result<CUtensorMap> Device::rowMap(const void *from, bool bf16, uint32_t k, uint32_t rows, uint32_t boxRows) {
-  return tensorMap(from, bf16, {k, rows}, {cuuint64_t{k} * 2}, {64, boxRows});
 }
 
 Status Device::beginCapture() {

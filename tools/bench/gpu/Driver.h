@@ -1,6 +1,7 @@
 // The CUDA driver, opened at run time, as far as the benchmark needs it. One device, one context, one stream.
 #pragma once
 
+#include "compiler/core/CudaTensors.h"
 #include "compiler/core/Status.h"
 
 #include <cstdint>
@@ -127,16 +128,8 @@ public:
   Status launch(const Kernel &kernel, const LaunchShape &shape, void **parameters);
   Status synchronise();
 
-  /// Map of weights [experts, rows, k] (two-byte elements, `expertStride` elements apart), read in boxes of 64 elements
-  /// of k by `boxRows` rows, swizzled by 128 bytes.
-  Result<CUtensorMap> weightMap(const void *weights, bool bf16, uint32_t k, uint32_t rows, uint32_t experts,
-                                int64_t expertStride, uint32_t boxRows);
-  /// Map of gate and up [experts, rows, k] with rows interleaved by eight (groupedGemmFitted), in boxes of `boxGroups`
-  /// groups. `up` lies behind `gate`.
-  Result<CUtensorMap> interleavedMap(const void *gate, const void *up, bool bf16, uint32_t k, uint32_t rows,
-                                     uint32_t experts, int64_t expertStride, uint32_t boxGroups);
-  /// Map of rows [rows, k] in boxes of 64 elements by `boxRows` rows.
-  Result<CUtensorMap> rowMap(const void *from, bool bf16, uint32_t k, uint32_t rows, uint32_t boxRows);
+  /// The tensor as kernels take it.
+  Result<CUtensorMap> tensorMap(const CudaTensor &tensor);
 
   /// Records what `queue` queues, as a graph.
   template <class Queue> Result<Graph> record(Queue queue) {
@@ -169,8 +162,6 @@ private:
   Device() = default;
   Status initialise(int ordinal);
   Status check(CUresult result, const char *what) const;
-  Result<CUtensorMap> tensorMap(const void *from, bool bf16, const std::vector<cuuint64_t> &sizes,
-                                const std::vector<cuuint64_t> &strides, const std::vector<cuuint32_t> &box);
   Status beginCapture();
   Result<Graph> endCapture();
   Status recordEvent(int which);

@@ -4,6 +4,12 @@
 
 namespace moec::bench {
 
+namespace {
+
+uint64_t addressOf(const void *pointer) { return reinterpret_cast<uint64_t>(pointer); }
+
+} // namespace
+
 std::string LayerChoice::name() const {
   const std::string full = shippedGemm(family, gateUp).name;
   // "family-gateup-element-tile" without the role
@@ -57,13 +63,15 @@ Result<DeviceGemm> DeviceGemm::load(Device &device, Bundle &bundle, GemmFamily f
 Status DeviceGemm::makeMaps(Device &device) {
   if (family == GemmFamily::Portable)
     return {};
-  const bool bf16 = config.element == Element::BF16;
-  const auto map = [&](const void *from, CUtensorMap &to) -> Status {
-    Result<CUtensorMap> made =
-        device.weightMap(from, bf16, weights.k, weights.n, weights.experts, weights.expertStride, boxRows(config));
+  const auto stride = static_cast<uint64_t>(weights.expertStride);
+  const auto make = [&](const CudaTensor &tensor, CUtensorMap &to) -> Status {
+    Result<CUtensorMap> made = device.tensorMap(tensor);
     MOEC_TRY(made.status());
     to = *made;
     return {};
+  };
+  const auto map = [&](const void *from, CUtensorMap &to) {
+    return make(weightTensor(config.element, addressOf(from), weights.k, weights.n, weights.experts, stride, boxRows(config)), to);
   };
   if (family == GemmFamily::Hopper) {
     MOEC_TRY(map(weights.first, firstMap));
@@ -73,21 +81,21 @@ Status DeviceGemm::makeMaps(Device &device) {
   MOEC_TRY(device.fill(tileCounter, 0));
   if (config.role == GemmRole::Down)
     return map(weights.first, firstMap);
-  Result<CUtensorMap> both = device.interleavedMap(weights.first, weights.second, bf16, weights.k, weights.n,
-                                                   weights.experts, weights.expertStride, boxGroups(config));
-  MOEC_TRY(both.status());
-  firstMap = *both;
-  return {};
+  const uint64_t gate = addressOf(weights.first), up = addressOf(weights.second);
+  if (up <= gate)
+    return makeError(Code::InvalidArgument, "up must lie behind gate");
+  return make(interleavedTensor(config.element, gate, up, weights.k, weights.n, weights.experts, stride, boxGroups(config)),
+              firstMap);
 }
 
 Status DeviceGemm::launchFitted(Device &device, GroupedGemmArgs &args, uint32_t numSlots, bool overlap) {
-  const bool bf16 = config.element == Element::BF16;
   const uint32_t rows = std::max(numSlots, 1u);
-  Result<CUtensorMap> output = device.rowMap(args.output, bf16, weights.n, rows, kOutputBoxRows);
+  Result<CUtensorMap> output =
+      device.tensorMap(rowTensor(config.element, addressOf(args.output), weights.n, rows, kOutputBoxRows));
   MOEC_TRY(output.status());
   Result<CUtensorMap> tokens = *output; // gate-up gathers rows and looks at no map of them
   if (config.role == GemmRole::Down)
-    tokens = device.rowMap(args.tokens, bf16, weights.k, rows, tokenBoxRows(config));
+    tokens = device.tensorMap(rowTensor(config.element, addressOf(args.tokens), weights.k, rows, tokenBoxRows(config)));
   MOEC_TRY(tokens.status());
   args.tileCounter = tileCounter.as<uint32_t>();
   void *parameters[] = {&firstMap, &*tokens, &*output, &args};

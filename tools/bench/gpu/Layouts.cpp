@@ -57,19 +57,19 @@ Result<Buffer> tmaElements(Device &device) {
 }
 
 Result<CUtensorMap> makeMap(Device &device, Map map, const Buffer &elements, const Buffer &out) {
-  const uint16_t *from = elements.as<uint16_t>();
-  constexpr int64_t matrix = int64_t{tmaK} * tmaRows;
+  const uint64_t from = elements.address();
+  constexpr uint64_t matrix = uint64_t{tmaK} * tmaRows;
   switch (map) {
   case Map::None:
     return CUtensorMap{};
   case Map::Experts:
-    return device.weightMap(from, true, tmaK, tmaRows, tmaExperts, matrix, 16);
+    return device.tensorMap(weightTensor(Element::BF16, from, tmaK, tmaRows, tmaExperts, matrix, 16));
   case Map::Rows:
-    return device.rowMap(from, true, tmaK, tmaRows * tmaExperts, 16);
+    return device.tensorMap(rowTensor(Element::BF16, from, tmaK, tmaRows * tmaExperts, 16));
   case Map::Interleaved:
-    return device.interleavedMap(from, from + matrix, true, tmaK, tmaPairRows, 1, 2 * matrix, 2);
+    return device.tensorMap(interleavedTensor(Element::BF16, from, from + matrix * 2, tmaK, tmaPairRows, 1, 2 * matrix, 2));
   case Map::Out:
-    return device.rowMap(out.as<void>(), true, tmaK, tmaRows, 16);
+    return device.tensorMap(rowTensor(Element::BF16, out.address(), tmaK, tmaRows, 16));
   }
   return CUtensorMap{};
 }

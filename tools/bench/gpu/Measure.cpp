@@ -109,7 +109,7 @@ bool worthwhile(const Problem &p, const LayerChoice &choice) {
   const double rows = std::max(1.0, p.shape.tokens * p.shape.topK / p.expertsHit);
   const double tile = choice.gateUp.tileTokens;
   if (choice.family == GemmFamily::Fitted)
-    return tile > 16 ? rows >= 12 : rows <= 16;
+    return tile > 16 || rows <= 32; // wide ones take few rows as well
   return tile <= std::max(16.0, rows * 6) && (rows <= tile * 12 || tile >= 128);
 }
 

@@ -1,0 +1,213 @@
+// A layer as a session queues it (runtime/device/cuda/Forward.cpp), on a driver whose launches run here: the arguments, maps
+// and counters that the runtime makes, and the kernels that take them. Tiles are those that the planner takes.
+#include "runtime/device/cuda/Forward.h"
+#include "tests/unit/cuda/FakeCuda.h"
+
+#include "tests/emulation/machine/Cuda.h"
+
+#include "compiler/kernels/combine.cuh"
+#include "compiler/kernels/dispatch.cuh"
+#include "compiler/kernels/groupedGemmFitted.cuh"
+#include "compiler/kernels/groupedGemmSm90.cuh"
+#include "compiler/kernels/route.cuh"
+#include "compiler/kernels/routerLogits.cuh"
+#include "tests/emulation/Schedules.h"
+#include "tests/emulation/kernels/LayerFixture.h"
+#include "tests/emulation/machine/TensorMap.h"
+
+#include <memory>
+
+using namespace moec;
+using namespace moec::emulation;
+
+namespace {
+
+constexpr uint32_t multiprocessors = 2;
+constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1}, deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
+    swapped{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2};
+
+//===-- A driver whose device is the emulator -------------------------------------------------===//
+
+struct Machine {
+  emulation::DeviceMemory memory;
+  Random seeds;
+  std::optional<Failure> failure = {}; // the first
+};
+Machine *machine = nullptr; // of the run; driver functions take no context of ours
+
+/// What a CUfunction points to here.
+using Kernel = std::function<void(const CUlaunchConfig &, void **)>;
+
+template <class Body> void runKernel(const CUlaunchConfig &config, uint8_t *dynamicShared, bool unwrittenRows, Body body) {
+  if (!machine->failure)
+    machine->failure = launch(machine->memory,
+                              {.blocks = config.gridDimX,
+                               .threads = config.blockDimX,
+                               .sharedBytes = config.sharedMemBytes,
+                               .dynamicShared = dynamicShared,
+                               .unwrittenRows = unwrittenRows},
+                              machine->seeds.next(), body);
+}
+
+CUresult launchHere(const CUlaunchConfig *config, CUfunction function, void **parameters, void **) {
+  (*reinterpret_cast<const Kernel *>(function))(*config, parameters);
+  return CUDA_SUCCESS;
+}
+
+CUresult clearHere(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
+  auto *address = reinterpret_cast<uint8_t *>(to);
+  auto *buffer = machine->memory.find(address, bytes);
+  REQUIRE(buffer);
+  std::memset(address, value, bytes);
+  buffer->shadow.setWritten(static_cast<uint32_t>(address - buffer->begin), static_cast<uint32_t>(bytes));
+  return CUDA_SUCCESS;
+}
+
+CUresult encodeHere(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address, const cuuint64_t *sizes,
+                    const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
+                    CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  CudaTensor tensor{.element = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ? Element::BF16 : Element::F16,
+                    .address = reinterpret_cast<uint64_t>(address),
+                    .rank = rank,
+                    .sizes = {},
+                    .strides = {},
+                    .box = {}};
+  std::copy_n(sizes, rank, tensor.sizes.begin());
+  std::copy_n(strides, rank - 1, tensor.strides.begin());
+  std::copy_n(box, rank, tensor.box.begin());
+  const TensorMap made = tensorMap<TensorMap>(tensor);
+  std::memcpy(static_cast<void *>(map), &made, sizeof(made));
+  return CUDA_SUCCESS;
+}
+
+std::shared_ptr<const CudaApi> apiOf(const test::FakeCuda &cuda) {
+  auto api = std::make_shared<CudaApi>(*cuda.api());
+  api->cuLaunchKernelExFn = launchHere;
+  api->cuMemsetD8AsyncFn = clearHere;
+  api->cuTensorMapEncodeTiledFn = encodeHere;
+  return api;
+}
+
+//===-- The layer's kernels -------------------------------------------------------------------===//
+
+template <class Args> const Args &argument(void **parameters, int index) { return *static_cast<const Args *>(parameters[index]); }
+
+template <GemmConfig C> Kernel fittedKernel() {
+  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
+  return [](const CUlaunchConfig &config, void **parameters) {
+    const TensorMap weights = argument<TensorMap>(parameters, 0), tokens = argument<TensorMap>(parameters, 1),
+                    output = argument<TensorMap>(parameters, 2);
+    const GroupedGemmArgs args = argument<GroupedGemmArgs>(parameters, 3);
+    runKernel(config, unaligned, true, [&] { groupedGemmFitted<C, Activation>(weights, tokens, output, args); });
+  };
+}
+
+template <GemmConfig C> Kernel hopperKernel() {
+  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
+  return [](const CUlaunchConfig &config, void **parameters) {
+    const TensorMap gate = argument<TensorMap>(parameters, 0), up = argument<TensorMap>(parameters, 1);
+    const GroupedGemmArgs args = argument<GroupedGemmArgs>(parameters, 2);
+    runKernel(config, unaligned, false, [&] { groupedGemmSm90<C, Activation>(gate, up, args); });
+  };
+}
+
+template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
+  static constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
+  static const Kernel kernel = [] {
+    if constexpr (Tile.family == GemmFamily::Fitted)
+      return fittedKernel<config>();
+    else
+      return hopperKernel<config>();
+  }();
+  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), hopperThreads(config), sharedBytes(Tile)},
+          Tile.family, config, k, n};
+}
+
+template <class Args, class Body> CudaKernel plainKernel(uint32_t threads, Body body) {
+  static const Kernel kernel = [body](const CUlaunchConfig &config, void **parameters) {
+    const Args args = argument<Args>(parameters, 0);
+    runKernel(config, nullptr, false, [&] { body(args); });
+  };
+  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, 0};
+}
+
+template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf() {
+  auto kernels = std::make_shared<CudaKernels>();
+  kernels->router.push_back(
+      {plainKernel<RouterGemmArgs>(routerThreads(), [](const RouterGemmArgs &args) { routerLogits<routerConfig>(args); }),
+       UINT32_MAX, routerConfig.tileTokens, routerConfig.tileExperts});
+  kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
+  kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
+      dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
+  kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
+  kernels->down = productOf<Down, GemmRole::Down>(I, H);
+  kernels->combine =
+      plainKernel<CombineArgs>(combineConfig.threads, [](const CombineArgs &args) { combine<combineConfig>(args); });
+  return kernels;
+}
+
+std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
+  auto weights = std::make_shared<CudaWeights>();
+  weights->gate = addressOf(memory.constant(inputs().gateThenUp));
+  weights->up = weights->gate + E * I * H * sizeof(uint16_t);
+  weights->down = addressOf(memory.constant(inputs().layer.down));
+  weights->router = addressOf(memory.constant(inputs().router));
+  return weights;
+}
+
+//===-- Steps ---------------------------------------------------------------------------------===//
+
+/// Two steps, one after the other in the same buffers, which have room for more tokens; the second is checked.
+template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
+  constexpr uint32_t mostTokens = T + 12;
+  test::FakeCuda cuda;
+  Machine here{.memory = {}, .seeds = Random(seed)};
+  machine = &here;
+  auto driver = CudaDriver::open("cuda:0", apiOf(cuda));
+  REQUIRE(driver.ok());
+  DeviceAllocator allocator;
+  // Rows beyond a step's are read by whole boxes, and used by nobody: they hold NaN.
+  allocator.allocate = [](uint64_t bytes, void *) {
+    return addressOf(machine->memory.output(std::vector<uint8_t>(bytes, 0xff)));
+  };
+  allocator.release = [](uint64_t, uint64_t, void *) {};
+  const moec::DeviceMemory memory(*driver, allocator);
+
+  CudaLayer layer;
+  layer.shape = {.hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16};
+  layer.router.epsilon = 0;
+  layer.router.scale = 1;
+  layer.kernels = kernelsOf<GateUp, Down>();
+  layer.weights = weightsOf(here.memory);
+  std::vector<int32_t> order(E);
+  for (uint32_t place = 0; place < E; ++place)
+    order[place] = static_cast<int32_t>((place * 3 + 1) % E);
+  layer.order = std::make_shared<const CUdeviceptr>(addressOf(here.memory.constant(order)));
+  REQUIRE(makeMaps(**driver, layer).ok());
+  auto space = CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
+  REQUIRE(space.ok());
+
+  const uint16_t *hidden = here.memory.input(inputs().layer.hidden);
+  uint16_t *output = here.memory.output<uint16_t>(T * H);
+  uint32_t *nonFinite = here.memory.output(std::vector<uint32_t>{0});
+  const CudaLaunchSite site{**driver, nullptr, multiprocessors, true, true};
+  for (uint32_t tokens : {T / 2, T})
+    REQUIRE(CudaForward(layer, *space, site).run(hidden, tokens, nullptr, {{}, nonFinite}, output).ok());
+  if (here.failure)
+    return here.failure->message;
+  if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
+    return "a tile counter is not left as zero";
+  return checkLayer(space->logits, cudaLogitStride(layer.shape), space->ids, space->weights, output);
+}
+
+} // namespace
+
+TEST_CASE("a session's forward on fitted tiles gives the reference's output", "[emulation][session]") {
+  forSchedules(20, runSteps<wide, wide>);
+  forSchedules(20, runSteps<deep, deep>);
+}
+
+TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference's output", "[emulation][session]") {
+  forSchedules(20, runSteps<deep, swapped>);
+  forSchedules(20, runSteps<swapped, deep>);
+}
