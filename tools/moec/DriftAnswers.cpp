@@ -1,5 +1,6 @@
 #include "tools/moec/DriftAnswers.h"
 
+#include "compiler/core/PlanCuda.h"
 #include "runtime/monitor/Window.h"
 #include "runtime/recompile/Text.h"
 #include "tools/moec/Alternatives.h"
@@ -38,7 +39,8 @@ void DriftAnswers::addPrebuilt(const LayerPlans &before) {
   GenerationHost &host = bench.session->host();
   const LayerShape shape = host.layerShape(first);
   Answer answer{"prebuilt", {}, {}, {}, {}};
-  for (uint32_t tokens : {1u, 16u, 64u, 256u}) {
+  const bool gpu = bench.facts.device == DeviceKind::Cuda;
+  for (uint32_t tokens : gpu ? std::vector<uint32_t>{1, 4, 16, 64, 256, 1024, 4096, 16384} : std::vector<uint32_t>{1, 16, 64, 256}) {
     const Histogram load = Histogram::uniform(tokens, shape.topK, shape.experts);
     const LayerConfig config = planLayer(shape, load, host.facts(), host.calibration(), host.limits(first)).config;
     bool known = std::any_of(answer.plans.begin(), answer.plans.end(),
@@ -64,11 +66,27 @@ void DriftAnswers::addExhaustive(size_t most) {
       return planTable(shape, now, host.facts(), host.calibration(), host.limits(layer), config);
     });
   };
+  if (bench.facts.device == DeviceKind::Cuda)
+    return addExhaustiveTiles(now, most);
+  sets = numHeightSets(host.facts(), host.calibration(), limits);
   CpuConfig config = planLayer(shape, now, host.facts(), host.calibration(), limits).config.cpu;
   addCandidate(config);
   for (const Alternative &other : runnersUp(shape, now, config, host.facts(), host.calibration(), limits, most)) {
     config.tileRows = other.tileRows;
     addCandidate(config);
+  }
+}
+
+void DriftAnswers::addExhaustiveTiles(const Histogram &now, size_t most) {
+  GenerationHost &host = bench.session->host();
+  std::vector<CudaCandidate> all = cudaCandidates(bench.shape, now, host.facts(), host.calibration());
+  sets = all.size();
+  all.resize(std::min(all.size(), most + 1));
+  for (const CudaCandidate &candidate : all) {
+    candidates.push_back(fmt::format("tiles={} {}", candidate.config.gateUp.text(), candidate.config.down.text()));
+    addEverywhere(candidates.back(), [&](uint32_t layer) {
+      return planTable(bench.shape, now, host.facts(), host.calibration(), host.limits(layer), candidate.config);
+    });
   }
 }
 
@@ -139,7 +157,7 @@ Exhaustive DriftAnswers::exhaustive() const {
   result.ran = !candidates.empty();
   if (!result.ran)
     return result;
-  result.sets = numHeightSets(host.facts(), host.calibration(), host.limits(first));
+  result.sets = sets;
   result.measured = candidates.size();
   auto half = [&](const std::string &name, size_t parity) {
     std::vector<double> values;

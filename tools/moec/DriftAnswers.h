@@ -27,7 +27,7 @@ struct Answer {
 /// What the planner's own choices for the drifted load came to when they were measured.
 struct Exhaustive {
   bool ran = false;
-  size_t sets = 0;     // of tile heights that planLayer chooses from
+  size_t sets = 0;     // of tile heights, or pairs of tile classes, that planLayer chooses from
   size_t measured = 0; // the cheapest of them by prediction
   std::string best;    // of those measured, by the repeats that the ratio leaves out
   Interval swappedOverBest;
@@ -65,6 +65,7 @@ public:
   Exhaustive exhaustive() const;
 
 private:
+  void addExhaustiveTiles(const Histogram &now, size_t most);
   Status build(Answer &answer, const Histogram &plannedFor);
   Histogram histogramOf(const RoutedStep &step) const;
 
@@ -73,6 +74,7 @@ private:
   const uint32_t first; // layer, by which an answer of many plans chooses
   std::vector<Answer> list;
   std::vector<std::string> candidates; // of addExhaustive
+  size_t sets = 0;                     // that it chose from
 };
 
 } // namespace moec::tool

@@ -117,7 +117,7 @@ void printText(const DriftRun &run) {
     fmt::print("no change went live: the plan after is the plan before, and differences above ({:+.1f} %) are the machine's noise\n",
                100 * (gain.median - 1));
   if (const Exhaustive found = run.answers.exhaustive(); found.ran)
-    fmt::print("of {} sets of tile heights the {} that predict least were measured; best {}: after swap is at {:.3f} ({:.3f} .. {:.3f})\n",
+    fmt::print("of {} sets of tiles the {} that predict least were measured; best {}: after swap is at {:.3f} ({:.3f} .. {:.3f})\n",
                found.sets, found.measured, found.best, found.swappedOverBest.median, found.swappedOverBest.low,
                found.swappedOverBest.high);
   for (const Cause &cause : run.loop.causes)
