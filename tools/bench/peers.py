@@ -11,7 +11,7 @@ says so; so is one that is wrong, fails or crashes, and the others run on. --lis
 
 A layer is dispatch, both products, activation and combine, in bf16. Times are medians over replays of a CUDA graph that holds as
 many layers as there are routings (different routings in turn, so that a replay reads more weights than the cache holds). A rival
-that no graph can hold is timed on a stream, with its launches, and has a star.
+that no graph can hold is timed on a stream, with its launches, and has a star. Where a layer heats the card, see turns.py.
 """
 
 import argparse

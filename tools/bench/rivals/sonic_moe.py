@@ -9,7 +9,7 @@ PARAMETERS = ("x", "router_scores", "token_indices", "expert_indices", "w1", "b1
 class SonicMoe(Rival):
     name = package = "sonicmoe"
     distributions = ("sonic-moe", "sonicmoe")
-    known = "0.1.0 to 0.1.2; started with 0.1.2, whose tuner builds 31 kernels a layer on first use, for minutes"
+    known = "0.1.0 to 0.1.2; run with 0.1.2, whose tuner builds 31 kernels a layer on first use, for minutes"
 
     def check(self):
         need_function("sonicmoe", "moe_general_routing_inputs", *PARAMETERS)

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""moec and one rival in turns, a cell at a time: who is quicker on a card whose clock follows its power.
+
+    tools/bench/turns.py --moec build/release/bin/moec-bench-gpu --bundle BUNDLE --json FILE [--rival triton_kernels]
+                         [--cells mixtral:16384,...] [--kernels fitted-bf16-192x256-s4-b1,...] [--rounds 3] [--repeats 9]
+
+peers.py measures all of moec's tile classes back to back and then the rivals, with pauses in which their inputs are made. Where a
+layer takes milliseconds at full power the clock falls by a quarter meanwhile, and whoever comes last looks slow. Here moec's best
+tile class and the rival's first variant run the same routings `rounds` times in turns; then each for some 0.6 s on end. moec is a
+process a turn, which starts for about a second; the rival follows as it ends, so where the card is still hot the rival's first
+turn is its best. Medians of layers in CUDA graphs, as there. The rival's answers are peers.py's to check.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import tempfile
+
+import peers
+import rivals
+
+CELLS = "mixtral:16384,mixtral:4096,mixtral:1024,dsv3-slice:16384,dsv3-slice:4096,olmoe:16384,olmoe:4096,qwen3-30b:16384,qwen3-30b:4096"
+SUSTAINED_US = 600e3
+
+
+class Moec:
+    """moec-bench-gpu, a process a measurement."""
+
+    def __init__(self, options, folder):
+        self.options, self.folder = options, folder
+
+    def time(self, shape, tokens, repeats, kernels):
+        """({kernels: us}, the floor in us). Leaves the routings in the folder."""
+        out = pathlib.Path(self.folder) / "moec.jsonl"
+        out.unlink(missing_ok=True)  # it is appended to
+        command = [self.options.moec, "measure", "--bundle", self.options.bundle, "--shapes", shape, "--tokens", str(tokens), "--skews", "0",
+                   "--repeats", str(repeats), "--overlap", "--kernels", kernels, "--routings", self.folder, "--json", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+        return {row["kernels"]: row["us"] for row in rows}, rows[0]["floor_us"]
+
+
+class Rival:
+    """A rival's first variant on one cell's routings, in a graph."""
+
+    def __init__(self, layer, variant, path, tokens):
+        import numpy
+        import torch
+
+        ids = torch.from_numpy(numpy.fromfile(path, dtype=numpy.int32)).cuda().view(-1, tokens, layer.top_k)
+        torch.manual_seed(2)
+        x = torch.randn(*ids.shape[:2], layer.hidden, device="cuda", dtype=torch.bfloat16)
+        weights = torch.rand(ids.shape, device="cuda") + 0.1
+        weights /= weights.sum(-1, keepdim=True)
+        inputs = list(zip(x, ids, weights, [variant.prepare(*pair) for pair in zip(ids, weights)]))
+        with torch.cuda.stream(torch.cuda.Stream()):
+            self.queue(variant, inputs)  # compiles and warms up
+        torch.cuda.synchronize()
+        self.torch, self.layers, self.inputs, self.graph = torch, len(ids), inputs, torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.queue(variant, inputs)
+
+    @staticmethod
+    def queue(variant, inputs):
+        for one in inputs:
+            variant.run(*one)
+
+    def time(self, repeats):
+        self.graph.replay()
+        times = []
+        for _ in range(repeats):
+            start, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            self.graph.replay()
+            end.record()
+            self.torch.cuda.synchronize()
+            times.append(start.elapsed_time(end) * 1000 / self.layers)
+        return statistics.median(times)
+
+
+def cell(options, moec, layer, variant, shape, tokens):
+    first, floor = moec.time(shape, tokens, options.repeats, options.kernels)
+    best = min(first, key=first.get)
+    rival = Rival(layer, variant, f"{moec.folder}/{shape}-{tokens}-0.0.i32", tokens)
+    row = {"shape": shape, "tokens": tokens, "floor_us": floor, "kernels": best, "first": first, "moec": [], "rival": []}
+    for _ in range(options.rounds):
+        row["rival"].append(rival.time(options.repeats))
+        row["moec"].append(moec.time(shape, tokens, options.repeats, best)[0][best])
+    many = max(options.repeats, int(SUSTAINED_US / (first[best] * rival.layers)))
+    halved = 2 if floor > 3000 else 1  # moec-bench-gpu halves the repeats of long layers
+    row["rival_sustained"] = rival.time(many)
+    row["moec_sustained"] = moec.time(shape, tokens, many * halved, best)[0][best]
+    return row
+
+
+def line(row):
+    times = lambda values: " ".join(f"{value:.1f}" for value in values)
+    ratio = statistics.median(row["rival"]) / statistics.median(row["moec"])
+    return (f"{row['shape']:10} {row['tokens']:6} {row['kernels']}: moec {times(row['moec'])}, rival {times(row['rival'])}, {ratio:.3f}x; "
+            f"sustained {row['moec_sustained']:.1f}, {row['rival_sustained']:.1f}, {row['rival_sustained'] / row['moec_sustained']:.3f}x")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--moec", default="build/release/bin/moec-bench-gpu", help="moec-bench-gpu")
+    parser.add_argument("--bundle", required=True, help="folder that `moec-bench-gpu build` wrote")
+    parser.add_argument("--rival", default="triton_kernels", choices=[rival.name for rival in rivals.RIVALS])
+    parser.add_argument("--cells", default=CELLS, help="SHAPE:TOKENS,...; those of a shape beside each other")
+    parser.add_argument("--kernels", default="fitted-bf16-192x256-s4-b1,hopper-bf16-128x256-s4-b1", help="tile classes to choose from")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--json", required=True, help="write everything as one JSON object")
+    options = parser.parse_args()
+
+    import torch
+    from rivals.worker import Layer
+
+    torch.set_grad_enabled(False)
+    (rival,) = [rival for rival in rivals.RIVALS if rival.name == options.rival]
+    if reason := rival.available():
+        raise SystemExit(f"turns: {rival.name}: {reason}")
+    rows, built = [], None
+    with tempfile.TemporaryDirectory() as folder:
+        moec = Moec(options, folder)
+        for shape, tokens in (text.split(":") for text in options.cells.split(",")):
+            if built != shape:
+                layer = variant = None  # room for the next shape's weights
+                torch.cuda.empty_cache()
+                layer, built = Layer(peers.SHAPES[shape]), shape
+                variant = rival.build(layer)[0]
+            rows.append(cell(options, moec, layer, variant, shape, int(tokens)))
+            print(line(rows[-1]), flush=True)
+            document = {"schema": "moec.turns", "schema_version": 1, "device": torch.cuda.get_device_name(), "rival": rival.name,
+                        "version": rival.version(), "rows": rows}
+            pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()
