@@ -13,6 +13,7 @@
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
+#include "compiler/kernels/tile/Bias.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
@@ -311,6 +312,29 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       ptx::barrierArrive(ring.emptyOf(stage));
   }
 
+  /// What the two halves of a warp's sixteen weight rows, eight rows apart, have added to their sums. Not to the sums
+  /// themselves: they are accumulators, and wgmma whose accumulators other instructions write may not overlap.
+  struct Biases {
+    float first = 0, second = 0; // gate-up: gate's and up's of one column
+
+    static __device__ float add(float sum, float bias) {
+      if constexpr (C.biased)
+        return sum + bias;
+      else
+        return sum;
+    }
+  };
+
+  __device__ Biases biasesOf(const tile::Work &work, uint32_t block) const {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    const uint32_t column =
+        work.firstColumn + (group * blocks + block) * blockColumns + warp * (gated ? 8 : 16) + lane / 4;
+    if constexpr (gated)
+      return {tile::biasAt(args, args.bias, work, column), tile::biasAt(args, args.upBias, work, column)};
+    else
+      return {tile::biasAt(args, args.bias, work, column), tile::biasAt(args, args.bias, work, column + 8)};
+  }
+
   /// Writes the outputs into their panels.
   __device__ void keepOutputs(const tile::Work &work) {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
@@ -323,6 +347,9 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
     for (uint32_t block = 0; block < blocks; ++block) {
       const uint32_t piece = (group * blocks + block) * (blockColumns / 8) + warpPiece;
       const uint32_t panel = ring.panel(piece / 8) + tile::swizzled(lanesRow, piece % 8);
+      Biases biases;
+      if constexpr (C.biased)
+        biases = biasesOf(work, block);
 #pragma unroll
       for (uint32_t first = 0; first < C.tileTokens; first += step) {
         if (first >= work.rows)
@@ -330,7 +357,7 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
         uint32_t packed[4];
 #pragma unroll
         for (uint32_t i = 0; i < (gated ? 2 : 4); ++i)
-          packed[i] = outputPair(block, first / 2 + i * (gated ? 4 : 2));
+          packed[i] = outputPair(block, first / 2 + i * (gated ? 4 : 2), biases);
         if constexpr (gated)
           ptx::storeTransposed2(panel + first * tile::rowBytes, packed[0], packed[1]);
         else
@@ -340,12 +367,16 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
   }
 
   /// Two token rows of one output column. Gate-up: its gate sums are at `at`, its up sums, eight weight rows on, behind.
-  __device__ uint32_t outputPair(uint32_t block, uint32_t at) const {
+  __device__ uint32_t outputPair(uint32_t block, uint32_t at, const Biases &biases) const {
     const float *from = &sums[block][at];
+    const auto first = [&](uint32_t i) { return Biases::add(from[i], biases.first); };
+    const auto second = [&](uint32_t i) { return Biases::add(from[i], biases.second); };
     if constexpr (gated)
-      return ptx::Convert<C.element>::pack(Activation::apply(from[0], from[2]), Activation::apply(from[1], from[3]));
+      return ptx::Convert<C.element>::pack(Activation::apply(first(0), second(2)), Activation::apply(first(1), second(3)));
+    else if (at % 4 == 0)
+      return ptx::Convert<C.element>::pack(first(0), first(1));
     else
-      return ptx::Convert<C.element>::pack(from[0], from[1]);
+      return ptx::Convert<C.element>::pack(second(0), second(1));
   }
 
   /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left of
