@@ -235,6 +235,8 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       const bool hasWeights = work.firstColumn + group * blocks * blockColumns < args.n;
       multiplyTile(hasWeights ? (work.rows + 15) / 16 : 0);
       ptx::namedBarrier<1, Ring::multipliers>(); // all have read the held stages
+      if constexpr (C.biased && gated)
+        addBiases(work);
       if (hasWeights)
         keepOutputs(work);
       ptx::fenceProxyAsync();
@@ -312,17 +314,9 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       ptx::barrierArrive(ring.emptyOf(stage));
   }
 
-  /// What the two halves of a warp's sixteen weight rows, eight rows apart, have added to their sums. Not to the sums
-  /// themselves: they are accumulators, and wgmma whose accumulators other instructions write may not overlap.
+  /// Biases of this lane's weight rows in the two halves of its warp's sixteen rows; gate-up: gate's and up's of one column.
   struct Biases {
-    float first = 0, second = 0; // gate-up: gate's and up's of one column
-
-    static __device__ float add(float sum, float bias) {
-      if constexpr (C.biased)
-        return sum + bias;
-      else
-        return sum;
-    }
+    float of[2];
   };
 
   __device__ Biases biasesOf(const tile::Work &work, uint32_t block) const {
@@ -333,6 +327,21 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       return {tile::biasAt(args, args.bias, work, column), tile::biasAt(args, args.upBias, work, column)};
     else
       return {tile::biasAt(args, args.bias, work, column), tile::biasAt(args, args.bias, work, column + 8)};
+  }
+
+  /// Gate-up: into the sums, for the activation needs the registers that biases would stay in. Down has them to spare, and
+  /// there ptxas would serialise the wgmma whose accumulators are written here.
+  __device__ void addBiases(const tile::Work &work) {
+#pragma unroll
+    for (uint32_t block = 0; block < blocks; ++block) {
+      const Biases biases = biasesOf(work, block);
+#pragma unroll
+      for (uint32_t i = 0; i < C.tileTokens / 2; ++i) {
+        if (i % 4 == 0 && i * 2 >= work.rows)
+          break;
+        sums[block][i] += biases.of[i / 2 % 2];
+      }
+    }
   }
 
   /// Writes the outputs into their panels.
@@ -347,8 +356,8 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
     for (uint32_t block = 0; block < blocks; ++block) {
       const uint32_t piece = (group * blocks + block) * (blockColumns / 8) + warpPiece;
       const uint32_t panel = ring.panel(piece / 8) + tile::swizzled(lanesRow, piece % 8);
-      Biases biases;
-      if constexpr (C.biased)
+      Biases biases{};
+      if constexpr (C.biased && !gated)
         biases = biasesOf(work, block);
 #pragma unroll
       for (uint32_t first = 0; first < C.tileTokens; first += step) {
@@ -369,14 +378,14 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
   /// Two token rows of one output column. Gate-up: its gate sums are at `at`, its up sums, eight weight rows on, behind.
   __device__ uint32_t outputPair(uint32_t block, uint32_t at, const Biases &biases) const {
     const float *from = &sums[block][at];
-    const auto first = [&](uint32_t i) { return Biases::add(from[i], biases.first); };
-    const auto second = [&](uint32_t i) { return Biases::add(from[i], biases.second); };
-    if constexpr (gated)
-      return ptx::Convert<C.element>::pack(Activation::apply(first(0), second(2)), Activation::apply(first(1), second(3)));
-    else if (at % 4 == 0)
-      return ptx::Convert<C.element>::pack(first(0), first(1));
-    else
-      return ptx::Convert<C.element>::pack(second(0), second(1));
+    if constexpr (gated) {
+      return ptx::Convert<C.element>::pack(Activation::apply(from[0], from[2]), Activation::apply(from[1], from[3]));
+    } else if constexpr (C.biased) {
+      const float bias = biases.of[at / 2 % 2];
+      return ptx::Convert<C.element>::pack(from[0] + bias, from[1] + bias);
+    } else {
+      return ptx::Convert<C.element>::pack(from[0], from[1]);
+    }
   }
 
   /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left of

@@ -48,6 +48,8 @@ void check(GemmFamily family, const std::string &target) {
     biased.biased = true;
     for (const char *dearest : {"GeluTanh", "ClampedSwiglu"})
       unit.kernels.push_back(gemmKernel(family, biased, dearest));
+    biased.role = GemmRole::Down;
+    unit.kernels.push_back(gemmKernel(family, biased, "NoActivation"));
     const Result<CompiledUnit> compiled = nvrtc->compile(unit, {.target = target});
     INFO(shippedGemm(family, config).name << ": " << compiled.status().message());
     REQUIRE(compiled.ok());
