@@ -91,6 +91,9 @@ Result<LayerDescription> describeLayer(func::FuncOp layer) {
   weights.gate = weight(grouped.getGate(), "the experts' gate");
   weights.up = weight(grouped.getUp(), "the experts' up projection");
   weights.down = weight(grouped.getDown(), "the experts' down projection");
+  weights.gateBias = weight(grouped.getGateBias(), "the gate's bias");
+  weights.upBias = weight(grouped.getUpBias(), "the up projection's bias");
+  weights.downBias = weight(grouped.getDownBias(), "the down projection's bias");
   if (shared) {
     weights.sharedGate = weight(shared.getGate(), "the shared expert's gate");
     weights.sharedUp = weight(shared.getUp(), "the shared expert's up projection");

@@ -97,6 +97,21 @@ LogicalResult verifyFfnWeights(Operation *op, StringRef cite, Value tokens, Valu
   return success();
 }
 
+/// All of an experts' network's biases, or none.
+LogicalResult verifyFfnBiases(Operation *op, StringRef cite, Value gate, Value down, ArrayRef<Value> biases) {
+  size_t given = llvm::count_if(biases, [](Value bias) { return static_cast<bool>(bias); });
+  if (given == 0)
+    return success();
+  if (given != biases.size())
+    return op->emitOpError(cite) << " gate, up and down have a bias each or none has, but " << given << " of 3 are given";
+  ArrayRef<int64_t> inner = tensorOf(gate).getShape().take_front(2), outer = tensorOf(down).getShape().take_front(2);
+  if (!hasShape(biases[0], inner) || !hasShape(biases[1], inner) || !hasShape(biases[2], outer))
+    return op->emitOpError(cite) << " gate_bias and up_bias are [E, I] and down_bias [E, H] with E = " << inner[0] << ", I = "
+                                 << inner[1] << " and H = " << outer[1] << ", but they are " << biases[0].getType() << ", "
+                                 << biases[1].getType() << " and " << biases[2].getType();
+  return success();
+}
+
 LogicalResult verifyRouter(Operation *op, StringRef citeWeight, StringRef citeBias, Value hidden, Value weight, Value bias) {
   if (tensorOf(hidden).getRank() != 2 || tensorOf(weight).getRank() != 2 || !sameDim(hidden, 1, weight, 1) ||
       !hasStaticTail(hidden))
@@ -259,6 +274,8 @@ LogicalResult ExpertFfnOp::verify() {
            << tensorOf(getBuffer()).getDimSize(0) << " experts but the weights " << tensorOf(getGate()).getDimSize(0);
   if (getResult().getType() != getBuffer().getType())
     return emitOpError("(C4) the result has the type of the buffer");
+  if (failed(verifyFfnBiases(*this, "(C5)", getGate(), getDown(), {getGateBias(), getUpBias(), getDownBias()})))
+    return failure();
   return verifyActivation(*this, getActivation(), "(C2)", "(C3)");
 }
 
@@ -322,6 +339,7 @@ LogicalResult GroupedFfnOp::verify() {
            << getHidden().getType() << ", ids " << getIds().getType() << " and weights " << getWeights().getType();
   if (failed(verifyFfnWeights(*this, "(C2)", getHidden(), getGate(), getUp(), getDown(),
                               tensorOf(getHidden()).getDimSize(1), true)) ||
+      failed(verifyFfnBiases(*this, "(C7)", getGate(), getDown(), {getGateBias(), getUpBias(), getDownBias()})) ||
       failed(verifyActivation(*this, getActivation(), "(C3)", "(C3)")))
     return failure();
   int64_t experts = tensorOf(getGate()).getDimSize(0);
@@ -365,6 +383,8 @@ LaunchSignature signatureOf(LaunchKind kind) {
 
 static LogicalResult verifyLaunchSignature(LaunchOp op) {
   LaunchSignature expected = signatureOf(op.getKind());
+  if (op.getBiased())
+    expected.inputs += op.getKind() == LaunchKind::GateUp ? 2 : 1;
   size_t inputs = op.getInputs().size();
   if ((inputs != expected.inputs && inputs != expected.inputs + expected.optionalInputs) ||
       op.getOutputs().size() != expected.outputs)
@@ -386,6 +406,8 @@ LogicalResult LaunchOp::verify() {
   if (gemm && (!isSize(*getK()) || !isSize(*getColumns())))
     return emitOpError("(C1) k and columns are in 1..") << maxSize << ", but they are " << static_cast<int64_t>(*getK())
                                                         << " and " << static_cast<int64_t>(*getColumns());
+  if (getBiased() && kind != LaunchKind::GateUp && kind != LaunchKind::Down)
+    return emitOpError("(C4) ") << stringifyLaunchKind(kind) << " is not biased";
   if (failed(verifyLaunchSignature(*this)))
     return failure();
   bool activated = kind == LaunchKind::GateUp || kind == LaunchKind::SharedGateUp;

@@ -161,23 +161,28 @@ def Moe_YieldOp : Moe_Op<"yield", [Pure, Terminator, ReturnLike,
   let assemblyFormat = "$value attr-dict `:` type($value)";
 }
 
-def Moe_ExpertFfnOp : Moe_Op<"expert_ffn", [Pure, IsolatedFromAbove, SingleBlock]> {
+def Moe_ExpertFfnOp : Moe_Op<"expert_ffn", [Pure, IsolatedFromAbove, SingleBlock, AttrSizedOperandSegments]> {
   let summary = "Each expert's gated feed-forward network over its rows";
   let description = [{
-    For every row `x` of expert `e`: `g = gate[e] x`, `u = up[e] x`, `h = activation(g, u)` entry by entry in f32,
-    `result = down[e] h`. The region is the activation: two f32 arguments, `arith` and `math` ops, one `moe.yield`.
+    For every row `x` of expert `e`: `g = gate[e] x + gate_bias[e]`, `u = up[e] x + up_bias[e]`, `h = activation(g, u)`
+    entry by entry in f32, `result = down[e] h + down_bias[e]`; absent biases are zero. The region is the activation: two
+    f32 arguments, `arith` and `math` ops, one `moe.yield`.
 
     (C1) `buffer` is `[E, ?, H]`, dim 1 dynamic; `gate` and `up` are `[E, I, H]`, `down` is `[E, H, I]`, of the buffer's
          dtype. E is at most 32,767.
     (C2) The region's block takes two f32 and yields one.
     (C3) The region holds only scalar f32 and i1 ops of `arith` and `math` and f32 constants.
     (C4) `result` has the type of `buffer`.
+    (C5) The biases are there all three or not at all; `gate_bias` and `up_bias` are `[E, I]`, `down_bias` is `[E, H]`.
   }];
-  let arguments = (ins Moe_Tokens:$buffer, Moe_WeightTensor:$gate, Moe_WeightTensor:$up, Moe_WeightTensor:$down);
+  let arguments = (ins Moe_Tokens:$buffer, Moe_WeightTensor:$gate, Moe_WeightTensor:$up, Moe_WeightTensor:$down,
+                   Optional<Moe_WeightTensor>:$gate_bias, Optional<Moe_WeightTensor>:$up_bias,
+                   Optional<Moe_WeightTensor>:$down_bias);
   let results = (outs Moe_Tokens:$result);
   let regions = (region SizedRegion<1>:$activation);
   let assemblyFormat = [{
-    $buffer `,` $gate `,` $up `,` $down attr-dict `:` functional-type(operands, results) `activation` $activation
+    $buffer `,` $gate `,` $up `,` $down (`bias` $gate_bias^ `,` $up_bias `,` $down_bias)? attr-dict `:`
+    functional-type(operands, results) `activation` $activation
   }];
   let hasVerifier = 1;
 }
@@ -249,7 +254,7 @@ def Moe_RouteOp : Moe_Op<"route", [Pure, AttrSizedOperandSegments]> {
   let hasVerifier = 1;
 }
 
-def Moe_GroupedFfnOp : Moe_Op<"grouped_ffn", [Pure, IsolatedFromAbove, SingleBlock]> {
+def Moe_GroupedFfnOp : Moe_Op<"grouped_ffn", [Pure, IsolatedFromAbove, SingleBlock, AttrSizedOperandSegments]> {
   let summary = "Dispatch, expert FFN and combine in one: what kernels are made for";
   let description = [{
     `output[t] = init[t] + sum_k weights[t, k] * ffn[ids[t, k]](hidden[t])`, and the pairs per expert as `counts`.
@@ -266,17 +271,19 @@ def Moe_GroupedFfnOp : Moe_Op<"grouped_ffn", [Pure, IsolatedFromAbove, SingleBlo
          permutation of the experts.
     (C5) `output` has the type of `hidden`; `counts` is i32 `[E]`.
     (C6) `hidden_stride`, if present, is at least H, `intermediate_stride` at least I; both are at most 2^29.
+    (C7) The biases obey (C5) of `moe.expert_ffn`.
   }];
   let arguments = (ins Moe_Tokens:$hidden, Moe_Ids:$ids, Moe_F32Tensor:$weights, Moe_WeightTensor:$gate,
-                   Moe_WeightTensor:$up, Moe_WeightTensor:$down, Optional<Moe_Tokens>:$init,
+                   Moe_WeightTensor:$up, Moe_WeightTensor:$down, Optional<Moe_WeightTensor>:$gate_bias,
+                   Optional<Moe_WeightTensor>:$up_bias, Optional<Moe_WeightTensor>:$down_bias, Optional<Moe_Tokens>:$init,
                    OptionalAttr<DenseI32ArrayAttr>:$slots, OptionalAttr<Moe_LayerConfigAttr>:$config,
                    OptionalAttr<DenseI8ArrayAttr>:$packed, OptionalAttr<DenseI16ArrayAttr>:$order,
                    OptionalAttr<I64Attr>:$hidden_stride, OptionalAttr<I64Attr>:$intermediate_stride);
   let results = (outs Moe_Tokens:$output, Moe_Ids:$counts);
   let regions = (region SizedRegion<1>:$activation);
   let assemblyFormat = [{
-    $hidden `,` $ids `,` $weights `,` $gate `,` $up `,` $down (`init` $init^)? attr-dict `:`
-    functional-type(operands, results) `activation` $activation
+    $hidden `,` $ids `,` $weights `,` $gate `,` $up `,` $down (`bias` $gate_bias^ `,` $up_bias `,` $down_bias)?
+    (`init` $init^)? attr-dict `:` functional-type(operands, results) `activation` $activation
   }];
   let hasVerifier = 1;
 }
@@ -291,15 +298,16 @@ def Moe_LaunchOp : Moe_Op<"launch", [SingleBlock, IsolatedFromAbove]> {
     The launches of a layer run in order. A GEMM launch (`router`, `gate_up`, `down`, `shared_gate_up`, `shared_down`)
     names the kernels by tile height; `k` is its inner dimension and `columns` its output columns. The activation region
     is there for `gate_up` and `shared_gate_up` and nowhere else. `spec` keeps what `moe.route` said for a `route` launch,
-    and the table (slots, packed, order) and buffer strides for a `dispatch` launch.
+    and the table (slots, packed, order) and buffer strides for a `dispatch` launch. `biased` says that the inputs of a
+    `gate_up` or `down` launch marked so below are there.
 
     | kind | inputs | outputs |
     | --- | --- | --- |
     | `router` | hidden, weight, bias (optional) | logits |
     | `route` | logits, correction (optional) | ids, weights |
     | `dispatch` | hidden, ids, weights | rows, the token of each row, counts |
-    | `gate_up` | rows, gate, up | activated rows |
-    | `down` | activated rows, the token of each row, down, init (optional) | sums in f32 |
+    | `gate_up` | rows, gate, up, gate bias and up bias (biased) | activated rows |
+    | `down` | activated rows, the token of each row, down, bias (biased), init (optional) | sums in f32 |
     | `shared_gate_up` | hidden, gate, up | activated rows |
     | `shared_down` | activated rows, down, and hidden with the shared router (optional) | result |
     | `store` | sums | output |
@@ -308,10 +316,11 @@ def Moe_LaunchOp : Moe_Op<"launch", [SingleBlock, IsolatedFromAbove]> {
     (C2) `gate_up` and `shared_gate_up` have an activation region that obeys (C2) and (C3) of `moe.expert_ffn`; the
          others have an empty region.
     (C3) Inputs and outputs are as many as the table says; `route` and `dispatch` have a `spec`, the others none.
+    (C4) `biased` is for `gate_up` and `down` alone.
   }];
   let arguments = (ins Moe_LaunchKindAttr:$kind, Variadic<AnyRankedTensor>:$inputs, OptionalAttr<I64Attr>:$k,
                    OptionalAttr<I64Attr>:$columns, OptionalAttr<Moe_LayerConfigAttr>:$config,
-                   OptionalAttr<DictionaryAttr>:$spec);
+                   OptionalAttr<DictionaryAttr>:$spec, UnitAttr:$biased);
   let results = (outs Variadic<AnyRankedTensor>:$outputs);
   let regions = (region MaxSizedRegion<1>:$activation);
   let assemblyFormat = [{

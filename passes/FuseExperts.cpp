@@ -52,8 +52,8 @@ void fuse(ExpertGroup &group) {
   auto countsType = RankedTensorType::get({experts}, builder.getI32Type());
   auto grouped = GroupedFfnOp::create(
       builder, group.combine.getLoc(), group.combine.getOutput().getType(), countsType, group.dispatch.getTokens(), ids,
-      group.combine.getWeights(), group.ffn.getGate(), group.ffn.getUp(), group.ffn.getDown(), group.combine.getInit(),
-      group.dispatch.getSlotsAttr(), Attribute(), DenseI8ArrayAttr(), DenseI16ArrayAttr(), IntegerAttr(),
+      group.combine.getWeights(), group.ffn.getGate(), group.ffn.getUp(), group.ffn.getDown(),
+      group.ffn.getGateBias(), group.ffn.getUpBias(), group.ffn.getDownBias(), group.combine.getInit(), group.dispatch.getSlotsAttr(), Attribute(), DenseI8ArrayAttr(), DenseI16ArrayAttr(), IntegerAttr(),
       IntegerAttr());
   grouped.getActivation().takeBody(group.ffn.getActivation());
   group.combine.getOutput().replaceAllUsesWith(grouped.getOutput());

@@ -28,9 +28,10 @@ struct LaunchBuilder {
   }
 
   /// A GEMM over `k` with so many output columns; takes the activation from `activation`, if given.
-  LaunchOp gemm(moe::LaunchKind kind, Type result, ValueRange inputs, int64_t k, int64_t columns, Region *activation) {
+  LaunchOp gemm(moe::LaunchKind kind, Type result, ValueRange inputs, int64_t k, int64_t columns, Region *activation,
+                bool biased = false) {
     auto launch = LaunchOp::create(builder, loc, result, kind, inputs, builder.getI64IntegerAttr(k),
-                                   builder.getI64IntegerAttr(columns), config, DictionaryAttr());
+                                   builder.getI64IntegerAttr(columns), config, DictionaryAttr(), biased);
     if (activation)
       launch.getActivation().takeBody(*activation);
     return launch;
@@ -98,15 +99,20 @@ void lowerGrouped(GroupedFfnOp grouped, LaunchOp dispatch, LaunchBuilder &launch
   int64_t intermediate = dim(grouped.getGate(), 1), hidden = dim(grouped.getHidden(), 1);
   auto activatedRows = RankedTensorType::get({ShapedType::kDynamic, intermediate}, element);
   auto sums = RankedTensorType::get({ShapedType::kDynamic, hidden}, builder.getF32Type());
+  const auto biased = static_cast<bool>(grouped.getGateBias());
+  SmallVector<Value> gateUpInputs{dispatch.getResult(0), grouped.getGate(), grouped.getUp()};
+  if (biased)
+    gateUpInputs.append({grouped.getGateBias(), grouped.getUpBias()});
   Value activated = launches
-                        .gemm(moe::LaunchKind::GateUp, activatedRows,
-                              {dispatch.getResult(0), grouped.getGate(), grouped.getUp()}, hidden, intermediate,
-                              &grouped.getActivation())
+                        .gemm(moe::LaunchKind::GateUp, activatedRows, gateUpInputs, hidden, intermediate,
+                              &grouped.getActivation(), biased)
                         .getResult(0);
   SmallVector<Value> downInputs{activated, dispatch.getResult(1), grouped.getDown()};
+  if (biased)
+    downInputs.push_back(grouped.getDownBias());
   if (grouped.getInit())
     downInputs.push_back(grouped.getInit());
-  Value sum = launches.gemm(moe::LaunchKind::Down, sums, downInputs, intermediate, hidden, nullptr).getResult(0);
+  Value sum = launches.gemm(moe::LaunchKind::Down, sums, downInputs, intermediate, hidden, nullptr, biased).getResult(0);
   auto store = launches.step(moe::LaunchKind::Store, grouped.getOutput().getType(), sum);
   grouped.getOutput().replaceAllUsesWith(store.getResult(0));
   grouped.getCounts().replaceAllUsesWith(dispatch.getResult(2));

@@ -21,6 +21,7 @@ LayerShape shapeOf(GroupedFfnOp grouped) {
   shape.hidden = static_cast<uint32_t>(dim(grouped.getGate(), 2));
   shape.topK = static_cast<uint32_t>(dim(grouped.getIds(), 1));
   shape.dtype = dtypeOf(grouped.getHidden());
+  shape.expertBias = static_cast<bool>(grouped.getGateBias());
   if (Value init = grouped.getInit())
     if (auto shared = init.getDefiningOp<SharedFfnOp>()) {
       shape.sharedIntermediate = static_cast<uint32_t>(dim(shared.getGate(), 0));

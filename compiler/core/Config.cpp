@@ -76,9 +76,9 @@ uint32_t paddedStride(uint32_t columns, DType dtype) {
   return lines * lineBytes / byteSize(dtype);
 }
 
-uint64_t panelBytes(uint32_t k, uint32_t lanes, DType compute) {
-  uint64_t evenK = (uint64_t{k} + 1) / 2 * 2;
-  return evenK * 2 * lanes * byteSize(compute);
+uint64_t panelBytes(uint32_t k, uint32_t lanes, DType compute, bool biased) {
+  uint64_t evenK = (uint64_t{k} + 1) / 2 * 2, columns = 2 * uint64_t{lanes};
+  return evenK * columns * byteSize(compute) + (biased ? columns * byteSize(DType::F32) : 0);
 }
 
 } // namespace moec

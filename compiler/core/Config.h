@@ -84,7 +84,7 @@ struct LayerConfig {
 /// and an odd one, so that the rows of a tile do not fall into the same cache sets.
 uint32_t paddedStride(uint32_t columns, DType dtype);
 
-/// Bytes of one packed panel: K (rounded up to a pair) times two vectors of columns.
-uint64_t panelBytes(uint32_t k, uint32_t lanes, DType compute);
+/// Bytes of one packed panel: K (rounded up to a pair) times two vectors of columns; `biased`: then those columns' biases.
+uint64_t panelBytes(uint32_t k, uint32_t lanes, DType compute, bool biased = false);
 
 } // namespace moec

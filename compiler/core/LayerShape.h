@@ -46,6 +46,7 @@ struct LayerShape {
   DType dtype = DType::BF16;        // of hidden states, expert weights and output
   uint32_t sharedIntermediate = 0;  // 0: no shared expert
   bool sharedGate = false;          // the shared expert's output is scaled by sigmoid(hidden . w)
+  bool expertBias = false;          // gate, up and down of the routed experts have a bias each
 
   bool operator==(const LayerShape &) const = default;
 };
@@ -68,6 +69,9 @@ struct LayerWeights {
   WeightRef gate;           // [E, I, H]
   WeightRef up;             // [E, I, H]
   WeightRef down;           // [E, H, I]
+  WeightRef gateBias;       // [E, I]
+  WeightRef upBias;         // [E, I]
+  WeightRef downBias;       // [E, H]
   WeightRef sharedGate;     // [Is, H]
   WeightRef sharedUp;       // [Is, H]
   WeightRef sharedDown;     // [H, Is]

@@ -40,6 +40,7 @@ template <typename Archive, Is<LayerShape> T> void fields(Archive &archive, T &s
   archive.field("dtype", shape.dtype);
   archive.field("shared_intermediate", shape.sharedIntermediate);
   archive.field("shared_gate", shape.sharedGate);
+  archive.field("expert_bias", shape.expertBias);
 }
 
 template <typename Archive, Is<RouterSpec> T> void fields(Archive &archive, T &router) {
@@ -68,6 +69,9 @@ template <typename Archive, Is<LayerWeights> T> void fields(Archive &archive, T 
   archive.field("gate", weights.gate);
   archive.field("up", weights.up);
   archive.field("down", weights.down);
+  archive.field("gate_bias", weights.gateBias);
+  archive.field("up_bias", weights.upBias);
+  archive.field("down_bias", weights.downBias);
   archive.field("shared_gate", weights.sharedGate);
   archive.field("shared_up", weights.sharedUp);
   archive.field("shared_down", weights.sharedDown);

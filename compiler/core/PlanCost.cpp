@@ -15,17 +15,22 @@ uint64_t divideUp(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 /// panel takes of each.
 struct GemmShape {
   uint32_t k = 0, columns = 0, operands = 1;
+  bool biased = false;
 
   uint64_t panels(const TargetFacts &facts) const {
     return divideUp(columns, 2 * facts.lanes() / operands);
   }
 };
 
-GemmShape gateUpShape(uint32_t hidden, uint32_t intermediate) { return {hidden, intermediate, 2}; }
-GemmShape downShape(uint32_t hidden, uint32_t intermediate) { return {intermediate, hidden, 1}; }
+GemmShape gateUpShape(uint32_t hidden, uint32_t intermediate, bool biased = false) {
+  return {hidden, intermediate, 2, biased};
+}
+GemmShape downShape(uint32_t hidden, uint32_t intermediate, bool biased = false) {
+  return {intermediate, hidden, 1, biased};
+}
 
 uint64_t packedBytes(GemmShape gemm, const TargetFacts &facts, DType compute) {
-  return gemm.panels(facts) * panelBytes(gemm.k, facts.lanes(), compute);
+  return gemm.panels(facts) * panelBytes(gemm.k, facts.lanes(), compute, gemm.biased);
 }
 
 GemmCost gemmCost(GemmShape gemm, DType stored, const TargetFacts &facts,
@@ -34,8 +39,10 @@ GemmCost gemmCost(GemmShape gemm, DType stored, const TargetFacts &facts,
   double threads = std::max(1u, facts.threads);
   uint64_t steps = compute == DType::BF16 ? divideUp(gemm.k, 2) : gemm.k;
   auto panelsBytes = static_cast<double>(packedBytes(gemm, facts, compute));
-  auto storedBytes =
-      static_cast<double>(uint64_t{gemm.k} * gemm.columns * gemm.operands) * byteSize(stored);
+  uint64_t storedColumns = uint64_t{gemm.columns} * gemm.operands;
+  auto storedBytes = static_cast<double>(gemm.k * storedColumns) * byteSize(stored);
+  if (gemm.biased) // kept as f32 beside the weights
+    storedBytes += static_cast<double>(storedColumns * byteSize(DType::F32));
   GemmCost cost;
   cost.tileNs = static_cast<double>(steps) * static_cast<double>(gemm.panels(facts)) / threads;
   cost.packedStreamNs = panelsBytes * calibration.streamNsPerByte;
@@ -53,16 +60,16 @@ DType computeDType(const LayerShape &shape) {
 
 uint64_t packedExpertBytes(const LayerShape &shape, const TargetFacts &facts) {
   DType compute = computeDType(shape);
-  return packedBytes(gateUpShape(shape.hidden, shape.intermediate), facts, compute) +
-         packedBytes(downShape(shape.hidden, shape.intermediate), facts, compute);
+  return packedBytes(gateUpShape(shape.hidden, shape.intermediate, shape.expertBias), facts, compute) +
+         packedBytes(downShape(shape.hidden, shape.intermediate, shape.expertBias), facts, compute);
 }
 
 LayerCost::LayerCost(const LayerShape &shape, const TargetFacts &facts,
                      const Calibration &calibration) {
   auto cost = [&](GemmShape gemm) { return gemmCost(gemm, shape.dtype, facts, calibration); };
-  gateUp = cost(gateUpShape(shape.hidden, shape.intermediate));
-  down = cost(downShape(shape.hidden, shape.intermediate));
-  router = cost({shape.hidden, shape.experts, 1});
+  gateUp = cost(gateUpShape(shape.hidden, shape.intermediate, shape.expertBias));
+  down = cost(downShape(shape.hidden, shape.intermediate, shape.expertBias));
+  router = cost({shape.hidden, shape.experts});
   sharedGateUp = cost(gateUpShape(shape.hidden, shape.sharedIntermediate));
   sharedDown =
       cost(downShape(shape.hidden, shape.sharedIntermediate)); // without columns all cost 0

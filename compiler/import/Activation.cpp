@@ -1,5 +1,9 @@
 #include "compiler/import/Activation.h"
 
+#include "compiler/import/ModelText.h"
+
+#include <fmt/format.h>
+
 #include <utility>
 
 namespace moec::importer {
@@ -65,6 +69,24 @@ constexpr const char *relu = R"(      %zero = arith.constant 0.0 : f32
       %a = arith.maximumf %g, %zero : f32
 )";
 
+std::string clampedSwiglu(const ClampedSwigluSpec &spec) {
+  return fmt::format(R"(      %one = arith.constant 1.0 : f32
+      %most = arith.constant {} : f32
+      %least = arith.constant {} : f32
+      %slope = arith.constant {} : f32
+      %g_clamped = arith.minimumf %g, %most : f32
+      %u_below = arith.minimumf %u, %most : f32
+      %u_clamped = arith.maximumf %u_below, %least : f32
+      %negated = arith.mulf %g_clamped, %slope : f32
+      %exp = math.exp %negated : f32
+      %denominator = arith.addf %exp, %one : f32
+      %a = arith.divf %g_clamped, %denominator : f32
+      %u_raised = arith.addf %u_clamped, %one : f32
+)",
+                     floatLiteral(spec.limit), floatLiteral(-spec.limit), floatLiteral(-spec.alpha));
+}
+
+/// Computes %a from %g.
 const char *body(Activation activation) {
   switch (activation) {
   case Activation::Silu:
@@ -77,6 +99,8 @@ const char *body(Activation activation) {
     return geluQuick;
   case Activation::Relu:
     return relu;
+  case Activation::ClampedSwiglu:
+    break; // changes %u too
   }
   return silu;
 }
@@ -100,9 +124,12 @@ const std::string &activationNames() {
   return names;
 }
 
-std::string activationBlock(Activation activation) {
-  return std::string("    ^bb0(%g: f32, %u: f32):\n") + body(activation) +
-         "      %h = arith.mulf %a, %u : f32\n"
+std::string activationBlock(Activation activation, const ClampedSwigluSpec &clamped) {
+  const bool isClamped = activation == Activation::ClampedSwiglu;
+  return std::string("    ^bb0(%g: f32, %u: f32):\n") +
+         (isClamped ? clampedSwiglu(clamped) : body(activation)) + "      %h = arith.mulf %a, " +
+         (isClamped ? "%u_raised" : "%u") +
+         " : f32\n"
          "      moe.yield %h : f32\n";
 }
 

@@ -14,6 +14,12 @@ enum class Activation : uint8_t {
   GeluTanh,  // its approximation by tanh
   GeluQuick, // x * sigmoid(1.702 x)
   Relu,      // max(x, 0)
+  ClampedSwiglu, // not a factor of `up`: see ClampedSwigluSpec
+};
+
+/// gpt-oss: `g sigmoid(alpha g) (u + 1)` with g = min(gate, limit) and u = up, clamped to -limit .. limit.
+struct ClampedSwigluSpec {
+  double alpha = 1.702, limit = 7;
 };
 
 /// From a config's `hidden_act`; several names stand for the same function.
@@ -23,7 +29,8 @@ std::optional<Activation> parseActivation(std::string_view name);
 const std::string &activationNames();
 
 /// The block of a gated FFN's activation region, from f32 `%g` (gate) and `%u` (up) to a yield of
-/// activation(g) * u. Lines are indented by six spaces, the label by four.
-std::string activationBlock(Activation activation);
+/// activation(g) * u. Lines are indented by six spaces, the label by four. `clamped` is for
+/// ClampedSwiglu alone; finite numbers.
+std::string activationBlock(Activation activation, const ClampedSwigluSpec &clamped = {});
 
 } // namespace moec::importer

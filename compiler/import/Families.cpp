@@ -78,6 +78,24 @@ void readDeepseekV3(const JsonValue &config, ModelSpec &spec) {
     spec.router.epsilon = 1e-20; // K sigmoids can all underflow to 0
 }
 
+// The hub's checkpoints are MXFP4, which weights are refused for (runtime/weights); the config says
+// so too, but shapes and plans do not depend on it.
+void readGptOss(const JsonValue &config, ModelSpec &spec) {
+  readShape(config, {.experts = "num_local_experts", .intermediate = "intermediate_size"}, spec);
+  expectText(config, "hidden_act", "silu"); // which its model code does not read
+  spec.activation = Activation::ClampedSwiglu;
+  if (config.has("swiglu_alpha"))
+    spec.clamped.alpha = config["swiglu_alpha"].number(0, 1e6);
+  if (config.has("swiglu_limit"))
+    spec.clamped.limit = config["swiglu_limit"].number(0, 1e6);
+  spec.shape.expertBias = true;
+  spec.router.routerBias = true;
+  spec.router.before = Scoring::None;
+  spec.router.after = Scoring::Softmax;
+  spec.names.router = "router";
+  spec.layers = allLayers(config);
+}
+
 struct Family {
   const char *name; // the config's model_type
   void (*read)(const JsonValue &config, ModelSpec &spec);
@@ -87,6 +105,7 @@ constexpr Family families[] = {
     {"mixtral", readMixtral},    {"qwen2_moe", readQwen2},        {"qwen3_moe", readQwen3},
     {"olmoe", readOlmoe},        {"deepseek_v2", readDeepseekV2}, {"deepseek_v3", readDeepseekV3},
     {"kimi_k2", readDeepseekV3}, {"glm4_moe", readDeepseekV3},
+    {"gpt_oss", readGptOss},
 };
 
 std::string familyNames() {

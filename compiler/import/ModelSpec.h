@@ -13,6 +13,7 @@ namespace moec::importer {
 /// Parts of the weights' names on the hub: `model.layers.N.BLOCK.experts.{e}.GATE.weight`.
 struct WeightNames {
   const char *block = "mlp";
+  const char *router = "gate";
   const char *gate = "gate_proj";
   const char *up = "up_proj";
   const char *down = "down_proj";
@@ -26,6 +27,7 @@ struct ModelSpec {
   LayerShape shape;
   RouterSpec router;
   Activation activation = Activation::Silu;
+  ClampedSwigluSpec clamped; // of meaning for Activation::ClampedSwiglu
   WeightNames names;
   std::vector<uint32_t> layers; // numbers of the MoE layers, ascending
 };

@@ -49,12 +49,19 @@ private:
 
   void weights() {
     const WeightNames &names = spec.names;
-    weight("router", "gate.weight", routerType());
+    weight("router", fmt::format("{}.weight", names.router), routerType());
+    if (spec.router.routerBias)
+      weight("router_bias", fmt::format("{}.bias", names.router), routerBiasType());
     if (spec.router.correctionBias)
       weight("correction", "gate.e_score_correction_bias", correctionType());
     weight("gate", fmt::format("experts.{{e}}.{}.weight", names.gate), gateType());
     weight("up", fmt::format("experts.{{e}}.{}.weight", names.up), gateType());
     weight("down", fmt::format("experts.{{e}}.{}.weight", names.down), downType());
+    if (shape.expertBias) {
+      weight("gate_bias", fmt::format("experts.{{e}}.{}.bias", names.gate), gateBiasType());
+      weight("up_bias", fmt::format("experts.{{e}}.{}.bias", names.up), gateBiasType());
+      weight("down_bias", fmt::format("experts.{{e}}.{}.bias", names.down), downBiasType());
+    }
     if (!shape.sharedIntermediate)
       return;
     weight("shared_gate", fmt::format("{}.{}.weight", names.shared, names.gate), sharedGateType());
@@ -66,8 +73,10 @@ private:
 
   /// From the hidden states to `%ids`; returns the value that holds the weights of the chosen.
   std::string router() {
-    line("    %logits = moe.router %hidden, %router : ({}, {}) -> {}\n", tokens, routerType(),
-         scores);
+    const bool biased = spec.router.routerBias;
+    line("    %logits = moe.router %hidden, %router{} : ({}, {}{}) -> {}\n",
+         biased ? " bias %router_bias" : "", tokens, routerType(),
+         biased ? ", " + routerBiasType() : std::string(), scores);
     const char *ranked = "logits";
     if (spec.router.before != Scoring::None) {
       line("    %scores = moe.score {} %logits : {}\n", scoringName(spec.router.before), scores);
@@ -108,9 +117,12 @@ private:
   }
 
   void experts() {
-    line("    %expert = moe.expert_ffn %buffer, %gate, %up, %down\n"
-         "        : ({0}, {1}, {1}, {2}) -> {0} activation {{\n{3}    }}\n",
-         buffer, gateType(), downType(), activationBlock(spec.activation));
+    const std::string biases =
+        shape.expertBias ? fmt::format(", {0}, {0}, {1}", gateBiasType(), downBiasType()) : "";
+    line("    %expert = moe.expert_ffn %buffer, %gate, %up, %down{3}\n"
+         "        : ({0}, {1}, {1}, {2}{4}) -> {0} activation {{\n{5}    }}\n",
+         buffer, gateType(), downType(),
+         shape.expertBias ? " bias %gate_bias, %up_bias, %down_bias" : "", biases, activation());
   }
 
   void shared() {
@@ -118,7 +130,7 @@ private:
          "        : ({1}, {2}, {2}, {3}{4}) -> {1} activation {{\n{5}    }}\n",
          shape.sharedGate ? " router %shared_router" : "", tokens, sharedGateType(),
          sharedDownType(), shape.sharedGate ? ", " + sharedRouterType() : std::string(),
-         activationBlock(spec.activation));
+         activation());
   }
 
   void combine(const std::string &routing) {
@@ -133,12 +145,17 @@ private:
     return scoring == Scoring::Softmax ? "softmax" : "sigmoid";
   }
 
+  std::string activation() const { return activationBlock(spec.activation, spec.clamped); }
+
   std::string routerType() const { return matrix(shape.experts, shape.hidden); }
+  std::string routerBiasType() const { return fmt::format("tensor<{}x{}>", shape.experts, dtype); }
   // Checkpoints keep this one in f32 whatever the model's dtype is: it is added to sigmoids close
   // to each other.
   std::string correctionType() const { return fmt::format("tensor<{}xf32>", shape.experts); }
   std::string gateType() const { return cube(shape.intermediate, shape.hidden); }
   std::string downType() const { return cube(shape.hidden, shape.intermediate); }
+  std::string gateBiasType() const { return matrix(shape.experts, shape.intermediate); }
+  std::string downBiasType() const { return matrix(shape.experts, shape.hidden); }
   std::string sharedGateType() const { return matrix(shape.sharedIntermediate, shape.hidden); }
   std::string sharedDownType() const { return matrix(shape.hidden, shape.sharedIntermediate); }
   std::string sharedRouterType() const { return matrix(1, shape.hidden); }

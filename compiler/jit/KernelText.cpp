@@ -31,9 +31,9 @@ const char *nameOf(RouteScoring scoring) {
 std::string text(const GemmConfig &c) {
   return fmt::format("moec::GemmConfig{{.element = moec::Element::{}, .role = moec::GemmRole::{}, .tileTokens = {}u, "
                      ".tileWeights = {}u, .tileK = {}u, .stages = {}u, .warpsTokens = {}u, .warpsWeights = {}u, "
-                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}}}",
+                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}}}",
                      nameOf(c.element), nameOf(c.role), c.tileTokens, c.tileWeights, c.tileK, c.stages, c.warpsTokens,
-                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense);
+                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased);
 }
 
 bool isIdentifier(std::string_view name) {

@@ -86,8 +86,8 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
                                                       : "hopper";
   const std::string activation = c.role == GemmRole::GateUp ? "SiluGate" : "NoActivation";
   ShippedKernel kernel;
-  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}", prefix, shortName(c.role), shortName(c.element), c.tileTokens,
-                            c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "");
+  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}{}", prefix, shortName(c.role), shortName(c.element), c.tileTokens,
+                            c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "", c.biased ? "-bias" : "");
   if (c.tileK != kCudaTileK)
     kernel.name += fmt::format("-k{}", c.tileK);
   kernel.unit.files = {family == GemmFamily::Portable ? KernelFile::GroupedGemmPortable

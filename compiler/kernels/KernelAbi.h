@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 2;
+inline constexpr uint32_t kCudaAbiVersion = 3;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -47,6 +47,7 @@ struct GemmConfig {
   bool swapAB;           ///< Hopper family: weights on the 64-row side of wgmma, tokens on the other
   uint32_t blocksPerSm;  ///< blocks that must fit on one multiprocessor together
   bool dense; ///< one expert over rows 0 .. numRows-1 in their own order (shared experts); no tables are read
+  bool biased = false; ///< each column of the products has a bias, added before all else
 };
 
 constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<uint32_t>((value + by - 1) / by); }
@@ -96,6 +97,8 @@ struct GroupedGemmArgs {
   uint32_t numExperts; ///< dense: 1
   uint32_t numRows;    ///< dense: T
   uint32_t *tileCounter; ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
+  const float *bias;     ///< biased: gate's or down's, [E, n]
+  const float *upBias;   ///< biased, GateUp: up's, [E, n]
 };
 
 /// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits; its warps share

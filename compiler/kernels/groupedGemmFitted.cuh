@@ -13,6 +13,7 @@
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
+#include "compiler/kernels/tile/Bias.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
@@ -234,6 +235,8 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       const bool hasWeights = work.firstColumn + group * blocks * blockColumns < args.n;
       multiplyTile(hasWeights ? (work.rows + 15) / 16 : 0);
       ptx::namedBarrier<1, Ring::multipliers>(); // all have read the held stages
+      if constexpr (C.biased && gated)
+        addBiases(work);
       if (hasWeights)
         keepOutputs(work);
       ptx::fenceProxyAsync();
@@ -311,6 +314,36 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       ptx::barrierArrive(ring.emptyOf(stage));
   }
 
+  /// Biases of this lane's weight rows in the two halves of its warp's sixteen rows; gate-up: gate's and up's of one column.
+  struct Biases {
+    float of[2];
+  };
+
+  __device__ Biases biasesOf(const tile::Work &work, uint32_t block) const {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    const uint32_t column =
+        work.firstColumn + (group * blocks + block) * blockColumns + warp * (gated ? 8 : 16) + lane / 4;
+    if constexpr (gated)
+      return {tile::biasAt(args, args.bias, work, column), tile::biasAt(args, args.upBias, work, column)};
+    else
+      return {tile::biasAt(args, args.bias, work, column), tile::biasAt(args, args.bias, work, column + 8)};
+  }
+
+  /// Gate-up: into the sums, for the activation needs the registers that biases would stay in. Down has them to spare, and
+  /// there ptxas would serialise the wgmma whose accumulators are written here.
+  __device__ void addBiases(const tile::Work &work) {
+#pragma unroll
+    for (uint32_t block = 0; block < blocks; ++block) {
+      const Biases biases = biasesOf(work, block);
+#pragma unroll
+      for (uint32_t i = 0; i < C.tileTokens / 2; ++i) {
+        if (i % 4 == 0 && i * 2 >= work.rows)
+          break;
+        sums[block][i] += biases.of[i / 2 % 2];
+      }
+    }
+  }
+
   /// Writes the outputs into their panels.
   __device__ void keepOutputs(const tile::Work &work) {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
@@ -323,6 +356,9 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
     for (uint32_t block = 0; block < blocks; ++block) {
       const uint32_t piece = (group * blocks + block) * (blockColumns / 8) + warpPiece;
       const uint32_t panel = ring.panel(piece / 8) + tile::swizzled(lanesRow, piece % 8);
+      Biases biases{};
+      if constexpr (C.biased && !gated)
+        biases = biasesOf(work, block);
 #pragma unroll
       for (uint32_t first = 0; first < C.tileTokens; first += step) {
         if (first >= work.rows)
@@ -330,7 +366,7 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
         uint32_t packed[4];
 #pragma unroll
         for (uint32_t i = 0; i < (gated ? 2 : 4); ++i)
-          packed[i] = outputPair(block, first / 2 + i * (gated ? 4 : 2));
+          packed[i] = outputPair(block, first / 2 + i * (gated ? 4 : 2), biases);
         if constexpr (gated)
           ptx::storeTransposed2(panel + first * tile::rowBytes, packed[0], packed[1]);
         else
@@ -340,12 +376,16 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
   }
 
   /// Two token rows of one output column. Gate-up: its gate sums are at `at`, its up sums, eight weight rows on, behind.
-  __device__ uint32_t outputPair(uint32_t block, uint32_t at) const {
+  __device__ uint32_t outputPair(uint32_t block, uint32_t at, const Biases &biases) const {
     const float *from = &sums[block][at];
-    if constexpr (gated)
+    if constexpr (gated) {
       return ptx::Convert<C.element>::pack(Activation::apply(from[0], from[2]), Activation::apply(from[1], from[3]));
-    else
+    } else if constexpr (C.biased) {
+      const float bias = biases.of[at / 2 % 2];
+      return ptx::Convert<C.element>::pack(from[0] + bias, from[1] + bias);
+    } else {
       return ptx::Convert<C.element>::pack(from[0], from[1]);
+    }
   }
 
   /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left of

@@ -7,6 +7,7 @@
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Mma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
+#include "compiler/kernels/tile/Bias.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
@@ -149,6 +150,24 @@ template <GemmConfig C, class Activation> struct PortableTile {
     }
   }
 
+  /// Before store(), where the config is biased.
+  __device__ void addBias() {
+    const uint32_t warpColumn = work.firstColumn + warpAlongWeights() * outputBlocks * 8 + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (uint32_t block = 0; block < columnBlocks; ++block) {
+      const float *biases = block < outputBlocks ? args.bias : args.upBias;
+#pragma unroll
+      for (uint32_t i = 0; i < 2; ++i) {
+        const float bias = tile::biasAt(args, biases, work, warpColumn + block % outputBlocks * 8 + i);
+#pragma unroll
+        for (uint32_t m = 0; m < rowBlocks; ++m) {
+          sums[m][block][i] += bias;
+          sums[m][block][2 + i] += bias;
+        }
+      }
+    }
+  }
+
   __device__ void store() const {
     const uint32_t lane = threadIdx.x % 32;
     const uint32_t warpColumn = warpAlongWeights() * outputBlocks * 8;
@@ -170,7 +189,8 @@ template <GemmConfig C, class Activation> struct PortableTile {
   }
 };
 
-/// output[slot] = activation(gate x, up x) (GateUp) or down x (Down), x the slot's token row.
+/// output[slot] = activation(gate x, up x) (GateUp) or down x (Down), x the slot's token row; each product plus its bias
+/// where C is biased.
 ///
 /// Launch: any grid (multiprocessors x blocks that fit suits), portableThreads(C) threads, portableSharedBytes(C).
 /// Sums run over k in ascending order whatever the tile's shape.
@@ -199,6 +219,8 @@ groupedGemmPortable(const __grid_constant__ GroupedGemmArgs args) {
       ptx::cpAsyncCommit();
       tile.multiply(step % C.stages);
     }
+    if constexpr (C.biased)
+      tile.addBias();
     tile.store();
     __syncthreads(); // the next tile's loads overwrite stages that a slower warp may still read
   }

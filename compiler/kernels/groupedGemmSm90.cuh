@@ -12,6 +12,7 @@
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
+#include "compiler/kernels/tile/Bias.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
@@ -134,6 +135,10 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
         continue;
       }
       multiplyTile();
+      if constexpr (C.biased && C.swapAB)
+        addBiasSwapped(work);
+      else if constexpr (C.biased)
+        addBiasPlain(work);
       if constexpr (C.swapAB)
         storeSwapped(work);
       else
@@ -212,6 +217,40 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
                                            Activation::apply(sums[block][i + 1], sums[upBlock][upIndex + 1]));
     else
       return ptx::Convert<C.element>::pack(sums[block][i], sums[block][i + 1]);
+  }
+
+  __device__ void addBiasPlain(const tile::Work &work) {
+    constexpr uint32_t outputBlocks = tile::outputColumns(C) / 8;
+#pragma unroll
+    for (uint32_t eight = 0; eight < width / 8; ++eight) {
+      const float *biases = eight < outputBlocks ? args.bias : args.upBias;
+      const uint32_t column = work.firstColumn + eight % outputBlocks * 8 + threadIdx.x % 4 * 2;
+#pragma unroll
+      for (uint32_t i = 0; i < 2; ++i) {
+        const float bias = tile::biasAt(args, biases, work, column + i);
+        sums[0][eight * 4 + i] += bias;
+        sums[0][eight * 4 + 2 + i] += bias;
+      }
+    }
+  }
+
+  __device__ void addBiasSwapped(const tile::Work &work) {
+    constexpr uint32_t outputBlocks = gated ? blocks / 2 : blocks;
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+    for (uint32_t block = 0; block < blocks; ++block) {
+      const float *biases = block < outputBlocks ? args.bias : args.upBias;
+#pragma unroll
+      for (uint32_t half = 0; half < 2; ++half) {
+        const uint32_t column = work.firstColumn + blockRow(block % outputBlocks) + warp * 16 + half * 8 + lane / 4;
+        const float bias = tile::biasAt(args, biases, work, column);
+#pragma unroll
+        for (uint32_t eight = 0; eight < width / 8; ++eight) {
+          sums[block][eight * 4 + half * 2] += bias;
+          sums[block][eight * 4 + half * 2 + 1] += bias;
+        }
+      }
+    }
   }
 
   __device__ void storePlain(const tile::Work &work) const {

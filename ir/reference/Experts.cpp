@@ -42,6 +42,15 @@ Result<int64_t> checkFfn(const FfnWeights &weights, Shape lead, int64_t hidden) 
     return status;
   if (Status status = expectShape("down", weights.down, shaped(hidden, intermediate)); !status.ok())
     return status;
+  for (auto [name, bias, columns] : {std::tuple("gate_bias", weights.gateBias, intermediate),
+                                     std::tuple("up_bias", weights.upBias, intermediate),
+                                     std::tuple("down_bias", weights.downBias, hidden)}) {
+    Shape shape = lead;
+    shape.push_back(columns);
+    if (bias)
+      if (Status status = expectShape(name, *bias, shape); !status.ok())
+        return status;
+  }
   return intermediate;
 }
 
@@ -49,16 +58,22 @@ double dot(std::span<const double> a, std::span<const double> b) {
   return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
 }
 
+/// Row `row` of all experts' rows of `matrix`, times x, plus that row's bias.
+double product(const Tensor &matrix, const Tensor *bias, int64_t row, std::span<const double> x) {
+  return dot(matrix.row(row), x) + (bias ? bias->values[static_cast<size_t>(row)] : 0);
+}
+
 /// The network of one expert (0 for a shared one) on one row.
 std::vector<double> ffnRow(std::span<const double> x, const FfnWeights &weights, int64_t expert,
                            int64_t intermediate, const Activation &activation) {
   std::vector<double> activated;
   for (int64_t row = expert * intermediate; row < (expert + 1) * intermediate; ++row)
-    activated.push_back(activation(dot(weights.gate.row(row), x), dot(weights.up.row(row), x)));
+    activated.push_back(activation(product(weights.gate, weights.gateBias, row, x),
+                                   product(weights.up, weights.upBias, row, x)));
   std::vector<double> result;
   auto hidden = static_cast<int64_t>(x.size());
   for (int64_t row = expert * hidden; row < (expert + 1) * hidden; ++row)
-    result.push_back(dot(weights.down.row(row), activated));
+    result.push_back(product(weights.down, weights.downBias, row, activated));
   return result;
 }
 

@@ -174,6 +174,11 @@ private:
     if (!activation)
       return activation.status().withContext("{}", op->getName().getStringRef().str());
     FfnWeights ffn{*tensor(op.getGate()), *tensor(op.getUp()), *tensor(op.getDown())};
+    if constexpr (!std::is_same_v<OpT, moe::SharedFfnOp>) {
+      ffn.gateBias = tensor(op.getGateBias());
+      ffn.upBias = tensor(op.getUpBias());
+      ffn.downBias = tensor(op.getDownBias());
+    }
     return runFfn(op, ffn, *activation);
   }
   Status runFfn(moe::ExpertFfnOp op, const FfnWeights &ffn, const Activation &activation) {

@@ -81,13 +81,14 @@ Result<Dispatched> dispatch(const Tensor &tokens, const IdTensor &ids, const Ten
                             const DispatchSpec &spec);
 
 /// Weights of feed-forward networks: [E, I, H], [E, I, H], [E, H, I], or without E for a shared
-/// one.
+/// one. Biases: [E, I], [E, I], [E, H], likewise; null is zero.
 struct FfnWeights {
   const Tensor &gate, &up, &down;
+  const Tensor *gateBias = nullptr, *upBias = nullptr, *downBias = nullptr;
 };
 
-/// `down[e] activation(gate[e] x, up[e] x)` for each row x of expert e. buffer [E, S, H]. Returns
-/// [E, S, H].
+/// `down[e] activation(gate[e] x + gateBias[e], up[e] x + upBias[e]) + downBias[e]` for each row x
+/// of expert e. buffer [E, S, H]. Returns [E, S, H].
 Result<Tensor> expertFfn(const Tensor &buffer, const FfnWeights &weights,
                          const Activation &activation);
 

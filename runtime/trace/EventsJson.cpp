@@ -41,10 +41,13 @@ std::vector<T> readPerExpert(const JsonValue &json, uint32_t experts, uint64_t m
 } // namespace
 
 OrderedJson toJson(const LayerShape &shape) {
-  return {{"hidden", shape.hidden},          {"intermediate", shape.intermediate},
-          {"experts", shape.experts},        {"top_k", shape.topK},
-          {"dtype", dtypeName(shape.dtype)}, {"shared_intermediate", shape.sharedIntermediate},
-          {"shared_gate", shape.sharedGate}};
+  OrderedJson json = {{"hidden", shape.hidden},          {"intermediate", shape.intermediate},
+                      {"experts", shape.experts},        {"top_k", shape.topK},
+                      {"dtype", dtypeName(shape.dtype)}, {"shared_intermediate", shape.sharedIntermediate},
+                      {"shared_gate", shape.sharedGate}};
+  if (shape.expertBias) // traces from before there were biases have no such key
+    json["expert_bias"] = true;
+  return json;
 }
 
 LayerShape readShape(const JsonValue &json) {
@@ -60,6 +63,7 @@ LayerShape readShape(const JsonValue &json) {
   shape.sharedIntermediate =
       static_cast<uint32_t>(json["shared_intermediate"].integer(0, mostRows));
   shape.sharedGate = json["shared_gate"].flag();
+  shape.expertBias = json.has("expert_bias") && json["expert_bias"].flag();
   return shape;
 }
 

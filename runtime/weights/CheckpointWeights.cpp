@@ -29,6 +29,10 @@ ExpertDims dimsOf(const WeightRef &ref, ExpertRole role) {
 Status CheckpointWeights::missing(const std::string &name, const std::optional<FusedName> &fused) const {
   std::string looked;
   for (const std::string &prefix : fused ? fused->prefixes : std::vector<std::string>())
+    if (const std::string blocks = FusedName::gateUpBlocks(prefix); checkpoint.find(blocks))
+      return makeError(Code::InvalidModel, "{} keeps its experts in MXFP4 ({}), which is not supported: it has no tensor {}",
+                       inQuotes(checkpoint.path()), inQuotes(blocks), inQuotes(name));
+  for (const std::string &prefix : fused ? fused->prefixes : std::vector<std::string>())
     looked += fmt::format(", nor {}",
                           inQuotes(fused->role == ExpertRole::Down ? FusedName::down(prefix) : FusedName::gateUp(prefix)));
   return makeError(Code::InvalidModel, "{} has no tensor {}{}", inQuotes(checkpoint.path()), inQuotes(name), looked);
@@ -72,6 +76,24 @@ Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &
   return missing(tensorName(ref, expert), fused);
 }
 
+Result<CheckpointWeights::Part> CheckpointWeights::locateFusedBias(const WeightRef &ref, const FusedName &fused,
+                                                                   uint32_t expert) const {
+  for (const std::string &prefix : fused.prefixes) {
+    std::string name = fused.role == ExpertRole::Down ? FusedName::downBias(prefix) : FusedName::gateUpBias(prefix);
+    std::optional<TensorSpan> tensor = checkpoint.find(name);
+    if (!tensor)
+      continue;
+    Result<MatrixLayout> layout = fusedBiasLayout(tensor->shape, fused.role, ref.shape[0], ref.shape[1], expert);
+    if (!layout)
+      return layout.status().withContext("tensor {} in {}", inQuotes(name), inQuotes(tensor->file->name()));
+    Result<DType> dtype = usableType(tensor->type, name);
+    if (!dtype)
+      return dtype.status();
+    return Part{*tensor, *dtype, *layout};
+  }
+  return missing(tensorName(ref, expert), std::nullopt);
+}
+
 Result<CheckpointWeights::Part> CheckpointWeights::locate(const WeightRef &ref, uint32_t expert) const {
   std::string name = tensorName(ref, expert);
   if (std::optional<TensorSpan> tensor = checkpoint.find(name))
@@ -80,6 +102,9 @@ Result<CheckpointWeights::Part> CheckpointWeights::locate(const WeightRef &ref, 
     if (std::optional<TensorSpan> tensor = checkpoint.find(*renamed))
       return wholeTensor(*tensor, *renamed, ref);
   std::optional<FusedName> fused;
+  if (ref.shape.size() == 2)
+    if ((fused = fusedBiasNameOf(ref.name)))
+      return locateFusedBias(ref, *fused, expert);
   if (ref.shape.size() == 3)
     fused = fusedNameOf(ref.name);
   return fused ? locateFused(ref, *fused, expert) : missing(name, fused);

@@ -10,7 +10,7 @@ namespace moec {
 /// Looks a ref up in this order:
 /// 1. the tensor of that very name (`{e}` replaced), of the part's shape;
 /// 2. the same below `mlp` instead of `block_sparse_moe`, if the name has that;
-/// 3. for the matrices of an expert, the fused tensors (FusedLayout.h).
+/// 3. for the matrices and biases of an expert, the fused tensors (FusedLayout.h).
 class CheckpointWeights final : public WeightSource {
 public:
   explicit CheckpointWeights(Checkpoint checkpoint) : checkpoint(std::move(checkpoint)) {}
@@ -30,6 +30,7 @@ private:
 
   Result<Part> locate(const WeightRef &ref, uint32_t expert) const;
   Result<Part> locateFused(const WeightRef &ref, const FusedName &fused, uint32_t expert) const;
+  Result<Part> locateFusedBias(const WeightRef &ref, const FusedName &fused, uint32_t expert) const;
   Result<Part> wholeTensor(const TensorSpan &tensor, const std::string &name, const WeightRef &ref) const;
   Status missing(const std::string &name, const std::optional<FusedName> &fused) const;
 

@@ -79,6 +79,13 @@ std::optional<FusedName> fusedNameOf(std::string_view perExpertName) {
   return std::nullopt;
 }
 
+std::optional<FusedName> fusedBiasNameOf(std::string_view perExpertName) {
+  constexpr std::string_view suffix = ".bias";
+  if (!perExpertName.ends_with(suffix))
+    return std::nullopt;
+  return fusedNameOf(std::string(perExpertName.substr(0, perExpertName.size() - suffix.size())) + ".weight");
+}
+
 std::optional<std::string> renamedBlock(std::string_view name) {
   size_t at = name.find(oldBlock);
   if (at == std::string_view::npos)
@@ -103,6 +110,15 @@ Result<MatrixLayout> fusedLayout(const FusedPair &pair, ExpertRole role, const E
   if (pair.gateUpBias) // interleaved
     return MatrixLayout{offset + (isUp ? 1 : 0), intermediate, hidden, 2, 2 * intermediate};
   return MatrixLayout{offset + (isUp ? intermediate : 0), intermediate, hidden, 1, 2 * intermediate};
+}
+
+Result<MatrixLayout> fusedBiasLayout(std::span<const int64_t> shape, ExpertRole role, int64_t experts, int64_t length,
+                                     uint32_t expert) {
+  const int64_t joined = role == ExpertRole::Down ? 1 : 2;
+  if (shape.size() != 2 || shape[0] != experts || shape[1] != joined * length)
+    return makeError(Code::InvalidModel, "expected shape [{}, {}], found {}", experts, joined * length, shapeText(shape));
+  const auto rows = static_cast<uint64_t>(length), step = static_cast<uint64_t>(joined);
+  return MatrixLayout{expert * step * rows + (role == ExpertRole::Up ? 1 : 0), rows, 1, step, 1};
 }
 
 } // namespace moec

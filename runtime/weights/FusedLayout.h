@@ -36,12 +36,18 @@ struct FusedName {
   static std::string gateUp(const std::string &prefix) { return prefix + ".gate_up_proj"; }
   static std::string gateUpBias(const std::string &prefix) { return prefix + ".gate_up_proj_bias"; }
   static std::string down(const std::string &prefix) { return prefix + ".down_proj"; }
+  static std::string downBias(const std::string &prefix) { return prefix + ".down_proj_bias"; }
+  /// What gpt-oss has instead of `gateUp`, where it is quantised to four bits.
+  static std::string gateUpBlocks(const std::string &prefix) { return prefix + ".gate_up_proj_blocks"; }
 };
 
 /// Recognises `P.experts.{e}.{gate,up,down}_proj.weight` and Mixtral's `P.experts.{e}.{w1,w3,w2}.weight` (gate,
 /// up, down); nothing for other names. Where P ends with `block_sparse_moe`, the name from before
 /// transformers 5, the same path with `mlp` is tried first.
 std::optional<FusedName> fusedNameOf(std::string_view perExpertName);
+
+/// The same for the biases of these: `P.experts.{e}.{gate,up,down}_proj.bias`.
+std::optional<FusedName> fusedBiasNameOf(std::string_view perExpertName);
 
 /// The name that transformers >= 5 has for a tensor of a `block_sparse_moe`; nothing for other names.
 std::optional<std::string> renamedBlock(std::string_view name);
@@ -76,5 +82,10 @@ struct FusedPair {
 /// The layout of one expert's matrix ([I, H] for gate and up, [H, I] for down) in the pair's tensor for `role`,
 /// which must be there. Errors: InvalidModel (its shape fits no arrangement; says expected and found).
 Result<MatrixLayout> fusedLayout(const FusedPair &pair, ExpertRole role, const ExpertDims &dims, uint32_t expert);
+
+/// The layout of one expert's bias, as a column of `length` rows, in the fused biases' tensor for `role`: [E, 2I] with gate
+/// and up alternating, as gpt-oss has them, or [E, H]. Errors: InvalidModel (another shape; says expected and found).
+Result<MatrixLayout> fusedBiasLayout(std::span<const int64_t> shape, ExpertRole role, int64_t experts, int64_t length,
+                                     uint32_t expert);
 
 } // namespace moec

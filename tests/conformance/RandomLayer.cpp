@@ -72,7 +72,19 @@ void routeAsCaller(RandomLayer &layer, Random &random) {
   }
 }
 
-double activate(Activation activation, double gate, double up) {
+/// Biases of experts and router, and gpt-oss's activation, whose limit is low enough to be met. Drawn apart, so that the
+/// rest of a seed's layer is what it was without them.
+void addBiases(importer::ModelSpec &spec, uint64_t seed) {
+  Random random(seed * 6007 + 11);
+  spec.shape.expertBias = chance(random, 0.35);
+  spec.router.routerBias = chance(random, 0.25);
+  if (chance(random, 0.2)) {
+    spec.activation = Activation::ClampedSwiglu;
+    spec.clamped.limit = 1.5;
+  }
+}
+
+double activate(Activation activation, const importer::ClampedSwigluSpec &clamped, double gate, double up) {
   switch (activation) {
   case Activation::Silu: return gate / (1 + std::exp(-gate)) * up;
   case Activation::Gelu: return gate * (1 + std::erf(gate / std::sqrt(2.0))) / 2 * up;
@@ -80,6 +92,10 @@ double activate(Activation activation, double gate, double up) {
     return gate / 2 * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (gate + 0.044715 * gate * gate * gate))) * up;
   case Activation::GeluQuick: return gate / (1 + std::exp(-1.702 * gate)) * up;
   case Activation::Relu: return std::max(gate, 0.0) * up;
+  case Activation::ClampedSwiglu: {
+    const double g = std::min(gate, clamped.limit), u = std::clamp(up, -clamped.limit, clamped.limit);
+    return g / (1 + std::exp(-clamped.alpha * g)) * (u + 1);
+  }
   }
   return 0;
 }
@@ -157,6 +173,7 @@ RandomLayer makeLayer(uint64_t seed) {
   layer.spec.router = makeRouter(random, shape);
   layer.spec.activation = static_cast<Activation>(pick(random, 0, 4));
   layer.spec.layers = {pick(random, 0, 3)};
+  addBiases(layer.spec, seed);
   layer.text = importer::modelText(layer.spec, "random");
   layer.weights = fmt::format("random:seed={},std=0.2", seed + 1);
   layer.tokens = chance(random, 0.05) ? 0 : chance(random, 0.2) ? 1 : pick(random, 2, 48);
@@ -182,9 +199,9 @@ std::string RandomLayer::describe() const {
                                         static_cast<int>(router.after), router.correctionBias ? " correction" : "",
                                         router.routerBias ? " bias" : "", router.renormalise ? " renormalised" : "",
                                         router.groupsPicked, router.groups);
-  return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} packed {} {}{}", shape.hidden,
+  return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} {}packed {} {}{}", shape.hidden,
                      shape.intermediate, shape.experts, shape.topK, dtypeName(shape.dtype), tokens,
-                     static_cast<int>(spec.activation), route, plannedTokens, shape.sharedIntermediate, packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
+                     static_cast<int>(spec.activation), route, plannedTokens, shape.sharedIntermediate, shape.expertBias ? "biased, " : "", packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
 Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights) {
@@ -193,12 +210,21 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
   const importer::WeightNames &names = layer.spec.names;
   int64_t hidden = shape.hidden, intermediate = shape.intermediate, experts = shape.experts, shared = shape.sharedIntermediate;
   WeightReader read{weights, layer.spec, {}};
-  auto activation = [&](double gate, double up) { return activate(layer.spec.activation, gate, up); };
+  auto activation = [&](double gate, double up) { return activate(layer.spec.activation, layer.spec.clamped, gate, up); };
   auto expert = [&](const char *part, std::vector<int64_t> dims) {
     return read(fmt::format("experts.{{e}}.{}.weight", part), std::move(dims), shape.dtype);
   };
   reference::Tensor gate = expert(names.gate, {experts, intermediate, hidden}), up = expert(names.up, {experts, intermediate, hidden}),
                     down = expert(names.down, {experts, hidden, intermediate});
+  reference::Tensor gateBias, upBias, downBias;
+  reference::FfnWeights ffn{gate, up, down};
+  if (shape.expertBias) {
+    auto bias = [&](const char *part, int64_t columns) {
+      return read(fmt::format("experts.{{e}}.{}.bias", part), {experts, columns}, shape.dtype);
+    };
+    gateBias = bias(names.gate, intermediate), upBias = bias(names.up, intermediate), downBias = bias(names.down, hidden);
+    ffn.gateBias = &gateBias, ffn.upBias = &upBias, ffn.downBias = &downBias;
+  }
   Expected expected;
   std::optional<reference::Tensor> init;
   if (shared > 0) {
@@ -221,6 +247,9 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
     std::optional<reference::Tensor> correction;
     if (router.correctionBias)
       correction = read("gate.e_score_correction_bias", {experts}, DType::F32);
+    std::optional<reference::Tensor> routerBias;
+    if (router.routerBias)
+      routerBias = read("gate.bias", {experts}, shape.dtype);
     reference::RouteSpec spec;
     spec.topK = {shape.topK, router.groups, router.groupsPicked, router.groupTop};
     if (router.before != Scoring::None)
@@ -230,17 +259,17 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
     if (router.renormalise)
       spec.epsilon = router.epsilon;
     spec.scale = router.scale;
-    const reference::Tensor *bias = correction ? &*correction : nullptr;
-    auto routed = reference::route(layer.hidden, weight, nullptr, bias, spec);
-    auto logits = reference::router(layer.hidden, weight, nullptr);
+    const reference::Tensor *bias = routerBias ? &*routerBias : nullptr, *corrected = correction ? &*correction : nullptr;
+    auto routed = reference::route(layer.hidden, weight, bias, corrected, spec);
+    auto logits = reference::router(layer.hidden, weight, bias);
     if (!routed || !logits)
       return routed ? logits.status() : routed.status();
     chosen = *routed;
-    expected.margin = choiceMargins(*logits, bias, router, shape.topK);
+    expected.margin = choiceMargins(*logits, corrected, router, shape.topK);
   }
   if (!read.error.ok())
     return read.error;
-  auto result = reference::groupedFfn(layer.hidden, chosen.ids, chosen.weights, {gate, up, down}, init ? &*init : nullptr, activation);
+  auto result = reference::groupedFfn(layer.hidden, chosen.ids, chosen.weights, ffn, init ? &*init : nullptr, activation);
   if (!result)
     return result.status();
   expected.output = std::move(result->output);

@@ -24,7 +24,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import reference
-from reference import Routing
+from reference import ClampedSwiglu, Routing, silu_times
 
 HERE = pathlib.Path(__file__).resolve().parent
 MAX_ERROR = 1e-5  # relative L2 between transformers in float32 and the reference in float64
@@ -49,12 +49,15 @@ class Case:
     shared: int = 0  # columns of the shared expert
     shared_router: bool = False
     correction: bool = False
-    layout: str = "hub"  # hub: one tensor per expert; sharded: so, in two files; fused: as transformers >= 5 saves
+    biases: bool = False  # of the router and of each expert's gate, up and down
+    activation: object = silu_times  # of (gate, up)
+    # hub: one tensor per expert; sharded: so, in two files; fused: as transformers >= 5 saves; interleaved: as gpt-oss
+    layout: str = "hub"
     committed: bool = True
     names: dict = field(default_factory=dict)  # where they differ from DEFAULT_NAMES
 
 
-DEFAULT_NAMES = {"block": "mlp", "gate": "gate_proj", "up": "up_proj", "down": "down_proj", "shared": "shared_experts"}
+DEFAULT_NAMES = {"block": "mlp", "router": "gate", "gate": "gate_proj", "up": "up_proj", "down": "down_proj", "shared": "shared_experts"}
 
 CASES = [
     Case(
@@ -94,6 +97,21 @@ CASES = [
         hidden=48, intermediate=25, experts=6, k=2, tokens=11, seed=1, shared=33, shared_router=True,
         routing=Routing(), names={"shared": "shared_expert"},
     ),
+    Case(  # H = I, as published: the shape of down_proj does not tell how it lies
+        name="gpt_oss",
+        config="GptOssConfig",
+        keys={"num_hidden_layers": 1, "head_dim": 16, "swiglu_limit": 1.5},
+        hidden=32, intermediate=32, experts=6, k=2, tokens=13, seed=1, biases=True, layout="interleaved",
+        routing=Routing(before="none", after="softmax"), activation=ClampedSwiglu(limit=1.5), names={"router": "router"},
+    ),
+    Case(
+        name="gpt_oss_f32",
+        config="GptOssConfig",
+        keys={"num_hidden_layers": 1, "head_dim": 16, "swiglu_limit": 1.0, "swiglu_alpha": 1.25},
+        hidden=28, intermediate=21, experts=5, k=3, tokens=9, seed=2, dtype=torch.float32, biases=True, layout="interleaved",
+        routing=Routing(before="none", after="softmax"), activation=ClampedSwiglu(alpha=1.25, limit=1.0),
+        names={"router": "router"},
+    ),
     # Checked, but not committed: families whose code differs little from the above.
     Case(
         name="deepseek_v2",
@@ -130,8 +148,9 @@ LATENT_ATTENTION = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, 
 def make_config(case):
     sizes = {"hidden_size": case.hidden, "num_experts_per_tok": case.k, "hidden_act": "silu"}
     deepseek = "n_shared_experts" in case.keys
-    sizes["n_routed_experts" if deepseek else "num_local_experts" if case.name == "mixtral" else "num_experts"] = case.experts
-    if case.name in ("mixtral", "olmoe"):
+    local = case.name == "mixtral" or case.layout == "interleaved"
+    sizes["n_routed_experts" if deepseek else "num_local_experts" if local else "num_experts"] = case.experts
+    if local or case.name == "olmoe":
         sizes["intermediate_size"] = case.intermediate
     else:
         sizes |= {"moe_intermediate_size": case.intermediate, "intermediate_size": 8}
@@ -144,7 +163,7 @@ def write_config(case, config, folder):
     config.save_pretrained(folder)
     path = folder / "config.json"
     keys = json.loads(path.read_text())
-    if case.layout != "fused":
+    if case.layout not in ("fused", "interleaved"):
         keys["torch_dtype"] = keys.pop("dtype")
         if "n_routed_experts" not in keys and case.name != "mixtral":
             keys["num_experts"] = keys.pop("num_local_experts", keys.get("num_experts"))
@@ -168,6 +187,11 @@ def random_weights(case, generator):
     if case.correction:  # large enough to change choices, and float32 in checkpoints whatever the model's dtype is
         weights["correction"] = torch.randn(case.experts, generator=generator) * 0.2
     weights["expert"] = [matrices(case.intermediate) for _ in range(case.experts)]
+    if case.biases:
+        weights["router_bias"] = normal(case.experts, std=0.5)
+        for expert in weights["expert"]:
+            expert |= {"gate_bias": normal(case.intermediate, std=0.5), "up_bias": normal(case.intermediate, std=0.5),
+                       "down_bias": normal(case.hidden, std=0.5)}
     if case.shared:
         weights |= {"shared_" + role: weight for role, weight in matrices(case.shared).items()}
     if case.shared_router:
@@ -179,7 +203,9 @@ def by_name(case, weights):
     """The same weights under their names in a checkpoint."""
     names = DEFAULT_NAMES | case.names
     block = f"model.layers.{case.layer}.{names['block']}."
-    tensors = {block + "gate.weight": weights["router"]}
+    tensors = {f"{block}{names['router']}.weight": weights["router"]}
+    if case.layout == "interleaved":
+        return tensors | interleaved(f"{block}{names['router']}.bias", block + "experts.", weights)
     if "correction" in weights:
         tensors[block + "gate.e_score_correction_bias"] = weights["correction"]
     for role in ("gate", "up", "down"):
@@ -195,6 +221,21 @@ def by_name(case, weights):
     if case.shared_router:
         tensors[block + "shared_expert_gate.weight"] = weights["shared_router"]
     return tensors
+
+
+def interleaved(router_bias, experts, weights):
+    """gpt-oss's tensors: columns of gate and up alternate, matrices lie transposed."""
+
+    def stacked(make):
+        return torch.stack([make(matrices) for matrices in weights["expert"]]).contiguous()
+
+    return {
+        router_bias: weights["router_bias"],
+        experts + "gate_up_proj": stacked(lambda m: torch.stack([m["gate"].T, m["up"].T], dim=-1).flatten(1)),
+        experts + "gate_up_proj_bias": stacked(lambda m: torch.stack([m["gate_bias"], m["up_bias"]], dim=-1).flatten()),
+        experts + "down_proj": stacked(lambda m: m["down"].T),
+        experts + "down_proj_bias": stacked(lambda m: m["down_bias"]),
+    }
 
 
 def write_checkpoint(case, tensors, folder):
@@ -224,9 +265,11 @@ def run_transformers(case, folder, hidden):
                          f"other shapes in {info['mismatched_keys']}")
     block = model.model.layers[case.layer].mlp.eval()
     routed = []
-    block.gate.register_forward_hook(lambda module, inputs, result: routed.append(result))
+    router = getattr(block, (DEFAULT_NAMES | case.names)["router"])
+    router.register_forward_hook(lambda module, inputs, result: routed.append(result))
     with torch.no_grad():
-        output = block(hidden.float()[None])[0]
+        output = block(hidden.float()[None])
+    output = (output[0] if isinstance(output, tuple) else output)[0]  # gpt-oss also returns the weights
     _, weights, ids = routed[0]
     return output.double().numpy(), ids.numpy(), weights.double().numpy()
 
@@ -238,9 +281,19 @@ def double(value):
     return {role: double(entry) for role, entry in value.items()} if isinstance(value, dict) else value.double().numpy()
 
 
+def without(weights, role):
+    """The same experts without one role's bias."""
+    experts = [{name: value for name, value in expert.items() if name != role} for expert in weights["expert"]]
+    return weights | {"expert": experts}
+
+
 def mistakes(case, weights):
     """Routings that are wrong by one rule each, by the rule's name, with the weights to run them on."""
     routing = case.routing
+    if case.biases:
+        yield "router bias", routing, weights | {"router_bias": 0.0}
+        for role in ("gate_bias", "up_bias", "down_bias"):
+            yield role, routing, without(weights, role)
     if routing.groups > 1:
         yield "groups", replace(routing, groups=1), weights
         yield "group_top", replace(routing, group_top=3 - routing.group_top), weights
@@ -274,7 +327,8 @@ def make(case, folder):
 
     output, ids, chosen = run_transformers(case, folder, hidden)
     inputs = hidden.double().numpy()
-    expected, expected_ids, expected_weights, margin = reference.layer(case.routing, case.k, inputs, double(weights))
+    expected, expected_ids, expected_weights, margin = reference.layer(case.routing, case.k, inputs, double(weights),
+                                                                           case.activation)
     # Some families leave the chosen unsorted: compare experts and weights in the order of the experts.
     order, expected_order = np.argsort(ids, axis=-1), np.argsort(expected_ids, axis=-1)
     take = np.take_along_axis
@@ -285,8 +339,13 @@ def make(case, folder):
             f"output is {error:.1e} and weights are {weights_error:.1e} from the reference, more than {MAX_ERROR}")
     require(case, margin >= MIN_MARGIN, f"a choice is decided by {margin:.1e} only; take another seed")
     for rule, routing, other in mistakes(case, double(weights)):
-        wrong = relative(reference.layer(routing, case.k, inputs, other)[0], expected)
+        wrong = relative(reference.layer(routing, case.k, inputs, other, case.activation)[0], expected)
         require(case, wrong >= LEAST_DIFFERENCE, f"the data would not show a mistake in {rule}; take another seed")
+    if isinstance(case.activation, ClampedSwiglu):
+        for rule, activation in (("limit", ClampedSwiglu(case.activation.alpha)), ("alpha", replace(case.activation, alpha=1.0)),
+                                 ("activation", silu_times)):
+            wrong = relative(reference.layer(case.routing, case.k, inputs, double(weights), activation)[0], expected)
+            require(case, wrong >= LEAST_DIFFERENCE, f"the data would not show a mistake in {rule}; take another seed")
     unused = case.experts - len(np.unique(ids))
     print(f"{case.name}: output {error:.1e}, weights {weights_error:.1e} from the reference; margin {margin:.1e}; "
           f"{unused} idle experts")

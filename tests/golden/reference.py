@@ -60,19 +60,40 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
-def ffn(rows, weights, prefix=""):
-    """One expert of moe.expert_ffn: rows [n, H], gate and up [I, H], down [H, I]."""
-    gate, up, down = (weights[prefix + role] for role in ("gate", "up", "down"))
-    return (silu(rows @ gate.T) * (rows @ up.T)) @ down.T
+def silu_times(gate, up):
+    """What most models have for an activation."""
+    return silu(gate) * up
 
 
-def layer(routing, k, hidden, weights):
+@dataclass(frozen=True)
+class ClampedSwiglu:
+    """gpt-oss's activation (compiler/import/Activation.h)."""
+
+    alpha: float = 1.702
+    limit: float = 7.0
+
+    def __call__(self, gate, up):
+        gate, up = np.minimum(gate, self.limit), np.clip(up, -self.limit, self.limit)
+        return gate / (1 + np.exp(-self.alpha * gate)) * (up + 1)
+
+
+def ffn(rows, weights, prefix="", activation=silu_times):
+    """One expert of moe.expert_ffn: rows [n, H], gate and up [I, H], down [H, I]; perhaps gate_bias, up_bias, down_bias."""
+
+    def product(rows, role):
+        return rows @ weights[prefix + role].T + weights.get(f"{prefix}{role}_bias", 0.0)
+
+    return product(activation(product(rows, "gate"), product(rows, "up")), "down")
+
+
+def layer(routing, k, hidden, weights, activation=silu_times):
     """A whole layer: hidden [T, H] to (output [T, H], ids [T, k], weights [T, k], margin of the choice).
 
-    `weights` has router [E, H], correction [E] or nothing, expert (a list of {gate, up, down}), and, where the layer has a
-    shared expert, shared_gate, shared_up, shared_down and perhaps shared_router [1, H].
+    `weights` has router [E, H], router_bias [E] and correction [E] or nothing, expert (a list of {gate, up, down} and perhaps
+    their biases), and, where the layer has a shared expert, shared_gate, shared_up, shared_down and perhaps shared_router
+    [1, H].
     """
-    logits = hidden @ weights["router"].T
+    logits = hidden @ weights["router"].T + weights.get("router_bias", 0.0)
     scores = score(routing.before, logits)
     ids, chosen, margin = top_k(routing, scores, weights.get("correction", 0.0), k)
     chosen = score(routing.after, chosen)
@@ -81,10 +102,10 @@ def layer(routing, k, hidden, weights):
     chosen = chosen * routing.scale
     output = np.zeros_like(hidden)
     if "shared_gate" in weights:
-        output += ffn(hidden, weights, "shared_")
+        output += ffn(hidden, weights, "shared_", activation)
     if "shared_router" in weights:
         output *= score("sigmoid", hidden @ weights["shared_router"].T)
     for expert, expert_weights in enumerate(weights["expert"]):
         tokens, position = np.nonzero(ids == expert)
-        output[tokens] += chosen[tokens, position, None] * ffn(hidden[tokens], expert_weights)
+        output[tokens] += chosen[tokens, position, None] * ffn(hidden[tokens], expert_weights, activation=activation)
     return output, ids, chosen, margin

@@ -46,6 +46,8 @@ std::string shapeLine(const LayerShape &shape, const RouterSpec &router) {
                                  dtypeName(shape.dtype));
   if (shape.sharedIntermediate)
     text += fmt::format(", shared {}{}", shape.sharedIntermediate, shape.sharedGate ? " gated" : "");
+  if (shape.expertBias)
+    text += ", biases";
   const Scoring scoring = router.before != Scoring::None ? router.before : router.after;
   text += fmt::format(", {} {} top-k", fieldsjson::nameOf(scoring), router.before != Scoring::None ? "before" : "after");
   if (router.groups > 1)

@@ -18,6 +18,7 @@ struct TileKernelSpec {
   uint32_t k = 0;                        // inner dimension
   mlir::Region *activation = nullptr;    // GateUp only: scalar f32 region of two arguments
   uint32_t activationIndex = 0;          // which of the layer's distinct activations that is
+  bool biased = false;                   // panels end with their columns' biases
 };
 
 /// A packing kernel (CpuPackFn) for operands with inner dimension `k`.

@@ -48,7 +48,7 @@ private:
   int64_t rowBytes() const { return int64_t{paddedStride(spec.k, config.rowDType())} * byteSize(config.rowDType()); }
   int64_t stepBytes() const { return pairs() && !dots() ? 8 : 4; } // of a row
   int64_t vectorBytes() const { return int64_t{e.lanes} * 4; }
-  int64_t bytesOfPanel() const { return static_cast<int64_t>(panelBytes(spec.k, e.lanes, config.compute)); }
+  int64_t bytesOfPanel() const { return static_cast<int64_t>(panelBytes(spec.k, e.lanes, config.compute, spec.biased)); }
 
   /// Runs panels [from, to), `numPanels` side by side, and returns where the prefetch cursor ends up.
   Value panelLoop(Value from, Value to, uint32_t numPanels, Value cursor) {
@@ -58,9 +58,12 @@ private:
     Value panel = loop.getInductionVar();
     cursor = loop.getRegionIterArgs().front();
     SmallVector<Value> sums = sumOverK(panel, numPanels, cursor);
-    for (uint32_t index = 0; index < numPanels; ++index)
+    for (uint32_t index = 0; index < numPanels; ++index) {
+      if (spec.biased)
+        addBias(panel, index, sums);
       for (uint32_t row = 0; row < spec.rows; ++row)
         epilogue(panel, index, row, sums[sumIndex(index, row, 0)], sums[sumIndex(index, row, 1)]);
+    }
     scf::YieldOp::create(e.b, cursor);
     return loop.getResult(0);
   }
@@ -152,6 +155,18 @@ private:
     Value bits = odd ? arith::AndIOp::create(e.b, pairsOfBf16, splat(static_cast<int32_t>(0xffff0000))).getResult()
                      : arith::ShLIOp::create(e.b, pairsOfBf16, splat(16)).getResult();
     return vector::BitCastOp::create(e.b, e.f32s(), bits);
+  }
+
+  /// Adds the biases at the end of panel `panel + index` to its sums.
+  void addBias(Value panel, uint32_t index, SmallVector<Value> &sums) {
+    Value panelStart = e.address(weights, e.mul(panel, e.constant(bytesOfPanel())));
+    for (uint32_t half = 0; half < 2; ++half) {
+      Value bias = e.load(e.f32s(), e.address(panelStart, {}, (index + 1) * bytesOfPanel() - (2 - half) * vectorBytes()));
+      for (uint32_t row = 0; row < spec.rows; ++row) {
+        Value &sum = sums[sumIndex(index, row, half)];
+        sum = arith::AddFOp::create(e.b, sum, bias);
+      }
+    }
   }
 
   void epilogue(Value panel, uint32_t index, uint32_t row, Value first, Value second) {

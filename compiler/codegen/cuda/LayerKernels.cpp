@@ -94,7 +94,8 @@ private:
   Result<std::vector<LaunchKernel>> gemm(moe::LaunchOp op, const CudaTile &tile, GemmRole role, bool dense) {
     if (dense && !hasDenseForm(tile))
       return makeError(Code::InvalidModel, "tile {} has no dense form", tile.text());
-    const GemmConfig gemm = gemmConfig(tile, element(), role, dense);
+    GemmConfig gemm = gemmConfig(tile, element(), role, dense);
+    gemm.biased = op.getBiased();
     const bool portable = tile.family == GemmFamily::Portable;
     ShippedKernel kernel = shippedGemm(tile.family, gemm);
     if (role == GemmRole::GateUp) {

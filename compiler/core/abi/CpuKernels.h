@@ -6,7 +6,7 @@
 
 namespace moec {
 
-inline constexpr uint32_t kCpuAbiVersion = 2;
+inline constexpr uint32_t kCpuAbiVersion = 3;
 
 /// Tiles of fewer rows ignore `next`: they read weights about as fast as memory gives them, and asking for more of them holds
 /// those reads up.
@@ -15,7 +15,8 @@ inline constexpr uint32_t kCpuPrefetchRows = 4;
 /// One tile of R rows (fixed per kernel) against `panels` consecutive packed panels.
 ///
 /// a        [R, paddedStride(K)] rows in the config's row dtype; elements past K up to an even K are zero
-/// b        `panels` panels, each [ceil(K/2) pairs][2*lanes columns][2] in bf16, [K][2*lanes] in f32
+/// b        `panels` panels, each [ceil(K/2) pairs][2*lanes columns][2] in bf16, [K][2*lanes] in f32; of a biased kernel then
+///          [2*lanes] f32 that are added to the columns' sums, before anything else is done to them
 /// c        gate-up: [R, cStrideBytes] in the row dtype, lanes columns per panel (activated);
 ///          router: [R, cStrideBytes] f32, 2*lanes columns per panel;
 ///          down: base of the f32 accumulators [T, cStrideBytes], 2*lanes columns per panel

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <tuple>
 
 namespace moec {
 namespace {
@@ -35,8 +36,8 @@ Result<std::shared_ptr<const PackedExpert>> pack(const StoredExpert &stored, con
 ExpertStore::ExpertStore(LayerShape shape, LayerWeights weights, std::shared_ptr<const WeightSource> source)
     : shape(shape), weights(std::move(weights)), source(std::move(source)), entries(shape.experts) {}
 
-Result<std::shared_ptr<const StoredExpert>> ExpertStore::load(const Names &names, uint32_t expert,
-                                                              uint32_t intermediate, DType compute) {
+Result<std::shared_ptr<StoredExpert>> ExpertStore::load(const Names &names, uint32_t expert, uint32_t intermediate,
+                                                        DType compute) {
   const WeightRef *refs[] = {&names.gate, &names.up, &names.down};
   const std::byte *data[3] = {};
   const uint64_t bytes = uint64_t{intermediate} * shape.hidden * byteSize(compute);
@@ -62,18 +63,39 @@ Result<std::shared_ptr<const StoredExpert>> ExpertStore::load(const Names &names
     data[i] = next;
     next += bytes;
   }
-  stored->gateUp = {data[0], data[1]};
-  stored->down = {data[2], nullptr};
-  return std::shared_ptr<const StoredExpert>(std::move(stored));
+  stored->gateUp = {.first = data[0], .second = data[1]};
+  stored->down = {.first = data[2]};
+  return stored;
+}
+
+Status ExpertStore::loadBiases(uint32_t expert, StoredExpert &to) const {
+  to.biases.resize(2 * uint64_t{shape.intermediate} + shape.hidden);
+  std::span<float> rest = to.biases;
+  for (auto [ref, length, part, start] :
+       {std::tuple(&weights.gateBias, shape.intermediate, "gate", &to.gateUp.firstBias),
+        std::tuple(&weights.upBias, shape.intermediate, "up", &to.gateUp.secondBias),
+        std::tuple(&weights.downBias, shape.hidden, "down", &to.down.firstBias)}) {
+    if (ref->name.empty())
+      return makeError(Code::InvalidModel, "the layer names no bias for an expert's {} projection", part);
+    if (Status status = source->read(*ref, expert, DType::F32, std::as_writable_bytes(rest.first(length))); !status.ok())
+      return status;
+    *start = rest.data();
+    rest = rest.subspan(length);
+  }
+  return {};
 }
 
 Result<std::shared_ptr<const StoredExpert>> ExpertStore::stored(uint32_t expert, DType compute) {
   if (auto held = entries[expert].stored.lock())
     return held;
   auto made = load({weights.gate, weights.up, weights.down}, expert, shape.intermediate, compute);
-  if (made)
-    entries[expert].stored = *made;
-  return made;
+  if (!made)
+    return made.status();
+  if (shape.expertBias)
+    if (Status status = loadBiases(expert, **made); !status.ok())
+      return status;
+  entries[expert].stored = *made;
+  return std::shared_ptr<const StoredExpert>(std::move(*made));
 }
 
 Result<std::shared_ptr<const PackedExpert>> ExpertStore::packed(uint32_t expert, const LayerKernels &kernels) {
@@ -109,7 +131,7 @@ Status ExpertStore::packRouter(const GemmKernels &gemm, DType compute, Region &t
     return read.status();
   if (Status status = source->read(weights.router, 0, compute, {read->data(), read->bytes()}); !status.ok())
     return status;
-  packAll(gemm, {read->data(), nullptr}, compute, rows->data(), packed->data());
+  packAll(gemm, {.first = read->data()}, compute, rows->data(), packed->data());
   to = std::move(*packed);
   return {};
 }

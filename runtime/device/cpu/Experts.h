@@ -21,6 +21,7 @@ struct PackedExpert {
 /// The same as stored: views into the checkpoint where its dtype is the compute dtype, else a converted copy.
 struct StoredExpert {
   Region copy; // empty where all three are views
+  std::vector<float> biases; // of gate, up and down, one after another; empty where the layer has none
   StoredOperand gateUp;
   StoredOperand down;
 };
@@ -61,8 +62,9 @@ private:
     const WeightRef &gate, &up, &down;
   };
 
-  Result<std::shared_ptr<const StoredExpert>> load(const Names &names, uint32_t expert, uint32_t intermediate,
-                                                   DType compute);
+  Status loadBiases(uint32_t expert, StoredExpert &to) const;
+
+  Result<std::shared_ptr<StoredExpert>> load(const Names &names, uint32_t expert, uint32_t intermediate, DType compute);
   Result<std::vector<float>> readVector(const WeightRef &ref, const char *what, uint64_t length);
   Status packRouter(const GemmKernels &gemm, DType compute, Region &to);
 

@@ -12,6 +12,7 @@ struct Expected {
   LaunchKind kind;
   uint32_t k, columns;
   bool gated; // two operands share a panel
+  bool biased;
 };
 
 Status checkHeights(const Launch &launch, const CpuConfig &config) {
@@ -56,7 +57,8 @@ Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, con
   gemm.columns = launch.columns;
   gemm.panelColumns = expected.gated ? facts.lanes() : 2 * facts.lanes();
   gemm.panels = (launch.columns + gemm.panelColumns - 1) / gemm.panelColumns;
-  gemm.panelSize = panelBytes(launch.k, facts.lanes(), config.compute);
+  gemm.biased = expected.biased;
+  gemm.panelSize = panelBytes(launch.k, facts.lanes(), config.compute, gemm.biased);
   gemm.stepBytes = 2 * facts.lanes() * sizeof(float);
   auto panelsIn = [&](uint64_t bytes) {
     return static_cast<uint32_t>(std::clamp<uint64_t>(bytes / gemm.panelSize, 1, kPanelsPerCall));
@@ -146,11 +148,11 @@ Result<std::shared_ptr<const LayerKernels>> bindKernels(const LayerPackage &laye
   kernels->config = layer.plan.config.cpu;
   kernels->lanes = facts.lanes();
   const Expected gemms[] = {
-      {LaunchKind::Router, shape.hidden, shape.experts, false},
-      {LaunchKind::GateUp, shape.hidden, shape.intermediate, true},
-      {LaunchKind::Down, shape.intermediate, shape.hidden, false},
-      {LaunchKind::SharedGateUp, shape.hidden, shape.sharedIntermediate, true},
-      {LaunchKind::SharedDown, shape.sharedIntermediate, shape.hidden, false},
+      {LaunchKind::Router, shape.hidden, shape.experts, false, false},
+      {LaunchKind::GateUp, shape.hidden, shape.intermediate, true, shape.expertBias},
+      {LaunchKind::Down, shape.intermediate, shape.hidden, false, shape.expertBias},
+      {LaunchKind::SharedGateUp, shape.hidden, shape.sharedIntermediate, true, false},
+      {LaunchKind::SharedDown, shape.sharedIntermediate, shape.hidden, false, false},
   };
   for (const Launch &launch : layer.launches) {
     kernels->launches.push_back(launch.kind);

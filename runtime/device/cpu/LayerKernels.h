@@ -18,6 +18,7 @@ struct GemmKernels {
   uint32_t columns = 0; // of output; gate-up: of the intermediate
   uint32_t panelColumns = 0;  // output columns of one panel
   uint32_t panels = 0;
+  bool biased = false;        // panels end with their columns' biases
   uint64_t panelSize = 0;     // bytes of one packed panel
   uint32_t stepBytes = 0;     // that a K step reads of a panel
   uint32_t panelsPerCall = 1; // that several tiles share while they are in the core's cache
@@ -25,6 +26,7 @@ struct GemmKernels {
   uint32_t fetchFromRows = 0;
   uint32_t panelsPerFetch = 1; // that they share then; as many come in meanwhile
   uint32_t aStrideBytes = 0;  // between rows of `a`
+  uint64_t biasBytes() const { return biased ? stepBytes : 0; } // of a panel: an f32 a column, as a step has
   std::vector<CpuTileFn> tiles; // by descending rows, as `cover` indexes them
   CpuPackFn pack = nullptr;
   CoverTable cover;

@@ -17,10 +17,8 @@ void copyPadded(const std::byte *source, uint64_t rowBytes, uint32_t begin, uint
   }
 }
 
-} // namespace
-
-void packPanel(const GemmKernels &gemm, const StoredOperand &operand, DType compute, uint32_t panel, std::byte *rows,
-               std::byte *to) {
+void packWeights(const GemmKernels &gemm, const StoredOperand &operand, DType compute, uint32_t panel, std::byte *rows,
+                 std::byte *to) {
   const bool gated = operand.second != nullptr;
   const uint32_t lanes = gated ? gemm.panelColumns : gemm.panelColumns / 2;
   const uint64_t rowBytes = uint64_t{gemm.k} * byteSize(compute);
@@ -38,6 +36,26 @@ void packPanel(const GemmKernels &gemm, const StoredOperand &operand, DType comp
   copyPadded(operand.first, rowBytes, begin, lanes, gemm.columns, paddedBytes, rows);
   copyPadded(second, rowBytes, secondBegin, lanes, gemm.columns, paddedBytes, secondRows);
   gemm.pack(rows, secondRows, static_cast<int64_t>(paddedBytes), to);
+}
+
+void packBiases(const GemmKernels &gemm, const StoredOperand &operand, uint32_t panel, std::byte *to) {
+  constexpr uint64_t bytes = sizeof(float);
+  const uint32_t begin = panel * gemm.panelColumns;
+  to += gemm.panelSize - gemm.biasBytes();
+  for (const float *biases : {operand.firstBias, operand.secondBias}) {
+    if (biases)
+      copyPadded(reinterpret_cast<const std::byte *>(biases), bytes, begin, gemm.panelColumns, gemm.columns, bytes, to);
+    to += gemm.panelColumns * bytes;
+  }
+}
+
+} // namespace
+
+void packPanel(const GemmKernels &gemm, const StoredOperand &operand, DType compute, uint32_t panel, std::byte *rows,
+               std::byte *to) {
+  packWeights(gemm, operand, compute, panel, rows, to);
+  if (gemm.biased)
+    packBiases(gemm, operand, panel, to);
 }
 
 void packAll(const GemmKernels &gemm, const StoredOperand &operand, DType compute, std::byte *rows, std::byte *to) {

@@ -16,7 +16,7 @@ public:
 
   /// A group of `panels` panels begins, `next` follows.
   void begin(uint32_t panels, NextPanels next) {
-    steps = panels * (gemm.panelSize / gemm.stepBytes);
+    steps = panels * ((gemm.panelSize - gemm.biasBytes()) / gemm.stepBytes);
     bytes = next.panels * gemm.panelSize;
     data = next.data;
     doneRows = 0;

@@ -76,7 +76,7 @@ WorkspaceNeeds WorkspaceNeeds::of(std::span<const LayerShape> shapes, uint32_t m
     grow(needs.logits, tokens * logitStride(shape.experts, needs.lanes));
     grow(needs.accumulators, (uint64_t{maxTokens} + 1) * accumulatorStride(shape.hidden, needs.lanes));
     for (uint32_t k : {shape.hidden, shape.intermediate})
-      grow(needs.panelBytes, moec::panelBytes(k, needs.lanes, compute));
+      grow(needs.panelBytes, moec::panelBytes(k, needs.lanes, compute, shape.expertBias));
   }
   return needs;
 }

@@ -127,6 +127,8 @@ Status CudaForward::gateUp(const void *hidden) {
   args.tokens = hidden;
   args.output = space.activated;
   args.tileCounter = space.tileCounters;
+  args.bias = reinterpret_cast<const float *>(weights.gateBias);
+  args.upBias = reinterpret_cast<const float *>(weights.upBias);
   // Gate-up gathers its tokens and looks at no map of them.
   const CUtensorMap *map = rows ? &rows->activated : nullptr;
   return gemm(kernels.gateUp, layer.gateUpMaps, args, weights.gate, weights.up, map, map);
@@ -137,6 +139,7 @@ Status CudaForward::down() {
   args.tokens = space.activated;
   args.output = space.expertOutput;
   args.tileCounter = space.tileCounters + 1;
+  args.bias = reinterpret_cast<const float *>(weights.downBias);
   return gemm(kernels.down, layer.downMaps, args, weights.down, weights.down,
               rows ? &rows->tokens(kernels.down.config) : nullptr, rows ? &rows->expertOutput : nullptr);
 }

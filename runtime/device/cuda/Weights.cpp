@@ -63,6 +63,8 @@ private:
     return uint64_t{paddedForCuda(inner)} * paddedForCuda(shape.hidden) * byteSize(shape.dtype);
   }
 
+  static uint64_t biasBytes(uint32_t columns) { return uint64_t{paddedForCuda(columns)} * sizeof(float); }
+
   void place(CudaWeights &weights, Places &places) const {
     const LayerWeights &refs = layer.weights;
     const uint64_t elementBytes = byteSize(shape.dtype), rowBytes = paddedForCuda(shape.hidden) * elementBytes;
@@ -71,6 +73,9 @@ private:
       *matrix = places.take(shape.experts * expertBytes(shape.intermediate));
     for (CUdeviceptr *matrix : {&weights.sharedGate, &weights.sharedUp, &weights.sharedDown})
       *matrix = places.take(expertBytes(shape.sharedIntermediate));
+    for (auto [biases, columns] : {std::pair(&weights.gateBias, shape.intermediate), std::pair(&weights.upBias, shape.intermediate),
+                                   std::pair(&weights.downBias, shape.hidden)})
+      *biases = places.take(shape.expertBias ? shape.experts * biasBytes(columns) : 0);
     weights.router = places.take(refs.router.name.empty() ? 0 : weights.planes * shape.experts * rowBytes);
     weights.sharedRouter = places.take(shape.sharedGate ? weights.planes * rowBytes : 0);
     weights.routerBias = places.take(layer.router.routerBias ? shape.experts * sizeof(float) : 0);
@@ -86,6 +91,9 @@ private:
       MOEC_TRY(part(refs.up, e, weights.up + e * expert, inward));
       MOEC_TRY(part(refs.down, e, weights.down + e * expert, outward));
     }
+    MOEC_TRY(expertBiases(refs.gateBias, "gate's bias", shape.intermediate, weights.gateBias));
+    MOEC_TRY(expertBiases(refs.upBias, "up projection's bias", shape.intermediate, weights.upBias));
+    MOEC_TRY(expertBiases(refs.downBias, "down projection's bias", shape.hidden, weights.downBias));
     if (shape.sharedIntermediate) {
       const Matrix in{shape.sharedIntermediate, shape.hidden}, out{shape.hidden, shape.sharedIntermediate};
       MOEC_TRY(part(refs.sharedGate, 0, weights.sharedGate, in));
@@ -127,7 +135,21 @@ private:
     return uploader.copy(to, paddedRows.data(), paddedRows.size());
   }
 
-  Result<std::vector<float>> readFloats(const WeightRef &ref, const char *what, uint64_t length) {
+  /// Of every expert, rows padded as the products' columns are.
+  Status expertBiases(const WeightRef &ref, const char *what, uint32_t columns, CUdeviceptr to) {
+    if (!to)
+      return {};
+    std::vector<float> all(shape.experts * biasBytes(columns) / sizeof(float));
+    for (uint32_t e = 0; e < shape.experts; ++e) {
+      Result<std::vector<float>> values = readFloats(ref, what, columns, e);
+      if (!values)
+        return values.status();
+      std::copy(values->begin(), values->end(), all.begin() + e * uint64_t{paddedForCuda(columns)});
+    }
+    return uploader.copy(to, all.data(), all.size() * sizeof(float));
+  }
+
+  Result<std::vector<float>> readFloats(const WeightRef &ref, const char *what, uint64_t length, uint32_t expert = 0) {
     Result<uint64_t> elements = numPartElements(ref);
     if (!elements)
       return elements.status();
@@ -135,7 +157,7 @@ private:
       return makeError(Code::InvalidModel, "the {} '{}' has {} elements, the layer needs {}", what, ref.name, *elements,
                        length);
     std::vector<float> values(length);
-    MOEC_TRY(source.read(ref, 0, DType::F32, std::as_writable_bytes(std::span(values))));
+    MOEC_TRY(source.read(ref, expert, DType::F32, std::as_writable_bytes(std::span(values))));
     return values;
   }
 

@@ -14,6 +14,7 @@ struct CudaWeights {
   DeviceBuffer memory;
   // H, I and Is here are rounded up (CudaLaunch.h, paddedForCuda); what is added is zero.
   CUdeviceptr gate = 0, up = 0, down = 0;                   // [E, I, H], [E, I, H], [E, H, I]; up behind gate, as a map of both asks
+  CUdeviceptr gateBias = 0, upBias = 0, downBias = 0;       // f32 [E, I], [E, I], [E, H]
   CUdeviceptr sharedGate = 0, sharedUp = 0, sharedDown = 0; // [Is, H], [Is, H], [H, Is]
   CUdeviceptr router = 0, sharedRouter = 0;                 // [planes, E, H], [planes, H]
   CUdeviceptr routerBias = 0, correctionBias = 0;           // f32 [E]

@@ -52,7 +52,7 @@ template <GemmConfig C, bool Portable> void check() {
   for (const auto &[tokens, k, n] : {std::array<uint32_t, 3>{1, 72, 40}, {37, 136, 200}, {70, 264, 136}}) {
     INFO(tokens << " tokens");
     const GemmProblem problem = denseProblem(tokens, k, n, C);
-    forSchedules(10, [&](uint64_t seed) { return run<C, Portable>(problem, seed); });
+    forSchedules(kSchedules, [&](uint64_t seed) { return run<C, Portable>(problem, seed); });
   }
 }
 

@@ -67,8 +67,8 @@ template <GemmConfig C> void check() {
   for (GemmCase test : gemmCases()) {
     INFO(test.name);
     test.fused = true; // as two tensors, up would have to lie behind gate, which allocations do not promise
-    const GemmProblem problem = makeProblem(test, C.role, C.element);
-    forSchedules(kSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 3); });
+    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    forSchedules(C.biased ? kBiasedSchedules : kSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 3); });
   }
 }
 
@@ -82,4 +82,9 @@ TEST_CASE("the fitted gate-up product multiplies as the reference does, whatever
 TEST_CASE("the fitted down product multiplies as the reference does, whatever the schedule", "[emulation][gemm]") {
   check<config(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>();
   check<config(Element::F16, GemmRole::Down, 96, 256, 64, 4, 2, 1)>(); // outputs in two stages; a group without weights
+}
+
+TEST_CASE("the fitted GEMMs add biases before anything else", "[emulation][gemm]") {
+  check<withBiases(config(Element::BF16, GemmRole::GateUp, 32, 256, 64, 3, 2, 1))>(); // two blocks of weight rows each
+  check<withBiases(config(Element::F16, GemmRole::Down, 32, 256, 64, 4, 2, 1))>();
 }

@@ -13,6 +13,14 @@
 
 namespace moec::emulation {
 
+/// Schedules of biased products: what a bias adds is reads of constants, by threads that nothing waits for.
+inline constexpr uint32_t kBiasedSchedules = 10;
+
+constexpr GemmConfig withBiases(GemmConfig config) {
+  config.biased = true;
+  return config;
+}
+
 /// Sizes are multiples of 8, as kernels demand, and of nothing else.
 struct GemmCase {
   std::string name;
@@ -36,6 +44,7 @@ struct GemmProblem {
   GemmCase test;
   bench::ReferenceSlots slots;
   std::vector<uint16_t> tokens, weights, up; // GateUp: gate, and up (fused: both in `weights`)
+  std::vector<float> bias, upBias;           // [E, n], or empty
   std::vector<double> expected;              // [numSlots, n]
   int64_t expertStride;
   bool bf16;
@@ -58,7 +67,15 @@ inline std::vector<int32_t> drawCaseIds(const GemmCase &test, std::mt19937_64 &r
   return ids;
 }
 
-inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element element) {
+inline std::vector<float> drawBiases(size_t count, std::mt19937_64 &random) {
+  std::vector<float> biases(count);
+  std::normal_distribution<float> normal;
+  for (float &bias : biases)
+    bias = normal(random);
+  return biases;
+}
+
+inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element element, bool biased = false) {
   std::mt19937_64 random(test.tokens * 7919 + test.k);
   GemmProblem p;
   p.test = test;
@@ -72,16 +89,22 @@ inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element elem
   if (gated && !fused)
     p.up = bench::drawElements(test.experts * matrix, scale, p.bf16, random);
   p.expertStride = static_cast<int64_t>(matrix * (fused ? 2 : 1));
+  if (biased)
+    p.bias = drawBiases(test.experts * test.n, random);
+  if (biased && gated)
+    p.upBias = drawBiases(test.experts * test.n, random);
   for (uint32_t expert = 0; expert < test.experts; ++expert)
     for (int32_t slot = p.slots.expertBegin[expert]; slot < p.slots.expertBegin[expert + 1]; ++slot) {
       const uint64_t row =
           gated ? static_cast<uint64_t>(p.slots.slotPair[slot]) / test.topK : static_cast<uint64_t>(slot);
       for (uint32_t column = 0; column < test.n; ++column) {
         const uint64_t at = expert * static_cast<uint64_t>(p.expertStride) + uint64_t{column} * test.k;
-        double value = dotOf(&p.tokens[row * test.k], &p.weights[at], test.k, p.bf16);
+        const auto product = [&](const uint16_t *weights, const std::vector<float> &bias) {
+          return dotOf(&p.tokens[row * test.k], weights, test.k, p.bf16) + (biased ? bias[expert * test.n + column] : 0);
+        };
+        double value = product(&p.weights[at], p.bias);
         if (gated)
-          value = value / (1 + std::exp(-value)) *
-                  dotOf(&p.tokens[row * test.k], fused ? &p.weights[at + matrix] : &p.up[at], test.k, p.bf16);
+          value = value / (1 + std::exp(-value)) * product(fused ? &p.weights[at + matrix] : &p.up[at], p.upBias);
         p.expected.push_back(value);
       }
     }
@@ -107,6 +130,8 @@ inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint
   args.upWeights =
       p.up.empty() ? static_cast<const uint16_t *>(args.weights) + uint64_t{test.n} * test.k : device.constant(p.up);
   args.output = device.output<uint16_t>(p.expected.size());
+  args.bias = p.bias.empty() ? nullptr : device.constant(p.bias);
+  args.upBias = p.upBias.empty() ? nullptr : device.constant(p.upBias);
   const auto table = [&](const std::vector<int32_t> &values) { return device.copy(values, tables); };
   args.slotPair = table(p.slots.slotPair);
   args.expertBegin = table(p.slots.expertBegin);

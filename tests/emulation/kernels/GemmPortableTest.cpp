@@ -26,8 +26,8 @@ constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uin
 template <GemmConfig C> void check() {
   for (const GemmCase &test : gemmCases()) {
     INFO(test.name);
-    const GemmProblem problem = makeProblem(test, C.role, C.element);
-    forSchedules(kSchedules, [&](uint64_t seed) { return runPortable<C>(problem, seed); });
+    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    forSchedules(C.biased ? kBiasedSchedules : kSchedules, [&](uint64_t seed) { return runPortable<C>(problem, seed); });
   }
 }
 
@@ -38,4 +38,9 @@ TEST_CASE("the portable grouped GEMM multiplies as the reference does, whatever 
   check<config(Element::F16, GemmRole::GateUp, 32, 64, 2, 2, 1)>();
   check<config(Element::BF16, GemmRole::Down, 16, 32, 3, 1, 1)>();
   check<config(Element::F16, GemmRole::Down, 64, 64, 3, 2, 2)>();
+}
+
+TEST_CASE("the portable grouped GEMM adds biases before anything else", "[emulation][gemm]") {
+  check<withBiases(config(Element::BF16, GemmRole::GateUp, 32, 64, 3, 1, 2))>();
+  check<withBiases(config(Element::F16, GemmRole::Down, 32, 64, 3, 2, 2))>();
 }

@@ -26,8 +26,8 @@ constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uin
 template <GemmConfig C> void check() {
   for (const GemmCase &test : gemmCases()) {
     INFO(test.name);
-    const GemmProblem problem = makeProblem(test, C.role, C.element);
-    forSchedules(kSchedules, [&](uint64_t seed) { return runSm90<C>(problem, seed); });
+    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    forSchedules(C.biased ? kBiasedSchedules : kSchedules, [&](uint64_t seed) { return runSm90<C>(problem, seed); });
   }
 }
 
@@ -44,4 +44,11 @@ TEST_CASE("the plain Hopper GEMM multiplies as the reference does, whatever the 
   check<config(Element::BF16, GemmRole::GateUp, 64, 64, 3, 1, false, 2)>();
   check<config(Element::F16, GemmRole::GateUp, 128, 64, 2, 2, false, 1)>(); // trades registers; a group without rows
   check<config(Element::BF16, GemmRole::Down, 128, 128, 2, 2, false, 1)>();
+}
+
+TEST_CASE("the Hopper GEMMs add biases before anything else", "[emulation][gemm]") {
+  check<withBiases(config(Element::BF16, GemmRole::GateUp, 16, 256, 2, 1, true, 1))>(); // several blocks of weight rows
+  check<withBiases(config(Element::F16, GemmRole::Down, 16, 128, 3, 2, true, 1))>();
+  check<withBiases(config(Element::BF16, GemmRole::GateUp, 64, 128, 3, 1, false, 1))>();
+  check<withBiases(config(Element::F16, GemmRole::Down, 128, 64, 2, 2, false, 1))>();
 }

@@ -203,7 +203,7 @@ func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %up: tenso
 // No region, no block, an empty block, two blocks.
 func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>) {
   // expected-error @+1 {{region #0 ('activation') failed to verify constraint: region with 1 blocks}}
-  %0 = "moe.expert_ffn"(%buffer, %gate, %gate, %down) ({})
+  %0 = "moe.expert_ffn"(%buffer, %gate, %gate, %down) <{operandSegmentSizes = array<i32: 1, 1, 1, 1, 0, 0, 0>}> ({})
       : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>) -> tensor<4x?x8xf32>
   return
 }
@@ -355,6 +355,77 @@ func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %up: tenso
 func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %up: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>) {
   // expected-error @+1 {{(C4) the result has the type of the buffer}}
   %0 = moe.expert_ffn %buffer, %gate, %up, %down : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>) -> tensor<f32> activation {
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }
+  return
+}
+
+// -----
+
+// (C5)
+func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %inner: tensor<4x6xf32>, %outer: tensor<4x8xf32>) {
+  // expected-error @+1 {{(C5) gate, up and down have a bias each or none has, but 2 of 3 are given}}
+  %0 = "moe.expert_ffn"(%buffer, %gate, %gate, %down, %inner, %inner) <{operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0>}> ({
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }) : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x6xf32>, tensor<4x6xf32>) -> tensor<4x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %outer: tensor<4x8xf32>) {
+  // expected-error @+1 {{(C5) gate, up and down have a bias each or none has, but 1 of 3 are given}}
+  %0 = "moe.expert_ffn"(%buffer, %gate, %gate, %down, %outer) <{operandSegmentSizes = array<i32: 1, 1, 1, 1, 0, 0, 1>}> ({
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }) : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x8xf32>) -> tensor<4x?x8xf32>
+  return
+}
+
+// -----
+
+func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %bg: tensor<4x8xf32>, %bu: tensor<4x6xf32>, %bd: tensor<4x8xf32>) {
+  // expected-error @+1 {{(C5) gate_bias and up_bias are [E, I] and down_bias [E, H] with E = 4, I = 6 and H = 8, but they are 'tensor<4x8xf32>', 'tensor<4x6xf32>' and 'tensor<4x8xf32>'}}
+  %0 = moe.expert_ffn %buffer, %gate, %gate, %down bias %bg, %bu, %bd
+      : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x8xf32>, tensor<4x6xf32>, tensor<4x8xf32>) -> tensor<4x?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }
+  return
+}
+
+// -----
+
+func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %bg: tensor<4x6xf32>, %bu: tensor<6xf32>, %bd: tensor<4x8xf32>) {
+  // expected-error @+1 {{(C5) gate_bias and up_bias are [E, I] and down_bias [E, H] with E = 4, I = 6 and H = 8, but they are 'tensor<4x6xf32>', 'tensor<6xf32>' and 'tensor<4x8xf32>'}}
+  %0 = moe.expert_ffn %buffer, %gate, %gate, %down bias %bg, %bu, %bd
+      : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x6xf32>, tensor<6xf32>, tensor<4x8xf32>) -> tensor<4x?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }
+  return
+}
+
+// -----
+
+func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %bg: tensor<4x6xf32>, %bu: tensor<4x6xf32>, %bd: tensor<4x6xf32>) {
+  // expected-error @+1 {{(C5) gate_bias and up_bias are [E, I] and down_bias [E, H] with E = 4, I = 6 and H = 8, but they are 'tensor<4x6xf32>', 'tensor<4x6xf32>' and 'tensor<4x6xf32>'}}
+  %0 = moe.expert_ffn %buffer, %gate, %gate, %down bias %bg, %bu, %bd
+      : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x6xf32>, tensor<4x6xf32>, tensor<4x6xf32>) -> tensor<4x?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }
+  return
+}
+
+// -----
+
+func.func @case(%buffer: tensor<4x?x8xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %bg: tensor<4x6xf32>, %bu: tensor<4x6xf32>, %bd: tensor<3x8xf32>) {
+  // expected-error @+1 {{(C5) gate_bias and up_bias are [E, I] and down_bias [E, H] with E = 4, I = 6 and H = 8, but they are 'tensor<4x6xf32>', 'tensor<4x6xf32>' and 'tensor<3x8xf32>'}}
+  %0 = moe.expert_ffn %buffer, %gate, %gate, %down bias %bg, %bu, %bd
+      : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x6xf32>, tensor<4x6xf32>, tensor<3x8xf32>) -> tensor<4x?x8xf32> activation {
   ^bb0(%g: f32, %u: f32):
     moe.yield %g : f32
   }

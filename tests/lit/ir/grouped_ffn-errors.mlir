@@ -328,3 +328,27 @@ func.func @case(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weights: tenso
   }
   return
 }
+
+// -----
+
+// (C7)
+func.func @case(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weights: tensor<?x2xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %inner: tensor<4x6xf32>, %init: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C7) gate, up and down have a bias each or none has, but 1 of 3 are given}}
+  %0, %1 = "moe.grouped_ffn"(%hidden, %ids, %weights, %gate, %gate, %down, %inner, %init) <{operandSegmentSizes = array<i32: 1, 1, 1, 1, 1, 1, 0, 1, 0, 1>}> ({
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }) : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x6xf32>, tensor<?x8xf32>) -> (tensor<?x8xf32>, tensor<4xi32>)
+  return
+}
+
+// -----
+
+func.func @case(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weights: tensor<?x2xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %inner: tensor<4x6xf32>) {
+  // expected-error @+1 {{(C7) gate_bias and up_bias are [E, I] and down_bias [E, H]}}
+  %0, %1 = moe.grouped_ffn %hidden, %ids, %weights, %gate, %gate, %down bias %inner, %inner, %inner
+      : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x6xf32>, tensor<4x6xf32>, tensor<4x6xf32>) -> (tensor<?x8xf32>, tensor<4xi32>) activation {
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }
+  return
+}

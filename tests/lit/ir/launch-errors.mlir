@@ -216,3 +216,39 @@ func.func @case(%x: tensor<*xf32>) {
   %0 = moe.launch store(%x) : (tensor<*xf32>) -> tensor<?x8xf32>
   return
 }
+
+// -----
+
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C3) down takes 4 inputs and 1 optional ones and gives 1, but it has 3 and 1}}
+  %0 = moe.launch down(%x, %x, %x) {biased, k = 8 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C3) gate_up takes 5 inputs and 0 optional ones and gives 1, but it has 4 and 1}}
+  %0 = moe.launch gate_up(%x, %x, %x, %x) {biased, k = 8 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }
+  return
+}
+
+// -----
+
+// (C4)
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C4) shared_down is not biased}}
+  %0 = moe.launch shared_down(%x, %x) {biased, k = 8 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>} : (tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C4) store is not biased}}
+  %0 = moe.launch store(%x) {biased} : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}

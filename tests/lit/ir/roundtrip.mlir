@@ -77,6 +77,16 @@ module attributes {moe.model = "tiny", moe.phase = "input"} {
       %h = arith.select %less, %g, %u : f32
       moe.yield %h : f32
     }
+    // CHECK: moe.expert_ffn %[[BUFFER]], %{{.*}}, %{{.*}}, %{{.*}} bias %[[BGATE:.*]], %[[BUP:.*]], %[[BDOWN:.*]] : (tensor<4x?x8xf16>, tensor<4x6x8xf16>, tensor<4x6x8xf16>, tensor<4x8x6xf16>, tensor<4x6xf16>, tensor<4x6xf32>, tensor<4x8xbf16>) -> tensor<4x?x8xf16> activation {
+    %bgate = moe.weight "{e}.gate_bias" : tensor<4x6xf16>
+    %bup = moe.weight "{e}.up_bias" : tensor<4x6xf32>
+    %bdown = moe.weight "{e}.down_bias" : tensor<4x8xbf16>
+    %biased = moe.expert_ffn %buffer, %gate, %gate, %down bias %bgate, %bup, %bdown
+        : (tensor<4x?x8xf16>, tensor<4x6x8xf16>, tensor<4x6x8xf16>, tensor<4x8x6xf16>, tensor<4x6xf16>, tensor<4x6xf32>, tensor<4x8xbf16>)
+        -> tensor<4x?x8xf16> activation {
+    ^bb0(%g: f32, %u: f32):
+      moe.yield %u : f32
+    }
     // CHECK: %[[SHARED:.*]] = moe.shared_ffn %{{.*}} : (tensor<?x8xf16>, tensor<6x8xf16>, tensor<6x8xf16>, tensor<8x6xf16>) -> tensor<?x8xf16> activation {
     %shared = moe.shared_ffn %hidden, %sgate, %sgate, %sdown
         : (tensor<?x8xf16>, tensor<6x8xf16>, tensor<6x8xf16>, tensor<8x6xf16>) -> tensor<?x8xf16> activation {
@@ -112,6 +122,20 @@ module attributes {moe.model = "tiny", moe.phase = "input"} {
     ^bb0(%g: f32, %u: f32):
       moe.yield %g : f32
     }
+    // CHECK: moe.grouped_ffn %{{.*}} bias %[[BGATE]], %[[BUP]], %[[BDOWN]] :
+    %out5, %counts5 = moe.grouped_ffn %hidden, %ids, %weights, %gate, %gate, %down bias %bgate, %bup, %bdown
+        : (tensor<?x8xf16>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<4x6x8xf16>, tensor<4x6x8xf16>, tensor<4x8x6xf16>,
+           tensor<4x6xf16>, tensor<4x6xf32>, tensor<4x8xbf16>) -> (tensor<?x8xf16>, tensor<4xi32>) activation {
+    ^bb0(%g: f32, %u: f32):
+      moe.yield %g : f32
+    }
+    // CHECK: moe.grouped_ffn %{{.*}} bias %[[BGATE]], %[[BUP]], %[[BDOWN]] init %[[SHARED]] :
+    %out6, %counts6 = moe.grouped_ffn %hidden, %ids, %weights, %gate, %gate, %down bias %bgate, %bup, %bdown init %shared
+        : (tensor<?x8xf16>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<4x6x8xf16>, tensor<4x6x8xf16>, tensor<4x8x6xf16>,
+           tensor<4x6xf16>, tensor<4x6xf32>, tensor<4x8xbf16>, tensor<?x8xf16>) -> (tensor<?x8xf16>, tensor<4xi32>) activation {
+    ^bb0(%g: f32, %u: f32):
+      moe.yield %g : f32
+    }
     return %out2 : tensor<?x8xf16>
   }
 
@@ -135,6 +159,11 @@ module attributes {moe.model = "tiny", moe.phase = "input"} {
     ^bb0(%g: f32, %u: f32):
       moe.yield %u : f32
     }
+    // CHECK: moe.launch down(%{{.*}}, %[[ROWS]]#1, %{{.*}}, %{{.*}}) {biased, columns = 8 : i64, {{.*}}, k = 6 : i64}
+    %bias = moe.weight "{e}.bias" : tensor<4x8xf32>
+    %down = moe.weight "{e}.down" : tensor<4x8x6xf32>
+    %sum = moe.launch down(%activated, %rows#1, %down, %bias) {biased, k = 6 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx512bf16", compute = "bf16", rows = [1]>}
+        : (tensor<?x6xf32>, tensor<?xi32>, tensor<4x8x6xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
     // CHECK: moe.launch store(%{{.*}}) : (tensor<?x8xf32>) -> tensor<?x8xf32>
     %out = moe.launch store(%hidden) : (tensor<?x8xf32>) -> tensor<?x8xf32>
     return %out : tensor<?x8xf32>

@@ -39,6 +39,23 @@ func.func @initAndSlots(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weight
   return %out : tensor<?x8xf32>
 }
 
+// Biases move along with the weights that they belong to.
+// CHECK-LABEL: func.func @biases
+// CHECK-SAME: %[[INNER:[a-z0-9]*]]: tensor<4x6xf32>, %[[OTHER:[a-z0-9]*]]: tensor<4x6xf32>, %[[OUTER:[a-z0-9]*]]: tensor<4x8xf32>, %[[INIT:[a-z0-9]*]]: tensor<?x8xf32>
+// CHECK: moe.grouped_ffn %{{.*}} bias %[[INNER]], %[[OTHER]], %[[OUTER]] init %[[INIT]] :
+func.func @biases(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weights: tensor<?x2xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>, %inner: tensor<4x6xf32>, %other: tensor<4x6xf32>, %outer: tensor<4x8xf32>, %init: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %buffer, %slot = moe.dispatch %hidden, %ids : (tensor<?x8xf32>, tensor<?x2xi32>) -> (tensor<4x?x8xf32>, tensor<?x2xi32>)
+  %expert = moe.expert_ffn %buffer, %gate, %gate, %down bias %inner, %other, %outer
+      : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>, tensor<4x6xf32>, tensor<4x6xf32>, tensor<4x8xf32>) -> tensor<4x?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    %h = arith.mulf %g, %u : f32
+    moe.yield %h : f32
+  }
+  %out = moe.combine %expert, %ids, %slot, %weights init %init
+      : (tensor<4x?x8xf32>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return %out : tensor<?x8xf32>
+}
+
 // Counts of 8 experts are not those of a group of 4.
 // CHECK-LABEL: func.func @countsOfMoreExperts
 // CHECK: %[[COUNTS:.*]] = moe.count_pairs %{{.*}} : (tensor<?x2xi32>) -> tensor<8xi32>

@@ -80,3 +80,36 @@ func.func @shared(%hidden: tensor<?x8xf32>) -> tensor<?x8xf32> attributes {moe.l
   }
   return %out : tensor<?x8xf32>
 }
+
+// Biases follow the weights that they belong to, and the launches say that they have them.
+// CHECK-LABEL: func.func @biased
+// CHECK-DAG: %[[GATE:.*]] = moe.weight "{{[{]}}e}.gate"
+// CHECK-DAG: %[[UP:.*]] = moe.weight "{{[{]}}e}.up"
+// CHECK-DAG: %[[DOWN:.*]] = moe.weight "{{[{]}}e}.down"
+// CHECK-DAG: %[[GATE_BIAS:.*]] = moe.weight "{{[{]}}e}.gate_bias"
+// CHECK-DAG: %[[UP_BIAS:.*]] = moe.weight "{{[{]}}e}.up_bias"
+// CHECK-DAG: %[[DOWN_BIAS:.*]] = moe.weight "{{[{]}}e}.down_bias"
+// CHECK: moe.launch gate_up(%{{.*}}, %[[GATE]], %[[UP]], %[[GATE_BIAS]], %[[UP_BIAS]]) {biased,
+// CHECK: moe.launch down(%{{.*}}, %{{.*}}, %[[DOWN]], %[[DOWN_BIAS]]) {biased,
+func.func @biased(%hidden: tensor<?x8xf32>) -> tensor<?x8xf32> attributes {moe.layer = 2 : i64} {
+  %router = moe.weight "router" : tensor<4x8xf32>
+  %gate = moe.weight "{e}.gate" : tensor<4x6x8xf32>
+  %up = moe.weight "{e}.up" : tensor<4x6x8xf32>
+  %down = moe.weight "{e}.down" : tensor<4x8x6xf32>
+  %gbias = moe.weight "{e}.gate_bias" : tensor<4x6xf32>
+  %ubias = moe.weight "{e}.up_bias" : tensor<4x6xf32>
+  %dbias = moe.weight "{e}.down_bias" : tensor<4x8xf32>
+  %ids, %weights = moe.route %hidden, %router {k = 2 : i64}
+      : (tensor<?x8xf32>, tensor<4x8xf32>) -> (tensor<?x2xi32>, tensor<?x2xf32>)
+  %out, %counts = moe.grouped_ffn %hidden, %ids, %weights, %gate, %up, %down bias %gbias, %ubias, %dbias
+      {slots = array<i32: 8, 8, 8, 8>, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>, packed = array<i8: 1, 0, 1, 1>,
+       order = array<i16: 3, 0, 1, 2>, hidden_stride = 16 : i64, intermediate_stride = 16 : i64}
+      : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>,
+         tensor<4x6xf32>, tensor<4x6xf32>, tensor<4x8xf32>)
+      -> (tensor<?x8xf32>, tensor<4xi32>) activation {
+  ^bb0(%g: f32, %u: f32):
+    %h = arith.mulf %g, %u : f32
+    moe.yield %h : f32
+  }
+  return %out : tensor<?x8xf32>
+}

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <map>
 
 using namespace moec;
@@ -114,6 +115,31 @@ TEST_CASE("layers alike share their kernels, and a compile that was done builds 
   CHECK(second->kernelsBuilt == 0);
   CHECK(second->images == first->images);
   CHECK(second->layers == first->layers);
+}
+
+TEST_CASE("a layer with biases gets products that add them, and shares all other kernels", "[compiler][cuda]") {
+  LayerShape shape = tiny;
+  shape.expertBias = true;
+  for (const char *target : {"sm_80", "sm_90a"}) {
+    Result<Package> plain = compile(requestFor(tinyModel(tiny), target), sharedCache().hooks());
+    Result<Package> biased = compile(requestFor(tinyModel(shape), target), sharedCache().hooks());
+    REQUIRE(plain.ok());
+    INFO(biased.status().message());
+    REQUIRE(biased.ok());
+    CHECK(biased->layers[0].shape.expertBias);
+    CHECK(biased->layers[0].weights.downBias.name == "layers.0.experts.{e}.down_proj.bias");
+    CHECK(requestFor(tinyModel(shape), target).keyText("b") != requestFor(tinyModel(tiny), target).keyText("b"));
+    REQUIRE(biased->images.size() == plain->images.size());
+    for (size_t i = 0; i < plain->images.size(); ++i) {
+      const Image &image = biased->images[i];
+      CAPTURE(image.name);
+      const bool product = image.key.find(".biased = true") != std::string::npos;
+      CHECK(product == (image.name.find("-bias") != std::string::npos));
+      CHECK(product == (image.key != plain->images[i].key));
+    }
+    CHECK(std::count_if(biased->images.begin(), biased->images.end(),
+                        [](const Image &image) { return image.name.find("-bias") != std::string::npos; }) == 2);
+  }
 }
 
 TEST_CASE("names of a model reach no CUDA", "[compiler][cuda]") {

@@ -49,7 +49,8 @@ TEST_CASE("SiLU is a statement an op, constants in their places", "[compiler][cu
 
 TEST_CASE("every activation of the importer becomes a functor that compiles", "[compiler][cuda]") {
   for (Activation activation :
-       {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick, Activation::Relu}) {
+       {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick, Activation::Relu,
+        Activation::ClampedSwiglu}) {
     CAPTURE(static_cast<int>(activation));
     Result<Functor> functor = ParsedRegion(importer::activationBlock(activation)).functor();
     REQUIRE(functor.ok());

@@ -52,7 +52,8 @@ std::vector<Case> cases() {
                    std::make_unique<ParsedRegion>(blockOfLines(fmt::format(
                        "      %c = arith.cmpf {}, %g, %u : f32\n      %h = arith.uitofp %c : i1 to f32\n", predicate)))});
   for (Activation activation :
-       {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick, Activation::Relu})
+       {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick, Activation::Relu,
+        Activation::ClampedSwiglu})
     all.push_back({fmt::format("activation {}", static_cast<int>(activation)),
                    std::make_unique<ParsedRegion>(importer::activationBlock(activation)), false});
   return all;

@@ -30,7 +30,8 @@ float evaluate(const std::string &block, float g, float u) {
       {"arith.addf", [](float a, float b) { return a + b; }},
       {"arith.mulf", [](float a, float b) { return a * b; }},
       {"arith.divf", [](float a, float b) { return a / b; }},
-      {"arith.maximumf", [](float a, float b) { return a != a || b != b ? NAN : std::max(a, b); }}};
+      {"arith.maximumf", [](float a, float b) { return a != a || b != b ? NAN : std::max(a, b); }},
+      {"arith.minimumf", [](float a, float b) { return a != a || b != b ? NAN : std::min(a, b); }}};
   const std::map<std::string, std::function<float(float)>> unary = {
       {"arith.negf", [](float a) { return -a; }},
       {"math.exp", [](float a) { return std::exp(a); }},
@@ -122,6 +123,19 @@ TEST_CASE("every known hidden_act has a region that computes it, times up", "[co
   checkActivation("relu", [](double x) { return std::max(x, 0.0); });
 }
 
+TEST_CASE("clamped SwiGLU clamps the gate from above and up on both sides", "[compiler][import]") {
+  const std::string block = activationBlock(importer::Activation::ClampedSwiglu, {.alpha = 1.5, .limit = 2});
+  for (float g : {-30.f, -2.5f, -1.f, 0.f, 0.5f, 1.75f, 2.f, 3.f, 40.f})
+    for (float u : {-9.f, -2.f, -1.f, 0.25f, 2.f, 5.f}) {
+      CAPTURE(g, u);
+      const double gate = std::min(g, 2.f), up = std::clamp(u, -2.f, 2.f);
+      CHECK(evaluate(block, g, u) == Approx(gate * sigmoid(1.5 * gate) * (up + 1)).epsilon(2e-6).margin(2e-6));
+    }
+  CHECK(evaluate(block, -1e30f, 1.f) == 0.f);
+  CHECK(std::isnan(evaluate(block, NAN, 1.f)));
+  CHECK(std::isnan(evaluate(block, 1.f, NAN)));
+}
+
 TEST_CASE("an exp that overflows gives the limit, not NaN", "[compiler][import]") {
   for (const char *name : {"silu", "quick_gelu"})
     CHECK(evaluate(activationBlock(*parseActivation(name)), -1e30f, 1.f) == 0.f);
@@ -145,6 +159,10 @@ TEST_CASE("a region defines no name of the function around it", "[compiler][impo
         CHECK_FALSE(names.outside.contains(name));
       }
     }
+  const Names names = namesOf(imported(gptOssConfig()));
+  CHECK(names.inside.size() >= 12);
+  for (const std::string &name : names.inside)
+    CHECK_FALSE(names.outside.contains(name));
 }
 
 TEST_CASE("the region of the config's activation is that of routed and shared experts",

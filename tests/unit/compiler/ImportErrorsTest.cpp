@@ -39,7 +39,7 @@ TEST_CASE("what is no JSON object is refused", "[compiler][import]") {
 
 TEST_CASE("an unknown family is refused with the known ones", "[compiler][import]") {
   const std::string known = "expected one of mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, "
-                            "deepseek_v3, kimi_k2, glm4_moe, found ";
+                            "deepseek_v3, kimi_k2, glm4_moe, gpt_oss, found ";
   CHECK(errorWith(mixtralConfig(), "model_type", "llama") ==
         "config.json: model_type: " + known + "\"llama\"");
   CHECK(errorWith(mixtralConfig(), "model_type", "mixtral\x1b[31m") ==

@@ -66,6 +66,14 @@ inline json deepseekV2Config() {
   return config;
 }
 
+inline json gptOssConfig() {
+  json config = mixtralConfig();
+  config["model_type"] = "gpt_oss";
+  config["swiglu_limit"] = 7.0;
+  config["quantization_config"] = {{"quant_method", "mxfp4"}};
+  return config;
+}
+
 inline std::string imported(const json &config, const ImportOptions &options = {}) {
   Result<std::string> text = importConfig(config.dump(), options);
   INFO(text.status().message());

@@ -120,6 +120,27 @@ TEST_CASE("what transformers 5 writes for Qwen3-MoE is read as what the hub has"
   CHECK(imported(newer) == imported(config));
 }
 
+TEST_CASE("gpt-oss has biases everywhere, and an activation of its own", "[compiler][import]") {
+  json config = gptOssConfig();
+  std::string text = imported(config);
+  CHECK(contains(text, "%router = moe.weight \"model.layers.0.mlp.router.weight\" : tensor<8x64xbf16>\n"));
+  CHECK(contains(text, "%router_bias = moe.weight \"model.layers.0.mlp.router.bias\" : tensor<8xbf16>\n"));
+  CHECK(contains(text, "%up_bias = moe.weight \"model.layers.0.mlp.experts.{e}.up_proj.bias\" : tensor<8x32xbf16>\n"));
+  CHECK(contains(text, "%down_bias = moe.weight \"model.layers.0.mlp.experts.{e}.down_proj.bias\" : tensor<8x64xbf16>\n"));
+  CHECK(contains(text, "moe.router %hidden, %router bias %router_bias : (tensor<?x64xbf16>, tensor<8x64xbf16>, tensor<8xbf16>) -> "));
+  CHECK(contains(text, "moe.expert_ffn %buffer, %gate, %up, %down bias %gate_bias, %up_bias, %down_bias\n"));
+  CHECK(contains(text, "moe.score softmax %chosen"));
+  CHECK(contains(text, "%least = arith.constant -7.0 : f32\n"));
+  CHECK(contains(text, "%slope = arith.constant -1.702 : f32\n"));
+  config["swiglu_limit"] = 2.5;
+  config["swiglu_alpha"] = 1;
+  text = imported(config);
+  CHECK(contains(text, "%most = arith.constant 2.5 : f32\n"));
+  CHECK(contains(text, "%slope = arith.constant -1.0 : f32\n"));
+  config["hidden_act"] = "gelu";
+  CHECK(contains(importError(config), "hidden_act"));
+}
+
 TEST_CASE("Qwen2-MoE's shared expert has a gate of its own", "[compiler][import]") {
   std::string text = imported(qwen2Config());
   CHECK(contains(text, "\"model.layers.0.mlp.shared_expert.up_proj.weight\" : tensor<48x64xbf16>"));
@@ -239,6 +260,10 @@ TEST_CASE("published models come out with their dimensions", "[compiler][import]
       {"glm-4.5-air",
        45,
        {"@layer_1(", "tensor<128x1408x4096xbf16>", "tensor<1408x4096xbf16>", "epsilon = 1.0e-20"}},
+      {"gpt-oss-20b",
+       24,
+       {"@layer_23(", "tensor<32x2880x2880xbf16>", "tensor<32x2880xbf16>", "k = 4 : i64",
+        "moe.score softmax %chosen", "arith.constant 7.0 : f32"}},
   };
   for (const Published &model : models) {
     INFO(model.folder);

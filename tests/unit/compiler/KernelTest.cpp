@@ -80,14 +80,13 @@ struct Kernels {
 };
 
 Kernels compileTiny(CpuIsa isa, DType dtype, uint32_t hidden, uint32_t intermediate,
-                    std::vector<uint16_t> rows) {
+                    std::vector<uint16_t> rows, bool biased = false) {
   CompileRequest request;
-  request.model = tests::tinyModel(
-      {.hidden = hidden, .intermediate = intermediate, .experts = 4, .topK = 2, .dtype = dtype});
+  LayerShape shape{
+      .hidden = hidden, .intermediate = intermediate, .experts = 4, .topK = 2, .dtype = dtype, .expertBias = biased};
+  request.model = tests::tinyModel(shape);
   request.target.isa = isa;
   request.target.name = std::string("cpu-") + isaName(isa);
-  LayerShape shape{
-      .hidden = hidden, .intermediate = intermediate, .experts = 4, .topK = 2, .dtype = dtype};
   LayerPlan plan = planGenericLayer(shape, 8, request.target,
                                     Calibration::assumed(request.target, computeDType(shape)), {});
   plan.config.cpu.tileRows = rows;
@@ -104,13 +103,15 @@ Kernels compileTiny(CpuIsa isa, DType dtype, uint32_t hidden, uint32_t intermedi
   return kernels;
 }
 
-/// Packs a [columns, K] operand with the generated kernel, panel by panel.
+/// Packs a [columns, K] operand with the generated kernel, panel by panel; `biases` ([panels, 2 * lanes], as panels have
+/// them) behind each where there are any.
 std::vector<uint8_t> packAll(const Kernels &kernels, const Launch &launch, const Rows &first,
-                             const Rows *second, uint32_t lanes, uint32_t panels) {
+                             const Rows *second, uint32_t lanes, uint32_t panels,
+                             const std::vector<float> &biases = {}) {
   auto pack = reinterpret_cast<CpuPackFn>(kernels.image->symbol(launch.pack.symbol));
   REQUIRE(pack);
   DType compute = first.dtype;
-  uint64_t size = panelBytes(launch.k, lanes, compute);
+  uint64_t size = panelBytes(launch.k, lanes, compute, !biases.empty());
   std::vector<uint8_t> packed(size * panels, 0);
   int64_t rowBytes = int64_t{first.stride} * byteSize(compute);
   for (uint32_t panel = 0; panel < panels; ++panel) {
@@ -119,6 +120,9 @@ std::vector<uint8_t> packAll(const Kernels &kernels, const Launch &launch, const
     const uint8_t *other = second ? second->bytes.data() + int64_t{panel} * perPanel * rowBytes
                                   : from + lanes * rowBytes;
     pack(from, other, rowBytes, packed.data() + size * panel);
+    if (!biases.empty())
+      std::memcpy(packed.data() + size * (panel + 1) - 2 * lanes * sizeof(float), &biases[size_t{panel} * 2 * lanes],
+                  2 * lanes * sizeof(float));
   }
   return packed;
 }
@@ -209,4 +213,55 @@ TEST_CASE("down tiles add weighted rows to the tokens they belong to", "[compile
           REQUIRE(sums[token * columns + column] == Approx(want).margin(1e-4));
         }
     }
+}
+
+TEST_CASE("biased tiles add a panel's biases to its sums before anything else", "[compiler][kernels]") {
+  for (CpuIsa isa : {CpuIsa::Avx2, CpuIsa::Avx512, CpuIsa::Avx512Bf16})
+    for (DType dtype : {DType::F32, DType::BF16}) {
+      if (!canRun(isa))
+        continue;
+      // Rows of zeros: what comes out are the biases alone, so that all must be exact.
+      const uint32_t lanes = TargetFacts{.isa = isa}.lanes(), panels = 5, k = 37, inner = lanes * panels, outer = 2 * lanes * panels;
+      CAPTURE(isaName(isa), dtypeName(dtype));
+      std::mt19937 random(5);
+      std::vector<float> biases(2 * lanes * panels);
+      for (float &bias : biases)
+        bias = std::normal_distribution<float>(0, 1)(random);
+      DType rowType = CpuConfig{isa, dtype, {}}.rowDType();
+      Kernels wide = compileTiny(isa, dtype, k, inner, {7, 4, 2, 1}, true);
+      Rows zeros(rowType, 7, paddedStride(k, rowType)), gate(dtype, inner, paddedStride(k, dtype)), up = gate;
+      gate.fill(inner, k, random), up.fill(inner, k, random);
+      const Launch &gateUp = wide.launch(LaunchKind::GateUp);
+      std::vector<uint8_t> packed = packAll(wide, gateUp, gate, &up, lanes, panels, biases);
+      for (const KernelRef &kernel : gateUp.kernels) {
+        Rows output(rowType, 7, paddedStride(inner, rowType));
+        wide.tile(kernel)(zeros.bytes.data(), packed.data(), output.bytes.data(), nullptr, nullptr,
+                          int64_t{output.stride} * byteSize(rowType), panels, packed.data(), 0);
+        for (uint32_t row = 0; row < kernel.rows; ++row)
+          for (uint32_t column = 0; column < inner; ++column) {
+            const float *panel = &biases[column / lanes * 2 * lanes];
+            const double want = silu(panel[column % lanes]) * panel[lanes + column % lanes];
+            REQUIRE(output.get(row, column) == Approx(want).epsilon(rowType == DType::BF16 ? 4e-3 : 1e-6));
+          }
+      }
+      Kernels tall = compileTiny(isa, dtype, outer, k, {5, 3, 1}, true);
+      const Launch &down = tall.launch(LaunchKind::Down);
+      Rows weights(dtype, outer, paddedStride(k, dtype));
+      weights.fill(outer, k, random);
+      packed = packAll(tall, down, weights, nullptr, lanes, panels, biases);
+      for (const KernelRef &kernel : down.kernels) {
+        const int32_t rowToken[] = {1, 0, 2, 3, 4};
+        const float rowWeight[] = {0.5f, -1, 2, 0.25f, 0};
+        std::vector<float> sums(5 * outer, 1.0f);
+        tall.tile(kernel)(zeros.bytes.data(), packed.data(), sums.data(), rowToken, rowWeight, outer * 4, panels, packed.data(), 0);
+        for (uint32_t row = 0; row < kernel.rows; ++row)
+          for (uint32_t column = 0; column < outer; ++column)
+            REQUIRE(sums[rowToken[row] * outer + column] == std::fma(biases[column], rowWeight[row], 1.0f));
+      }
+    }
+}
+
+TEST_CASE("kernels with and without biases never share an image", "[compiler][kernels]") {
+  const Kernels plain = compileTiny(CpuIsa::Avx2, DType::F32, 8, 8, {4, 1}), biased = compileTiny(CpuIsa::Avx2, DType::F32, 8, 8, {4, 1}, true);
+  CHECK(plain.package.images[0].key != biased.package.images[0].key);
 }

@@ -23,7 +23,7 @@ inline std::string siluRegion() {
 )";
 }
 
-/// One layer, number 0: softmax, top-k, renormalise, experts with SiLU.
+/// One layer, number 0: softmax, top-k, renormalise, experts with SiLU and, if the shape says so, biases.
 inline std::string tinyModel(const LayerShape &shape) {
   std::string d = dtypeName(shape.dtype);
   std::string hidden = fmt::format("tensor<?x{}x{}>", shape.hidden, d);
@@ -39,12 +39,21 @@ inline std::string tinyModel(const LayerShape &shape) {
   text += fmt::format("    %gate = moe.weight \"layers.0.experts.{{e}}.gate_proj.weight\" : {}\n", wide);
   text += fmt::format("    %up = moe.weight \"layers.0.experts.{{e}}.up_proj.weight\" : {}\n", wide);
   text += fmt::format("    %down = moe.weight \"layers.0.experts.{{e}}.down_proj.weight\" : {}\n", tall);
+  std::string inner = fmt::format("tensor<{}x{}x{}>", shape.experts, shape.intermediate, d);
+  std::string outer = fmt::format("tensor<{}x{}x{}>", shape.experts, shape.hidden, d);
+  if (shape.expertBias) {
+    text += fmt::format("    %gb = moe.weight \"layers.0.experts.{{e}}.gate_proj.bias\" : {}\n", inner);
+    text += fmt::format("    %ub = moe.weight \"layers.0.experts.{{e}}.up_proj.bias\" : {}\n", inner);
+    text += fmt::format("    %db = moe.weight \"layers.0.experts.{{e}}.down_proj.bias\" : {}\n", outer);
+  }
   text += fmt::format("    %logits = moe.router %hidden, %router : ({}, {}) -> {}\n", hidden, router, scores);
   text += fmt::format("    %scores = moe.score softmax %logits : {}\n", scores);
   text += fmt::format("    %ids, %chosen = moe.top_k %scores {{k = {} : i64}} : ({}) -> ({}, {})\n", shape.topK, scores, ids, weights);
   text += fmt::format("    %weights = moe.normalize %chosen : {}\n", weights);
   text += fmt::format("    %buffer, %slot = moe.dispatch %hidden, %ids : ({}, {}) -> ({}, {})\n", hidden, ids, buffer, ids);
-  text += fmt::format("    %expert = moe.expert_ffn %buffer, %gate, %up, %down : ({0}, {1}, {1}, {2}) -> {0}", buffer, wide, tall);
+  text += fmt::format("    %expert = moe.expert_ffn %buffer, %gate, %up, %down{3} : ({0}, {1}, {1}, {2}{4}) -> {0}", buffer, wide, tall,
+                      shape.expertBias ? " bias %gb, %ub, %db" : "",
+                      shape.expertBias ? fmt::format(", {0}, {0}, {1}", inner, outer) : "");
   text += siluRegion();
   text += fmt::format("    %out = moe.combine %expert, %ids, %slot, %weights : ({}, {}, {}, {}) -> {}\n", buffer, ids, ids, weights, hidden);
   text += fmt::format("    return %out : {}\n  }}\n}}\n", hidden);

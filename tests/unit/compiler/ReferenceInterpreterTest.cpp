@@ -19,7 +19,12 @@ using namespace moec::reference;
 namespace {
 
 /// A layer of T x 6 tokens, 8 experts, K = 2, I = 4; the parts that tests vary are spliced in.
-std::string layerText(const std::string &routing, const std::string &activation) {
+std::string layerText(const std::string &routing, const std::string &activation, bool biased = false) {
+  const std::string biases = biased ? R"(
+    %gbias = moe.weight "experts.{e}.gate_bias" : tensor<8x4xf32>
+    %ubias = moe.weight "experts.{e}.up_bias" : tensor<8x4xf32>
+    %dbias = moe.weight "experts.{e}.down_bias" : tensor<8x6xf32>)"
+                                    : "";
   return R"(
 module {
   func.func @layer(%hidden: tensor<?x6xf32>) -> (tensor<?x6xf32>, tensor<8xi32>) attributes {moe.layer = 3 : i64} {
@@ -31,12 +36,15 @@ module {
     %sgate = moe.weight "shared.gate" : tensor<5x6xf32>
     %sdown = moe.weight "shared.down" : tensor<6x5xf32>
     %srouter = moe.weight "shared.router" : tensor<1x6xf32>
-)" + routing +
+)" + biases + routing +
          R"(
     %counts = moe.count_pairs %ids : (tensor<?x2xi32>) -> tensor<8xi32>
     %buffer, %slot = moe.dispatch %hidden, %ids : (tensor<?x6xf32>, tensor<?x2xi32>) -> (tensor<8x?x6xf32>, tensor<?x2xi32>)
-    %expert = moe.expert_ffn %buffer, %gate, %up, %down
-        : (tensor<8x?x6xf32>, tensor<8x4x6xf32>, tensor<8x4x6xf32>, tensor<8x6x4xf32>) -> tensor<8x?x6xf32> activation {
+    %expert = moe.expert_ffn %buffer, %gate, %up, %down)" +
+         (biased ? " bias %gbias, %ubias, %dbias" : "") +
+         "\n        : (tensor<8x?x6xf32>, tensor<8x4x6xf32>, tensor<8x4x6xf32>, tensor<8x6x4xf32>" +
+         (biased ? ", tensor<8x4xf32>, tensor<8x4xf32>, tensor<8x6xf32>" : "") +
+         R"() -> tensor<8x?x6xf32> activation {
     ^bb0(%g: f32, %u: f32):
 )" + activation +
          R"(
@@ -143,14 +151,14 @@ Result<double> activate(const std::string &activation, double gate, double up) {
 } // namespace
 
 TEST_CASE("no phase from input to planned changes a result", "[compiler][reference]") {
-  for (const char *routing : {deepSeekRouting, qwenRouting, mixtralRouting}) {
+  for (auto [routing, biased] : {std::pair(deepSeekRouting, false), std::pair(qwenRouting, true), std::pair(mixtralRouting, false)}) {
     Tensor hidden = randomTensor({37, 6}, 7);
     // One token with some logits that are not finite, one without any finite one.
     hidden.values[6] = INFINITY;
     std::fill_n(hidden.values.begin() + 12, 6, NAN);
     Tensor finite = randomTensor({37, 6}, 7);
     for (const Tensor *input : {&hidden, &finite}) {
-      Ir ir(layerText(routing, silu));
+      Ir ir(layerText(routing, silu, biased));
       Result<std::vector<LayerResult>> expected = ir.evaluate(*input, randomWeight);
       REQUIRE(expected.ok());
       for (passes::Phase phase : {passes::Phase::Grouped, passes::Phase::Sized,
@@ -175,7 +183,7 @@ TEST_CASE("no phase from input to planned changes a result", "[compiler][referen
 }
 
 TEST_CASE("a weight per expert is asked for expert by expert", "[compiler][reference]") {
-  Ir ir(layerText(mixtralRouting, silu));
+  Ir ir(layerText(mixtralRouting, silu, true));
   std::vector<std::string> asked;
   Result<std::vector<LayerResult>> results =
       ir.evaluate(randomTensor({2, 6}, 1), [&](const std::string &name, const Shape &shape) {
@@ -185,7 +193,8 @@ TEST_CASE("a weight per expert is asked for expert by expert", "[compiler][refer
   REQUIRE(results.ok());
   CHECK(std::count(asked.begin(), asked.end(), "experts.7.down[6, 4]") == 1);
   CHECK(std::count(asked.begin(), asked.end(), "router[8, 6]") == 1);
-  CHECK(asked.size() == 3 * 8 + 5);
+  CHECK(std::count(asked.begin(), asked.end(), "experts.7.down_bias[6]") == 1);
+  CHECK(asked.size() == 6 * 8 + 5);
 }
 
 TEST_CASE("what is wrong in a run is named", "[compiler][reference]") {

@@ -180,6 +180,25 @@ TEST_CASE("each expert's network runs over its rows", "[compiler][reference]") {
   CHECK(*result == Tensor{{2, 1, 2}, {15, 0, 0, 60}});
 }
 
+TEST_CASE("biases are added to each product of their expert, and weighted with it", "[compiler][reference]") {
+  TwoExperts ffn;
+  Tensor gateBias{{2, 1}, {1, -6}}, upBias{{2, 1}, {-5, 2}}, downBias{{2, 2}, {100, 200, 300, 400}};
+  FfnWeights weights = ffn.weights();
+  weights.gateBias = &gateBias;
+  weights.upBias = &upBias;
+  weights.downBias = &downBias;
+  // Expert 0 on (3, 5): (3 + 1) * (5 - 5) = 0; on (1, 2): 2 * -3 = -6. Expert 1 on (3, 5): (6 - 6) * (10 + 2) = 0.
+  Result<Tensor> result = expertFfn({{2, 2, 2}, {3, 5, 1, 2, 3, 5, 0, 0}}, weights, product);
+  // A row of zeros: -6 * 2 = -12.
+  CHECK(*result == Tensor{{2, 2, 2}, {100, 200, 94, 200, 300, 400, 300, 388}});
+  Result<GroupedResult> grouped =
+      groupedFfn({{1, 2}, {1, 2}}, {{1, 2}, {0, -1}}, {{1, 2}, {0.5, 9}}, weights, nullptr, product);
+  CHECK(grouped->output.values == std::vector<double>{47, 100});
+  Tensor wide{{2, 2}, {}};
+  weights.upBias = &wide;
+  CHECK(expertFfn({{2, 1, 2}, {3, 5, 3, 5}}, weights, product).status().message() == "up_bias is [2, 2], expected [2, 1]");
+}
+
 TEST_CASE("the shared network is scaled by its router's sigmoid", "[compiler][reference]") {
   Tensor gate{{1, 2}, {1, 0}}, up{{1, 2}, {0, 1}}, down{{2, 1}, {1, 2}};
   Tensor hidden{{1, 2}, {3, 5}}, router{{1, 2}, {std::log(3.0) / 3, 0}};

@@ -62,7 +62,8 @@ LayerPackage randomLayer(Random &random, uint32_t number) {
                  .topK = random.below(9),
                  .dtype = static_cast<DType>(random.below(3)),
                  .sharedIntermediate = random.below(100),
-                 .sharedGate = random.below(2) == 0};
+                 .sharedGate = random.below(2) == 0,
+                 .expertBias = random.below(2) == 0};
   layer.router = {.before = static_cast<Scoring>(random.below(3)),
                   .after = static_cast<Scoring>(random.below(3)),
                   .correctionBias = random.below(2) == 0,
@@ -75,7 +76,8 @@ LayerPackage randomLayer(Random &random, uint32_t number) {
   LayerWeights &weights = layer.weights;
   for (auto field :
        {&LayerWeights::router, &LayerWeights::routerBias, &LayerWeights::correctionBias,
-        &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down, &LayerWeights::sharedGate,
+        &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down, &LayerWeights::gateBias,
+        &LayerWeights::upBias, &LayerWeights::downBias, &LayerWeights::sharedGate,
         &LayerWeights::sharedUp, &LayerWeights::sharedDown, &LayerWeights::sharedRouter})
     weights.*field = weight(random, fmt::format("w{}", random.next()));
   layer.plan.config = randomConfig(random, number == 0 ? DeviceKind::Cpu : DeviceKind::Cuda);
@@ -265,8 +267,8 @@ TEST_CASE("what is wrong with a package is said", "[core][package]") {
   other[0] = 'X';
   CHECK(errorOf(other) == "not a package: wrong magic");
   other = bytes;
-  other[8] = 4;
-  CHECK(errorOf(other, Code::InvalidArgument) == "package version 4 is not supported, only 3");
+  other[8] = 5;
+  CHECK(errorOf(other, Code::InvalidArgument) == "package version 5 is not supported, only 4");
   other = bytes;
   other.back() ^= 1;
   CHECK(errorOf(other) == "package checksum does not match: the file is damaged");

@@ -111,6 +111,18 @@ TEST_CASE("bf16 takes a step for two of K and half the bytes", "[core][plan]") {
   CHECK(packedExpertBytes(tiny.shape, tiny.target) == 3072);
 }
 
+TEST_CASE("biases are an f32 for each of a panel's columns", "[core][plan]") {
+  Tiny tiny;
+  tiny.shape.expertBias = true;
+  CHECK(packedExpertBytes(tiny.shape, tiny.target) == 6144 + 4 * 16 * 4); // 2 panels and 2
+  CHECK(panelBytes(32, 8, DType::BF16, true) == panelBytes(32, 8, DType::BF16) + 64);
+  tiny.calibration.streamNsPerByte = 1;
+  CHECK(tiny.predict({1, 0}) == 2048 + 6144 + 256);
+  // Stored: 2 * 16 of gate and up, 32 of down.
+  tiny.plan.table.packed = {0, 0};
+  CHECK(tiny.predict({1, 0}) == 2048 + 6144 + 64 * 4);
+}
+
 TEST_CASE("gathered pairs and stored tokens are copied, and five sections start", "[core][plan]") {
   Tiny tiny;
   double without = tiny.predict({7, 1});

@@ -391,3 +391,35 @@ TEST_CASE("layers and options that a GPU cannot serve are refused by name", "[cu
   dropped.compiler.dropStore = true;
   CHECK(dropped.open().status().message().find("layer 0: the launch list has no store") != std::string::npos);
 }
+
+TEST_CASE("products of a layer with biases are given them in f32, padded as their columns are", "[cuda]") {
+  const LayerShape shape{.hidden = 44, .intermediate = 20, .experts = 6, .topK = 2, .dtype = DType::BF16, .expertBias = true};
+  CudaBench bench({}, {describeLayer(0, shape)});
+  bench.mustOpen();
+  bench.cuda.recordProducts = true;
+  REQUIRE(bench.step(bench.cuda.stream()).ok());
+  const MadeUpWeights weights;
+  const LayerWeights &refs = bench.layers[0].weights;
+  const auto check = [&](const WeightRef &ref, const float *found, uint32_t padded) {
+    REQUIRE(found);
+    for (uint32_t e = 0; e < shape.experts; ++e) {
+      std::vector<float> expected = weights.values(ref, e);
+      expected.resize(padded);
+      CHECK(std::vector<float>(found + e * padded, found + (e + 1) * padded) == expected);
+    }
+  };
+  REQUIRE(bench.cuda.products.size() == 2);
+  check(refs.gateBias, bench.cuda.products["gate-up"].bias, 24);
+  check(refs.upBias, bench.cuda.products["gate-up"].upBias, 24);
+  check(refs.downBias, bench.cuda.products["down"].bias, 48);
+}
+
+TEST_CASE("products of a layer without biases are given none", "[cuda]") {
+  CudaBench bench;
+  bench.mustOpen();
+  bench.cuda.recordProducts = true;
+  REQUIRE(bench.step(bench.cuda.stream()).ok());
+  REQUIRE(bench.cuda.products.size() == 2);
+  for (const auto &[name, args] : bench.cuda.products)
+    CHECK((!args.bias && !args.upBias));
+}

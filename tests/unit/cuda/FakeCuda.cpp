@@ -1,7 +1,5 @@
 #include "tests/unit/cuda/FakeCuda.h"
 
-#include "compiler/kernels/KernelAbi.h"
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -74,6 +72,11 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
   if (what == "wrongCombine") {
     const CombineArgs args = *static_cast<const CombineArgs *>(parameters[0]);
     return [args] { std::memset(args.output, 0x3f, size_t{args.numTokens} * args.hidden * 2); };
+  }
+  if (fake().recordProducts && (what == "gate-up" || what == "down")) {
+    // Tensor maps come first: of weights (two), or of weights, tokens and outputs.
+    const size_t maps = kernel.symbol.find("portable") != std::string::npos ? 0 : kernel.symbol.find("fitted") != std::string::npos ? 3 : 2;
+    fake().products[what] = *static_cast<const GroupedGemmArgs *>(parameters[maps]);
   }
   return [] {};
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compiler/core/CudaTensors.h"
+#include "compiler/kernels/KernelAbi.h"
 #include "runtime/device/cuda/Api.h"
 
 #include <atomic>
@@ -79,6 +80,10 @@ public:
   /// Streams of the caller.
   CUstream stream();
   void hold(CUstream stream, bool on);
+
+  /// The arguments of the last grouped product of each kind, by launch name ("gate-up", "down"); only while asked for.
+  std::map<std::string, GroupedGemmArgs> products;
+  bool recordProducts = false;
 
   std::string model = "NVIDIA H100 80GB HBM3";
   int major = 9, minor = 0, multiprocessors = 132, numDevices = 1;

@@ -44,12 +44,18 @@ void check(GemmFamily family, const std::string &target) {
                     .kernels = {}};
     for (const Functor &functor : functors)
       unit.kernels.push_back(gemmKernel(family, config, functor.name));
+    GemmConfig biased = config;
+    biased.biased = true;
+    for (const char *dearest : {"GeluTanh", "ClampedSwiglu"})
+      unit.kernels.push_back(gemmKernel(family, biased, dearest));
+    biased.role = GemmRole::Down;
+    unit.kernels.push_back(gemmKernel(family, biased, "NoActivation"));
     const Result<CompiledUnit> compiled = nvrtc->compile(unit, {.target = target});
     INFO(shippedGemm(family, config).name << ": " << compiled.status().message());
     REQUIRE(compiled.ok());
     CHECK_FALSE(compiled->wgmmaSerialised);
     for (size_t i = 0; i < compiled->resources.size(); ++i) {
-      INFO(functors[i].name);
+      INFO(unit.kernels[i]);
       CHECK(compiled->resources[i].spillStoreBytes == 0);
       CHECK(compiled->resources[i].spillLoadBytes == 0);
       CHECK(compiled->resources[i].stackBytes == 0);

@@ -1,5 +1,6 @@
 #include "tests/unit/recompile/Simulation.h"
 
+#include "runtime/trace/EventsJson.h"
 #include "tests/unit/Catch.h"
 
 #include <filesystem>
@@ -51,6 +52,18 @@ TEST_CASE("every event reads back to the same line", "[recompile][trace]") {
     CHECK(traceLine(line.n, line.event) == line.text);
   CHECK(recordedTrace().substr(0, recordedTrace().find('\n')) ==
         traceHeader(trace->info, trace->setup));
+}
+
+TEST_CASE("a layer's shape says that it has biases, and older traces say nothing", "[recompile][trace]") {
+  LayerShape shape = olmoeShape();
+  CHECK_FALSE(toJson(shape).contains("expert_bias"));
+  for (bool biased : {false, true}) {
+    shape.expertBias = biased;
+    Result<JsonDocument> document = JsonDocument::parse(toJson(shape).dump(), "shape", Code::InvalidArgument);
+    REQUIRE(document);
+    CHECK(readShape(document->root()) == shape);
+    CHECK(document->status().ok());
+  }
 }
 
 TEST_CASE("each kind of event keeps every field on its way through a line", "[recompile][trace]") {

@@ -36,9 +36,9 @@ std::string partName(const WeightRef &ref, uint32_t expert) {
 }
 
 Launch gemm(LaunchKind kind, FakeSpec::Kind fake, uint32_t k, uint32_t columns, const TargetFacts &facts,
-            const CpuConfig &config, const FakeCompiler &compiler, Image &image) {
+            const CpuConfig &config, const FakeCompiler &compiler, Image &image, bool biased) {
   Launch launch{kind, k, columns, {}, {}};
-  FakeSpec spec{fake, 0, k, facts.lanes(), config.compute, config.rowDType(), false};
+  FakeSpec spec{fake, 0, k, facts.lanes(), config.compute, config.rowDType(), biased, false};
   for (uint16_t rows : config.tileRows) {
     spec.rows = rows;
     spec.wrong = rows == compiler.wrongHeight;
@@ -60,18 +60,18 @@ LayerPackage compileLayer(const LayerDescription &described, const CompileReques
   layer.plan = decided != request.plans.end()
                    ? decided->second
                    : planLayer(shape, layer.plannedFor, request.target, request.calibration, request.limits);
-  auto add = [&](LaunchKind kind, FakeSpec::Kind fake, uint32_t k, uint32_t columns) {
-    layer.launches.push_back(gemm(kind, fake, k, columns, request.target, layer.plan.config.cpu, compiler, image));
+  auto add = [&](LaunchKind kind, FakeSpec::Kind fake, uint32_t k, uint32_t columns, bool biased = false) {
+    layer.launches.push_back(gemm(kind, fake, k, columns, request.target, layer.plan.config.cpu, compiler, image, biased));
   };
   add(LaunchKind::Router, FakeSpec::Router, shape.hidden, shape.experts);
   layer.launches.push_back({LaunchKind::Route, 0, 0, {}, {}});
   layer.launches.push_back({LaunchKind::Dispatch, 0, 0, {}, {}});
-  add(LaunchKind::GateUp, FakeSpec::GateUp, shape.hidden, shape.intermediate);
+  add(LaunchKind::GateUp, FakeSpec::GateUp, shape.hidden, shape.intermediate, shape.expertBias);
   if (shape.sharedIntermediate) {
     add(LaunchKind::SharedGateUp, FakeSpec::GateUp, shape.hidden, shape.sharedIntermediate);
     add(LaunchKind::SharedDown, FakeSpec::Down, shape.sharedIntermediate, shape.hidden);
   }
-  add(LaunchKind::Down, FakeSpec::Down, shape.intermediate, shape.hidden);
+  add(LaunchKind::Down, FakeSpec::Down, shape.intermediate, shape.hidden, shape.expertBias);
   if (!compiler.dropStore)
     layer.launches.push_back({LaunchKind::Store, 0, 0, {}, {}});
   image.key = fmt::format("{} {} H{} I{} wrong={}", layer.plan.config.text(), described.layer, shape.hidden,
@@ -124,6 +124,11 @@ LayerDescription describeLayer(uint32_t number, LayerShape shape, RouterSpec rou
   layer.weights.gate = ref("experts.{e}.gate", {E, I, H});
   layer.weights.up = ref("experts.{e}.up", {E, I, H});
   layer.weights.down = ref("experts.{e}.down", {E, H, I});
+  if (shape.expertBias) {
+    layer.weights.gateBias = ref("experts.{e}.gate_bias", {E, I});
+    layer.weights.upBias = ref("experts.{e}.up_bias", {E, I});
+    layer.weights.downBias = ref("experts.{e}.down_bias", {E, H});
+  }
   if (S) {
     layer.weights.sharedGate = ref("shared.gate", {S, H});
     layer.weights.sharedUp = ref("shared.up", {S, H});

@@ -55,6 +55,7 @@ Case randomCase(uint32_t seed) {
   shape.dtype = static_cast<DType>(between(0, 2));
   shape.sharedIntermediate = between(0, 2) == 0 ? between(1, 30) : 0;
   shape.sharedGate = shape.sharedIntermediate && between(0, 1);
+  shape.expertBias = between(0, 2) == 0;
   RouterSpec router = randomRouter(random, shape.experts, shape.topK);
   return {describeLayer(seed % 5, shape, router), between(0, 4) == 0 ? 1 : between(1, 40)};
 }
@@ -79,7 +80,7 @@ TEST_CASE("random layers agree with the float64 reference", "[runtime][forward]"
     const LayerShape &shape = test.layer.shape;
     INFO("seed " << seed << ": T " << test.tokens << " H " << shape.hidden << " I " << shape.intermediate << " E "
                  << shape.experts << " K " << shape.topK << " " << dtypeName(dtype) << " shared "
-                 << shape.sharedIntermediate << " groups " << test.layer.router.groups << " before "
+                 << shape.sharedIntermediate << (shape.expertBias ? " biased" : "") << " groups " << test.layer.router.groups << " before "
                  << static_cast<int>(test.layer.router.before));
     REQUIRE(error <= toleranceOf(dtype));
   }

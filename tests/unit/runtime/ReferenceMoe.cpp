@@ -10,8 +10,11 @@ namespace {
 
 constexpr double minusInfinity = -std::numeric_limits<double>::infinity();
 
-std::vector<double> times(const std::vector<float> &matrix, const float *x, size_t rows, size_t columns) {
-  std::vector<double> y(rows, 0);
+/// `bias`: [rows], or empty for none.
+std::vector<double> times(const std::vector<float> &matrix, const float *x, size_t rows, size_t columns,
+                          const std::vector<float> &bias = {}) {
+  std::vector<double> y(bias.begin(), bias.end());
+  y.resize(rows);
   for (size_t r = 0; r < rows; ++r)
     for (size_t c = 0; c < columns; ++c)
       y[r] += double{matrix[r * columns + c]} * x[c];
@@ -54,14 +57,21 @@ void maskGroups(const RouterSpec &router, std::vector<double> &keys) {
     std::fill(keys.begin() + order[n] * size, keys.begin() + (order[n] + 1) * size, minusInfinity);
 }
 
-void addFfn(const std::vector<float> &gate, const std::vector<float> &up, const std::vector<float> &down,
-            const float *x, size_t hidden, size_t intermediate, double weight, double *output) {
-  std::vector<double> g = times(gate, x, intermediate, hidden), u = times(up, x, intermediate, hidden);
+struct Ffn {
+  std::vector<float> gate, up, down, gateBias, upBias, downBias; // no bias is empty
+};
+
+void addFfn(const Ffn &ffn, const float *x, size_t hidden, size_t intermediate, double weight, double *output) {
+  std::vector<double> g = times(ffn.gate, x, intermediate, hidden, ffn.gateBias),
+                      u = times(ffn.up, x, intermediate, hidden, ffn.upBias);
   for (size_t i = 0; i < intermediate; ++i)
     g[i] = g[i] / (1 + std::exp(-g[i])) * u[i];
-  for (size_t h = 0; h < hidden; ++h)
+  for (size_t h = 0; h < hidden; ++h) {
+    double y = ffn.downBias.empty() ? 0 : ffn.downBias[h];
     for (size_t i = 0; i < intermediate; ++i)
-      output[h] += weight * down[h * intermediate + i] * g[i];
+      y += ffn.down[h * intermediate + i] * g[i];
+    output[h] += weight * y;
+  }
 }
 
 } // namespace
@@ -108,11 +118,16 @@ std::vector<double> referenceMoe(const LayerDescription &layer, const MadeUpWeig
   std::vector<double> output(hidden.size(), 0);
   const size_t tokens = hidden.size() / shape.hidden;
   for (uint32_t e = 0; e < shape.experts; ++e) {
-    const auto gate = weights.values(refs.gate, e), up = weights.values(refs.up, e), down = weights.values(refs.down, e);
+    Ffn ffn{weights.values(refs.gate, e), weights.values(refs.up, e), weights.values(refs.down, e), {}, {}, {}};
+    if (shape.expertBias) {
+      ffn.gateBias = weights.values(refs.gateBias, e);
+      ffn.upBias = weights.values(refs.upBias, e);
+      ffn.downBias = weights.values(refs.downBias, e);
+    }
     for (size_t pair = 0; pair < routing.ids.size(); ++pair)
       if (routing.ids[pair] == static_cast<int32_t>(e)) {
         size_t at = pair / shape.topK * shape.hidden;
-        addFfn(gate, up, down, &hidden[at], shape.hidden, shape.intermediate, routing.weights[pair], &output[at]);
+        addFfn(ffn, &hidden[at], shape.hidden, shape.intermediate, routing.weights[pair], &output[at]);
       }
   }
   for (size_t t = 0; shape.sharedIntermediate && t < tokens; ++t) {
@@ -120,8 +135,8 @@ std::vector<double> referenceMoe(const LayerDescription &layer, const MadeUpWeig
     double weight = 1;
     if (shape.sharedGate)
       weight = 1 / (1 + std::exp(-times(weights.values(refs.sharedRouter, 0), x, 1, shape.hidden)[0]));
-    addFfn(weights.values(refs.sharedGate, 0), weights.values(refs.sharedUp, 0), weights.values(refs.sharedDown, 0), x,
-           shape.hidden, shape.sharedIntermediate, weight, &output[t * shape.hidden]);
+    addFfn({weights.values(refs.sharedGate, 0), weights.values(refs.sharedUp, 0), weights.values(refs.sharedDown, 0), {}, {}, {}},
+           x, shape.hidden, shape.sharedIntermediate, weight, &output[t * shape.hidden]);
   }
   return output;
 }

@@ -42,6 +42,8 @@ public:
         add(prefix + roles[0] + ".weight", {I, H}, [&](int64_t n) { return gate(e, n / H, n % H); });
         add(prefix + roles[1] + ".weight", {I, H}, [&](int64_t n) { return up(e, n / H, n % H); });
         add(prefix + roles[2] + ".weight", {H, I}, [&](int64_t n) { return down(e, n / I, n % I); });
+        for (int64_t role = 0; role < 3; ++role)
+          add(prefix + roles[static_cast<size_t>(role)] + ".bias", {role == 2 ? H : I}, [&](int64_t n) { return bias(role, e, n); });
       }
       return;
     }
@@ -62,9 +64,13 @@ public:
       return isUp ? up(e, i, h) : gate(e, i, h);
     });
     add(downName, {E, I, H}, [&](int64_t n) { return down(n / (H * I), n % H, n / H % I); });
-    if (interleaved)
-      add(gateUpName + "_bias", {E, 2 * I}, [](int64_t) { return 0.0f; });
+    if (!interleaved)
+      return;
+    add(gateUpName + "_bias", {E, 2 * I}, [&](int64_t n) { return bias(n % 2, n / (2 * I), n % (2 * I) / 2); });
+    add(downName + "_bias", {E, H}, [&](int64_t n) { return bias(2, n / H, n % H); });
   }
+  /// Of gate (0), up (1) or down (2).
+  float bias(int64_t role, int64_t e, int64_t n) const { return value(role + 3, e, n) - 12; }
 
   const int64_t E, H, I;
 
@@ -189,6 +195,57 @@ TEST_CASE("a square down_proj follows the orientation of its gate_up_proj", "[we
     layer.addTo(file, arrangement, DType::BF16, "m.experts");
     checkLayer(*open(save(folder, file)), layer, "m.experts");
   }
+}
+
+TEST_CASE("biases are found per expert and as gpt-oss fuses them", "[weights][source]") {
+  const Layer layer(3, 5, 7);
+  const std::string experts = "m.mlp.experts";
+  const std::array<std::string, 3> roles = {"gate_proj", "up_proj", "down_proj"};
+  for (Arrangement arrangement : {Arrangement::PerExpert, Arrangement::Interleaved})
+    for (DType stored : {DType::F32, DType::BF16})
+      for (ReadMode mode : {ReadMode::Map, ReadMode::Pread}) {
+        TempFolder folder;
+        File file;
+        layer.addTo(file, arrangement, stored, experts);
+        auto source = open(save(folder, file), mode);
+        for (int64_t role = 0; role < 3; ++role) {
+          const int64_t columns = role == 2 ? layer.H : layer.I;
+          const WeightRef ref{experts + ".{e}." + roles[role] + ".bias", {layer.E, columns}};
+          CHECK(source->check(ref).ok());
+          for (int64_t e = 0; e < layer.E; ++e) {
+            const std::vector<float> values = readF32(*source, ref, e);
+            for (int64_t n = 0; n < columns; ++n)
+              REQUIRE(values[n] == layer.bias(role, e, n));
+          }
+        }
+      }
+}
+
+TEST_CASE("a fused bias of the wrong shape is refused, and so is a missing one", "[weights][source]") {
+  const Layer layer(3, 5, 7);
+  TempFolder folder;
+  File file;
+  layer.addTo(file, Arrangement::Interleaved, DType::F32, "m.experts");
+  auto source = open(save(folder, file));
+  const auto says = [&](const WeightRef &ref, const std::string &what) {
+    return readStatus(*source, ref).message().find(what) != std::string::npos;
+  };
+  CHECK(says({"m.experts.{e}.gate_proj.bias", {3, 8}}, "w.safetensors': expected shape [3, 16], found [3, 14]"));
+  CHECK(says({"m.experts.{e}.down_proj.bias", {2, 5}}, "tensor 'm.experts.down_proj_bias' in"));
+  CHECK(says({"m.experts.{e}.down_proj.bias", {2, 5}}, "w.safetensors': expected shape [2, 5], found [3, 5]"));
+  CHECK(says({"n.experts.{e}.up_proj.bias", {3, 7}}, "has no tensor 'n.experts.0.up_proj.bias'"));
+}
+
+TEST_CASE("an MXFP4 checkpoint is refused by that name", "[weights][source]") {
+  TempFolder folder;
+  const std::vector<float> anything(4);
+  File file = {{{"m.experts.gate_up_proj_blocks", DType::F32, {4}, {}}, {}}};
+  file[0].second.assign(bytesOf(anything).begin(), bytesOf(anything).end());
+  auto source = open(save(folder, file));
+  const Status status = readStatus(*source, {"m.experts.{e}.up_proj.weight", {2, 4, 4}});
+  CHECK(status.code() == Code::InvalidModel);
+  CHECK(status.message().find("keeps its experts in MXFP4 ('m.experts.gate_up_proj_blocks'), which is not supported") !=
+        std::string::npos);
 }
 
 TEST_CASE("a square gate_up_proj follows the orientation of its down_proj", "[weights][source]") {
