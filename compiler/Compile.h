@@ -19,6 +19,9 @@ struct CompileHooks {
   std::function<bool()> cancelled;
   std::function<std::optional<std::vector<uint8_t>>(const std::string &key)> findImage;
   std::function<void(const std::string &key, const std::vector<uint8_t> &bytes)> putImage;
+  /// The same for what is known of this machine's NVRTC.
+  std::function<std::optional<std::vector<uint8_t>>(const std::string &key)> findNvrtc;
+  std::function<void(const std::string &key, const std::vector<uint8_t> &bytes)> putNvrtc;
 };
 
 /// Compiles a model for a target: all phases, then one image per distinct kernel set.

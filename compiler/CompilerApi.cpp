@@ -48,7 +48,7 @@ MoecCompilerAnswer callVersion(const std::string &request) {
     Result<Nvrtc> nvrtc = openNvrtc(jit);
     json["nvrtc"] = {{"found", nvrtc.ok()},
                      {"path", nvrtc ? nvrtc->path() : ""},
-                     {"version", nvrtc ? fmt::format("{}.{}", nvrtc->majorVersion(), nvrtc->minorVersion()) : ""},
+                     {"version", nvrtc ? fmt::format("{}.{}", nvrtc->version().major, nvrtc->version().minor) : ""},
                      {"problem", nvrtc.status().message()}};
   }
   if (Status status = document->status(); !status.ok())
@@ -56,7 +56,25 @@ MoecCompilerAnswer callVersion(const std::string &request) {
   return answer(json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
-constexpr const char *kImageKind = "kernels";
+constexpr const char *kImageKind = "kernels", *kNvrtcKind = "nvrtc"; // of cache entries
+
+auto findOf(const MoecCompilerCallbacks *callbacks, const char *kind) {
+  return [callbacks, kind](const std::string &key) -> std::optional<std::vector<uint8_t>> {
+    std::vector<uint8_t> found;
+    auto give = [](void *context, const uint8_t *bytes, size_t size) {
+      static_cast<std::vector<uint8_t> *>(context)->assign(bytes, bytes + size);
+    };
+    if (!callbacks->cacheFind(callbacks->user, kind, key.data(), key.size(), give, &found))
+      return std::nullopt;
+    return found;
+  };
+}
+
+auto putOf(const MoecCompilerCallbacks *callbacks, const char *kind) {
+  return [callbacks, kind](const std::string &key, const std::vector<uint8_t> &bytes) {
+    callbacks->cachePut(callbacks->user, kind, key.data(), key.size(), bytes.data(), bytes.size());
+  };
+}
 
 /// The callbacks, as far as the caller's struct reaches.
 CompileHooks hooksOf(const MoecCompilerCallbacks *callbacks) {
@@ -65,20 +83,14 @@ CompileHooks hooksOf(const MoecCompilerCallbacks *callbacks) {
     return hooks;
   if (callbacks->cancelled)
     hooks.cancelled = [callbacks] { return callbacks->cancelled(callbacks->user) != 0; };
-  if (callbacks->cacheFind)
-    hooks.findImage = [callbacks](const std::string &key) -> std::optional<std::vector<uint8_t>> {
-      std::vector<uint8_t> found;
-      auto give = [](void *context, const uint8_t *bytes, size_t size) {
-        static_cast<std::vector<uint8_t> *>(context)->assign(bytes, bytes + size);
-      };
-      if (!callbacks->cacheFind(callbacks->user, kImageKind, key.data(), key.size(), give, &found))
-        return std::nullopt;
-      return found;
-    };
-  if (callbacks->cachePut)
-    hooks.putImage = [callbacks](const std::string &key, const std::vector<uint8_t> &bytes) {
-      callbacks->cachePut(callbacks->user, kImageKind, key.data(), key.size(), bytes.data(), bytes.size());
-    };
+  if (callbacks->cacheFind) {
+    hooks.findImage = findOf(callbacks, kImageKind);
+    hooks.findNvrtc = findOf(callbacks, kNvrtcKind);
+  }
+  if (callbacks->cachePut) {
+    hooks.putImage = putOf(callbacks, kImageKind);
+    hooks.putNvrtc = putOf(callbacks, kNvrtcKind);
+  }
   return hooks;
 }
 

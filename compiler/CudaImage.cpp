@@ -71,7 +71,9 @@ Result<Kernels> kernelsOf(const std::vector<func::FuncOp> &layers) {
   return kernels;
 }
 
-KernelBuildHooks buildHooks(const CompileHooks &hooks) { return {hooks.cancelled, hooks.findImage, hooks.putImage}; }
+KernelBuildHooks buildHooks(const CompileHooks &hooks) {
+  return {hooks.cancelled, hooks.findImage, hooks.putImage, hooks.findNvrtc, hooks.putNvrtc};
+}
 
 /// The unit as NVRTC gets it, and what it is asked to instantiate.
 Result<std::string> cudaText(const KernelJob &job) {

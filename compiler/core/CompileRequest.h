@@ -13,13 +13,17 @@
 
 namespace moec {
 
+/// Memory that compiling one GPU kernel may take: a 128x256 tile takes NVRTC some 160 MB, the widest that ptxas compiles in
+/// reasonable time three times that.
+inline constexpr uint32_t kJitMibPerThread = 500;
+
 /// How kernels for GPUs are compiled. What comes out depends on `nvrtcFlags` alone.
 struct JitOptions {
   std::vector<std::string> nvrtcOnly; // libraries, or folders to look for libnvrtc in, and nowhere else
   std::vector<std::string> nvrtcAlso; // such folders, and Python environments, after the usual places
   std::string nvrtcFlags; // that NVRTC takes from this process's environment whether we like it or not (NVRTC_*_FLAGS)
   uint32_t threads = 1;   // that compile at a time; 1: the calling one alone
-  uint32_t memoryMib = 2048; // that they may take together: 500 MiB a thread, which the largest tile needs
+  uint32_t memoryMib = 2048; // that they may take together: kJitMibPerThread a thread
   uint32_t timeoutMs = 0;    // of one kernel; 0: none
 
   bool operator==(const JitOptions &) const = default;

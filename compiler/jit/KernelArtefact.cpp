@@ -35,7 +35,7 @@ std::string headersDigest() {
 
 } // namespace
 
-Result<std::string> kernelKey(const KernelJob &job, const Nvrtc &nvrtc, const NvrtcOptions &options,
+Result<std::string> kernelKey(const KernelJob &job, NvrtcVersion nvrtc, const NvrtcOptions &options,
                               const std::string &nvrtcFlags) {
   Result<std::string> source = unitSource(job.unit);
   if (!source)
@@ -49,7 +49,7 @@ Result<std::string> kernelKey(const KernelJob &job, const Nvrtc &nvrtc, const Nv
   key.source = *source;
   key.headers = headers;
   key.options = fmt::format("{}", fmt::join(*arguments, " "));
-  key.compiler = fmt::format("nvrtc {}.{}", nvrtc.majorVersion(), nvrtc.minorVersion());
+  key.compiler = fmt::format("nvrtc {}.{}", nvrtc.major, nvrtc.minor);
   key.flags = nvrtcFlags;
   key.abiVersion = kCudaAbiVersion;
   return key.text();

@@ -29,7 +29,7 @@ struct BuiltKernel {
 
 /// The readable text of all that a kernel's cubin depends on. Errors: InvalidArgument, as unitSource and
 /// Nvrtc::compileOptions.
-Result<std::string> kernelKey(const KernelJob &job, const Nvrtc &nvrtc, const NvrtcOptions &options,
+Result<std::string> kernelKey(const KernelJob &job, NvrtcVersion nvrtc, const NvrtcOptions &options,
                               const std::string &nvrtcFlags);
 
 /// An artefact's bytes (docs/formats.md, "CUDA kernel artefact").

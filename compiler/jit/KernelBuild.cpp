@@ -1,6 +1,7 @@
 #include "compiler/jit/KernelBuild.h"
 
 #include "compiler/core/ThreadSafety.h"
+#include "compiler/jit/NvrtcIdentity.h"
 
 #include <algorithm>
 #include <atomic>
@@ -14,8 +15,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A 128x256 tile takes NVRTC some 160 MB, the widest that ptxas compiles in reasonable time three times that.
-constexpr uint32_t mibPerThread = 500;
 // sinf keeps 28 bytes for the range reduction of large arguments. Sums that ended up in local memory take more.
 constexpr uint32_t localBytesAllowed = 64;
 
@@ -26,31 +25,14 @@ double millisecondsSince(Clock::time_point start) {
 /// One build: the jobs that the cache lacks, taken by threads until there are none or one failed.
 class Build {
 public:
-  Build(const std::vector<KernelJob> &jobs, const std::string &arch, const JitOptions &options, const KernelBuildHooks &hooks,
-        const Nvrtc &nvrtc)
-      : jobs(jobs), arch(arch), options(options), hooks(hooks), nvrtc(nvrtc), kernels(jobs.size()) {}
+  Build(const std::vector<KernelJob> &jobs, const std::string &arch, const JitOptions &options, const KernelBuildHooks &hooks)
+      : jobs(jobs), arch(arch), options(options), hooks(hooks), kernels(jobs.size()) {}
 
-  Result<std::vector<BuiltKernel>> run() {
-    if (Status status = lookUp(); !status.ok())
-      return status;
-    const uint32_t fitting = std::max(1u, options.memoryMib / mibPerThread);
-    const size_t numThreads = std::min<size_t>({std::max(1u, options.threads), fitting, missing.size()});
-    std::vector<std::thread> others;
-    for (size_t i = 1; i < numThreads; ++i)
-      others.emplace_back([this] { work(); });
-    work();
-    for (std::thread &thread : others)
-      thread.join();
-    Lock lock(mutex);
-    if (!error.ok())
-      return error;
-    return std::move(kernels);
-  }
-
-private:
-  Status lookUp() {
+  /// What the cache has of this version's kernels.
+  Status lookUp(NvrtcVersion version) {
+    missing.clear();
     for (size_t i = 0; i < jobs.size(); ++i) {
-      Result<std::string> key = kernelKey(jobs[i], nvrtc, {.target = arch, .ptx = false}, options.nvrtcFlags);
+      Result<std::string> key = kernelKey(jobs[i], version, {.target = arch, .ptx = false}, options.nvrtcFlags);
       if (!key)
         return key.status().withContext("kernel {}", jobs[i].name);
       kernels[i].key = std::move(*key);
@@ -66,6 +48,26 @@ private:
     return {};
   }
 
+  bool isComplete() const { return missing.empty(); }
+
+  /// Builds what is missing; used once.
+  Result<std::vector<BuiltKernel>> run(const Nvrtc *with) {
+    nvrtc = with;
+    const uint32_t fitting = std::max(1u, options.memoryMib / kJitMibPerThread);
+    const size_t numThreads = std::min<size_t>({std::max(1u, options.threads), fitting, missing.size()});
+    std::vector<std::thread> others;
+    for (size_t i = 1; i < numThreads; ++i)
+      others.emplace_back([this] { work(); });
+    work();
+    for (std::thread &thread : others)
+      thread.join();
+    Lock lock(mutex);
+    if (!error.ok())
+      return error;
+    return std::move(kernels);
+  }
+
+private:
   void work() {
     for (size_t i = next++; i < missing.size() && !failed; i = next++) {
       const size_t index = missing[i];
@@ -87,7 +89,7 @@ private:
     const auto late = [&] { return options.timeoutMs > 0 && millisecondsSince(start) > options.timeoutMs; };
     const NvrtcOptions nvrtcOptions{
         .target = arch, .ptx = false, .cancelled = [&] { return failed || late() || cancelled(); }};
-    Result<CompiledUnit> compiled = nvrtc.compile(job.unit, nvrtcOptions);
+    Result<CompiledUnit> compiled = nvrtc->compile(job.unit, nvrtcOptions);
     if (!compiled && compiled.status().code() == Code::Cancelled && late() && !cancelled())
       return makeError(Code::CompileFailed, "took more than {} ms", options.timeoutMs);
     if (!compiled)
@@ -111,7 +113,7 @@ private:
   const std::string &arch;
   const JitOptions &options;
   const KernelBuildHooks &hooks;
-  const Nvrtc &nvrtc;
+  const Nvrtc *nvrtc = nullptr;
   std::vector<BuiltKernel> kernels; // each written by the thread that took it
   std::vector<size_t> missing;      // fixed before threads start
   std::atomic<size_t> next = 0;
@@ -145,10 +147,27 @@ Result<Nvrtc> openNvrtc(const JitOptions &options) {
 
 Result<std::vector<BuiltKernel>> buildKernels(const std::vector<KernelJob> &jobs, const std::string &arch,
                                               const JitOptions &options, const KernelBuildHooks &hooks) {
+  Build build(jobs, arch, options, hooks);
+  const std::optional<std::string> searchKey =
+      hooks.findNvrtc ? nvrtcSearchKey({options.nvrtcOnly, options.nvrtcAlso}) : std::nullopt;
+  std::optional<NvrtcVersion> known;
+  if (const auto answer = searchKey ? hooks.findNvrtc(*searchKey) : std::nullopt)
+    known = readNvrtcAnswer(*answer);
+  if (known) {
+    if (Status status = build.lookUp(*known); !status.ok())
+      return status;
+    if (build.isComplete())
+      return build.run(nullptr);
+  }
   Result<Nvrtc> nvrtc = openNvrtc(options);
   if (!nvrtc)
     return nvrtc.status();
-  return Build(jobs, arch, options, hooks, *nvrtc).run();
+  if (searchKey && known != nvrtc->version() && hooks.putNvrtc)
+    hooks.putNvrtc(*searchKey, writeNvrtcAnswer(*nvrtc));
+  if (known != nvrtc->version())
+    if (Status status = build.lookUp(nvrtc->version()); !status.ok())
+      return status;
+  return build.run(&*nvrtc);
 }
 
 Result<std::string> kernelPtx(const KernelJob &job, const std::string &arch, const JitOptions &options) {

@@ -98,21 +98,6 @@ void addPlaces(const std::vector<std::string> &places, std::vector<std::string> 
   }
 }
 
-/// All that is tried, in order.
-std::vector<std::string> candidates(const NvrtcSearch &search) {
-  std::vector<std::string> found;
-  addPlaces(search.only, found);
-  if (!search.only.empty())
-    return found;
-  found.insert(found.end(), std::begin(libraryNames), std::end(libraryNames)); // the loader's own path
-  addBelow("/usr/local/cuda", found);
-  addBelow("/usr/local/lib/moec", found); // where tools/setup puts NVIDIA's packages if there is no toolkit
-  addPlaces(search.also, found);
-  for (const char *prefix : {"/usr/local", "/usr"})
-    addPython(prefix, found);
-  return found;
-}
-
 std::string pathOf(void *library, const std::string &asked) {
   link_map *map = nullptr;
   return dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 && map && *map->l_name ? map->l_name : asked;
@@ -223,6 +208,20 @@ Status readOutputs(const Nvrtc::Functions &f, nvrtc::Program program, const Kern
 
 } // namespace
 
+std::vector<std::string> Nvrtc::candidates(const NvrtcSearch &search) {
+  std::vector<std::string> found;
+  addPlaces(search.only, found);
+  if (!search.only.empty())
+    return found;
+  found.insert(found.end(), std::begin(libraryNames), std::end(libraryNames)); // the loader's own path
+  addBelow("/usr/local/cuda", found);
+  addBelow("/usr/local/lib/moec", found); // where tools/setup puts NVIDIA's packages if there is no toolkit
+  addPlaces(search.also, found);
+  for (const char *prefix : {"/usr/local", "/usr"})
+    addPython(prefix, found);
+  return found;
+}
+
 Result<Nvrtc> Nvrtc::open(const NvrtcSearch &search) {
   std::string tried;
   for (const std::string &candidate : candidates(search)) {
@@ -235,7 +234,7 @@ Result<Nvrtc> Nvrtc::open(const NvrtcSearch &search) {
     if (Status status = findAll(library, *functions); !status.ok())
       return status.withContext("{}", candidate);
     Nvrtc nvrtc;
-    if (Status status = check(*functions, functions->version(&nvrtc.major, &nvrtc.minor), "asking for the version");
+    if (Status status = check(*functions, functions->version(&nvrtc.libraryVersion.major, &nvrtc.libraryVersion.minor), "asking for the version");
         !status.ok())
       return status.withContext("{}", candidate);
     nvrtc.functions = std::move(functions);
@@ -294,7 +293,7 @@ Result<CompiledUnit> Nvrtc::compile(const KernelUnit &unit, const NvrtcOptions &
   if (result != nvrtc::success && cancelled && cancelled())
     return makeError(Code::Cancelled, "the compile was cancelled");
   if (result != nvrtc::success)
-    return makeError(Code::CompileFailed, "NVRTC {}.{} for {}: {}\n{}", major, minor, options.target,
+    return makeError(Code::CompileFailed, "NVRTC {}.{} for {}: {}\n{}", libraryVersion.major, libraryVersion.minor, options.target,
                      f.errorString(result), compiled.log.substr(0, 4000));
   compiled.wgmmaSerialised = reportsSerialisedWgmma(compiled.log);
   if (Status status = readOutputs(f, program.handle, unit, options, compiled); !status.ok())

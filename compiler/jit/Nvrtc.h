@@ -53,6 +53,11 @@ std::vector<ResourceUse> parsePtxasReport(const std::string &log);
 /// Whether a log says that wgmma instructions were serialised.
 bool reportsSerialisedWgmma(const std::string &log);
 
+struct NvrtcVersion {
+  int major = 0, minor = 0;
+  bool operator==(const NvrtcVersion &) const = default;
+};
+
 /// A loaded libnvrtc. Copyable; stays loaded until the process ends. All functions may be called by several threads.
 class Nvrtc {
 public:
@@ -61,9 +66,10 @@ public:
   ///
   /// Errors: NotFound, with all that was tried.
   static Result<Nvrtc> open(const NvrtcSearch &search = {});
+  /// All that `open` tries, in order: paths, and names without a folder for the loader to find.
+  static std::vector<std::string> candidates(const NvrtcSearch &search);
 
-  int majorVersion() const { return major; }
-  int minorVersion() const { return minor; }
+  const NvrtcVersion &version() const { return libraryVersion; }
   const std::string &path() const { return libraryPath; } // of the library
 
   /// The options of a compile in order, as they go to NVRTC and into the artefact key.
@@ -80,7 +86,7 @@ public:
 private:
   std::shared_ptr<const Functions> functions;
   std::string libraryPath;
-  int major = 0, minor = 0;
+  NvrtcVersion libraryVersion;
 };
 
 } // namespace moec

@@ -44,12 +44,14 @@ struct FakeCache {
             [this](const std::string &key, const std::vector<uint8_t> &artefact) {
               ++puts;
               entries[key] = artefact;
-            }};
+            },
+            {},
+            {}};
   }
 };
 
 std::string keyOf(const KernelJob &job, const NvrtcOptions &options, const std::string &flags = "") {
-  Result<std::string> key = kernelKey(job, nvrtc(), options, flags);
+  Result<std::string> key = kernelKey(job, nvrtc().version(), options, flags);
   REQUIRE(key.ok());
   return *key;
 }

@@ -163,7 +163,7 @@ TEST_CASE("libnvrtc is found in the folder of a Python wheel", "[kernels][nvrtc]
   const Result<Nvrtc> opened = Nvrtc::open({.only = {site.string()}, .also = {}});
   fs::remove_all(site);
   REQUIRE(opened.ok());
-  CHECK(opened->majorVersion() == 13);
+  CHECK(opened->version().major == 13);
   CHECK(opened->path().find("libnvrtc.so.13") != std::string::npos);
 }
 
