@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
 
 namespace moec {
@@ -66,6 +67,10 @@ Compiler::Compiler(Options given) : options(std::move(given)) {
     options.buildId = versionText();
   if (options.library.empty() && !options.call)
     options.library = defaultCompilerLibrary("");
+}
+
+uint32_t Compiler::compilesAtOnce() const {
+  return std::max(1u, std::min(options.jit.threads, options.jit.memoryMib / kJitMibPerThread));
 }
 
 Result<CompilerCall> Compiler::opened() {

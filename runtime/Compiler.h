@@ -60,6 +60,8 @@ public:
   bool called() const { return wasCalled.load(std::memory_order_relaxed); }
   CacheStore *cache() const { return options.cache.get(); }
   const std::string &buildId() const { return options.buildId; }
+  /// How many compiles of one GPU kernel each the options have threads and memory for.
+  uint32_t compilesAtOnce() const;
 
 private:
   Result<std::vector<uint8_t>> call(const char *verb, const std::string &request,

@@ -2,7 +2,10 @@
 
 #include "compiler/core/Histogram.h"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <thread>
 
 namespace moec {
 namespace {
@@ -55,6 +58,11 @@ CompileRequest KernelLibrary::requestFor(const std::map<uint32_t, LayerConfig> &
   return request;
 }
 
+Result<CompiledPackage> KernelLibrary::compiledFor(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
+                                                   const std::function<bool()> &cancelled) const {
+  return context.model->compiler()->compile(requestFor(configs), policy, cancelled);
+}
+
 Status KernelLibrary::require(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
                               const std::function<bool()> &cancelled, BuildReport &report) {
   const auto start = std::chrono::steady_clock::now();
@@ -69,7 +77,7 @@ Status KernelLibrary::require(const std::map<uint32_t, LayerConfig> &configs, Co
     report.loadMs = millisecondsSince(start);
     return {};
   }
-  Result<CompiledPackage> compiled = context.model->compiler()->compile(requestFor(missing), policy, cancelled);
+  Result<CompiledPackage> compiled = compiledFor(missing, policy, cancelled);
   if (!compiled)
     return compiled.status();
   report.cacheHit = compiled->cacheHit;
@@ -84,6 +92,36 @@ Status KernelLibrary::require(const std::map<uint32_t, LayerConfig> &configs, Co
   report.loadMs = millisecondsSince(loading);
   forgetUnused(configs);
   return {};
+}
+
+Status KernelLibrary::compileAhead(uint32_t layer, const std::vector<LayerConfig> &configs, CompilePolicy policy) const {
+  const Compiler &compiler = *context.model->compiler();
+  if (!compiler.cache() || configs.empty())
+    return {};
+  std::vector<Status> failures(configs.size());
+  const auto compile = [&](size_t index) {
+    failures[index] = compiledFor({{layer, configs[index]}}, policy, {}).status();
+  };
+  compile(0); // brings along what all of them share, which the others would each build
+  if (!failures[0].ok())
+    return failures[0];
+  std::atomic<size_t> next = 1;
+  const auto work = [&] {
+    for (size_t index = next++; index < configs.size(); index = next++)
+      compile(index);
+  };
+  std::vector<std::thread> others;
+  for (uint32_t i = 1; i < std::min<size_t>(compiler.compilesAtOnce(), configs.size()); ++i)
+    others.emplace_back(work);
+  work();
+  for (std::thread &thread : others)
+    thread.join();
+  const auto failed = std::find_if(failures.begin(), failures.end(), [](const Status &status) { return !status.ok(); });
+  return failed == failures.end() ? Status() : *failed;
+}
+
+void KernelLibrary::forget() {
+  std::erase_if(kernels, [](const auto &entry) { return entry.second.use_count() == 1; });
 }
 
 void KernelLibrary::forgetUnused(const std::map<uint32_t, LayerConfig> &wanted) {

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace moec {
 
@@ -41,6 +42,11 @@ public:
   /// Errors: those of Compiler::compile and Device::load.
   Status require(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
                  const std::function<bool()> &cancelled, BuildReport &report);
+  /// Brings the packages of several configs of one layer into the cache, several at a time as far as the compiler's options
+  /// allow; without a cache does nothing. Errors: those of Compiler::compile.
+  Status compileAhead(uint32_t layer, const std::vector<LayerConfig> &configs, CompilePolicy policy) const;
+  /// Lets go of all kernels that no generation holds.
+  void forget();
   /// Null unless `require` made them available.
   std::shared_ptr<const LoadedKernels> find(uint32_t layer, const LayerConfig &config) const;
 
@@ -49,6 +55,8 @@ private:
 
   Status addFrom(const Package &package, const std::map<uint32_t, LayerConfig> &configs);
   CompileRequest requestFor(const std::map<uint32_t, LayerConfig> &configs) const;
+  Result<CompiledPackage> compiledFor(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
+                                      const std::function<bool()> &cancelled) const;
   /// Forgets kernels that no generation holds and `wanted` does not name, once there are many.
   void forgetUnused(const std::map<uint32_t, LayerConfig> &wanted);
 

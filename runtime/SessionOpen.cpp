@@ -93,8 +93,10 @@ Status SessionState::openWeightSource() {
 Status SessionState::obtainCalibration() {
   const LayerShape &shape = model->find(layerNumbers.front())->shape;
   measured = options.calibration ? *options.calibration : Calibration::assumed(device->facts(), computeDType(shape));
+  if (Status status = measured.checkFor(device->facts()); !status.ok())
+    return status;
   CacheStore *cache = model->compiler()->cache();
-  if (options.calibration || options.calibrationSource == CalibrationSource::Assumed || !device->calibrates())
+  if (options.calibration || options.calibrationSource == CalibrationSource::Assumed)
     return {};
   const std::string key = device->calibrationKey(shape, model->compiler()->buildId());
   if (options.calibrationSource == CalibrationSource::Once) {
@@ -113,14 +115,21 @@ Status SessionState::obtainCalibration() {
 
 Status SessionState::measureCalibration(const std::string &key) {
   kernels->setCalibration(measured);
-  const auto obtain = [this](uint32_t layer, const LayerConfig &config)
-                          MOEC_REQUIRES(buildMutex) -> Result<std::shared_ptr<const LoadedKernels>> {
-    BuildReport report;
-    if (Status status = kernels->require({{layer, config}}, compilePolicy(), {}, report); !status.ok())
+  const auto obtain = [this](uint32_t layer, const std::vector<LayerConfig> &configs)
+                          MOEC_REQUIRES(buildMutex) -> Result<std::vector<std::shared_ptr<const LoadedKernels>>> {
+    if (Status status = kernels->compileAhead(layer, configs, compilePolicy()); !status.ok())
       return status;
-    return kernels->find(layer, config);
+    std::vector<std::shared_ptr<const LoadedKernels>> found;
+    for (const LayerConfig &config : configs) {
+      BuildReport report;
+      if (Status status = kernels->require({{layer, config}}, compilePolicy(), {}, report); !status.ok())
+        return status;
+      found.push_back(kernels->find(layer, config));
+    }
+    return found;
   };
   Result<Calibration> found = device->calibrate(*model->find(layerNumbers.front()), obtain);
+  kernels->forget(); // now, while letting go of a GPU's kernels holds nobody up
   if (!found)
     return found.status();
   measured = *found;

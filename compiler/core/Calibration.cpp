@@ -55,6 +55,13 @@ Calibration Calibration::assumed(const TargetFacts &facts, DType compute) {
   return calibration;
 }
 
+Status Calibration::checkFor(const TargetFacts &facts) const {
+  if (gpu.has_value() == (facts.device == DeviceKind::Cuda))
+    return {};
+  return makeError(Code::InvalidArgument, "a calibration of a {}, but target {} is a {}", gpu ? "GPU" : "CPU", facts.name,
+                   gpu ? "CPU" : "GPU");
+}
+
 std::string Calibration::toJson() const {
   const std::string head = fmt::format("{{\n"
                                        "  \"schema\": \"moec.calibration\",\n"

@@ -39,6 +39,9 @@ struct Calibration {
   /// Round figures for a target that was never measured, for the dtype that its tiles multiply.
   static Calibration assumed(const TargetFacts &facts, DType compute);
 
+  /// Whether its figures are of the target's kind of device. Error: InvalidArgument, naming both.
+  Status checkFor(const TargetFacts &facts) const;
+
   std::string toJson() const;
   static Result<Calibration> fromJson(const std::string &text);
 };

@@ -1,6 +1,7 @@
 #include "compiler/core/GpuCalibration.h"
 
 #include "compiler/core/CudaTiles.h"
+#include "compiler/core/Keys.h"
 
 #include <nlohmann/json.hpp>
 
@@ -85,6 +86,18 @@ GpuCalibration GpuCalibration::assumed(const TargetFacts &facts) {
 CudaTileCost GpuCalibration::costOf(const CudaTile &tile, const TargetFacts &facts) const {
   const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == tile; });
   return known != tiles.end() ? *known : assumedTileCost(tile, facts);
+}
+
+double GpuCalibration::matrixFlopsPerNs(const TargetFacts &facts) const {
+  double best = 0;
+  for (const CudaTileCost &cost : tiles)
+    if (cost.stepNs > 0)
+      best = std::max(best, 2.0 * kCudaTileK * cost.tile.tokens * cost.tile.weights / cost.stepNs * facts.gpu.multiprocessors);
+  return best;
+}
+
+std::string gpuCalibrationKey(const TargetFacts &facts, DType element, const std::string &buildId) {
+  return fmt::format("calibration of gpu\ntarget={}\nelement={}\nbuild={}\n", keyText(facts), dtypeName(element), buildId);
 }
 
 nlohmann::ordered_json toJson(const GpuCalibration &gpu) {

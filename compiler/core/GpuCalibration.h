@@ -6,6 +6,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <string>
 #include <vector>
 
 namespace moec {
@@ -37,8 +38,14 @@ struct GpuCalibration {
   /// The tile's measured cost; the assumed one where it was not measured.
   CudaTileCost costOf(const CudaTile &tile, const TargetFacts &facts) const;
 
+  /// The rate of the quickest tile on the whole device, in steps whose operands have arrived.
+  double matrixFlopsPerNs(const TargetFacts &facts) const;
+
   bool operator==(const GpuCalibration &) const = default;
 };
+
+/// What a GPU's calibration belongs to in the cache: the target, what its kernels multiply, and the build.
+std::string gpuCalibrationKey(const TargetFacts &facts, DType element, const std::string &buildId);
 
 /// What a tile class costs by its family's rule.
 CudaTileCost assumedTileCost(const CudaTile &tile, const TargetFacts &facts);

@@ -82,11 +82,9 @@ public:
   virtual Status prepare(const std::vector<const LayerDescription *> &layers,
                          std::shared_ptr<const WeightSource> weights, std::function<void(uint32_t slot)> freeSlot) = 0;
 
-  /// The kernels of a config, for `calibrate`.
-  using ObtainKernels =
-      std::function<Result<std::shared_ptr<const LoadedKernels>>(uint32_t layer, const LayerConfig &config)>;
-  /// Whether there is anything to measure; else the assumed figures stay.
-  virtual bool calibrates() const { return true; }
+  /// The kernels of some configs of a layer, in their order, for `calibrate`.
+  using ObtainKernels = std::function<Result<std::vector<std::shared_ptr<const LoadedKernels>>>(
+      uint32_t layer, const std::vector<LayerConfig> &configs)>;
   /// What a calibration belongs to in the cache.
   virtual std::string calibrationKey(const LayerShape &shape, const std::string &buildId) const = 0;
   virtual Result<Calibration> calibrate(const LayerDescription &layer, const ObtainKernels &obtain) = 0;

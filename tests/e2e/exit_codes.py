@@ -46,6 +46,18 @@ class ExitCodes(MoecTest):
                                        "layers": [{"layer": 0, "tokens": 4, "pairs": [8, 0]}]}))
         self.expect(2, "compile", MIXTRAL, "-o", "x", "--profile", profile, says=[profile, "layer 0"])
 
+    def test_2_a_calibration_of_the_other_kind_of_device(self):
+        gpu = {name: 1 for name in ("memory_bytes_per_ns", "per_sm_bytes_per_ns", "copy_bytes_per_ns", "overlap_loss", "launch_ns",
+                                    "dispatch_ns", "dispatch_ns_per_pair", "dispatch_grid_ns")} | {"tiles": []}
+        cpu = {"tile_ns_per_step": [1] * 17, "stream_ns_per_byte": 1, "pack_ns_per_byte": 1, "copy_ns_per_byte": 1,
+               "section_ns": 1}
+        for name, figures, target in (("gpu", {"gpu": gpu}, "cpu-avx2"), ("cpu", cpu, "h100")):
+            file = self.folder / f"{name}.json"
+            file.write_text(json.dumps({"schema": "moec.calibration", "schema_version": 2, "measured": True} | figures))
+            olmoe = GOLDEN / "configs" / "olmoe-1b-7b"
+            self.expect(2, "compile", olmoe, "--layer=0", "-o", "x", f"--target={target}", "--calibration", file,
+                        says=[f"{file}: a calibration of a {name.upper()}", f"target {target} is a"])
+
     def test_2_hidden_states_that_do_not_fit(self):
         given = self.folder / "x.safetensors"
         call = [*RUN]

@@ -132,7 +132,7 @@ Result<Asked> makeRequest(const CompileOptions &options, const Model &model, con
     if (!status.ok())
       return status;
   Result<UsedCalibration> calibration =
-      findCalibration(options.calibration, facts, computeDType(layers->front()->shape), *model.compiler());
+      findCalibration(options.calibration, facts, layers->front()->shape, *model.compiler());
   if (!calibration)
     return calibration.status();
   request.model = model.text();

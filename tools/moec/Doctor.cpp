@@ -1,5 +1,6 @@
 // `moec doctor`: what is here, what is missing, and what it would be needed for.
 #include "tools/moec/CacheUsage.h"
+#include "tools/moec/Gpus.h"
 #include "tools/moec/Libraries.h"
 #include "tools/moec/Setup.h"
 #include "tools/moec/Verbs.h"
@@ -60,6 +61,43 @@ nlohmann::json cacheReport(const CacheOptions &options, const Environment &envir
   return store ? json : broken(store.status());
 }
 
+/// The cache to look calibrations up in; null where there is none.
+std::unique_ptr<CacheStore> existingCache(const nlohmann::json &report) {
+  if (!report["usable"].get<bool>() || !report["exists"].get<bool>())
+    return nullptr;
+  Result<CacheStore> store = CacheStore::open(report["folder"].get<std::string>());
+  return store ? std::make_unique<CacheStore>(std::move(*store)) : nullptr;
+}
+
+/// What sessions measured and plan with: bytes and operations a nanosecond, by dtype.
+nlohmann::json calibrationReport(CacheStore *cache, const TargetFacts &facts) {
+  nlohmann::json list = nlohmann::json::array();
+  const bool gpu = facts.device == DeviceKind::Cuda;
+  for (DType dtype : {gpu ? DType::F16 : DType::F32, DType::BF16}) {
+    const std::optional<Calibration> found =
+        cache ? cachedCalibration(*cache, facts, dtype, versionText()) : std::nullopt;
+    if (!found)
+      continue;
+    nlohmann::json json = {{"dtype", dtypeName(dtype)}};
+    json["memory_gb_per_s"] = found->gpu ? found->gpu->memoryBytesPerNs : 1 / found->streamNsPerByte;
+    if (found->gpu)
+      json["matrix_tflops"] = found->gpu->matrixFlopsPerNs(facts) / 1e3;
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
+nlohmann::json gpuReports(CacheStore *cache) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const GpuReport &gpu : examineGpus()) {
+    nlohmann::json json = {{"device", gpu.device}, {"model", gpu.model}, {"usable", gpu.problem.empty()}, {"problem", gpu.problem}};
+    json["target"] = gpu.facts.name;
+    json["calibrations"] = gpu.problem.empty() ? calibrationReport(cache, gpu.facts) : nlohmann::json::array();
+    list.push_back(std::move(json));
+  }
+  return list;
+}
+
 nlohmann::json environmentReport(const Environment &environment) {
   nlohmann::json set = nlohmann::json::object();
   for (const auto &[name, value] : environment.variables)
@@ -76,6 +114,9 @@ nlohmann::json examine(const DoctorOptions &options, const Tool &tool) {
        {examineCompiler(compiler), examineDriver(), examineNvrtc(compiler, jitOptions(tool.environment)), examineNccl()})
     json["libraries"].push_back(libraryJson(library));
   json["cache"] = cacheReport(options.cache, tool.environment);
+  const std::unique_ptr<CacheStore> cache = existingCache(json["cache"]);
+  json["cpu"]["calibrations"] = calibrationReport(cache.get(), thisMachine());
+  json["gpus"] = gpuReports(cache.get());
   json["environment"] = environmentReport(tool.environment);
   return json;
 }
@@ -98,12 +139,33 @@ std::string cacheText(const nlohmann::json &cache) {
                      bytesText(cache["bytes"].get<uint64_t>()));
 }
 
+/// "bf16 measured at 3120 GB/s", or what happens instead.
+std::string calibrationsText(const nlohmann::json &list) {
+  std::string line;
+  for (const nlohmann::json &calibration : list) {
+    line += fmt::format("{}{} measured at {:.3g} GB/s", line.empty() ? "" : ", ", text(calibration["dtype"]),
+                        calibration["memory_gb_per_s"].get<double>());
+    if (calibration.contains("matrix_tflops"))
+      line += fmt::format(" and {:.3g} TFLOP/s", calibration["matrix_tflops"].get<double>());
+  }
+  return line.empty() ? "not calibrated: the first session measures it" : line;
+}
+
+std::string gpuText(const nlohmann::json &gpu) {
+  if (!gpu["usable"].get<bool>())
+    return fmt::format("{:<16}not usable: {}\n", text(gpu["device"]), text(gpu["problem"]));
+  return fmt::format("{:<16}{}, target {}; {}\n", text(gpu["device"]), text(gpu["model"]), text(gpu["target"]),
+                     calibrationsText(gpu["calibrations"]));
+}
+
 std::string reportText(const nlohmann::json &json) {
   const nlohmann::json &cpu = json["cpu"];
   std::string lines = fmt::format("{:<16}{}\n", "moec", text(json["version"]));
-  lines += fmt::format("{:<16}{}{}, {} threads, L2 {} per core\n", "cpu", text(cpu["isa"]),
+  lines += fmt::format("{:<16}{}{}, {} threads, L2 {} per core; {}\n", "cpu", text(cpu["isa"]),
                        cpu["usable"].get<bool>() ? "" : " missing: nothing can run here", cpu["threads"].get<uint32_t>(),
-                       bytesText(cpu["l2_bytes"].get<uint64_t>()));
+                       bytesText(cpu["l2_bytes"].get<uint64_t>()), calibrationsText(cpu["calibrations"]));
+  for (const nlohmann::json &gpu : json["gpus"])
+    lines += gpuText(gpu);
   for (const nlohmann::json &library : json["libraries"])
     lines += libraryText(library);
   lines += cacheText(json["cache"]);

@@ -1,5 +1,6 @@
 #include "tools/moec/Setup.h"
 
+#include "compiler/core/Plan.h"
 #include "runtime/device/cpu/Calibrate.h"
 #include "runtime/device/cpu/MachineFacts.h"
 #include "tools/common/Files.h"
@@ -68,21 +69,33 @@ Result<std::shared_ptr<Compiler>> makeCompiler(const CacheOptions &options, cons
   return std::make_shared<Compiler>(std::move(compiler));
 }
 
-Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, DType compute,
+std::optional<Calibration> cachedCalibration(CacheStore &cache, const TargetFacts &facts, DType compute,
+                                             const std::string &buildId) {
+  const std::string key = facts.device == DeviceKind::Cuda ? gpuCalibrationKey(facts, compute, buildId)
+                                                           : calibrationKey(facts, compute, buildId);
+  const auto bytes = cache.find("calibration", key);
+  if (!bytes)
+    return std::nullopt;
+  Result<Calibration> read = Calibration::fromJson(std::string(bytes->begin(), bytes->end()));
+  return read ? std::optional(*read) : std::nullopt;
+}
+
+Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, const LayerShape &shape,
                                         const Compiler &compiler) {
+  const DType compute = facts.device == DeviceKind::Cuda ? shape.dtype : computeDType(shape);
   if (!file.empty()) {
     Result<std::string> text = readWholeFile(file);
     if (!text)
       return text.status();
     Result<Calibration> read = Calibration::fromJson(*text);
-    if (!read)
-      return read.status().withContext("{}", file);
+    const Status status = read ? read->checkFor(facts) : read.status();
+    if (!status.ok())
+      return status.withContext("{}", file);
     return UsedCalibration{*read, file};
   }
   if (CacheStore *cache = compiler.cache())
-    if (auto bytes = cache->find("calibration", calibrationKey(facts, compute, compiler.buildId())))
-      if (Result<Calibration> read = Calibration::fromJson(std::string(bytes->begin(), bytes->end())); read)
-        return UsedCalibration{*read, "measured on this machine"};
+    if (std::optional<Calibration> found = cachedCalibration(*cache, facts, compute, compiler.buildId()))
+      return UsedCalibration{*found, "measured on this machine"};
   return UsedCalibration{Calibration::assumed(facts, compute), "assumed figures, not measured"};
 }
 

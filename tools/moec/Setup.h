@@ -7,6 +7,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <optional>
+
 namespace moec::tool {
 
 struct CacheOptions {
@@ -24,14 +26,18 @@ Result<std::string> cacheFolder(const CacheOptions &options, const Environment &
 /// Errors: those of CacheStore::open.
 Result<std::shared_ptr<Compiler>> makeCompiler(const CacheOptions &options, const Environment &environment);
 
+/// What a session measured for a target on this machine, if the cache has it.
+std::optional<Calibration> cachedCalibration(CacheStore &cache, const TargetFacts &facts, DType compute,
+                                             const std::string &buildId);
+
 struct UsedCalibration {
   Calibration figures;
   std::string source; // as --explain shows it
 };
 
 /// What a session on this machine would plan with: what is in the cache, else assumed figures. From `file` if that is not
-/// empty. Errors: those of reading the file.
-Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, DType compute,
+/// empty. Errors: those of reading the file, InvalidArgument (it is of the other kind of device).
+Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, const LayerShape &shape,
                                         const Compiler &compiler);
 
 /// How kernels for GPUs are compiled, as the environment says; with as many threads as the machine has, where it is silent.

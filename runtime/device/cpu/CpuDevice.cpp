@@ -80,10 +80,10 @@ Result<Calibration> CpuDevice::calibrate(const LayerDescription &layer, const Ob
     config.tileRows.push_back(static_cast<uint16_t>(rows));
   if (config.tileRows.back() != 1)
     config.tileRows.push_back(1);
-  Result<std::shared_ptr<const LoadedKernels>> kernels = obtain(layer.layer, config);
+  Result<std::vector<std::shared_ptr<const LoadedKernels>>> kernels = obtain(layer.layer, {config});
   if (!kernels)
     return kernels.status();
-  return moec::calibrate(*own(*kernels), target, *pool);
+  return moec::calibrate(*own(kernels->front()), target, *pool);
 }
 
 Status CpuDevice::checkConfig(const LayerShape &shape, const LayerConfig &config) const {

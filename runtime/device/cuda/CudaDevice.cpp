@@ -2,6 +2,7 @@
 
 #include "compiler/core/PlanCuda.h"
 #include "runtime/device/cuda/Bridge.h"
+#include "runtime/device/cuda/Calibrate.h"
 #include "runtime/device/cuda/Facts.h"
 
 #include <algorithm>
@@ -147,8 +148,24 @@ void CudaDevice::watch() {
   }
 }
 
-Result<Calibration> CudaDevice::calibrate(const LayerDescription &layer, const ObtainKernels &) {
-  return Calibration::assumed(target, layer.shape.dtype);
+Result<Calibration> CudaDevice::calibrate(const LayerDescription &layer, const ObtainKernels &obtain) {
+  auto obtained = obtain(layer.layer, calibrationConfigs(layer.shape, target));
+  MOEC_TRY(obtained.status());
+  TileKernels kernels;
+  for (auto &loaded : *obtained)
+    kernels.push_back(std::static_pointer_cast<const CudaKernels>(std::move(loaded)));
+  BackgroundScope scope(*driver);
+  MOEC_TRY(scope.status());
+  Result<CudaStream> stream = makeStream(driver);
+  MOEC_TRY(stream.status());
+  Lock lock(building);
+  Result<GpuCalibration> gpu =
+      calibrateGpu(driver, memory, *uploader, layer.shape, target, kernels, siteOn(stream->get()));
+  MOEC_TRY(gpu.status());
+  Calibration measured;
+  measured.gpu = std::move(*gpu);
+  measured.measured = true;
+  return measured;
 }
 
 //===-- Building ------------------------------------------------------------------------------===//
@@ -283,7 +300,8 @@ Status CudaDevice::forward(const ForwardRequest &request) {
   const unsigned flags = slot.captured ? CU_EVENT_RECORD_EXTERNAL : CU_EVENT_RECORD_DEFAULT;
   if (timing)
     MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->begin.get(), slot.stream, flags), "layer {}, its start", layer.number);
-  MOEC_TRY(CudaForward(layer, slot.space, siteOn(slot.stream))
+  CudaLaunchSite site = siteOn(slot.stream);
+  MOEC_TRY(CudaForward(layer, slot.space, site)
                .run(request.hidden.data, tokens, request.routing, {lane.ring(), samples->nonFinite()}, request.output.data));
   if (timing)
     MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->end.get(), slot.stream, flags), "layer {}, its end", layer.number);

@@ -29,9 +29,10 @@ public:
   uint64_t packedLayerBytes(const LayerShape &) const override { return 0; }
   Status prepare(const std::vector<const LayerDescription *> &layers, std::shared_ptr<const WeightSource> weights,
                  std::function<void(uint32_t slot)> freeSlot) override MOEC_EXCLUDES(building);
-  bool calibrates() const override { return false; }
-  std::string calibrationKey(const LayerShape &, const std::string &) const override { return ""; }
-  Result<Calibration> calibrate(const LayerDescription &layer, const ObtainKernels &obtain) override;
+  std::string calibrationKey(const LayerShape &shape, const std::string &buildId) const override {
+    return gpuCalibrationKey(target, shape.dtype, buildId);
+  }
+  Result<Calibration> calibrate(const LayerDescription &layer, const ObtainKernels &obtain) override MOEC_EXCLUDES(building);
   Status checkConfig(const LayerShape &shape, const LayerConfig &config) const override;
   Result<std::shared_ptr<const LoadedKernels>> load(const Package &package, const LayerPackage &layer,
                                                     const Calibration &calibration) override MOEC_EXCLUDES(building);

@@ -29,6 +29,11 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
 }
 
+Status CudaForward::dispatchAlone(const int32_t *ids, uint32_t numTokens) {
+  tokens = numTokens;
+  return dispatch(ids, {});
+}
+
 Status CudaForward::copyRows(const void *from, uint64_t fromStride, void *to, uint64_t toStride) {
   CUDA_MEMCPY2D copy{};
   copy.srcMemoryType = copy.dstMemoryType = CU_MEMORYTYPE_DEVICE;
@@ -102,7 +107,7 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   if (const uint32_t blocks = dispatchGridBlocks(args.numPairs, site.multiprocessors); blocks <= site.gridBlocks) {
     args.numBlocks = blocks;
     args.gridBarrier = space.gridBarrier;
-    return launch(kernels.dispatchGrid, blocks, parameters, "dispatch by many blocks");
+    return launch(kernels.dispatchGrid, blocks, parameters, "dispatch, by many blocks");
   }
   MOEC_TRY(launch(kernels.dispatchCount, args.numBlocks, parameters, "dispatch, counting"));
   MOEC_TRY(launch(kernels.dispatchScan, 1, parameters, "dispatch, scanning"));
@@ -164,7 +169,9 @@ Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedG
   args.expertStride = int64_t{gemm.k} * gemm.n;
   args.k = gemm.k;
   args.n = gemm.n;
-  const char *name = gemm.config.role == GemmRole::GateUp ? "gate-up" : "down";
+  const char *name = gemm.config.role == GemmRole::GateUp ? gemm.config.dense ? "shared-gate-up" : "gate-up"
+                     : gemm.config.dense                  ? "shared-down"
+                                                          : "down";
   const uint32_t blocks = site.multiprocessors * gemm.config.blocksPerSm;
   if (gemm.family == GemmFamily::Portable) {
     void *parameters[] = {&args};

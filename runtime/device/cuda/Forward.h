@@ -35,6 +35,11 @@ public:
   /// hidden, output [tokens, H]; `routing` null: the layer's router routes. Errors: InvalidArgument (no router), the driver's.
   Status run(const void *hidden, uint32_t tokens, const RoutingView *routing, const CudaCounters &counters, void *output);
 
+  /// Parts alone, for who measures them: dispatch of `ids` [numTokens, topK], and down's product over the tables and rows that
+  /// lie in the workspace.
+  Status dispatchAlone(const int32_t *ids, uint32_t numTokens);
+  Status downAlone() { return down(); }
+
 private:
   bool isPadded() const { return layer.shape.hidden % 8 != 0; }
   Status copyRows(const void *from, uint64_t fromStride, void *to, uint64_t toStride);

@@ -107,7 +107,8 @@ CompilerCall CudaCompiler::call() {
   };
 }
 
-CudaBench::CudaBench(std::function<void(SessionOptions &)> change, std::vector<LayerDescription> described)
+CudaBench::CudaBench(std::function<void(SessionOptions &)> change, std::vector<LayerDescription> described,
+                     std::shared_ptr<CacheStore> cache)
     : layers(std::move(described)) {
   if (layers.empty())
     layers.push_back(describeLayer(0, {.hidden = 44, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16}));
@@ -117,6 +118,7 @@ CudaBench::CudaBench(std::function<void(SessionOptions &)> change, std::vector<L
   Compiler::Options made;
   made.call = compiler.call();
   made.buildId = "test";
+  made.cache = std::move(cache);
   auto loaded = Model::load(path, {.compiler = std::make_shared<Compiler>(std::move(made))});
   INFO(loaded.status().message());
   REQUIRE(loaded.ok());

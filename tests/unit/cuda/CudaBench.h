@@ -20,7 +20,8 @@ struct CudaCompiler {
 };
 
 struct CudaBench {
-  explicit CudaBench(std::function<void(SessionOptions &)> change = {}, std::vector<LayerDescription> layers = {});
+  explicit CudaBench(std::function<void(SessionOptions &)> change = {}, std::vector<LayerDescription> layers = {},
+                     std::shared_ptr<CacheStore> cache = nullptr);
 
   Result<Session> open();
   void mustOpen();

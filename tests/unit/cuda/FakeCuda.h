@@ -55,6 +55,7 @@ struct FakeFitted {
 };
 struct FakeEvent {
   const FakeStream *recordedOn = nullptr; // done once this stream is not held
+  double ns = 0;                          // of the device's clock
 };
 
 /// One at a time: driver functions take no context of ours.
@@ -88,6 +89,12 @@ public:
   std::string model = "NVIDIA H100 80GB HBM3";
   int major = 9, minor = 0, multiprocessors = 132, numDevices = 1;
 
+  /// Nanoseconds that a launch of a kernel, by its symbol, takes on the device. Empty: whatever events are asked about took
+  /// 250 us. All streams share one clock.
+  std::function<double(const std::string &symbol, void **parameters)> durationNs;
+  double copyBytesPerNs = 1000; // read and written; with `durationNs`
+  bool copies = true;           // on the device move something; false: their time counts alone
+
   /// The calling thread is inside one of the driver's functions that allocate here, as a real one's need not.
   static bool inside();
 
@@ -105,6 +112,10 @@ public:
   bool isHeld(const FakeEvent &event);
   void record(FakeEvent &event, const FakeStream *stream);
   void join(FakeStream &stream, const FakeEvent &event);
+  void advance(double ns) {
+    const std::lock_guard lock(mutex);
+    now += ns;
+  }
   void launched(FakeFitted product);
   CUcontext context() { return reinterpret_cast<CUcontext>(this); }
 
@@ -118,6 +129,7 @@ private:
   CUresult failWith = CUDA_ERROR_UNKNOWN;
   std::atomic<bool> hasFailed{false};
   std::string failedCall;
+  double now = 0;
   std::vector<std::unique_ptr<FakeStream>> streams;
 };
 
