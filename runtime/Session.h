@@ -9,6 +9,7 @@
 #include "runtime/Step.h"
 #include "runtime/device/cpu/Image.h"
 #include "runtime/device/cuda/Allocator.h"
+#include "runtime/device/cuda/LaunchWatch.h"
 #include "runtime/recompile/GenerationHost.h"
 #include "runtime/weights/WeightSource.h"
 
@@ -61,6 +62,7 @@ struct SessionOptions {
   uint32_t maxGraphTokens = 256; // of a captured step
   bool timeGraphs = true;        // captured forwards are timed, each by two nodes of its graph: about 2 us
   DeviceAllocator allocator;     // where device memory comes from; empty: the driver
+  std::shared_ptr<LaunchWatch> launchWatch; // told of every kernel of a forward; null: nobody
   std::shared_ptr<const CudaApi> cudaApi; // the driver's functions; null: libcuda.so.1, opened at run time
 };
 

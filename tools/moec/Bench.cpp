@@ -36,7 +36,9 @@ void addBench(CLI::App &app, int &exitCode) {
   bench->add_option("--format", options->format, "text, json or jsonl")->check(CLI::IsMember({"text", "json", "jsonl"}))->capture_default_str();
   bench->add_option("--cache-dir", options->cacheDir, "artefact cache; default MOEC_CACHE_DIR or ~/.cache/moec");
   bench->add_flag("--no-cache", options->noCache, "compile and calibrate anew, keep nothing");
-  bench->add_flag("--calibrate", options->calibrate, "measure this machine's calibration anew");
+  bench->add_flag("--calibrate", options->calibrate, "measure this CPU's or GPU's calibration anew");
+  bench->add_option("--calibration", options->calibrationFile, "plan with this calibration file, or with 'assumed' figures")
+      ->excludes("--calibrate");
   bench->add_option("--drift", options->drift, "scenario")
       ->check(CLI::IsMember({"none", "sudden", "load", "rotation", "square"}));
   bench->add_option("--trace", options->trace, "decision trace to write (JSONL), for moec-trace");

@@ -1,11 +1,15 @@
 // `moec bench`: times a model's layers, and plays drift scenarios through the whole loop.
 #pragma once
 
+#include "compiler/core/Calibration.h"
 #include "compiler/core/Plan.h"
 #include "compiler/core/Status.h"
+#include "runtime/device/cuda/LaunchWatch.h"
 #include "tools/moec/Traffic.h"
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +33,9 @@ struct BenchOptions {
   std::string cacheDir;
   bool noCache = false;
   bool calibrate = false;
+  std::string calibrationFile; // or "assumed"; empty: as sessions do
+  std::optional<Calibration> calibration; // of the sessions after the first, so that all rows are planned with the same
+  std::shared_ptr<LaunchWatch> launchWatch; // of the sessions, on a GPU
   uint32_t repeats = 5;
 
   std::string drift; // empty: no scenario, a table of times

@@ -1,4 +1,5 @@
-// `moec bench` on a GPU: a row of device times per token count, by events, of graphs and of a stream.
+// `moec bench` on a GPU: a row of device times per token count, by events, of graphs, of a stream and kernel by kernel.
+#include "tools/moec/BenchCudaTable.h"
 #include "tools/moec/BenchSession.h"
 
 #include <fmt/format.h>
@@ -8,73 +9,74 @@
 #include <set>
 
 #if defined(MOEC_WITH_CUDA)
+#include "compiler/core/PlanCuda.h"
+#include "runtime/device/cuda/GraphTimer.h"
 #include "runtime/device/cuda/Memory.h"
+#include "tools/moec/KernelTimes.h"
 
 namespace moec::tool {
 namespace {
 
 // Each draw hits other experts, so that weights come from memory and not from the second-level cache.
 constexpr uint32_t numDraws = 8;
+constexpr uint32_t warmUps = 5;
 
-struct Times {
-  double us = 0, low = 0, high = 0; // median of one layer's forward, its 95 % interval
+struct KernelName {
+  const char *name; // as forwards call it; of dispatch's three launches: with more behind a comma
+  LaunchKind kind;
+};
+constexpr KernelName kernelNames[] = {
+    {"router", LaunchKind::Router},     {"route", LaunchKind::Route},
+    {"dispatch", LaunchKind::Dispatch}, {"gate-up", LaunchKind::GateUp},
+    {"down", LaunchKind::Down},         {"shared-gate-up", LaunchKind::SharedGateUp},
+    {"shared-down", LaunchKind::SharedDown}, {"combine", LaunchKind::Store},
 };
 
-struct Row {
-  uint32_t tokens = 0;
-  double experts = 0; // hit in a step, on average
-  Times graph, stream, routed; // routing given, in a graph and launch by launch; the model's router, in a graph
-  double floorUs = 0, teraflops = 0, gigabytes = 0; // rates of the graph's time
-};
-
-/// A layer's least time: its bytes at the memory's rate or its arithmetic at the matrix units', whichever is longer.
-struct Work {
-  double bytes = 0, flops = 0;
-
-  Work(const LayerShape &shape, uint32_t tokens, double experts) {
-    const double columns = experts * shape.intermediate + shape.sharedIntermediate;
-    bytes = 2.0 * shape.hidden * (3 * columns + 2.0 * tokens);
-    flops = 6.0 * shape.hidden * tokens * (double{1} * shape.topK * shape.intermediate + shape.sharedIntermediate);
-  }
-  double floorUs(const GpuFacts &gpu) const {
-    return std::max(bytes / gpu.memoryBytesPerNs, flops / gpu.matrixFlopsPerNs) / 1e3;
-  }
-};
+FloorRates ratesOf(const Calibration &calibration, const TargetFacts &facts) {
+  if (calibration.measured && calibration.gpu)
+    return {true, calibration.gpu->memoryBytesPerNs, calibration.gpu->matrixFlopsPerNs(facts)};
+  return {false, facts.gpu.memoryBytesPerNs, facts.gpu.matrixFlopsPerNs};
+}
 
 class CudaTable {
 public:
-  CudaTable(BenchSession &bench, std::shared_ptr<CudaDriver> driver, uint32_t repeats)
-      : bench(bench), driver(std::move(driver)), memory(this->driver, {}), repeats(20 * repeats) {}
+  CudaTable(BenchSession &bench, std::shared_ptr<CudaDriver> driver, KernelTimes &kernelTimes, uint32_t repeats)
+      : bench(bench), driver(std::move(driver)), kernelTimes(kernelTimes), memory(this->driver, {}), repeats(20 * repeats) {}
 
-  Result<Row> measure(const RoutingSpec &routing, uint32_t tokens) {
+  Result<CudaRow> measure(const RoutingSpec &routing, uint32_t tokens) {
     ContextScope scope(*driver);
     MOEC_TRY(scope.status());
-    Row row;
+    CudaRow row;
     row.tokens = tokens;
-    MOEC_TRY(prepare(routing, tokens, row.experts));
-    MOEC_TRY(timeGraph(tokens, false, row.graph));
-    MOEC_TRY(timeStream(tokens, row.stream));
-    MOEC_TRY(timeGraph(tokens, true, row.routed));
-    const Work work(bench.shape, tokens, row.experts);
-    row.floorUs = work.floorUs(bench.facts.gpu);
-    row.teraflops = work.flops / row.graph.us / 1e6;
-    row.gigabytes = work.bytes / row.graph.us / 1e3;
+    MOEC_TRY(prepare(routing, row));
+    Result<GraphTimer> timer = GraphTimer::make(driver, stream());
+    MOEC_TRY(timer.status());
+    const auto given = [&] { return queue(tokens, false); };
+    MOEC_TRY(keep(timer->replays(given, warmUps, repeats), row.graph));
+    MOEC_TRY(keep(timer->runs(given, warmUps, repeats), row.stream));
+    MOEC_TRY(keep(timer->replays([&] { return queue(tokens, true); }, warmUps, repeats), row.routed));
+    row.work = cudaLayerWork(bench.shape, tokens, row.experts);
+    MOEC_TRY(timeKernels(row));
+    predict(row);
     return row;
   }
 
 private:
-  Status prepare(const RoutingSpec &routing, uint32_t tokens, double &experts) {
-    for (CudaEvent *event : {&begin, &end}) {
-      Result<CudaEvent> made = makeEvent(driver, true);
-      MOEC_TRY(made.status());
-      *event = std::move(*made);
-    }
+  Status prepare(const RoutingSpec &routing, CudaRow &row) {
+    std::set<int32_t> all;
     for (uint32_t draw = 0; draw < numDraws; ++draw) {
-      const RoutedStep step = drawStep(routing, tokens, bench.shape.topK, bench.shape.experts, 1 + draw, draw);
-      experts += static_cast<double>(std::set<int32_t>(step.ids.begin(), step.ids.end()).size()) / numDraws;
+      const RoutedStep step = drawStep(routing, row.tokens, bench.shape.topK, bench.shape.experts, 1 + draw, draw);
+      const std::set<int32_t> hit(step.ids.begin(), step.ids.end());
+      all.insert(hit.begin(), hit.end());
+      row.experts += static_cast<double>(hit.size()) / numDraws;
+      histograms.push_back({row.tokens, std::vector<uint32_t>(bench.shape.experts, 0)});
+      for (int32_t expert : step.ids)
+        ++histograms.back().pairs[static_cast<size_t>(expert)];
       MOEC_TRY(upload(step.ids.data(), step.ids.size() * 4, ids[draw]));
       MOEC_TRY(upload(step.weights.data(), step.weights.size() * 4, weights[draw]));
     }
+    const double expertBytes = 3.0 * 2 * bench.shape.hidden * bench.shape.intermediate;
+    row.rotatedBytes = static_cast<double>(all.size() * bench.session->layers().size()) * expertBytes;
     return bench.bridge->wait();
   }
 
@@ -104,122 +106,111 @@ private:
     return {};
   }
 
-  Status timeStream(uint32_t tokens, Times &times) {
-    return time(times, [&] { return queue(tokens, false); });
-  }
-
-  Status timeGraph(uint32_t tokens, bool ownRouting, Times &times) {
-    MOEC_CUDA(*driver, cuStreamBeginCapture, (stream(), CU_STREAM_CAPTURE_MODE_RELAXED), "beginning a capture");
-    const Status queued = queue(tokens, ownRouting);
-    CUgraph recorded = nullptr;
-    MOEC_CUDA(*driver, cuStreamEndCapture, (stream(), &recorded), "ending a capture");
-    const CudaHandle<CUgraph, &CudaApi::cuGraphDestroyFn> graph(driver, recorded);
-    MOEC_TRY(queued);
-    CUgraphExec made = nullptr;
-    MOEC_CUDA(*driver, cuGraphInstantiateWithFlags, (&made, graph.get(), 0), "making a graph ready");
-    const CudaHandle<CUgraphExec, &CudaApi::cuGraphExecDestroyFn> exec(driver, made);
-    return time(times, [&]() -> Status {
-      MOEC_CUDA(*driver, cuGraphLaunch, (exec.get(), stream()), "launching a graph");
-      return {};
-    });
-  }
-
-  /// Microseconds of one forward, of `repeats` runs of `queued` after some that warm up.
-  template <typename Queue> Status time(Times &times, Queue queued) {
-    constexpr uint32_t warmUp = 5;
+  /// Of one forward.
+  Status keep(const Result<std::vector<double>> &ns, Times &times) {
+    MOEC_TRY(ns.status());
     std::vector<double> us;
-    const double forwards = static_cast<double>(numDraws) * static_cast<double>(bench.session->layers().size());
-    for (uint32_t i = 0; i < warmUp + repeats; ++i) {
-      MOEC_CUDA(*driver, cuEventRecord, (begin.get(), stream()), "before a run");
-      MOEC_TRY(queued());
-      MOEC_CUDA(*driver, cuEventRecord, (end.get(), stream()), "after a run");
-      MOEC_TRY(bench.bridge->wait());
-      float milliseconds = 0;
-      MOEC_CUDA(*driver, cuEventElapsedTime, (&milliseconds, begin.get(), end.get()), "the time of a run");
-      if (i >= warmUp)
-        us.push_back(1e3 * static_cast<double>(milliseconds) / forwards);
-    }
+    for (double run : *ns)
+      us.push_back(run / 1e3 / numDraws / static_cast<double>(bench.session->layers().size()));
     times.us = median(us);
     std::tie(times.low, times.high) = medianInterval(us);
     return {};
   }
 
+  /// A pass of its own, so that events disturb no other time. Router and routing are of forwards that route themselves,
+  /// which sends all draws to the same experts; the rest is of forwards whose routing is given.
+  Status timeKernels(CudaRow &row) {
+    for (bool ownRouting : {true, false}) {
+      Result<std::vector<KernelTimes::Kernel>> timed = timedKernels(row.tokens, ownRouting);
+      MOEC_TRY(timed.status());
+      for (const KernelName &name : kernelNames) {
+        if ((name.kind == LaunchKind::Router || name.kind == LaunchKind::Route) != ownRouting)
+          continue;
+        KernelRow kernel{name.name, 0, 0, cudaLaunchWork(name.kind, bench.shape, row.tokens, row.experts)};
+        for (const KernelTimes::Kernel &launches : *timed)
+          if (launches.name == name.name || launches.name.starts_with(name.name + std::string(", ")))
+            kernel.us += median(launches.us);
+        if (kernel.us > 0)
+          row.kernels.push_back(std::move(kernel));
+      }
+    }
+    return {};
+  }
+
+  Result<std::vector<KernelTimes::Kernel>> timedKernels(uint32_t tokens, bool ownRouting) {
+    constexpr uint32_t passes = 5;
+    for (uint32_t pass = 0; pass < passes; ++pass) {
+      // Forwards ahead keep the device busy while the host queues the timed ones: their events never wait for the host.
+      MOEC_TRY(queue(tokens, ownRouting));
+      kernelTimes.listen(true);
+      const Status queued = queue(tokens, ownRouting);
+      kernelTimes.listen(false);
+      MOEC_TRY(queued);
+      MOEC_TRY(bench.bridge->wait());
+    }
+    return kernelTimes.take();
+  }
+
+  /// What the planner thinks of these routings, on average.
+  void predict(CudaRow &row) {
+    const CudaConfig config = bench.session->host().livePlan(bench.session->layers().front()).config.cuda;
+    const Calibration calibration = bench.session->host().calibration();
+    const auto add = [&](const char *name, double ns) {
+      for (KernelRow &kernel : row.kernels)
+        if (kernel.name == name)
+          kernel.predictedUs += ns / 1e3 / numDraws;
+    };
+    for (const Histogram &histogram : histograms) {
+      const CudaStepCost cost = cudaStepCost(bench.shape, config, histogram, bench.facts, calibration);
+      row.predictedUs += (cost.ns() - cost.glue.routerNs) / 1e3 / numDraws;
+      for (auto [name, ns] : {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"gate-up", cost.gateUp.ns},
+                              std::pair{"down", cost.down.ns}, std::pair{"shared-gate-up", cost.sharedGateUp.ns},
+                              std::pair{"shared-down", cost.sharedDown.ns}, std::pair{"combine", cost.glue.combineNs}})
+        add(name, ns);
+    }
+  }
+
   BenchSession &bench;
   std::shared_ptr<CudaDriver> driver;
+  KernelTimes &kernelTimes;
   DeviceMemory memory;
   const uint32_t repeats;
-  CudaEvent begin, end;
   DeviceBuffer ids[numDraws], weights[numDraws];
+  std::vector<Histogram> histograms; // of the draws
 };
-
-nlohmann::json jsonOf(const Row &row) {
-  return {{"tokens", row.tokens},
-          {"experts_hit", row.experts},
-          {"graph_us", row.graph.us},
-          {"graph_us_low", row.graph.low},
-          {"graph_us_high", row.graph.high},
-          {"stream_us", row.stream.us},
-          {"own_routing_us", row.routed.us},
-          {"floor_us", row.floorUs},
-          {"share_of_floor", row.floorUs / row.graph.us},
-          {"tflops", row.teraflops},
-          {"gb_per_s", row.gigabytes}};
-}
-
-void printText(const BenchSession &bench, const BenchOptions &options, const std::vector<Row> &rows,
-               const std::vector<std::string> &configs) {
-  fmt::print("{}: H {} I {} E {} K {} {}, {} ({}), routing {}, {} layer(s); device time of a layer, medians\n",
-             bench.model->name(), bench.shape.hidden, bench.shape.intermediate, bench.shape.experts, bench.shape.topK,
-             dtypeName(bench.shape.dtype), bench.facts.gpu.model, bench.facts.arch, options.routing,
-             bench.session->layers().size());
-  fmt::print("{:>7} {:>8} {:>10} {:>18} {:>10} {:>10} {:>10} {:>7} {:>9} {:>9}\n", "tokens", "experts", "graph us",
-             "95 % interval", "stream us", "routed us", "floor us", "share", "TFLOP/s", "GB/s");
-  for (const Row &row : rows)
-    fmt::print("{:>7} {:>8.1f} {:>10.2f} {:>18} {:>10.2f} {:>10.2f} {:>10.2f} {:>6.0f}% {:>9.1f} {:>9.0f}\n", row.tokens,
-               row.experts, row.graph.us, fmt::format("{:.2f} .. {:.2f}", row.graph.low, row.graph.high), row.stream.us,
-               row.routed.us, row.floorUs, 100 * row.floorUs / row.graph.us, row.teraflops, row.gigabytes);
-  for (size_t i = 0; i < rows.size(); ++i)
-    fmt::print("{:>7} {}\n", rows[i].tokens, configs[i]);
-}
 
 } // namespace
 
-Status runBenchCuda(const BenchOptions &options) {
-  Result<RoutingSpec> routing = RoutingSpec::parse(options.routing);
+Status runBenchCuda(const BenchOptions &given) {
+  Result<RoutingSpec> routing = RoutingSpec::parse(given.routing);
   if (!routing)
     return routing.status();
   const std::vector<uint32_t> tokens =
-      options.tokens.empty() ? std::vector<uint32_t>{1, 4, 16, 64, 256, 1024} : options.tokens;
+      given.tokens.empty() ? std::vector<uint32_t>{1, 4, 16, 64, 256, 1024} : given.tokens;
   Result<std::shared_ptr<const CudaApi>> api = CudaApi::load();
   MOEC_TRY(api.status());
-  Result<std::shared_ptr<CudaDriver>> driver = CudaDriver::open(options.target, *api);
+  Result<std::shared_ptr<CudaDriver>> driver = CudaDriver::open(given.target, *api);
   MOEC_TRY(driver.status());
-  std::vector<Row> rows;
-  std::vector<std::string> configs;
+  const auto kernelTimes = std::make_shared<KernelTimes>(*driver);
+  BenchOptions options = given;
+  options.launchWatch = kernelTimes;
+  CudaReport report;
   for (uint32_t count : tokens) {
     // Each row is generation 0 planned for its token count: what a session opened for such steps would run.
     Result<BenchSession> bench = BenchSession::open(options, count, count);
     MOEC_TRY(bench.status());
-    Result<Row> row = CudaTable(*bench, *driver, options.repeats).measure(*routing, count);
+    const Calibration calibration = bench->session->host().calibration();
+    options.calibration = calibration;
+    Result<CudaRow> row = CudaTable(*bench, *driver, *kernelTimes, options.repeats).measure(*routing, count);
     if (!row)
       return row.status().withContext("{} tokens", count);
-    rows.push_back(*row);
-    configs.push_back(bench->session->host().livePlan(bench->session->layers().front()).config.text());
-    if (count != tokens.back())
-      continue;
-    if (options.format == "text") {
-      printText(*bench, options, rows, configs);
-      continue;
-    }
-    nlohmann::json json = {{"schema", "moec.bench-cuda"}, {"schema_version", 1}, {"model", bench->model->name()},
-                           {"device", bench->facts.gpu.model}, {"arch", bench->facts.arch}, {"routing", options.routing},
-                           {"layers", bench->session->layers().size()}};
-    for (size_t i = 0; i < rows.size(); ++i) {
-      json["rows"].push_back(jsonOf(rows[i]));
-      json["rows"].back()["config"] = configs[i];
-    }
-    fmt::print("{}\n", json.dump());
+    row->config = bench->session->host().livePlan(bench->session->layers().front()).config.text();
+    if (report.rows.empty())
+      report = {bench->model->name(),           given.routing, bench->shape, bench->facts, bench->session->layers().size(),
+                ratesOf(calibration, bench->facts), calibration, {}};
+    report.rows.push_back(std::move(*row));
   }
+  fmt::print("{}", given.format == "text" ? reportText(report) : reportJson(report).dump() + "\n");
   return {};
 }
 

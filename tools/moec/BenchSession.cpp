@@ -3,6 +3,7 @@
 #include "runtime/Environment.h"
 #include "runtime/device/cpu/MachineFacts.h"
 #include "runtime/weights/Convert.h"
+#include "tools/common/Files.h"
 #include "tools/moec/Setup.h"
 
 #include <unistd.h>
@@ -47,6 +48,27 @@ Result<std::shared_ptr<Compiler>> makeCompiler(const BenchOptions &options) {
   return std::make_shared<Compiler>(compiler);
 }
 
+/// Where the session's calibration comes from.
+Status chooseCalibration(const BenchOptions &options, SessionOptions &session) {
+  session.calibrationSource = options.calibrate                       ? CalibrationSource::Measure
+                              : options.calibrationFile == "assumed" ? CalibrationSource::Assumed
+                                                                     : CalibrationSource::Once;
+  session.calibration = options.calibration;
+  if (options.calibrationFile.empty() || options.calibrationFile == "assumed")
+    return {};
+  Result<std::string> text = readWholeFile(options.calibrationFile);
+  if (!text)
+    return text.status();
+  Result<Calibration> read = Calibration::fromJson(*text);
+  TargetFacts target;
+  target.name = options.target;
+  target.device = options.target.starts_with("cuda") ? DeviceKind::Cuda : DeviceKind::Cpu;
+  if (Status status = read ? read->checkFor(target) : read.status(); !status.ok())
+    return status.withContext("{}", options.calibrationFile);
+  session.calibration = *read;
+  return {};
+}
+
 } // namespace
 
 Result<BenchSession> BenchSession::describe(const BenchOptions &options) {
@@ -86,7 +108,9 @@ Result<BenchSession> BenchSession::open(const BenchOptions &options, uint32_t ma
     session.maxGraphTokens = maxTokens;
     session.timeGraphs = false;
   }
-  session.calibrationSource = options.calibrate ? CalibrationSource::Measure : CalibrationSource::Once;
+  if (Status status = chooseCalibration(options, session); !status.ok())
+    return status;
+  session.launchWatch = options.launchWatch;
   Result<Session> opened = Session::open(bench.model, session);
   if (!opened)
     return opened.status();

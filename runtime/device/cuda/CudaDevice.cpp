@@ -301,6 +301,7 @@ Status CudaDevice::forward(const ForwardRequest &request) {
   if (timing)
     MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->begin.get(), slot.stream, flags), "layer {}, its start", layer.number);
   CudaLaunchSite site = siteOn(slot.stream);
+  site.watch = options.launchWatch.get();
   MOEC_TRY(CudaForward(layer, slot.space, site)
                .run(request.hidden.data, tokens, request.routing, {lane.ring(), samples->nonFinite()}, request.output.data));
   if (timing)

@@ -217,8 +217,12 @@ Status CudaForward::launch(const CudaKernel &kernel, uint32_t blocks, void **par
   config.hStream = site.stream;
   config.attrs = &attribute;
   config.numAttrs = site.overlap ? 1 : 0;
+  if (site.watch)
+    site.watch->begins(name, site.stream);
   MOEC_CUDA(site.driver, cuLaunchKernelEx, (&config, kernel.function, parameters, nullptr),
             "layer {}, {} of {} blocks", layer.number, name, blocks);
+  if (site.watch)
+    site.watch->ends(name, site.stream);
   return {};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/Tensor.h"
+#include "runtime/device/cuda/LaunchWatch.h"
 #include "runtime/device/cuda/Layer.h"
 #include "runtime/device/cuda/Workspace.h"
 
@@ -16,6 +17,7 @@ struct CudaLaunchSite {
   bool tensorMaps = false; // the GPU runs kernels that take them (sm_90a)
   // The most blocks of a dispatch that wait for each other: those of all steps that may run at once must be able to.
   uint32_t gridBlocks = 0;
+  LaunchWatch *watch = nullptr;
 };
 
 /// Where dispatch leaves counts, and routing its non-finite logits.

@@ -1,0 +1,38 @@
+#include "tests/unit/cuda/CudaBench.h"
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+struct Told final : LaunchWatch {
+  std::vector<std::string> kernels;
+  uint64_t launchesAtBegin = 0;
+  bool paired = true;
+  FakeCuda *cuda = nullptr;
+
+  void begins(const char *kernel, void *) override {
+    kernels.push_back(kernel);
+    launchesAtBegin = cuda->count("cuLaunchKernelEx");
+  }
+  void ends(const char *kernel, void *) override {
+    paired &= kernels.back() == kernel && cuda->count("cuLaunchKernelEx") == launchesAtBegin + 1;
+  }
+};
+
+} // namespace
+
+TEST_CASE("a launch watch is told of every kernel of a forward, and of no validation's", "[cuda][watch]") {
+  const auto told = std::make_shared<Told>();
+  LayerDescription layer =
+      describeLayer(0, {.hidden = 48, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16, .sharedIntermediate = 16});
+  CudaBench bench([&](SessionOptions &options) { options.launchWatch = told; }, {layer});
+  told->cuda = &bench.cuda;
+  bench.mustOpen();
+  REQUIRE(bench.session->host().build({{0, bench.plan(1)}}, {}, {}).ok());
+  CHECK(told->kernels.empty());
+  REQUIRE(bench.step(bench.cuda.stream()).ok());
+  CHECK(told->kernels == std::vector<std::string>{"router", "route", "dispatch", "gate-up", "down", "shared-gate-up",
+                                                  "shared-down", "combine"});
+  CHECK(told->paired);
+}
