@@ -1,6 +1,7 @@
 #include "runtime/KernelLibrary.h"
 
 #include "compiler/core/Histogram.h"
+#include "runtime/ProfileRange.h"
 
 #include <algorithm>
 #include <atomic>
@@ -33,6 +34,7 @@ Status KernelLibrary::addFrom(const Package &package, const std::map<uint32_t, L
     auto wanted = configs.find(layer.layer);
     if (wanted == configs.end() || wanted->second != layer.plan.config || find(layer.layer, layer.plan.config))
       continue;
+    const ProfileRange range("load", layer.layer);
     auto loaded = device.load(package, layer, calibration);
     if (!loaded)
       return loaded.status();
@@ -60,6 +62,7 @@ CompileRequest KernelLibrary::requestFor(const std::map<uint32_t, LayerConfig> &
 
 Result<CompiledPackage> KernelLibrary::compiledFor(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
                                                    const std::function<bool()> &cancelled) const {
+  const ProfileRange range("compile");
   return context.model->compiler()->compile(requestFor(configs), policy, cancelled);
 }
 

@@ -1,6 +1,8 @@
 // The session as the loop's host: building, publishing and retiring generations.
 #include "runtime/SessionState.h"
 
+#include "runtime/ProfileRange.h"
+
 #include <algorithm>
 #include <chrono>
 
@@ -107,13 +109,17 @@ Result<std::shared_ptr<const DeviceLayer>> SessionState::rebuild(const DeviceLay
                                                                  const std::function<bool()> &cancelled,
                                                                  BuildReport &report) {
   Stopwatch watch;
+  const ProfileRange range("rebuild", live.number);
   const DeviceLayer *generic = generations->generic().find(live.number);
   auto layer = device->make({model->find(live.number), plan, plannedFor, kernels->find(live.number, plan.config), generic},
                             cancelled);
   if (!layer)
     return layer.status();
   report.packMs += watch.lap();
-  Result<double> error = device->validate(**layer, *generic);
+  Result<double> error = [&] {
+    const ProfileRange validating("validate", live.number);
+    return device->validate(**layer, *generic);
+  }();
   if (!error)
     return error.status();
   report.validateError = std::max(report.validateError, *error);
@@ -127,6 +133,7 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
   if (options.mode == Mode::Off)
     return makeError(Code::CompileForbidden, "the session's mode is off: it stays on generation 0");
   Lock lock(buildMutex);
+  const ProfileRange range("build");
   const Generation &live = generations->live();
   std::map<uint32_t, LayerConfig> configs;
   for (const auto &[number, plan] : plans) {
@@ -166,6 +173,7 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
 
 Status SessionState::publish(uint64_t generation) {
   Lock lock(buildMutex);
+  const ProfileRange range("swap", generation);
   device->measureClosely(false);
   return generations->publish(generation);
 }

@@ -1,6 +1,8 @@
 // Opening a session: everything up to generation 0.
 #include "runtime/SessionState.h"
 
+#include "runtime/ProfileRange.h"
+
 #include <algorithm>
 #include <chrono>
 
@@ -18,6 +20,7 @@ Status SessionState::open() {
   if (Status status = checkOptions(); !status.ok())
     return status;
   log.setObserver(options.observer);
+  startProfiling();
   Result<std::unique_ptr<Device>> opened = openDevice(options, log);
   if (!opened)
     return opened.status();

@@ -28,6 +28,7 @@ StepLayer Step::layer(uint32_t number) { return {*this, number, pinned->find(num
 uint64_t Step::generation() const { return pinned->number; }
 
 Status StepLayer::run(ConstTensorView hidden, const RoutingView *routing, TensorView output) {
+  const ProfileRange range("layer", number);
   if (!layer)
     return makeError(Code::NotFound, "the session has no layer {}", number);
   for (auto [name, tensor] : {std::pair{"hidden", hidden}, std::pair{"output", ConstTensorView(output)}})

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/Observation.h"
+#include "runtime/ProfileRange.h"
 #include "runtime/Tensor.h"
 
 #include "compiler/core/Status.h"
@@ -62,7 +63,7 @@ class Step {
 public:
   Step(Step &&other) noexcept
       : session(std::exchange(other.session, nullptr)), pinned(other.pinned), slot(other.slot), tokens(other.tokens),
-        phase(other.phase) {}
+        phase(other.phase), span(std::move(other.span)) {}
   Step &operator=(Step &&) = delete;
   ~Step();
 
@@ -74,13 +75,14 @@ private:
   friend class Session;
   friend class StepLayer;
   Step(SessionState *session, const Generation *pinned, uint32_t slot, uint32_t tokens, Phase phase)
-      : session(session), pinned(pinned), slot(slot), tokens(tokens), phase(phase) {}
+      : session(session), pinned(pinned), slot(slot), tokens(tokens), phase(phase), span("step", tokens) {}
 
   SessionState *session;
   const Generation *pinned;
   uint32_t slot;
   uint32_t tokens;
   Phase phase;
+  ProfileSpan span;
 };
 
 } // namespace moec

@@ -1,5 +1,6 @@
 #include "runtime/device/cpu/LayerExecutor.h"
 
+#include "runtime/ProfileRange.h"
 #include "runtime/device/cpu/Panels.h"
 #include "runtime/device/cpu/Route.h"
 #include "runtime/device/cpu/Rows.h"
@@ -50,6 +51,7 @@ Status LayerExecutor::run(ConstTensorView hidden, const std::optional<RoutingVie
 }
 
 Status LayerExecutor::launch(LaunchKind kind, TensorView output, NonFinitePolicy policy, ForwardCounts &counts) {
+  const ProfileRange range(launchName(kind));
   switch (kind) {
   case LaunchKind::Router:
     routerLogits();

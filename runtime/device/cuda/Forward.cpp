@@ -1,5 +1,7 @@
 #include "runtime/device/cuda/Forward.h"
 
+#include "runtime/ProfileRange.h"
+
 #include <algorithm>
 
 namespace moec {
@@ -206,6 +208,7 @@ Status CudaForward::combine(const float *pairWeights, void *output) {
 }
 
 Status CudaForward::launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name) {
+  const ProfileRange range(name, blocks);
   CUlaunchAttribute attribute{};
   attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
   attribute.value.programmaticStreamSerializationAllowed = 1;
