@@ -117,7 +117,7 @@ private:
   double lossOf(const GpuSample &sample) const {
     const CudaGemmCost cost = costOf(sample);
     const double shorter = std::max(leastNs, cost.shorterNs());
-    return std::clamp((sample.ns - gpu.launchNs - cost.longerNs()) / shorter * (cost.longerNs() / shorter), 0.0, 1.0);
+    return std::clamp(gpu.overlapLoss + (sample.ns - cost.ns) / shorter * (cost.longerNs() / shorter), 0.0, 1.0);
   }
 
   /// The rate of the few tiles, unless some tile class was seen to take in more: then their arithmetic held them up.
