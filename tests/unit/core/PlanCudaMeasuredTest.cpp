@@ -6,10 +6,14 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <fstream>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <optional>
 #include <random>
+#include <sstream>
 
 using namespace moec;
 using namespace moec::test;
@@ -167,4 +171,34 @@ TEST_CASE("predicted gain of a plan for the live routing over generation 0", "[.
       fmt::print("{}\n", line);
     }
   }
+}
+
+TEST_CASE("the calibration of an H100 chooses within 1 % of its quickest tiles on average", "[core][gpu][measured]") {
+  std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "../../../docs/results/2026-11-26-h100/calibration.json");
+  std::stringstream text;
+  text << file.rdbuf();
+  const Result<Calibration> calibration = Calibration::fromJson(text.str());
+  REQUIRE(calibration.ok());
+  const Model model{.facts = gpuFacts("h100"), .calibration = *calibration};
+  struct Choice {
+    double predictedUs = std::numeric_limits<double>::max(), us = 0, bestUs = std::numeric_limits<double>::max();
+  };
+  std::map<std::string, Choice> problems;
+  double error = 0;
+  for (const MeasuredTile &layer : measuredH100) {
+    const double us = model.microseconds(layer.shape, *CudaTile::parse(layer.tile), routingsOf(layer.shape, layer.tokens, 0));
+    error += std::abs(us / layer.us - 1) / static_cast<double>(std::size(measuredH100));
+    Choice &choice = problems[fmt::format("{} {} {}", layer.shape.hidden, layer.shape.experts, layer.tokens)];
+    choice.bestUs = std::min(choice.bestUs, layer.us);
+    if (us < choice.predictedUs)
+      choice.predictedUs = us, choice.us = layer.us;
+  }
+  double regret = 0;
+  for (const auto &[name, choice] : problems) {
+    CAPTURE(name, choice.us, choice.bestUs);
+    CHECK(choice.us / choice.bestUs - 1 < 0.07);
+    regret += (choice.us / choice.bestUs - 1) / static_cast<double>(problems.size());
+  }
+  CHECK(regret < 0.01);
+  CHECK(error < 0.07);
 }
