@@ -177,6 +177,7 @@ private:
     const uint64_t stride = (bytes + placeBytes - 1) / placeBytes * placeBytes;
     auto own = std::make_shared<CudaWeights>();
     own->down = weights.address() + launch % (weightBytes / stride) * stride;
+    own->downBias = weights.address(); // kernels of a layer with biases read some; any will do
     layer.weights = std::move(own);
     MOEC_TRY(makeMaps(*driver, layer));
     return CudaForward(layer, space, site).downAlone();

@@ -41,6 +41,7 @@ struct Clock {
   TargetFacts facts;
   GpuCalibration device;
   std::set<const void *> weights; // that products of one row an expert read
+  bool lacksBias = false;         // kernels of a layer with biases would read through null
 
   double operator()(const std::string &symbol, void **parameters) {
     const std::string what = symbol.substr(0, symbol.find(':'));
@@ -59,6 +60,7 @@ struct Clock {
     std::vector<uint32_t> rows;
     for (uint32_t expert = 0; expert < args.numExperts; ++expert)
       rows.push_back(static_cast<uint32_t>(args.expertEnd[expert] - args.expertBegin[expert]));
+    lacksBias |= !args.bias;
     if (rows == std::vector<uint32_t>(16, 1))
       weights.insert(args.weights);
     return cudaGemmCost(cudaGemmWork(tile, {args.n, args.k}, rows, facts.gpu), device.costOf(tile, facts), device).ns;
@@ -83,7 +85,7 @@ std::unique_ptr<CudaBench> benchOn(std::shared_ptr<Clock> clock, CalibrationSour
 
 std::shared_ptr<Clock> clockOf(const std::string &target) {
   const TargetFacts facts = *targetByName(target, {});
-  return std::make_shared<Clock>(Clock{facts, otherDevice(facts), {}});
+  return std::make_shared<Clock>(Clock{facts, otherDevice(facts), {}, false});
 }
 
 } // namespace
@@ -123,6 +125,7 @@ TEST_CASE("calibrating finds what the device's kernels take", "[cuda][calibrate]
   }
   // Weights come from other places of a gigabyte, half of which one such launch reads.
   CHECK(clock->weights.size() == 2);
+  CHECK_FALSE(clock->lacksBias);
 }
 
 TEST_CASE("a GPU is calibrated once, planned with it, and found in the cache from then on", "[cuda][calibrate]") {
