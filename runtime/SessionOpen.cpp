@@ -110,7 +110,7 @@ Status SessionState::obtainCalibration() {
         measured = *found;
         return {};
       }
-    if (options.mode == Mode::Strict)
+    if (options.mode == Mode::Strict || GpuCalibration::fittedToHardware(device->facts()))
       return {};
   }
   return measureCalibration(key);

@@ -83,6 +83,10 @@ GpuCalibration GpuCalibration::assumed(const TargetFacts &facts) {
   return gpu;
 }
 
+bool GpuCalibration::fittedToHardware(const TargetFacts &facts) {
+  return facts.device == DeviceKind::Cuda && facts.arch == "sm_90a";
+}
+
 CudaTileCost GpuCalibration::costOf(const CudaTile &tile, const TargetFacts &facts) const {
   const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == tile; });
   return known != tiles.end() ? *known : assumedTileCost(tile, facts);

@@ -17,7 +17,7 @@ struct BuildReport {
   uint32_t kernelsBuilt = 0;  // by this build; 0 when every kernel existed (reuse)
   bool cacheHit = false;      // the package came from the cache
   double compileMs = 0;       // passes, code generation, link; 0 for a re-table
-  double packMs = 0;          // packing newly hot experts' weights
+  double packMs = 0;          // packing newly hot experts' weights; on a CPU, as validateMs, processor time
   double loadMs = 0;
   double validateMs = 0;
   double validateError = 0;   // relative L2 distance to generation 0 on the validation input

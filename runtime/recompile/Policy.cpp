@@ -136,7 +136,7 @@ void Policy::describe(const Layer &layer, const Weighing &weighing, const Choice
   record.gain = choice.gain;
   record.cost = choice.cost;
   record.prediction.regretNs = choice.regretNs;
-  record.repaySteps = record.gainNs > 0 ? choice.cost.ns() / record.gainNs : 0;
+  record.repaySteps = record.gainNs > 0 ? paidNs(choice.cost) / record.gainNs : 0;
   record.fromConfig = layer.live.config.text();
   record.toConfig = choice.plan.config.text();
   record.causes.clear();
@@ -214,20 +214,20 @@ bool Policy::permitted(const Layer &layer, const Choice &choice, int64_t nowNs, 
     return false;
   }
   double gainNs = choice.saving.ns;
-  double steps = choice.cost.ns() / gainNs;
+  const double paid = paidNs(choice.cost), steps = paid / gainNs;
   if (steps > static_cast<double>(start.config.repayHorizonSteps))
     return refuse(
         Reason::NeverRepaid,
         fmt::format(
             "{} a step would repay the cost of {} in {:.0f} steps only, beyond the horizon of {}",
-            textOfNs(gainNs), textOfNs(choice.cost.ns()), steps, start.config.repayHorizonSteps));
-  double riskNs = neededNs(choice) - choice.cost.ns();
+            textOfNs(gainNs), textOfNs(paid), steps, start.config.repayHorizonSteps));
+  double riskNs = neededNs(choice) - paid;
   std::string balance =
-      fmt::format("regret of {} since the last change; changing costs {} and risks {} ({} steps "
+      fmt::format("regret of {} since the last change; changing takes {} of steps' time and risks {} ({} steps "
                   "until a wrong plan is noticed)",
-                  textOfNs(choice.regretNs), textOfNs(choice.cost.ns()), textOfNs(riskNs),
+                  textOfNs(choice.regretNs), textOfNs(paid), textOfNs(riskNs),
                   start.config.noticeSteps);
-  bool pays = choice.regretNs >= choice.cost.ns() + riskNs;
+  bool pays = choice.regretNs >= paid + riskNs;
   answer(record, pays ? choice.verdict : Verdict::Keep, pays ? Reason::Pays : Reason::Accumulating,
          std::move(balance));
   return pays;

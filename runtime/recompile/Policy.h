@@ -97,6 +97,7 @@ private:
   bool due(const Layer &layer, int64_t nowNs) const;
   void lookAgain(Layer &layer, const Weighing &weighing, Reason reason, int64_t nowNs) const;
   Weighing weigh(const Layer &layer) const;
+  double paidNs(const ChangeCost &cost) const;
   double neededNs(const Choice &choice) const;
   LayerStatistics statisticsOf(const Layer &layer, const BucketMix &main) const;
   Choice makeChoice(const Layer &layer, LayerPlan plan, const Weighing &weighing) const;

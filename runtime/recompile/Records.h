@@ -58,7 +58,7 @@ Result<Verdict> parseVerdict(const std::string &name);
 /// Whether the verdict makes a new generation.
 bool isChange(Verdict verdict);
 
-/// Milliseconds of the parts of a change, as measured so far (or assumed before the first one).
+/// Milliseconds that the parts of a change take their thread, as measured so far (or assumed before the first one).
 struct ChangeCost {
   double compileMs = 0, packMs = 0, loadMs = 0, validateMs = 0;
 

@@ -28,13 +28,16 @@ struct LoopLog {
   std::vector<BuildReport> builds MOEC_GUARDED_BY(mutex);
   std::vector<JudgementRecord> judgements MOEC_GUARDED_BY(mutex);
   std::atomic<double> regretNs{0};
+  std::atomic<bool> accumulating{false}; // by the last decision
 
   void operator()(const TraceEvent &event) {
     Lock lock(mutex);
     if (auto *prediction = std::get_if<PredictionRecord>(&event))
       regretNs.store(prediction->prediction.regretNs);
-    if (auto *decision = std::get_if<DecisionRecord>(&event))
+    if (auto *decision = std::get_if<DecisionRecord>(&event)) {
       decisions.push_back(*decision);
+      accumulating.store(decision->reason == Reason::Accumulating);
+    }
     if (auto *built = std::get_if<BuildOutcome>(&event); built && built->code == Code::Ok)
       builds.push_back(built->report);
     if (auto *judged = std::get_if<JudgementRecord>(&event))
@@ -172,8 +175,12 @@ private:
 
   Status play(bool drifted, double seconds) {
     Clock::time_point start = Clock::now();
-    // A change that is on its way when the time is over may finish: a busy machine starves the background thread.
-    auto goesOn = [&] { return secondsSince(start) < seconds || (drifted && loop->busy() && secondsSince(start) < seconds + 8); };
+    // A change that is on its way when the time is over may finish, and one that is about to pay may come: a busy machine
+    // starves the background thread, and its steps gather regret slowly.
+    auto goesOn = [&] {
+      const double spent = secondsSince(start);
+      return spent < seconds || (drifted && spent < seconds + 8 && (loop->busy() || log.accumulating.load()));
+    };
     for (uint32_t index = 0; goesOn(); ++index, ++steps) {
       const RoutedStep &routed = scenario.step(drifted, index);
       Result<uint64_t> ns = bench.run(routed);

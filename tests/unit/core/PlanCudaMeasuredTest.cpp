@@ -174,7 +174,7 @@ TEST_CASE("predicted gain of a plan for the live routing over generation 0", "[.
 }
 
 TEST_CASE("the calibration of an H100 chooses within 1 % of its quickest tiles on average", "[core][gpu][measured]") {
-  std::ifstream file(std::filesystem::path(__FILE__).parent_path() / "../../../docs/results/2026-11-26-h100/calibration.json");
+  std::ifstream file(MOEC_SOURCE_DIR "/docs/results/2026-11-26-h100/calibration.json");
   std::stringstream text;
   text << file.rdbuf();
   const Result<Calibration> calibration = Calibration::fromJson(text.str());

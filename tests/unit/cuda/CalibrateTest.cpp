@@ -128,10 +128,35 @@ TEST_CASE("calibrating finds what the device's kernels take", "[cuda][calibrate]
   CHECK_FALSE(clock->lacksBias);
 }
 
-TEST_CASE("a GPU is calibrated once, planned with it, and found in the cache from then on", "[cuda][calibrate]") {
+TEST_CASE("a card whose assumed figures were fitted to hardware is not measured unasked", "[cuda][calibrate]") {
+  TemporaryFolder folder;
+  auto bench = benchOn(clockOf("h100"), CalibrationSource::Once, cacheIn(folder));
+  bench->mustOpen();
+  CHECK_FALSE(bench->session->host().calibration().measured);
+  CHECK(bench->cuda.count("cuGraphLaunch") == 0);
+}
+
+TEST_CASE("a card that nobody has measured is calibrated once", "[cuda][calibrate]") {
+  TemporaryFolder folder;
+  const auto clock = clockOf("a100");
+  Calibration measured;
+  for (bool first : {true, false}) {
+    auto bench = benchOn(clock, CalibrationSource::Once, cacheIn(folder));
+    bench->cuda.model = "NVIDIA A100-SXM4-80GB";
+    bench->cuda.major = 8, bench->cuda.minor = 0, bench->cuda.multiprocessors = 108;
+    bench->mustOpen();
+    CHECK((bench->cuda.count("cuGraphLaunch") > 0) == first);
+    CHECK(bench->session->host().calibration().measured);
+    if (first)
+      measured = bench->session->host().calibration();
+    CHECK(bench->session->host().calibration().toJson() == measured.toJson());
+  }
+}
+
+TEST_CASE("a GPU is calibrated when asked, planned with it, and found in the cache from then on", "[cuda][calibrate]") {
   TemporaryFolder folder;
   const auto clock = clockOf("h100");
-  auto bench = benchOn(clock, CalibrationSource::Once, cacheIn(folder));
+  auto bench = benchOn(clock, CalibrationSource::Measure, cacheIn(folder));
   bench->mustOpen();
   const Calibration measured = bench->session->host().calibration();
   CHECK(measured.measured);
@@ -143,12 +168,12 @@ TEST_CASE("a GPU is calibrated once, planned with it, and found in the cache fro
   CHECK(bench->session->host().calibration().toJson() == measured.toJson());
   CHECK(bench->compiler.compiles == 0);
   CHECK(bench->cuda.count("cuGraphLaunch") == 0);
-  // What it belongs to: another GPU measures for itself.
+  // What it belongs to: another GPU does not take it.
   bench.reset();
   bench = benchOn(clockOf("h200"), CalibrationSource::Once, cacheIn(folder));
   bench->cuda.model = "NVIDIA H200";
   bench->mustOpen();
-  CHECK(bench->cuda.count("cuGraphLaunch") > 0);
+  CHECK_FALSE(bench->session->host().calibration().measured);
 }
 
 TEST_CASE("calibrating leaves no kernel and no memory behind", "[cuda][calibrate]") {
