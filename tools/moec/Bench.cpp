@@ -16,8 +16,9 @@ static constexpr const char *kExamples = R"(Examples:
 Scenarios: none (skewed, steady), sudden (the hot experts move), load (many tokens, then few and skewed),
 rotation (the hot experts cool one by one), square (two routings take turns).)";
 
-void addBench(CLI::App &app, int &exitCode) {
+void addBench(CLI::App &app, Tool &tool) {
   auto options = std::make_shared<BenchOptions>();
+  options->environment = tool.environment;
   CLI::App *bench = app.add_subcommand("bench", "Time a model's layers, or play a drift scenario through the loop");
   bench->footer(kExamples);
   bench->add_option("model", options->model, "Hugging Face folder, config.json, .mlir or package")->required();
@@ -45,14 +46,14 @@ void addBench(CLI::App &app, int &exitCode) {
   bench->add_option("--seconds", options->seconds, "longest time that the drifted part may take")->capture_default_str();
   bench->add_flag("--exhaustive", options->exhaustive, "also time the planner's best configs for the new load");
   bench->add_flag("--live", options->live, "show progress even where stderr is no terminal");
-  bench->callback([options, &exitCode] {
+  bench->callback([options, &tool] {
     const bool onGpu = options->target.starts_with("cuda");
     Status status = !options->drift.empty() ? runBenchDrift(*options)
                     : onGpu                 ? runBenchCuda(*options)
                                             : runBenchTable(*options);
     if (!status.ok()) {
       fmt::print(stderr, "moec bench: {}\n", status.message());
-      exitCode = moec::exitCode(status.code());
+      tool.exitCode = moec::exitCode(status.code());
     }
   });
 }

@@ -6,6 +6,7 @@
 #include "compiler/core/Status.h"
 #include "runtime/device/cuda/LaunchWatch.h"
 #include "tools/moec/Traffic.h"
+#include "tools/moec/Verbs.h"
 
 #include <cstdint>
 #include <memory>
@@ -20,6 +21,7 @@ class App;
 namespace moec::tool {
 
 struct BenchOptions {
+  Environment environment; // as main has read it
   std::string model;
   std::string weights = "random:seed=1";
   std::string target = "cpu";
@@ -45,8 +47,8 @@ struct BenchOptions {
   bool live = false;
 };
 
-/// Adds the verb; its callback sets `exitCode`.
-void addBench(CLI::App &app, int &exitCode);
+/// Adds the verb; its callback sets the tool's exit code.
+void addBench(CLI::App &app, Tool &tool);
 
 /// The table of times per token count.
 Status runBenchTable(const BenchOptions &options);

@@ -1,12 +1,9 @@
 #include "tools/moec/BenchSession.h"
 
-#include "runtime/Environment.h"
 #include "runtime/device/cpu/MachineFacts.h"
 #include "runtime/weights/Convert.h"
 #include "tools/common/Files.h"
 #include "tools/moec/Setup.h"
-
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -33,21 +30,6 @@ std::vector<uint8_t> randomStates(uint32_t tokens, uint32_t hidden, DType dtype)
   return bytes;
 }
 
-Result<std::shared_ptr<Compiler>> makeCompiler(const BenchOptions &options) {
-  Environment environment = Environment::read(environ);
-  Compiler::Options compiler;
-  compiler.library = defaultCompilerLibrary(environment.compilerLibrary);
-  compiler.jit = jitOptions(environment);
-  std::string folder = options.cacheDir.empty() ? environment.cacheDir : options.cacheDir;
-  if (!options.noCache && !folder.empty()) {
-    Result<CacheStore> cache = CacheStore::open(folder);
-    if (!cache)
-      return cache.status();
-    compiler.cache = std::make_shared<CacheStore>(std::move(*cache));
-  }
-  return std::make_shared<Compiler>(compiler);
-}
-
 /// Where the session's calibration comes from.
 Status chooseCalibration(const BenchOptions &options, SessionOptions &session) {
   session.calibrationSource = options.calibrate                       ? CalibrationSource::Measure
@@ -72,7 +54,7 @@ Status chooseCalibration(const BenchOptions &options, SessionOptions &session) {
 } // namespace
 
 Result<BenchSession> BenchSession::describe(const BenchOptions &options) {
-  Result<std::shared_ptr<Compiler>> compiler = makeCompiler(options);
+  Result<std::shared_ptr<Compiler>> compiler = makeCompiler({options.cacheDir, options.noCache}, options.environment);
   if (!compiler)
     return compiler.status();
   BenchSession bench;
@@ -98,7 +80,7 @@ Result<BenchSession> BenchSession::open(const BenchOptions &options, uint32_t ma
   session.device = options.target;
   session.maxTokens = maxTokens;
   session.maxSteps = 1;
-  session.threads = options.threads;
+  session.threads = options.threads ? options.threads : options.environment.threads;
   session.packBudget = *budget;
   session.limits.maxTileHeights = options.maxTileHeights;
   session.weights = options.weights;

@@ -29,7 +29,7 @@ int main(int argc, char **argv) {
   tool::addImport(app, tool);
   tool::addCompile(app, tool);
   tool::addRun(app, tool);
-  tool::addBench(app, tool.exitCode);
+  tool::addBench(app, tool);
   tool::addInspect(app, tool);
   tool::addCache(app, tool);
   tool::addDoctor(app, tool);

@@ -3,6 +3,7 @@
 #include "tools/common/CommandLine.h"
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 namespace {
 
@@ -40,6 +41,7 @@ CLI::App *addVerb(CLI::App &app, const char *name, const char *description, benc
 int main(int argc, char **argv) {
   bench::CpuBenchOptions options;
   options.repeats = 7;
+  options.environment = Environment::read(environ);
   int exitCode = 0;
   CLI::App app("Times moec's CPU path beside its rivals.", "moec-bench-cpu");
   app.footer(footer);

@@ -3,6 +3,7 @@
 #include "tools/common/CommandLine.h"
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 #include <fmt/format.h>
 
 namespace {
@@ -40,6 +41,7 @@ void addVerb(CLI::App &app, const char *name, const char *description, tool::Ben
 int main(int argc, char **argv) {
   tool::BenchOptions options;
   options.repeats = 30;
+  options.environment = Environment::read(environ);
   int exitCode = 0;
   CLI::App app("Times what the recompilation loop does to steps.", "moec-bench-loop");
   app.footer(footer);
