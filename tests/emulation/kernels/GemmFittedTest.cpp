@@ -8,6 +8,8 @@ using namespace moec::emulation;
 
 namespace {
 
+constexpr uint32_t kFewSchedules = 10; // where the order of accesses is not what is tested
+
 constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uint32_t weights, uint32_t tileK,
                             uint32_t stages, uint32_t groups, uint32_t blocksPerSm) {
   return {.element = element, .role = role, .tileTokens = tokens, .tileWeights = weights, .tileK = tileK,
@@ -82,6 +84,17 @@ TEST_CASE("the fitted gate-up product multiplies as the reference does, whatever
 TEST_CASE("the fitted down product multiplies as the reference does, whatever the schedule", "[emulation][gemm]") {
   check<config(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>();
   check<config(Element::F16, GemmRole::Down, 96, 256, 64, 4, 2, 1)>(); // outputs in two stages; a group without weights
+}
+
+TEST_CASE("an expert with more token tiles than go together gets each of them once", "[emulation][gemm]") {
+  // 137 rows: nine tiles of 16 rows in parts of five and four, each with five (gate-up) or three (down) tiles of weights.
+  const GemmCase test{"many rows for one expert", 137, 64, 136, 4, 1, GemmCase::OneExpert, true, false};
+  const auto run = [&]<GemmConfig C>() {
+    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    forSchedules(kFewSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 3); });
+  };
+  run.template operator()<config(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2)>();
+  run.template operator()<config(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>();
 }
 
 TEST_CASE("the fitted GEMMs add biases before anything else", "[emulation][gemm]") {
