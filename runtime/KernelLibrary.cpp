@@ -21,8 +21,8 @@ double millisecondsSince(std::chrono::steady_clock::time_point start) {
 } // namespace
 
 std::shared_ptr<const LoadedKernels> KernelLibrary::find(uint32_t layer, const LayerConfig &config) const {
-  auto found = kernels.find({layer, config.text()});
-  return found == kernels.end() ? nullptr : found->second;
+  auto found = kept.find({layer, config.text()});
+  return found == kept.end() ? nullptr : found->second.kernels;
 }
 
 bool KernelLibrary::runsOn(const TargetFacts &compiled, const TargetFacts &facts) {
@@ -38,7 +38,7 @@ Status KernelLibrary::addFrom(const Package &package, const std::map<uint32_t, L
     auto loaded = device.load(package, layer, calibration);
     if (!loaded)
       return loaded.status();
-    kernels[{layer.layer, layer.plan.config.text()}] = *loaded;
+    kept[{layer.layer, layer.plan.config.text()}] = {*loaded, calls};
   }
   return {};
 }
@@ -73,8 +73,11 @@ Status KernelLibrary::require(const std::map<uint32_t, LayerConfig> &configs, Co
     if (Status status = addFrom(*context.model->package(), configs); !status.ok())
       return status;
   std::map<uint32_t, LayerConfig> missing;
+  ++calls;
   for (const auto &[layer, config] : configs)
-    if (!find(layer, config))
+    if (auto found = kept.find({layer, config.text()}); found != kept.end())
+      found->second.lastWanted = calls;
+    else
       missing.emplace(layer, config);
   if (missing.empty()) {
     report.loadMs = millisecondsSince(start);
@@ -124,16 +127,25 @@ Status KernelLibrary::compileAhead(uint32_t layer, const std::vector<LayerConfig
 }
 
 void KernelLibrary::forget() {
-  std::erase_if(kernels, [](const auto &entry) { return entry.second.use_count() == 1; });
+  std::erase_if(kept, [](const auto &entry) { return entry.second.kernels.use_count() == 1; });
 }
 
 void KernelLibrary::forgetUnused(const std::map<uint32_t, LayerConfig> &wanted) {
   const size_t limit = keptPerLayer * context.model->layers().size();
-  for (auto entry = kernels.begin(); entry != kernels.end() && kernels.size() > limit;) {
+  if (kept.size() <= limit)
+    return;
+  using Entry = std::map<Name, Kept>::iterator;
+  std::vector<Entry> free;
+  for (Entry entry = kept.begin(); entry != kept.end(); ++entry) {
     const auto found = wanted.find(entry->first.first);
     const bool isWanted = found != wanted.end() && found->second.text() == entry->first.second; // nobody holds it yet
-    entry = entry->second.use_count() == 1 && !isWanted ? kernels.erase(entry) : std::next(entry);
+    if (entry->second.kernels.use_count() == 1 && !isWanted)
+      free.push_back(entry);
   }
+  std::sort(free.begin(), free.end(), [](Entry a, Entry b) { return a->second.lastWanted < b->second.lastWanted; });
+  free.resize(std::min(free.size(), kept.size() - limit));
+  for (Entry entry : free)
+    kept.erase(entry);
 }
 
 } // namespace moec

@@ -57,13 +57,18 @@ private:
   CompileRequest requestFor(const std::map<uint32_t, LayerConfig> &configs) const;
   Result<CompiledPackage> compiledFor(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
                                       const std::function<bool()> &cancelled) const;
-  /// Forgets kernels that no generation holds and `wanted` does not name, once there are many.
+  /// Forgets kernels that no generation holds and `wanted` does not name, once there are many: those wanted longest ago first.
   void forgetUnused(const std::map<uint32_t, LayerConfig> &wanted);
 
   Context context;
   Device &device;
   Calibration calibration;
-  std::map<Name, std::shared_ptr<const LoadedKernels>> kernels;
+  struct Kept {
+    std::shared_ptr<const LoadedKernels> kernels;
+    uint64_t lastWanted = 0; // by which call of `require`
+  };
+  std::map<Name, Kept> kept;
+  uint64_t calls = 0; // of `require`
 };
 
 } // namespace moec

@@ -28,7 +28,7 @@ enum class Mode : uint8_t {
   Manual,
   Off,           // stays on generation 0; GenerationHost::build fails
   Strict,        // never compiles: what is not in the cache or the package is CompileForbidden
-  Deterministic, // bit-exact across swaps; on a CPU every mode is
+  Deterministic, // bit-exact across swaps; every mode is
 };
 
 /// Where the numbers that plans are made with come from.

@@ -14,7 +14,7 @@ inline __device__ void startNext() {
 #endif
 }
 
-/// Waits until the kernel before this one is done and its writes are seen. Every kernel of ours does, in all threads.
+/// Waits until the kernel before this one is done and its writes are seen. Every kernel of ours does before it reads what the one before wrote.
 inline __device__ void waitForPrevious() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
