@@ -266,7 +266,9 @@ Status CudaDevice::begin(uint32_t index, void *stream) {
   slot.captured = index >= options.maxSteps;
   if (slot.captured) {
     MOEC_TRY(graphSlots->hold(*driver, streamOf(stream), index));
-  } else if (slot.used.load(std::memory_order_relaxed) && slot.stream != streamOf(stream)) {
+  } else if (slot.used.load(std::memory_order_relaxed)) {
+    // Even where both have one handle: CU_STREAM_PER_THREAD is another stream on each thread, and a stream that is gone
+    // leaves its handle to a new one. Within one stream this waits for nothing.
     MOEC_CUDA(*driver, cuStreamWaitEvent, (streamOf(stream), slot.done.get(), CU_EVENT_WAIT_DEFAULT),
               "joining the step before in the same buffers");
   }

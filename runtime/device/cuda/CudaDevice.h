@@ -15,8 +15,8 @@
 namespace moec {
 
 /// A step queues its kernels on its caller's stream and ends on the host long before it does on the device. So each slot
-/// has an event behind its last step: a step on another stream waits for it (on the device), and what generations held is
-/// let go of behind all of them.
+/// has an event behind its last step: the next step in it waits for that (on the device, where it may be another stream),
+/// and what generations held is let go of behind all of them.
 ///
 /// A thread of its own reads the samples that steps leave and lets go of what was retired.
 class CudaDevice final : public Device {

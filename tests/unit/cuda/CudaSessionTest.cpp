@@ -43,8 +43,30 @@ TEST_CASE("a step on a GPU only queues: no waiting, no memory, no loading", "[cu
   // Router, route, dispatch, gate-up, down, combine; hidden of 44 is padded, so rows are copied in and out.
   CHECK(bench.cuda.count("cuLaunchKernelEx") == 10 * 6);
   CHECK(bench.cuda.count("cuMemcpy2DAsync") == 10 * 2);
-  // The same slot on another stream joins the step before on the device.
-  CHECK(bench.cuda.count("cuStreamWaitEvent") >= 9);
+  // Each joins the step before in the same buffers, on the device.
+  CHECK(bench.cuda.count("cuStreamWaitEvent") == 10);
+}
+
+TEST_CASE("a step joins the one before in its buffers even where both name their stream alike", "[cuda]") {
+  CudaBench bench([](SessionOptions &options) { options.maxSteps = 1; });
+  bench.mustOpen();
+  const CudaApi &api = *bench.cuda.api();
+  bench.cuda.hold(CU_STREAM_PER_THREAD, true); // this thread's
+  REQUIRE(bench.step(CU_STREAM_PER_THREAD).ok());
+  Status status;
+  CUresult ended = CUDA_SUCCESS;
+  std::thread([&] {
+    status = bench.step(CU_STREAM_PER_THREAD);
+    CUevent behind = nullptr;
+    (void)api.cuEventCreateFn(&behind, CU_EVENT_DISABLE_TIMING);
+    (void)api.cuEventRecordFn(behind, CU_STREAM_PER_THREAD);
+    ended = api.cuEventQueryFn(behind);
+    (void)api.cuEventDestroyFn(behind);
+  }).join();
+  INFO(status.message());
+  CHECK(status.ok());
+  CHECK(ended == CUDA_ERROR_NOT_READY);
+  bench.cuda.hold(CU_STREAM_PER_THREAD, false);
 }
 
 TEST_CASE("many pairs are dispatched in one launch, where all that may run at once fit the GPU", "[cuda]") {

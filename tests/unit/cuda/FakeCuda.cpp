@@ -25,7 +25,7 @@ FakeCuda &fake() { return *FakeCuda::current; }
   if (const CUresult told = fake().called(name); told != CUDA_SUCCESS)                                                 \
   return told
 
-FakeStream *streamOf(CUstream stream) { return reinterpret_cast<FakeStream *>(stream); }
+FakeStream *streamOf(CUstream stream) { return fake().streamOf(stream); }
 
 void run(CUstream stream, std::function<void()> work) {
   FakeStream *on = streamOf(stream);
@@ -296,6 +296,8 @@ CUresult fakeStreamSynchronize(CUstream) {
 CUresult fakeStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
   const Inside inside;
   CALLED("cuStreamWaitEvent");
+  if (stream && streamOf(stream)->capturing) // nothing here records an event in a capture, to wait for it there
+    return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
   if (stream)
     fake().join(*streamOf(stream), *reinterpret_cast<FakeEvent *>(event));
   return CUDA_SUCCESS;
@@ -579,8 +581,16 @@ CUstream FakeCuda::stream() {
 }
 
 void FakeCuda::hold(CUstream stream, bool on) {
+  FakeStream *which = streamOf(stream);
   const std::lock_guard lock(mutex);
-  reinterpret_cast<FakeStream *>(stream)->held = on;
+  which->held = on;
+}
+
+FakeStream *FakeCuda::streamOf(CUstream stream) {
+  if (stream != CU_STREAM_PER_THREAD)
+    return reinterpret_cast<FakeStream *>(stream);
+  const std::lock_guard lock(mutex);
+  return &threadStreams[std::this_thread::get_id()];
 }
 
 bool FakeCuda::isHeld(const FakeEvent &event) {

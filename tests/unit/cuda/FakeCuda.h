@@ -14,6 +14,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace moec::test {
@@ -81,6 +82,8 @@ public:
   /// Streams of the caller.
   CUstream stream();
   void hold(CUstream stream, bool on);
+  /// What a handle means; CU_STREAM_PER_THREAD means another stream on each thread.
+  FakeStream *streamOf(CUstream stream);
 
   /// The arguments of the last grouped product of each kind, by launch name ("gate-up", "down"); only while asked for.
   std::map<std::string, GroupedGemmArgs> products;
@@ -131,6 +134,7 @@ private:
   std::string failedCall;
   double now = 0;
   std::vector<std::unique_ptr<FakeStream>> streams;
+  std::map<std::thread::id, FakeStream> threadStreams;
 };
 
 } // namespace moec::test
