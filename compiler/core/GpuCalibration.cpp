@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 
 namespace moec {
 
@@ -84,7 +85,10 @@ GpuCalibration GpuCalibration::assumed(const TargetFacts &facts) {
 }
 
 bool GpuCalibration::fittedToHardware(const TargetFacts &facts) {
-  return facts.device == DeviceKind::Cuda && facts.arch == "sm_90a";
+  return std::ranges::any_of(std::array{"h100", "h200"}, [&](const char *name) {
+    const Result<TargetFacts> fitted = targetByName(name, {});
+    return fitted && fitted->arch == facts.arch && fitted->gpu == facts.gpu;
+  });
 }
 
 CudaTileCost GpuCalibration::costOf(const CudaTile &tile, const TargetFacts &facts) const {

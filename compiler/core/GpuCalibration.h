@@ -34,8 +34,8 @@ struct GpuCalibration {
 
   /// Data-sheet rates times the shares that our kernels reach on an H200, for every tile class of the target.
   static GpuCalibration assumed(const TargetFacts &facts);
-  /// Whether the assumed figures were fitted to layers that such a card ran (Hopper's: to an H100's and an H200's). Plans made with
-  /// them are then no worse than with a few seconds of measuring (docs/planner-gpu.md), so nobody is made to wait for that.
+  /// Whether the assumed figures were fitted to layers that such a card ran: one with all facts of an H100 or an H200. Plans made
+  /// with them are then no worse than with a few seconds of measuring (docs/planner-gpu.md), so nobody is made to wait for that.
   static bool fittedToHardware(const TargetFacts &facts);
 
   /// The tile's measured cost; the assumed one where it was not measured.

@@ -26,7 +26,7 @@ int logThreshold(const std::string &name) {
 } // namespace
 
 const char *const targetNames = "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, a GPU's architecture (sm_80, sm_89, sm_90, "
-                                "sm_90a, sm_100, sm_120) or a card (a100, l40s, rtx4090, h100, h200, b200)";
+                                "sm_90a, sm_100, sm_120) or a card (a100, l40s, rtx4090, rtx5090, h100, h200, b200)";
 
 JitOptions jitOptions(const Environment &environment) {
   JitOptions jit;

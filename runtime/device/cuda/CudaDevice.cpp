@@ -247,10 +247,9 @@ void CudaDevice::withoutReports(const std::function<void()> &change) { samples->
 //===-- The step path -------------------------------------------------------------------------===//
 
 CudaLaunchSite CudaDevice::siteOn(CUstream stream) const {
-  const bool overlaps = target.arch.size() > 4 && target.arch != "sm_80" && target.arch.substr(3, 1) != "8";
   // Each set of buffers runs one dispatch at a time, and the validator another.
   const uint32_t gridBlocks = target.gpu.multiprocessors / (static_cast<uint32_t>(slots.size()) + 1);
-  return {*driver, stream, target.gpu.multiprocessors, overlaps, target.arch == "sm_90a", gridBlocks};
+  return {*driver, stream, target.gpu.multiprocessors, computeMajor(target) >= 9, target.arch == "sm_90a", gridBlocks};
 }
 
 bool CudaDevice::captures(void *stream) const {

@@ -37,6 +37,11 @@ bool losesDevice(CUresult result) {
   case CUDA_ERROR_INVALID_PC:
   case CUDA_ERROR_ASSERT:
   case CUDA_ERROR_ECC_UNCORRECTABLE:
+  case CUDA_ERROR_NVLINK_UNCORRECTABLE:
+#if CUDA_VERSION >= 13000
+  case CUDA_ERROR_CONTAINED:
+  case CUDA_ERROR_TENSOR_MEMORY_LEAK:
+#endif
   case CUDA_ERROR_CONTEXT_IS_DESTROYED:
     return true;
   default:

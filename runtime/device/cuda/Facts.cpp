@@ -1,6 +1,9 @@
 #include "runtime/device/cuda/Facts.h"
 
 #include <array>
+#include <cctype>
+#include <charconv>
+#include <cmath>
 #include <string_view>
 
 namespace moec {
@@ -38,17 +41,53 @@ double flopsPerClock(const Attributes &attributes) {
   }
 }
 
+/// Whether `words` stands in `text` by itself: H200 is not in GH200.
+bool hasWords(std::string_view text, std::string_view words) {
+  const auto inWord = [&](size_t at) { return at < text.size() && std::isalnum(static_cast<unsigned char>(text[at])); };
+  for (size_t at = text.find(words); at != std::string_view::npos; at = text.find(words, at + 1))
+    if (!(at > 0 && inWord(at - 1)) && !inWord(at + words.size()))
+      return true;
+  return false;
+}
+
 /// The name under which `--target` knows the card, or "".
 std::string knownName(std::string_view model) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 6> known = {
-      {{"H100", "h100"}, {"H200", "h200"}, {"A100", "a100"}, {"L40S", "l40s"}, {"RTX 4090", "rtx4090"}, {"B200", "b200"}}};
-  for (auto [part, name] : known)
-    if (model.find(part) != std::string_view::npos)
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 7> known = {{{"H100", "h100"},
+                                                                                   {"H200", "h200"},
+                                                                                   {"A100", "a100"},
+                                                                                   {"L40S", "l40s"},
+                                                                                   {"RTX 4090", "rtx4090"},
+                                                                                   {"RTX 5090", "rtx5090"},
+                                                                                   {"B200", "b200"}}};
+  for (auto [words, name] : known)
+    if (hasWords(model, words))
       return std::string(name);
   return "";
 }
 
+double memoryBytesPerNs(const Attributes &attributes) {
+  return 2.0 * attributes.memoryKhz * attributes.busBits / 8 * 1e-6; // two transfers a clock
+}
+
+/// Whether the card is the board of that name: a PCIe board or a MIG slice has fewer multiprocessors, an A100 with 40 GB and
+/// an H100 NVL other memory. Data sheets round: an H200's attributes give 2.4 % more than its sheet; the nearest other
+/// board, an A100 with 80 GB on PCIe, is 5 % from the one that we know. A driver may not tell (0).
+bool isBoard(const GpuFacts &known, const Attributes &attributes) {
+  constexpr double rounding = 0.04;
+  const double memory = memoryBytesPerNs(attributes);
+  return known.multiprocessors == static_cast<uint32_t>(attributes.multiprocessors) &&
+         (memory == 0 || std::abs(memory / known.memoryBytesPerNs - 1) < rounding);
+}
+
 } // namespace
+
+uint32_t computeMajor(const TargetFacts &facts) {
+  constexpr std::string_view prefix = "sm_";
+  uint32_t capability = 0; // stays 0 where there is no number
+  if (facts.arch.starts_with(prefix))
+    (void)std::from_chars(facts.arch.data() + prefix.size(), facts.arch.data() + facts.arch.size(), capability);
+  return capability / 10;
+}
 
 Result<TargetFacts> cudaFacts(const CudaDriver &driver) {
   Result<Attributes> read = readAttributes(driver);
@@ -59,9 +98,8 @@ Result<TargetFacts> cudaFacts(const CudaDriver &driver) {
     return makeError(Code::DeviceMissing, "{} is sm_{}{}, kernels need sm_80 at least", driver.deviceName(),
                      attributes.major, attributes.minor);
   const auto multiprocessors = static_cast<uint32_t>(attributes.multiprocessors);
-  // A card of that name may be cut down (PCIe, MIG): then its own attributes are what counts.
   if (const std::string name = knownName(driver.deviceName()); !name.empty())
-    if (Result<TargetFacts> facts = targetByName(name, {}); facts && facts->gpu.multiprocessors == multiprocessors)
+    if (Result<TargetFacts> facts = targetByName(name, {}); facts && isBoard(facts->gpu, attributes))
       return facts;
   TargetFacts facts;
   facts.device = DeviceKind::Cuda;
@@ -71,7 +109,7 @@ Result<TargetFacts> cudaFacts(const CudaDriver &driver) {
   facts.gpu.multiprocessors = multiprocessors;
   facts.gpu.sharedBytesPerBlock = static_cast<uint32_t>(attributes.sharedBytes);
   facts.gpu.l2Bytes = static_cast<uint64_t>(attributes.l2Bytes);
-  facts.gpu.memoryBytesPerNs = 2.0 * attributes.memoryKhz * attributes.busBits / 8 * 1e-6; // two transfers a clock
+  facts.gpu.memoryBytesPerNs = memoryBytesPerNs(attributes);
   facts.gpu.matrixFlopsPerNs = flopsPerClock(attributes) * multiprocessors * attributes.clockKhz * 1e-6;
   return facts;
 }

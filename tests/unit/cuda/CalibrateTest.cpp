@@ -143,7 +143,7 @@ TEST_CASE("a card that nobody has measured is calibrated once", "[cuda][calibrat
   for (bool first : {true, false}) {
     auto bench = benchOn(clock, CalibrationSource::Once, cacheIn(folder));
     bench->cuda.model = "NVIDIA A100-SXM4-80GB";
-    bench->cuda.major = 8, bench->cuda.minor = 0, bench->cuda.multiprocessors = 108;
+    bench->cuda.major = 8, bench->cuda.minor = 0, bench->cuda.multiprocessors = 108, bench->cuda.memoryKhz = 1'593'000;
     bench->mustOpen();
     CHECK((bench->cuda.count("cuGraphLaunch") > 0) == first);
     CHECK(bench->session->host().calibration().measured);
@@ -171,7 +171,7 @@ TEST_CASE("a GPU is calibrated when asked, planned with it, and found in the cac
   // What it belongs to: another GPU does not take it.
   bench.reset();
   bench = benchOn(clockOf("h200"), CalibrationSource::Once, cacheIn(folder));
-  bench->cuda.model = "NVIDIA H200";
+  bench->cuda.model = "NVIDIA H200", bench->cuda.memoryKhz = 3'201'000, bench->cuda.busBits = 6144;
   bench->mustOpen();
   CHECK_FALSE(bench->session->host().calibration().measured);
 }

@@ -101,10 +101,6 @@ CUresult fakeInit(unsigned) {
   CALLED("cuInit");
   return CUDA_SUCCESS;
 }
-CUresult fakeDriverGetVersion(int *version) {
-  *version = 13000;
-  return CUDA_SUCCESS;
-}
 CUresult fakeDeviceGetCount(int *count) {
   CALLED("cuDeviceGetCount");
   *count = fake().numDevices;
@@ -129,8 +125,8 @@ CUresult fakeDeviceGetAttribute(int *value, CUdevice_attribute which, CUdevice) 
   case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *value = 227 * 1024; break;
   case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *value = 50 << 20; break;
   case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *value = 2'000'000; break;
-  case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE: *value = 1'000'000; break;
-  case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH: *value = 4000; break;
+  case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE: *value = fake().memoryKhz; break;
+  case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH: *value = fake().busBits; break;
   default: *value = 0;
   }
   return CUDA_SUCCESS;
@@ -350,10 +346,6 @@ CUresult fakeEventQuery(CUevent event) {
   fake().called("cuEventQuery", true);
   return fake().isHeld(*reinterpret_cast<FakeEvent *>(event)) ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS;
 }
-CUresult fakeEventSynchronize(CUevent) {
-  CALLED("cuEventSynchronize");
-  return CUDA_SUCCESS;
-}
 CUresult fakeEventElapsedTime(float *milliseconds, CUevent begin, CUevent end) {
   *milliseconds = 0.25f;
   if (fake().durationNs)
@@ -460,7 +452,6 @@ FakeCuda::FakeCuda() : table(std::make_shared<CudaApi>()) {
   current = this;
   CudaApi &api = *table;
   api.cuInitFn = fakeInit;
-  api.cuDriverGetVersionFn = fakeDriverGetVersion;
   api.cuDeviceGetCountFn = fakeDeviceGetCount;
   api.cuDeviceGetFn = fakeDeviceGet;
   api.cuDeviceGetNameFn = fakeDeviceGetName;
@@ -500,7 +491,6 @@ FakeCuda::FakeCuda() : table(std::make_shared<CudaApi>()) {
   api.cuEventRecordFn = fakeEventRecord;
   api.cuEventRecordWithFlagsFn = fakeEventRecordWithFlags;
   api.cuEventQueryFn = fakeEventQuery;
-  api.cuEventSynchronizeFn = fakeEventSynchronize;
   api.cuEventElapsedTimeFn = fakeEventElapsedTime;
   api.cuGraphInstantiateWithFlagsFn = fakeGraphInstantiate;
   api.cuGraphDestroyFn = fakeGraphDestroy;
@@ -527,6 +517,7 @@ CUresult FakeCuda::called(const char *name, bool frees) {
   failAt = 0;
   hasFailed = true;
   failedCall = name;
+  failedOn = std::this_thread::get_id();
   return failWith;
 }
 
@@ -558,6 +549,11 @@ void FakeCuda::failCall(uint64_t number, CUresult with) {
 std::string FakeCuda::failedName() const {
   const std::lock_guard lock(mutex);
   return failedCall;
+}
+
+std::thread::id FakeCuda::failedThread() const {
+  const std::lock_guard lock(mutex);
+  return failedOn;
 }
 
 std::vector<FakeFitted> FakeCuda::fittedLaunches() const {

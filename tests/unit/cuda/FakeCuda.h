@@ -75,6 +75,7 @@ public:
   void failCall(uint64_t number, CUresult with = CUDA_ERROR_UNKNOWN);
   bool failed() const { return hasFailed; }
   std::string failedName() const;
+  std::thread::id failedThread() const;
   /// Launches of fitted products since forget(), in order.
   std::vector<FakeFitted> fittedLaunches() const;
   /// Handles and memory that nobody has freed.
@@ -90,7 +91,7 @@ public:
   bool recordProducts = false;
 
   std::string model = "NVIDIA H100 80GB HBM3";
-  int major = 9, minor = 0, multiprocessors = 132, numDevices = 1;
+  int major = 9, minor = 0, multiprocessors = 132, memoryKhz = 2'619'000, busBits = 5120, numDevices = 1;
 
   /// Nanoseconds that a launch of a kernel, by its symbol, takes on the device. Empty: whatever events are asked about took
   /// 250 us. All streams share one clock.
@@ -132,6 +133,7 @@ private:
   CUresult failWith = CUDA_ERROR_UNKNOWN;
   std::atomic<bool> hasFailed{false};
   std::string failedCall;
+  std::thread::id failedOn;
   double now = 0;
   std::vector<std::unique_ptr<FakeStream>> streams;
   std::map<std::thread::id, FakeStream> threadStreams;

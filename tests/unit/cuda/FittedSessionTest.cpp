@@ -146,7 +146,7 @@ TEST_CASE("layers of other sizes have maps of their own rows", "[cuda][fitted]")
 
 TEST_CASE("GPUs without tensor maps make none", "[cuda][fitted]") {
   CudaBench bench;
-  bench.cuda.model = "NVIDIA A100-SXM4-80GB", bench.cuda.major = 8, bench.cuda.multiprocessors = 108;
+  bench.cuda.model = "NVIDIA A100-SXM4-80GB", bench.cuda.major = 8, bench.cuda.multiprocessors = 108, bench.cuda.memoryKhz = 1'593'000;
   bench.mustOpen();
   CHECK(bench.step(bench.cuda.stream()).ok());
   CHECK(bench.cuda.count("cuTensorMapEncodeTiled") == 0);
