@@ -29,6 +29,9 @@ std::string unfitness(const CompiledUnit &compiled);
 /// at once, so a build that was cancelled half-way is half done when it comes back. Where the cache has all of them, and
 /// the version of this machine's NVRTC, NVRTC is not opened.
 ///
+/// No kernel has a time limit unless the options set one: it is wall time, and builds beside steps run in the system's idle
+/// class, where a healthy compile waits for as long as steps keep the cores. `cancelled` ends one at any time.
+///
 /// Errors: DeviceMissing (no libnvrtc, with all that was tried), CompileFailed (naming the kernel and, where it spills, the
 /// figures; or the time limit), Cancelled.
 Result<std::vector<BuiltKernel>> buildKernels(const std::vector<KernelJob> &jobs, const std::string &arch,

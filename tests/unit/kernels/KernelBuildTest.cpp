@@ -4,8 +4,11 @@
 #include "tests/unit/Catch.h"
 
 #include <chrono>
+#include <condition_variable>
 #include <map>
 #include <mutex>
+#include <set>
+#include <thread>
 
 using namespace moec;
 
@@ -185,6 +188,36 @@ TEST_CASE("a kernel that takes too long fails, and says how long it had", "[kern
   CHECK(built.status().code() == Code::CompileFailed);
   CHECK(built.status().message().find("50 ms") != std::string::npos);
   CHECK(built.status().message().find(longJob().name) != std::string::npos);
+}
+
+TEST_CASE("as many kernels compile at a time as threads and memory allow", "[kernels][build]") {
+  std::vector<KernelJob> jobs;
+  for (uint32_t topK = 1; topK <= 6; ++topK)
+    jobs.push_back(combineJob(topK));
+  struct Bound {
+    uint32_t threads, memoryMib;
+    size_t atOnce;
+  };
+  for (auto [threads, memoryMib, atOnce] : {Bound{6, 2 * kJitMibPerThread, 2}, Bound{6, kJitMibPerThread - 1, 1},
+                                            Bound{3, 100 * kJitMibPerThread, 3}, Bound{100, 100 * kJitMibPerThread, 6}}) {
+    CAPTURE(threads, memoryMib);
+    std::mutex mutex;
+    std::condition_variable arrived;
+    std::set<std::thread::id> compiling;
+    KernelBuildHooks hooks;
+    hooks.cancelled = [&, enough = atOnce] { // asked by each compile: holds it until all have begun that should
+      std::unique_lock lock(mutex);
+      compiling.insert(std::this_thread::get_id());
+      arrived.notify_all();
+      arrived.wait_for(lock, std::chrono::seconds(10), [&] { return compiling.size() >= enough; });
+      return false;
+    };
+    const JitOptions options{.threads = threads, .memoryMib = memoryMib};
+    const Result<std::vector<BuiltKernel>> built = buildKernels(jobs, "sm_80", options, hooks);
+    INFO(built.status().message());
+    REQUIRE(built.ok());
+    CHECK(compiling.size() == atOnce);
+  }
 }
 
 TEST_CASE("a kernel that does not compile fails the build by its name", "[kernels][build]") {
