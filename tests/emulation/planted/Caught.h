@@ -17,6 +17,8 @@ inline std::optional<Fault> faultOf(const std::string &message) {
   return std::nullopt;
 }
 
+inline std::string textOf(std::optional<Fault> fault) { return fault ? nameOf(*fault) : "wrong result"; }
+
 /// How a planted bug was caught.
 struct Caught {
   uint64_t seed = 0; // 0: by none

@@ -181,7 +181,7 @@ TEST_CASE("every planted bug is caught", "[emulation][planted]") {
     INFO(bug.name << ": " << caught.message);
     CHECK(caught.seed != 0);
     if (!bug.orElse || caught.fault() != bug.orElse)
-      CHECK(caught.fault() == bug.fault);
+      CHECK(textOf(caught.fault()) == textOf(bug.fault));
     if (std::getenv("MOEC_EMULATION_VERBOSE"))
       fmt::print("{:40} seed {:2}: {}\n", bug.name, caught.seed, caught.message.substr(0, 150));
   }
