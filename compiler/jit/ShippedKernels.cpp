@@ -171,6 +171,7 @@ std::vector<RouteConfig> shippedRouters() {
       make(128, 4, None, Softmax, false, false, 1, 1, 1), // gpt-oss
       make(160, 6, Softmax, None, false, false, 8, 3, 1), // DeepSeek-V2
       make(256, 8, Sigmoid, None, true, true, 8, 4, 2),   // DeepSeek-V3
+      make(160, 8, Sigmoid, None, true, true, 1, 1, 1),   // GLM-4.5
       make(384, 8, Sigmoid, None, true, true, 1, 1, 1),   // Kimi-K2
       make(16, 1, None, Sigmoid, false, false, 1, 1, 1),  // Llama-4-Scout
   };

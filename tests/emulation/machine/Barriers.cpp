@@ -173,7 +173,12 @@ void syncThreads() {
   sync(0, static_cast<uint32_t>((block.threads.size() + 31) / 32 * 32), true);
 }
 
-void namedBarrierSync(uint32_t id, uint32_t threads) { sync(id, threads, true); }
+void namedBarrierSync(uint32_t id, uint32_t threads) {
+  Block &block = Block::current();
+  if (isPlanted(Bug::SkipNamedBarrier) && block.syncs[block.self().index]++ % 2 == planted.detail)
+    return;
+  sync(id, threads, true);
+}
 void namedBarrierArrive(uint32_t id, uint32_t threads) { sync(id, threads, false); }
 
 void waitForPrevious() {

@@ -151,7 +151,7 @@ public:
   uint32_t freeRegisters = 0;
   std::vector<uint32_t> registersOfWarp;
   std::vector<Thread *> waitingForRegisters;
-  std::map<uint32_t, uint32_t> syncs; // __syncthreads that each thread has passed; for planted bugs
+  std::map<uint32_t, uint32_t> syncs; // or named barriers that each thread has passed; for planted bugs
 
 private:
   void makeThreads(const std::function<void()> &kernel);

@@ -108,12 +108,16 @@ void tmaStore(const void *tensorMap, std::initializer_list<uint32_t> coordinates
 }
 
 void bulkCommit() {
+  if (isPlanted(Bug::SkipBulkCommit))
+    return;
   BulkStores &stores = Block::current().self().stores;
   stores.groups.push_back(stores.issued);
 }
 
 // PTX ISA, "cp.async.bulk.wait_group"; .read: shared memory has been read, device memory need not be written.
 void bulkWait(uint32_t pending, bool readsAlone) {
+  if (isPlanted(readsAlone ? Bug::SkipBulkWaitRead : Bug::SkipBulkWait))
+    return;
   Block &block = Block::current();
   Thread &thread = block.self();
   block.pause();

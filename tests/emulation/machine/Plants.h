@@ -24,6 +24,7 @@ enum class Bug : uint8_t {
   CopyInvalid,     // the valid flag is ignored
   SkipSyncThreads, // the `detail`-th of each thread
   SkipSyncWarp,    // all of them
+  SkipNamedBarrier, // bar.sync 1 .. 15: every second of each thread, the first if `detail` is 0
   WgmmaWaitWeak,   // wait_group N + 1
   SkipWgmmaWait,
   SkipWgmmaFence,
@@ -36,6 +37,9 @@ enum class Bug : uint8_t {
   TmaWrongRow,       // the box starts a row late
   TmaWrongPlace,     // lands 128 bytes further
   SwizzleWrong,      // tmaLoad3d does not swizzle
+  SkipBulkCommit,    // stores belong to no group
+  SkipBulkWaitRead,  // cp.async.bulk.wait_group.read
+  SkipBulkWait,      // the same without .read
   FragmentRow,       // ldmatrix takes the row of the lane next to it
   FragmentTranspose, // movmatrix does not transpose
   MmaOperandOrder,   // mma.sync gets b1 and b0

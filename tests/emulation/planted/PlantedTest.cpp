@@ -3,14 +3,18 @@
 
 #include "compiler/kernels/combine.cuh"
 #include "compiler/kernels/dispatch.cuh"
+#include "compiler/kernels/groupedGemmFitted.cuh"
 #include "compiler/kernels/groupedGemmPortable.cuh"
 #include "compiler/kernels/groupedGemmSm90.cuh"
 #include "compiler/kernels/route.cuh"
 #include "tests/emulation/kernels/DispatchFixture.h"
+#include "tests/emulation/kernels/GemmFittedFixture.h"
 #include "tests/emulation/kernels/GemmPortableFixture.h"
 #include "tests/emulation/kernels/GemmSm90Fixture.h"
 #include "tests/emulation/kernels/RouteFixture.h"
 #include "tests/emulation/planted/Caught.h"
+
+#include <set>
 
 using namespace moec;
 using namespace moec::emulation;
@@ -32,6 +36,9 @@ constexpr GemmConfig sm90(uint32_t tokens, uint32_t weights, uint32_t stages, ui
 }
 constexpr GemmConfig swappedConfig = sm90(16, 128, 2, 1, true), plainConfig = sm90(64, 64, 2, 1, false),
                      tradingConfig = sm90(32, 256, 2, 2, true), twoGroupsConfig = sm90(128, 64, 2, 2, false);
+// Outputs leave by boxes, from one stage (gate-up) or two (down).
+constexpr GemmConfig fittedGateUpConfig = fittedConfig(Element::BF16, GemmRole::GateUp, 32, 128, 64, 3, 2, 1),
+                     fittedDownConfig = fittedConfig(Element::BF16, GemmRole::Down, 32, 128, 64, 4, 2, 1);
 constexpr GemmConfig portableConfig{.element = Element::BF16,
                                     .role = GemmRole::GateUp,
                                     .tileTokens = 16,
@@ -70,93 +77,144 @@ std::string skipping(uint64_t seed) {
   static const GemmProblem oneToken = makeProblem(gemmCases()[0], GemmRole::GateUp, Element::BF16);
   return runSm90<twoGroupsConfig>(oneToken, seed, 3);
 }
+std::string fittedGateUp(uint64_t seed) {
+  static const GemmProblem made =
+      makeProblem({"planted", 40, 264, 136, 4, 2, GemmCase::Drawn, true, false}, GemmRole::GateUp, Element::BF16);
+  return runFitted<fittedGateUpConfig>(made, seed, 2);
+}
+std::string fittedDown(uint64_t seed) {
+  static const GemmProblem made =
+      makeProblem({"planted", 40, 264, 264, 4, 2, GemmCase::Drawn, false, false}, GemmRole::Down, Element::BF16);
+  return runFitted<fittedDownConfig>(made, seed, 2);
+}
 std::string portable(uint64_t seed) { return runPortable<portableConfig>(problem(), seed); }
 std::string oneBlock(uint64_t seed) { return runDispatch<dispatchConfig>(dispatchCases(8)[1], false, seed); }
 std::string routing(uint64_t seed) { return runRoute<routeConfig>(9, seed); }
 
+constexpr std::nullopt_t wrongResult = std::nullopt;
+
 struct PlantedBug {
   const char *name;
+  std::optional<Fault> fault; // that it leads to
   Plant plant;
   std::string (*kernel)(uint64_t seed);
+  std::optional<Fault> orElse = {}; // where the schedule decides which of two comes first
 };
 
 } // namespace
 
 TEST_CASE("the planted kernels are well without a bug", "[emulation][planted]") {
-  for (const auto kernel : {swapped, plain, trading, skipping, portable, oneBlock, routing})
+  for (const auto kernel : {swapped, plain, trading, skipping, fittedGateUp, fittedDown, portable, oneBlock, routing})
     for (uint64_t seed = 1; seed <= 5; ++seed)
       CHECK(kernel(seed) == "");
 }
 
 TEST_CASE("every planted bug is caught", "[emulation][planted]") {
   const PlantedBug bugs[] = {
-      {"full wait of stage 0 skipped", {Bug::SkipBarrierWait, 0}, swapped},
-      {"full wait of stage 1 skipped", {Bug::SkipBarrierWait, 1}, plain},
-      {"empty wait of stage 0 skipped", {Bug::SkipBarrierWait, 2}, swapped},
-      {"empty wait of stage 1 skipped", {Bug::SkipBarrierWait, 3}, plain},
-      {"wrong parity", {Bug::WrongParity}, swapped},
-      {"no fence.mbarrier_init", {Bug::SkipBarrierInitFence}, swapped},
-      {"one arrival too many expected", {Bug::ArrivalsTooMany}, swapped},
-      {"one arrival too few expected", {Bug::ArrivalsTooFew}, swapped},
-      {"no fence.proxy.async, swapped", {Bug::SkipProxyFence}, swapped},
-      {"no fence.proxy.async, plain", {Bug::SkipProxyFence}, plain},
-      {"expect_tx of half the bytes", {Bug::BytesTooFew}, swapped},
-      {"expect_tx of too many bytes", {Bug::BytesTooMany}, swapped},
-      {"no expect_tx", {Bug::BytesNotExpected}, swapped},
-      {"cp.async.wait_group off by one", {Bug::CopyGroupOffByOne}, portable},
-      {"no cp.async.commit_group", {Bug::SkipCopyCommit}, portable},
-      {"one cp.async.mbarrier.arrive missing", {Bug::SkipCopyArrive}, swapped},
-      {"a plain arrival for cp.async's", {Bug::CopyArriveEarly}, swapped},
-      {"cp.async to the next 16 bytes", {Bug::CopyWrongPlace}, swapped},
-      {"cp.async reads what is not valid", {Bug::CopyInvalid}, portable},
-      {"no __syncwarp", {Bug::SkipSyncWarp}, oneBlock},
-      {"a stage given back while a lane waits", {Bug::SkipSyncWarp}, skipping},
-      {"wgmma wait_group 1 is 2", {Bug::WgmmaWaitWeak, 1}, swapped},
-      {"wgmma wait_group 0 is 1", {Bug::WgmmaWaitWeak, 0}, plain},
-      {"no wgmma wait_group 0", {Bug::SkipWgmmaWait, 0}, swapped},
-      {"no wgmma wait_group 1", {Bug::SkipWgmmaWait, 1}, plain},
-      {"no wgmma.fence", {Bug::SkipWgmmaFence}, swapped},
-      {"no wgmma.commit_group", {Bug::SkipWgmmaCommit}, swapped},
-      {"a stage is not released", {Bug::SkipRelease}, swapped},
-      {"a stage is released twice", {Bug::DoubleRelease}, swapped},
-      {"descriptor: stride of eight rows", {Bug::DescriptorStride}, swapped},
-      {"descriptor: no swizzle", {Bug::DescriptorNoSwizzle}, swapped},
-      {"descriptor: step within a row", {Bug::DescriptorAdvance}, plain},
-      {"TMA: a row late", {Bug::TmaWrongRow}, swapped},
-      {"TMA: wrong place", {Bug::TmaWrongPlace}, swapped},
-      {"TMA: not swizzled", {Bug::SwizzleWrong}, swapped},
-      {"ldmatrix: wrong rows", {Bug::FragmentRow}, portable},
-      {"movmatrix: not transposed", {Bug::FragmentTranspose}, swapped},
-      {"mma.sync: operands the wrong way round", {Bug::MmaOperandOrder}, portable},
-      {"a lane missing in shuffles", {Bug::LostLane}, routing},
-      {"shuffles from the wrong lane", {Bug::ShuffleStep}, plain},
-      {"reductions over half the lanes", {Bug::ReduceMask}, routing},
-      {"no griddepcontrol.wait", {Bug::NoWaitForPrevious}, portable},
-      {"setmaxnreg: one warp differs", {Bug::UnevenRegisters}, trading},
-      {"setmaxnreg: nobody gives", {Bug::RegistersNeverGiven}, trading},
+      {"full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, swapped},
+      {"full wait of stage 1 skipped", Fault::Race, {Bug::SkipBarrierWait, 1}, plain},
+      {"empty wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 2}, swapped},
+      {"empty wait of stage 1 skipped", Fault::Race, {Bug::SkipBarrierWait, 3}, plain},
+      {"wrong parity", Fault::Unwritten, {Bug::WrongParity}, swapped},
+      {"no fence.mbarrier_init", Fault::Barrier, {Bug::SkipBarrierInitFence}, swapped},
+      {"one arrival too many expected", Fault::Deadlock, {Bug::ArrivalsTooMany}, swapped},
+      {"one arrival too few expected", Fault::Race, {Bug::ArrivalsTooFew}, swapped},
+      {"no fence.proxy.async, swapped", Fault::Race, {Bug::SkipProxyFence}, swapped},
+      {"no fence.proxy.async, plain", Fault::Race, {Bug::SkipProxyFence}, plain},
+      {"expect_tx of half the bytes", Fault::Deadlock, {Bug::BytesTooFew}, swapped},
+      {"expect_tx of too many bytes", Fault::Deadlock, {Bug::BytesTooMany}, swapped},
+      {"no expect_tx", Fault::Deadlock, {Bug::BytesNotExpected}, swapped},
+      {"cp.async.wait_group off by one", Fault::Race, {Bug::CopyGroupOffByOne}, portable},
+      {"no cp.async.commit_group", Fault::Race, {Bug::SkipCopyCommit}, portable},
+      {"one cp.async.mbarrier.arrive missing", Fault::Deadlock, {Bug::SkipCopyArrive}, swapped},
+      {"a plain arrival for cp.async's", Fault::Race, {Bug::CopyArriveEarly}, swapped},
+      {"cp.async to the next 16 bytes", wrongResult, {Bug::CopyWrongPlace}, swapped},
+      {"cp.async reads what is not valid", wrongResult, {Bug::CopyInvalid}, portable},
+      {"no __syncwarp", Fault::Race, {Bug::SkipSyncWarp}, oneBlock},
+      {"a stage given back while a lane waits", Fault::Deadlock, {Bug::SkipSyncWarp}, skipping},
+      {"wgmma wait_group 1 is 2", Fault::Race, {Bug::WgmmaWaitWeak, 1}, swapped},
+      {"wgmma wait_group 0 is 1", Fault::Race, {Bug::WgmmaWaitWeak, 0}, plain},
+      {"no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, swapped},
+      {"no wgmma wait_group 1", Fault::Race, {Bug::SkipWgmmaWait, 1}, plain},
+      {"no wgmma.fence", Fault::Wgmma, {Bug::SkipWgmmaFence}, swapped},
+      {"no wgmma.commit_group", Fault::Race, {Bug::SkipWgmmaCommit}, swapped},
+      {"a stage is not released", Fault::Deadlock, {Bug::SkipRelease}, swapped},
+      {"a stage is released twice", Fault::Race, {Bug::DoubleRelease}, swapped},
+      {"descriptor: stride of eight rows", Fault::Race, {Bug::DescriptorStride}, swapped},
+      {"descriptor: no swizzle", Fault::Wgmma, {Bug::DescriptorNoSwizzle}, swapped},
+      {"descriptor: step within a row", Fault::Race, {Bug::DescriptorAdvance}, plain},
+      {"TMA: a row late", wrongResult, {Bug::TmaWrongRow}, swapped},
+      {"TMA: wrong place", Fault::Race, {Bug::TmaWrongPlace}, swapped},
+      {"TMA: not swizzled", wrongResult, {Bug::SwizzleWrong}, swapped},
+      {"ldmatrix: wrong rows", wrongResult, {Bug::FragmentRow}, portable},
+      {"movmatrix: not transposed", wrongResult, {Bug::FragmentTranspose}, swapped},
+      {"mma.sync: operands the wrong way round", wrongResult, {Bug::MmaOperandOrder}, portable},
+      {"a lane missing in shuffles", Fault::Collective, {Bug::LostLane}, routing},
+      {"shuffles from the wrong lane", wrongResult, {Bug::ShuffleStep}, plain},
+      {"reductions over half the lanes", wrongResult, {Bug::ReduceMask}, routing},
+      {"no griddepcontrol.wait", Fault::Order, {Bug::NoWaitForPrevious}, portable},
+      {"setmaxnreg: one warp differs", Fault::Collective, {Bug::UnevenRegisters}, trading},
+      {"setmaxnreg: nobody gives", Fault::Deadlock, {Bug::RegistersNeverGiven}, trading},
+      {"fitted gate-up: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, fittedGateUp},
+      {"fitted down: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, fittedDown},
+      {"fitted gate-up: panels leave before all is in them", Fault::Race, {Bug::SkipNamedBarrier, 1}, fittedGateUp},
+      {"fitted down: panels leave before all is in them", Fault::Race, {Bug::SkipNamedBarrier, 1}, fittedDown},
+      {"fitted gate-up: stages given back while they leave", Fault::Race, {Bug::SkipBulkWaitRead}, fittedGateUp},
+      {"fitted down: stages given back while they leave", Fault::Race, {Bug::SkipBulkWaitRead}, fittedDown},
+      {"fitted gate-up: no bulk commit_group", Fault::Race, {Bug::SkipBulkCommit}, fittedGateUp},
+      {"fitted down: no bulk commit_group", Fault::Race, {Bug::SkipBulkCommit}, fittedDown},
+      {"fitted gate-up: the block ends before its stores", Fault::Copy, {Bug::SkipBulkWait}, fittedGateUp},
+      {"fitted down: the block ends before its stores", Fault::Copy, {Bug::SkipBulkWait}, fittedDown},
+      {"fitted gate-up: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, fittedGateUp},
+      {"fitted down: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, fittedDown},
+      {"fitted gate-up: a tile given back while a lane reads it", Fault::Race, {Bug::SkipSyncWarp}, fittedGateUp},
+      {"fitted down: a tile given back while a lane reads it", Fault::Race, {Bug::SkipSyncWarp}, fittedDown, Fault::Deadlock},
+      {"fitted gate-up: nothing is given back", Fault::Deadlock, {Bug::SkipRelease}, fittedGateUp},
+      {"fitted down: nothing is given back", Fault::Deadlock, {Bug::SkipRelease}, fittedDown},
+      // The queue's barriers lie behind the ring's and two tiles: "full" twice, "empty" twice.
+      {"fitted gate-up: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 10}, fittedGateUp, Fault::Race},
+      {"fitted down: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 12}, fittedDown, Fault::Race},
+      {"fitted gate-up: a tile put where one is", Fault::Race, {Bug::SkipBarrierWait, 12}, fittedGateUp},
   };
   for (const PlantedBug &bug : bugs) {
     const Caught caught = firstFailure(bug.plant, bug.kernel);
-    INFO(bug.name);
+    INFO(bug.name << ": " << caught.message);
     CHECK(caught.seed != 0);
+    if (!bug.orElse || caught.fault() != bug.orElse)
+      CHECK(textOf(caught.fault()) == textOf(bug.fault));
     if (std::getenv("MOEC_EMULATION_VERBOSE"))
       fmt::print("{:40} seed {:2}: {}\n", bug.name, caught.seed, caught.message.substr(0, 150));
   }
 }
 
+TEST_CASE("a deadlock and what waits in it are reproduced from the seed", "[emulation][planted]") {
+  std::set<std::string> messages;
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    planted = {Bug::SkipRelease};
+    const std::string message = swapped(seed), again = swapped(seed);
+    planted = {};
+    CHECK(faultOf(message) == Fault::Deadlock);
+    CHECK(message.find("mbarrier") != std::string::npos);
+    CHECK(message == again);
+    messages.insert(message);
+  }
+  CHECK(messages.size() > 1); // and other seeds run other schedules
+}
+
 /// Leaves out one __syncthreads after the other.
-static void leaveOutSyncs(uint32_t number, std::string (*kernel)(uint64_t seed)) {
+static void leaveOutSyncs(uint32_t number, std::string (*kernel)(uint64_t seed), Fault fault, Fault orElse) {
   for (uint32_t i = 0; i < number; ++i) {
-    INFO("__syncthreads " << i);
     const Caught caught = firstFailure({Bug::SkipSyncThreads, i}, kernel);
+    INFO("__syncthreads " << i << ": " << caught.message);
     CHECK(caught.seed != 0);
+    CHECK((caught.fault() == fault || caught.fault() == orElse));
     if (std::getenv("MOEC_EMULATION_VERBOSE"))
       fmt::print("__syncthreads {:26} seed {:2}: {}\n", i, caught.seed, caught.message.substr(0, 150));
   }
 }
 
 TEST_CASE("every __syncthreads is needed, and its absence is caught", "[emulation][planted]") {
-  leaveOutSyncs(4, oneBlock); // counters cleared; counted; summed; tables written
-  leaveOutSyncs(6, portable); // a stage has arrived: five steps; the next tile
-  leaveOutSyncs(1, swapped);  // barriers are initialised
+  leaveOutSyncs(4, oneBlock, Fault::Race, Fault::Unwritten); // counters cleared; counted; summed; tables written
+  leaveOutSyncs(6, portable, Fault::Race, Fault::Race); // a stage has arrived: five steps; the next tile
+  leaveOutSyncs(1, swapped, Fault::Barrier, Fault::Barrier); // barriers are initialised
 }

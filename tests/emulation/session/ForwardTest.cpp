@@ -203,11 +203,11 @@ template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
 } // namespace
 
 TEST_CASE("a session's forward on fitted tiles gives the reference's output", "[emulation][session]") {
-  forSchedules(20, runSteps<wide, wide>);
-  forSchedules(20, runSteps<deep, deep>);
+  forSchedules(kSchedules, runSteps<wide, wide>);
+  forSchedules(kSchedules, runSteps<deep, deep>);
 }
 
 TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference's output", "[emulation][session]") {
-  forSchedules(20, runSteps<deep, swapped>);
-  forSchedules(20, runSteps<swapped, deep>);
+  forSchedules(kSchedules, runSteps<deep, swapped>);
+  forSchedules(kSchedules, runSteps<swapped, deep>);
 }
