@@ -31,7 +31,8 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.hidden = carver.take<std::byte>(needs.paddedBytes);
   space.output = carver.take<std::byte>(needs.paddedBytes);
   space.tileCounters = carver.take<uint32_t>(numZeros);
-  space.gridBarrier = space.tileCounters + 2;
+  // (an address: the first carving only counts, from nothing)
+  space.gridBarrier = reinterpret_cast<uint32_t *>(reinterpret_cast<uintptr_t>(space.tileCounters) + 2 * sizeof(uint32_t));
   return space;
 }
 
