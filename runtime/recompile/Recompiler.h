@@ -41,7 +41,7 @@ struct RecompilerOptions {
   int niceness = 10;          // of the background thread, and so of compiles
   /// A build beside steps on CPUs runs in the system's idle class this long, then at `niceness`; 0: never idle. Beside steps
   /// on GPUs it never does: they leave processors free, but share the driver's locks with it.
-  int64_t idlePatienceNs = 5'000'000'000;
+  int64_t idlePatienceNs = 30'000'000'000;
 
   /// Nanoseconds of a steady clock. A test hands in its own.
   std::function<int64_t()> clock;

@@ -95,6 +95,7 @@ RecompilerOptions restlessLoop(const Session &session, GenerationHost &host) {
   options.windowSteps = 4;
   options.windowAgeNs = 2'000'000;
   options.periodNs = 500'000;
+  options.idlePatienceNs = 0; // the callers leave no idle time, and many swaps are what this is for
   options.measurePairs = 4;
   options.measureDeadlineNs = 10'000'000;
   options.niceness = 0;

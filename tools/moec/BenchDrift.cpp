@@ -108,6 +108,7 @@ private:
     loopOptions.windowAgeNs = 500'000'000;
     loopOptions.measurePairs = 24;
     loopOptions.measureDeadlineNs = 4'000'000'000;
+    loopOptions.idlePatienceNs = 1'000'000'000; // the run ends in seconds, whatever else the machine does
     loopOptions.niceness = 5;
     loopOptions.listener = [this](const TraceEvent &event) { log(event); };
     return loopOptions;
