@@ -103,6 +103,13 @@ std::string pathOf(void *library, const std::string &asked) {
   return dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 && map && *map->l_name ? map->l_name : asked;
 }
 
+/// NVRTC opens its builtins by name alone, which the loader finds only on its own path, or if they are open already: those
+/// beside a library that was found elsewhere (a Python package) are opened here, and stay.
+void openBuiltins(const fs::path &folder, NvrtcVersion version) {
+  const std::string name = "libnvrtc-builtins.so." + std::to_string(version.major) + "." + std::to_string(version.minor);
+  (void)dlopen((folder / name).c_str(), RTLD_NOW | RTLD_LOCAL); // where it is not, NVRTC says so itself when it compiles
+}
+
 /// Destroys the program when the compile ends, however it ends.
 class Program {
 public:
@@ -239,6 +246,7 @@ Result<Nvrtc> Nvrtc::open(const NvrtcSearch &search) {
       return status.withContext("{}", candidate);
     nvrtc.functions = std::move(functions);
     nvrtc.libraryPath = pathOf(library, candidate);
+    openBuiltins(fs::path(nvrtc.libraryPath).parent_path(), nvrtc.libraryVersion);
     return nvrtc;
   }
   return makeError(Code::NotFound, "found no libnvrtc (tried {})", tried);
