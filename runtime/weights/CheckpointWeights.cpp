@@ -50,6 +50,16 @@ Result<CheckpointWeights::Part> CheckpointWeights::wholeTensor(const TensorSpan 
   return Part{tensor, *dtype, MatrixLayout::plain(0, 1, *numPartElements(ref))};
 }
 
+Result<CheckpointWeights::Part> CheckpointWeights::partOf(const TensorSpan &tensor, const std::string &name,
+                                                          const Result<MatrixLayout> &layout) {
+  if (!layout)
+    return layout.status().withContext("tensor {} in {}", inQuotes(name), inQuotes(tensor.file->name()));
+  Result<DType> dtype = usableType(tensor.type, name);
+  if (!dtype)
+    return dtype.status();
+  return Part{tensor, *dtype, *layout};
+}
+
 Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &ref, const FusedName &fused,
                                                                uint32_t expert) const {
   for (const std::string &prefix : fused.prefixes) {
@@ -66,12 +76,7 @@ Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &
       pair.down = down->shape;
     pair.gateUpBias = checkpoint.find(FusedName::gateUpBias(prefix)).has_value();
     Result<MatrixLayout> layout = fusedLayout(pair, fused.role, dimsOf(ref, fused.role), expert);
-    if (!layout)
-      return layout.status().withContext("tensor {} in {}", inQuotes(name), inQuotes(tensor->file->name()));
-    Result<DType> dtype = usableType(tensor->type, name);
-    if (!dtype)
-      return dtype.status();
-    return Part{*tensor, *dtype, *layout};
+    return partOf(*tensor, name, layout);
   }
   return missing(tensorName(ref, expert), fused);
 }
@@ -84,12 +89,7 @@ Result<CheckpointWeights::Part> CheckpointWeights::locateFusedBias(const WeightR
     if (!tensor)
       continue;
     Result<MatrixLayout> layout = fusedBiasLayout(tensor->shape, fused.role, ref.shape[0], ref.shape[1], expert);
-    if (!layout)
-      return layout.status().withContext("tensor {} in {}", inQuotes(name), inQuotes(tensor->file->name()));
-    Result<DType> dtype = usableType(tensor->type, name);
-    if (!dtype)
-      return dtype.status();
-    return Part{*tensor, *dtype, *layout};
+    return partOf(*tensor, name, layout);
   }
   return missing(tensorName(ref, expert), std::nullopt);
 }

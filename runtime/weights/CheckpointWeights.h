@@ -29,6 +29,7 @@ private:
   };
 
   Result<Part> locate(const WeightRef &ref, uint32_t expert) const;
+  static Result<Part> partOf(const TensorSpan &tensor, const std::string &name, const Result<MatrixLayout> &layout);
   Result<Part> locateFused(const WeightRef &ref, const FusedName &fused, uint32_t expert) const;
   Result<Part> locateFusedBias(const WeightRef &ref, const FusedName &fused, uint32_t expert) const;
   Result<Part> wholeTensor(const TensorSpan &tensor, const std::string &name, const WeightRef &ref) const;

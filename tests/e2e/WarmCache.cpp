@@ -2,24 +2,11 @@
 //
 //   warm-cache MODEL CACHE_FOLDER COMPILER_LIBRARY auto|strict
 #include "runtime/Session.h"
+#include "tests/e2e/Process.h"
 
 #include <cstdio>
-#include <fstream>
 #include <string>
 #include <vector>
-
-static bool isMapped(const std::string &library) {
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);)
-    if (line.find(library) != std::string::npos)
-      return true;
-  return false;
-}
-
-static int fail(const moec::Status &status) {
-  std::fprintf(stderr, "%s\n", status.message().c_str());
-  return moec::exitCode(status.code());
-}
 
 int main(int argc, char **argv) {
   if (argc != 5)

@@ -7,27 +7,14 @@
 #include "compiler/core/Plan.h"
 #include "runtime/Environment.h"
 #include "runtime/Model.h"
+#include "tests/e2e/Process.h"
 
 #include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <string>
-
-static bool isMapped(const std::string &library) {
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);)
-    if (line.find(library) != std::string::npos)
-      return true;
-  return false;
-}
-
-static int fail(const moec::Status &status) {
-  std::fprintf(stderr, "%s\n", status.message().c_str());
-  return moec::exitCode(status.code());
-}
 
 int main(int argc, char **argv) {
   if (argc != 6)

@@ -164,12 +164,6 @@ Result<uint64_t> BenchSession::route(uint32_t tokens) {
   return nowNs() - start;
 }
 
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  size_t middle = values.size() / 2;
-  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
 std::pair<double, double> medianInterval(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   double n = static_cast<double>(values.size()), half = 0.98 * std::sqrt(n); // 1.96 * sqrt(n) / 2

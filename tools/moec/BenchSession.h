@@ -1,6 +1,7 @@
 // What both benches need: an open session, hidden states, and timed steps on given routing.
 #pragma once
 
+#include "compiler/core/Median.h"
 #include "runtime/HostRunner.h"
 #include "tools/moec/Bench.h"
 
@@ -38,10 +39,9 @@ private:
   Result<uint64_t> runStep(uint32_t tokens, const RoutingView *routing);
 };
 
-/// The median; `values` must not be empty.
-double median(std::vector<double> values);
+using moec::median;
 
-/// Half the width of the 95 % interval of the median, by order statistics; 0 below 6 values.
+/// The ends of the median's 95 % interval, by order statistics; a little less than that below 6 values.
 std::pair<double, double> medianInterval(std::vector<double> values);
 
 } // namespace moec::tool
