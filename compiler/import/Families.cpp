@@ -78,8 +78,7 @@ void readDeepseekV3(const JsonValue &config, ModelSpec &spec) {
     spec.router.epsilon = 1e-20; // K sigmoids can all underflow to 0
 }
 
-// The hub's checkpoints are MXFP4, which weights are refused for (runtime/weights); the config says
-// so too, but shapes and plans do not depend on it.
+// The hub's checkpoints are MXFP4; the config says so, but shapes and plans do not depend on it (runtime/weights reads them).
 void readGptOss(const JsonValue &config, ModelSpec &spec) {
   readShape(config, {.experts = "num_local_experts", .intermediate = "intermediate_size"}, spec);
   expectText(config, "hidden_act", "silu"); // which its model code does not read

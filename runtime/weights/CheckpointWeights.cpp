@@ -9,14 +9,6 @@
 namespace moec {
 namespace {
 
-/// The dtype to compute with. `name` is the tensor's, for the error.
-Result<DType> usableType(TensorType type, const std::string &name) {
-  if (std::optional<DType> dtype = computeType(type))
-    return *dtype;
-  return makeError(Code::InvalidModel, "tensor {} has dtype {}: expected F32, BF16 or F16", inQuotes(name),
-                   tensorTypeName(type));
-}
-
 /// E, H and I, from the shape of a gate, up ([E, I, H]) or down ([E, H, I]) ref.
 ExpertDims dimsOf(const WeightRef &ref, ExpertRole role) {
   if (role == ExpertRole::Down)
@@ -26,75 +18,146 @@ ExpertDims dimsOf(const WeightRef &ref, ExpertRole role) {
 
 } // namespace
 
-Status CheckpointWeights::missing(const std::string &name, const std::optional<FusedName> &fused) const {
+Status CheckpointWeights::missing(const std::string &name,
+                                  const std::optional<FusedName> &fused) const {
   std::string looked;
   for (const std::string &prefix : fused ? fused->prefixes : std::vector<std::string>())
-    if (const std::string blocks = FusedName::gateUpBlocks(prefix); checkpoint.find(blocks))
-      return makeError(Code::InvalidModel, "{} keeps its experts in MXFP4 ({}), which is not supported: it has no tensor {}",
-                       inQuotes(checkpoint.path()), inQuotes(blocks), inQuotes(name));
-  for (const std::string &prefix : fused ? fused->prefixes : std::vector<std::string>())
     looked += fmt::format(", nor {}",
-                          inQuotes(fused->role == ExpertRole::Down ? FusedName::down(prefix) : FusedName::gateUp(prefix)));
-  return makeError(Code::InvalidModel, "{} has no tensor {}{}", inQuotes(checkpoint.path()), inQuotes(name), looked);
+                          inQuotes(fused->role == ExpertRole::Down ? FusedName::down(prefix)
+                                                                   : FusedName::gateUp(prefix)));
+  return makeError(Code::InvalidModel, "{} has no tensor {}{}", inQuotes(checkpoint.path()),
+                   inQuotes(name), looked);
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::wholeTensor(const TensorSpan &tensor, const std::string &name,
+Result<CheckpointWeights::Part> CheckpointWeights::wholeTensor(const TensorSpan &tensor,
+                                                               const std::string &name,
                                                                const WeightRef &ref) const {
   std::span<const int64_t> expected = partShape(ref);
   if (!std::equal(expected.begin(), expected.end(), tensor.shape.begin(), tensor.shape.end()))
-    return makeError(Code::InvalidModel, "tensor {} in {}: expected shape {}, found {}", inQuotes(name),
-                     inQuotes(tensor.file->name()), shapeText(expected), shapeText(tensor.shape));
-  Result<DType> dtype = usableType(tensor.type, name);
-  if (!dtype)
-    return dtype.status();
-  return Part{tensor, *dtype, MatrixLayout::plain(0, 1, *numPartElements(ref))};
+    return makeError(Code::InvalidModel, "tensor {} in {}: expected shape {}, found {}",
+                     inQuotes(name), inQuotes(tensor.file->name()), shapeText(expected),
+                     shapeText(tensor.shape));
+  const uint64_t rows = expected.size() == 2 ? static_cast<uint64_t>(expected[0]) : 1;
+  const uint64_t elements = *numPartElements(ref);
+  return partOf(tensor, name, MatrixLayout::plain(0, rows, rows ? elements / rows : 0), 0);
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::partOf(const TensorSpan &tensor, const std::string &name,
-                                                          const Result<MatrixLayout> &layout) {
+Result<BlockScales> CheckpointWeights::scalesOf(const TensorSpan &tensor, const std::string &name,
+                                                uint32_t expert, uint64_t rowsBefore) const {
+  const std::string inverse = name + "_scale_inv",
+                    plain = name + "_scale"; // both are multiplied with, whatever they are called
+  for (const std::string &scaleName : {inverse, plain})
+    if (std::optional<TensorSpan> scales = checkpoint.find(scaleName))
+      return blockScales(*scales, tensor.shape, expert, rowsBefore);
+  return makeError(Code::InvalidModel,
+                   "has dtype F8_E4M3 but no scales: neither {} nor {} is there", inQuotes(inverse),
+                   inQuotes(plain));
+}
+
+Result<CheckpointWeights::Part> CheckpointWeights::partOf(const TensorSpan &tensor,
+                                                          const std::string &name,
+                                                          const Result<MatrixLayout> &layout,
+                                                          uint32_t expert,
+                                                          uint64_t rowsBefore) const {
   if (!layout)
-    return layout.status().withContext("tensor {} in {}", inQuotes(name), inQuotes(tensor.file->name()));
-  Result<DType> dtype = usableType(tensor.type, name);
-  if (!dtype)
-    return dtype.status();
-  return Part{tensor, *dtype, *layout};
+    return layout.status().withContext("tensor {} in {}", inQuotes(name),
+                                       inQuotes(tensor.file->name()));
+  if (std::optional<DType> dtype = computeType(tensor.type))
+    return Part{tensor, *layout, *dtype};
+  const bool inRows = layout->colStride == 1 && tensor.shape.size() >= 2;
+  if (tensor.type != TensorType::F8E4M3 || !inRows)
+    return makeError(
+        Code::InvalidModel,
+        "tensor {} has dtype {}: expected F32, BF16, F16, or a matrix in rows as F8_E4M3",
+        inQuotes(name), tensorTypeName(tensor.type));
+  Result<BlockScales> scales = scalesOf(tensor, name, expert, rowsBefore);
+  if (!scales)
+    return scales.status().withContext("tensor {} in {}", inQuotes(name),
+                                       inQuotes(tensor.file->name()));
+  return Part{tensor, *layout, *scales};
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &ref, const FusedName &fused,
+Result<CheckpointWeights::Part>
+CheckpointWeights::locateMxfp4(const TensorSpan &blocks, const std::string &prefix,
+                               const WeightRef &ref, ExpertRole role, uint32_t expert) const {
+  const std::string name = FusedName::blocks(prefix, role),
+                    scalesName = FusedName::scales(prefix, role);
+  const ExpertDims dims = dimsOf(ref, role);
+  const bool isDown = role == ExpertRole::Down;
+  const int64_t rows = isDown ? dims.hidden : 2 * dims.intermediate,
+                cols = isDown ? dims.intermediate : dims.hidden;
+  if (cols % static_cast<int64_t>(kMxBlock))
+    return makeError(Code::InvalidModel,
+                     "tensor {}: MXFP4 rows are in blocks of {}, and {} is no multiple of that",
+                     inQuotes(name), kMxBlock, cols);
+  auto check = [&](const TensorSpan &tensor, const std::string &tensorName,
+                   std::vector<int64_t> expected) -> Status {
+    if (tensor.type != TensorType::U8 ||
+        !std::equal(expected.begin(), expected.end(), tensor.shape.begin(), tensor.shape.end()))
+      return makeError(Code::InvalidModel,
+                       "tensor {} in {}: expected U8 of shape {}, found {} of shape {}",
+                       inQuotes(tensorName), inQuotes(tensor.file->name()), shapeText(expected),
+                       tensorTypeName(tensor.type), shapeText(tensor.shape));
+    return Status();
+  };
+  const int64_t numBlocks = cols / static_cast<int64_t>(kMxBlock);
+  if (Status status =
+          check(blocks, name, {dims.experts, rows, numBlocks, static_cast<int64_t>(kMxBlockBytes)});
+      !status.ok())
+    return status;
+  std::optional<TensorSpan> scales = checkpoint.find(scalesName);
+  if (!scales)
+    return missing(scalesName, std::nullopt);
+  if (Status status = check(*scales, scalesName, {dims.experts, rows, numBlocks}); !status.ok())
+    return status;
+  return Part{blocks, mxfp4Layout(role, dims, expert), MxScales{*scales}};
+}
+
+Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &ref,
+                                                               const FusedName &fused,
                                                                uint32_t expert) const {
   for (const std::string &prefix : fused.prefixes) {
     std::optional<TensorSpan> gateUp = checkpoint.find(FusedName::gateUp(prefix));
     std::optional<TensorSpan> down = checkpoint.find(FusedName::down(prefix));
     const std::optional<TensorSpan> &tensor = fused.role == ExpertRole::Down ? down : gateUp;
-    if (!tensor)
+    if (!tensor) {
+      if (std::optional<TensorSpan> blocks = checkpoint.find(FusedName::blocks(prefix, fused.role)))
+        return locateMxfp4(*blocks, prefix, ref, fused.role, expert);
       continue;
-    std::string name = fused.role == ExpertRole::Down ? FusedName::down(prefix) : FusedName::gateUp(prefix);
+    }
+    std::string name =
+        fused.role == ExpertRole::Down ? FusedName::down(prefix) : FusedName::gateUp(prefix);
     FusedPair pair;
     if (gateUp)
       pair.gateUp = gateUp->shape;
     if (down)
       pair.down = down->shape;
     pair.gateUpBias = checkpoint.find(FusedName::gateUpBias(prefix)).has_value();
-    Result<MatrixLayout> layout = fusedLayout(pair, fused.role, dimsOf(ref, fused.role), expert);
-    return partOf(*tensor, name, layout);
+    const ExpertDims dims = dimsOf(ref, fused.role);
+    const uint64_t rowsBefore = fused.role == ExpertRole::Up ? dims.intermediate : 0;
+    return partOf(*tensor, name, fusedLayout(pair, fused.role, dims, expert), expert, rowsBefore);
   }
   return missing(tensorName(ref, expert), fused);
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::locateFusedBias(const WeightRef &ref, const FusedName &fused,
+Result<CheckpointWeights::Part> CheckpointWeights::locateFusedBias(const WeightRef &ref,
+                                                                   const FusedName &fused,
                                                                    uint32_t expert) const {
   for (const std::string &prefix : fused.prefixes) {
-    std::string name = fused.role == ExpertRole::Down ? FusedName::downBias(prefix) : FusedName::gateUpBias(prefix);
+    std::string name = fused.role == ExpertRole::Down ? FusedName::downBias(prefix)
+                                                      : FusedName::gateUpBias(prefix);
     std::optional<TensorSpan> tensor = checkpoint.find(name);
     if (!tensor)
       continue;
-    Result<MatrixLayout> layout = fusedBiasLayout(tensor->shape, fused.role, ref.shape[0], ref.shape[1], expert);
-    return partOf(*tensor, name, layout);
+    Result<MatrixLayout> layout =
+        fusedBiasLayout(tensor->shape, fused.role, ref.shape[0], ref.shape[1], expert);
+    return partOf(*tensor, name, layout, expert);
   }
   return missing(tensorName(ref, expert), std::nullopt);
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::locate(const WeightRef &ref, uint32_t expert) const {
+Result<CheckpointWeights::Part> CheckpointWeights::locate(const WeightRef &ref,
+                                                          uint32_t expert) const {
   std::string name = tensorName(ref, expert);
   if (std::optional<TensorSpan> tensor = checkpoint.find(name))
     return wholeTensor(*tensor, name, ref);
@@ -124,20 +187,27 @@ const void *CheckpointWeights::view(const WeightRef &ref, uint32_t expert, DType
   if (!checkPart(ref, expert).ok())
     return nullptr;
   Result<Part> part = locate(ref, expert);
-  if (!part || part->dtype != want || !part->layout.contiguous() || !part->tensor.bytes.data())
+  if (!part || !part->layout.contiguous() || !part->tensor.bytes.data())
+    return nullptr;
+  if (const DType *stored = std::get_if<DType>(&part->elements); !stored || *stored != want)
     return nullptr;
   const std::byte *start = part->tensor.bytes.data() + part->layout.offset * byteSize(want);
   bool aligned = reinterpret_cast<uintptr_t>(start) % byteSize(want) == 0;
   return aligned ? start : nullptr;
 }
 
-Status CheckpointWeights::read(const WeightRef &ref, uint32_t expert, DType want, std::span<std::byte> to) const {
+Status CheckpointWeights::read(const WeightRef &ref, uint32_t expert, DType want,
+                               std::span<std::byte> to) const {
   if (Status status = checkPart(ref, expert, want, to.size()); !status.ok())
     return status;
   Result<Part> part = locate(ref, expert);
   if (!part)
     return part.status();
-  return readMatrix(part->tensor, part->dtype, part->layout, want, to);
+  if (const DType *stored = std::get_if<DType>(&part->elements))
+    return readMatrix(part->tensor, *stored, part->layout, want, to);
+  if (const BlockScales *scales = std::get_if<BlockScales>(&part->elements))
+    return readBlockScaled(part->tensor, part->layout, *scales, want, to);
+  return readMxfp4(part->tensor, std::get<MxScales>(part->elements).tensor, part->layout, want, to);
 }
 
 } // namespace moec

@@ -43,6 +43,25 @@ inline uint16_t f32ToF16(float value) {
   return static_cast<uint16_t>(sign | (magnitude >= 0x47800000u ? large : finite)); // from 65536
 }
 
+/// e4m3 (OCP FP8, "fn": no infinities, one NaN a sign). Exact: its bits, moved to an f32's places, are 2^-120 of the value,
+/// subnormals included.
+inline float e4m3ToF32(uint8_t value) {
+  uint32_t sign = (value & 0x80u) << 24, magnitude = value & 0x7fu;
+  float finite = std::bit_cast<float>(sign | magnitude << 20) * 0x1p120f;
+  return magnitude == 0x7fu ? std::bit_cast<float>(sign | 0x7fc00000u) : finite;
+}
+
+/// e2m1 (OCP MX, FP4), in the low four bits: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
+inline float e2m1ToF32(uint8_t value) {
+  return std::bit_cast<float>((value & 8u) << 28 | (value & 7u) << 22) * 0x1p126f;
+}
+
+/// e8m0 (OCP MX, a scale): 2^(value - 127); 255 is NaN.
+inline float e8m0ToF32(uint8_t value) {
+  uint32_t normal = static_cast<uint32_t>(value) << 23;
+  return std::bit_cast<float>(value == 0 ? 0x00400000u : value == 255 ? 0x7fc00000u : normal);
+}
+
 /// Converts `count` elements. `from` and `to` need no alignment and must not overlap. Between bf16 and f16 the
 /// value goes through f32, which holds both exactly, so it is rounded once.
 void convert(const void *from, DType fromType, void *to, DType toType, size_t count);

@@ -23,6 +23,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+import quantised
 import reference
 from reference import ClampedSwiglu, Routing, silu_times
 
@@ -51,7 +52,8 @@ class Case:
     correction: bool = False
     biases: bool = False  # of the router and of each expert's gate, up and down
     activation: object = silu_times  # of (gate, up)
-    # hub: one tensor per expert; sharded: so, in two files; fused: as transformers >= 5 saves; interleaved: as gpt-oss
+    # hub: one tensor per expert; sharded: so, in two files; fused: as transformers >= 5 saves; interleaved: as gpt-oss;
+    # fp8: as hub, matrices in e4m3 with a scale for 128 by 128 elements; mxfp4: as gpt-oss is published
     layout: str = "hub"
     committed: bool = True
     names: dict = field(default_factory=dict)  # where they differ from DEFAULT_NAMES
@@ -112,6 +114,21 @@ CASES = [
         routing=Routing(before="none", after="softmax"), activation=ClampedSwiglu(alpha=1.25, limit=1.0),
         names={"router": "router"},
     ),
+    Case(
+        name="deepseek_v3_fp8",
+        config="DeepseekV3Config",
+        keys={"num_hidden_layers": 1, "first_k_dense_replace": 0, "n_group": 1, "topk_group": 1, "n_shared_experts": 1,
+              "norm_topk_prob": True, "routed_scaling_factor": 2.5},
+        hidden=256, intermediate=128, experts=3, k=2, tokens=9, seed=3, shared=128, correction=True, layout="fp8",
+        routing=Routing(before="sigmoid", renormalise=True, epsilon=1e-20, scale=2.5),
+    ),
+    Case(
+        name="gpt_oss_mxfp4",
+        config="GptOssConfig",
+        keys={"num_hidden_layers": 1, "head_dim": 16, "swiglu_limit": 1.5},
+        hidden=96, intermediate=64, experts=6, k=2, tokens=11, seed=1, biases=True, layout="mxfp4",
+        routing=Routing(before="none", after="softmax"), activation=ClampedSwiglu(limit=1.5), names={"router": "router"},
+    ),
     # Checked, but not committed: families whose code differs little from the above.
     Case(
         name="deepseek_v2",
@@ -148,7 +165,7 @@ LATENT_ATTENTION = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, 
 def make_config(case):
     sizes = {"hidden_size": case.hidden, "num_experts_per_tok": case.k, "hidden_act": "silu"}
     deepseek = "n_shared_experts" in case.keys
-    local = case.name == "mixtral" or case.layout == "interleaved"
+    local = case.name == "mixtral" or case.config == "GptOssConfig"
     sizes["n_routed_experts" if deepseek else "num_local_experts" if local else "num_experts"] = case.experts
     if local or case.name == "olmoe":
         sizes["intermediate_size"] = case.intermediate
@@ -163,7 +180,9 @@ def write_config(case, config, folder):
     config.save_pretrained(folder)
     path = folder / "config.json"
     keys = json.loads(path.read_text())
-    if case.layout not in ("fused", "interleaved"):
+    if case.layout in quantised.CONFIGS:
+        keys["quantization_config"] = quantised.CONFIGS[case.layout]
+    if case.layout not in ("fused", "interleaved", "mxfp4"):
         keys["torch_dtype"] = keys.pop("dtype")
         if "n_routed_experts" not in keys and case.name != "mixtral":
             keys["num_experts"] = keys.pop("num_local_experts", keys.get("num_experts"))
@@ -204,7 +223,7 @@ def by_name(case, weights):
     names = DEFAULT_NAMES | case.names
     block = f"model.layers.{case.layer}.{names['block']}."
     tensors = {f"{block}{names['router']}.weight": weights["router"]}
-    if case.layout == "interleaved":
+    if case.config == "GptOssConfig":
         return tensors | interleaved(f"{block}{names['router']}.bias", block + "experts.", weights)
     if "correction" in weights:
         tensors[block + "gate.e_score_correction_bias"] = weights["correction"]
@@ -257,7 +276,8 @@ def write_checkpoint(case, tensors, folder):
 def run_transformers(case, folder, hidden):
     """What the MoE module of the model that transformers loads from `folder` makes of `hidden`, and what it routed."""
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, attn_implementation="eager", experts_implementation="eager"
+        folder, dtype=torch.float32, output_loading_info=True, attn_implementation="eager", experts_implementation="eager",
+        **quantised.loading(case.layout)
     )
     missing = [name for name in info["missing_keys"] if f"layers.{case.layer}.mlp." in name]
     if missing or info["unexpected_keys"] or info["mismatched_keys"]:
@@ -323,6 +343,8 @@ def make(case, folder):
     folder.mkdir(parents=True, exist_ok=True)
     write_config(case, make_config(case), folder)
     tensors = by_name(case, weights)
+    if case.layout in quantised.CONFIGS:
+        tensors, weights = quantised.store(case.layout, tensors), quantised.round_trip(case.layout, weights)
     write_checkpoint(case, tensors, folder)
 
     output, ids, chosen = run_transformers(case, folder, hidden)
