@@ -1,0 +1,235 @@
+// Products of groupedGemmFitted, and the way of their outputs.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/fitted/Ring.cuh"
+#include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/Element.cuh"
+#include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
+#include "compiler/kernels/ptx/Tma.cuh"
+#include "compiler/kernels/ptx/Wgmma.cuh"
+#include "compiler/kernels/tile/Activation.cuh"
+#include "compiler/kernels/tile/Bias.cuh"
+#include "compiler/kernels/tile/Swizzle.cuh"
+#include "compiler/kernels/tile/WorkQueue.cuh"
+
+namespace moec {
+
+/// What a multiplying warpgroup does.
+template <GemmConfig C, class Activation> struct FittedMultiplier {
+  using Ring = FittedRing<C>;
+  static constexpr bool gated = Ring::gated;
+  static constexpr uint32_t blocks = Ring::blocks;
+  static constexpr uint32_t blockColumns = gated ? 32 : 64; // outputs of 64 weight rows
+  static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 256);
+
+  const GroupedGemmArgs &args;
+  const TensorMap *outputMap;
+  Ring ring;
+  tile::WorkQueue<C> queue;
+  uint32_t group; // this warpgroup among the multiplying ones
+  bool storing = false; // outputs of the last tile are still leaving the held stages
+  float sums[blocks][C.tileTokens / 2];
+
+  __device__ void run() {
+    ptx::waitForPrevious();
+    for (tile::Work work = queue.take(); work.rows; work = queue.take()) {
+      const bool hasWeights = work.firstColumn + group * blocks * blockColumns < args.n;
+      multiplyTile(hasWeights ? (work.rows + 15) / 16 : 0);
+      ptx::namedBarrier<1, Ring::multipliers>(); // all have read the held stages
+      if constexpr (C.biased && gated)
+        addBiases(work);
+      if (hasWeights)
+        keepOutputs(work);
+      ptx::fenceProxyAsync();
+      ptx::namedBarrier<1, Ring::multipliers>();
+      storeOutputs(work);
+    }
+    if (threadIdx.x % 32 == 0)
+      ptx::bulkWait(); // before the block, and its shared memory, goes away
+  }
+
+  __device__ void multiplyTile(uint32_t sixteens) {
+    switch (sixteens) {
+#define MOEC_WIDTH(n)                                                                                                  \
+  case n:                                                                                                              \
+    if constexpr (n * 16 <= C.tileTokens)                                                                              \
+      return multiply<n * 16>();                                                                                       \
+    break;
+      MOEC_WIDTH(1) MOEC_WIDTH(2) MOEC_WIDTH(3) MOEC_WIDTH(4) MOEC_WIDTH(5) MOEC_WIDTH(6) MOEC_WIDTH(7) MOEC_WIDTH(8)
+      MOEC_WIDTH(9) MOEC_WIDTH(10) MOEC_WIDTH(11) MOEC_WIDTH(12) MOEC_WIDTH(13) MOEC_WIDTH(14) MOEC_WIDTH(15)
+      MOEC_WIDTH(16)
+#undef MOEC_WIDTH
+    }
+    skip();
+  }
+
+  template <uint32_t Width> __device__ void multiply() {
+    const uint32_t steps = ring.numSteps(args.k);
+    for (uint32_t step = 0; step < steps; ++step) {
+      ptx::barrierWait(ring.full(), ring.parity);
+      if constexpr (gated)
+        ptx::fenceProxyAsync(); // token rows came by cp.async, which is not the proxy that wgmma reads through
+      ptx::wgmmaFence();
+#pragma unroll
+      for (uint32_t block = 0; block < blocks; ++block)
+#pragma unroll
+        for (uint32_t span = 0; span < Ring::spans; ++span) {
+          const uint64_t weights =
+              ptx::swizzledTile(ring.weights(span) + (group * blocks + block) * 64 * tile::rowBytes);
+          const uint64_t tokens = ptx::swizzledTile(ring.tokens(span));
+#pragma unroll
+          for (uint32_t k = 0; k < 64; k += 16)
+            ptx::Wgmma<C.element, Width>::run(sums[block], ptx::advance(weights, k), ptx::advance(tokens, k),
+                                              step + span + k != 0);
+        }
+      ptx::wgmmaCommit();
+      if (step == 0) {
+        finishStore();
+      } else {
+        ptx::wgmmaWait<1>(); // the step before is done with its stage
+        if (step + Ring::held <= steps)
+          release(ring.before(1));
+      }
+      ring.next();
+    }
+    ptx::wgmmaWait<0>();
+  }
+
+  /// Takes part in a tile without any weight row for this warpgroup.
+  __device__ void skip() {
+    const uint32_t steps = ring.numSteps(args.k);
+    for (uint32_t step = 0; step < steps; ++step) {
+      ptx::barrierWait(ring.full(), ring.parity);
+      if (step == 0)
+        finishStore();
+      __syncwarp(); // all lanes have seen it full, before it can be filled again
+      if (step + Ring::held < steps)
+        release(ring.stage);
+      ring.next();
+    }
+  }
+
+  /// Tells the loaders that this warp needs the stage no more.
+  __device__ void release(uint32_t stage) const {
+    if (threadIdx.x % 32 == 0)
+      ptx::barrierArrive(ring.emptyOf(stage));
+  }
+
+  /// Biases of this lane's weight rows in the two halves of its warp's sixteen rows; gate-up: gate's and up's of one column.
+  struct Biases {
+    float of[2];
+  };
+
+  __device__ Biases biasesOf(const tile::Work &work, uint32_t block) const {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    const uint32_t column =
+        work.firstColumn + (group * blocks + block) * blockColumns + warp * (gated ? 8 : 16) + lane / 4;
+    if constexpr (gated)
+      return {tile::biasAt(args, args.bias, work, column), tile::biasAt(args, args.upBias, work, column)};
+    else
+      return {tile::biasAt(args, args.bias, work, column), tile::biasAt(args, args.bias, work, column + 8)};
+  }
+
+  /// Gate-up: into the sums, for the activation needs the registers that biases would stay in. Down has them to spare, and
+  /// there ptxas would serialise the wgmma whose accumulators are written here.
+  __device__ void addBiases(const tile::Work &work) {
+#pragma unroll
+    for (uint32_t block = 0; block < blocks; ++block) {
+      const Biases biases = biasesOf(work, block);
+#pragma unroll
+      for (uint32_t i = 0; i < C.tileTokens / 2; ++i) {
+        if (i % 4 == 0 && i * 2 >= work.rows)
+          break;
+        sums[block][i] += biases.of[i / 2 % 2];
+      }
+    }
+  }
+
+  /// Writes the outputs into their panels.
+  __device__ void keepOutputs(const tile::Work &work) {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    // An instruction stores 8x8 matrices: 16 token rows of eight columns; down: of sixteen. (Gate-up's could store 32 rows
+    // at a time; the registers for that are what the dearest activations need.)
+    constexpr uint32_t step = 16;
+    const uint32_t lanesRow = gated ? lane % 16 : lane / 16 * 8 + lane % 8;
+    const uint32_t warpPiece = gated ? warp : warp * 2 + lane / 8 % 2;
+#pragma unroll
+    for (uint32_t block = 0; block < blocks; ++block) {
+      const uint32_t piece = (group * blocks + block) * (blockColumns / 8) + warpPiece;
+      const uint32_t panel = ring.panel(piece / 8) + tile::swizzled(lanesRow, piece % 8);
+      Biases biases{};
+      if constexpr (C.biased && !gated)
+        biases = biasesOf(work, block);
+#pragma unroll
+      for (uint32_t first = 0; first < C.tileTokens; first += step) {
+        if (first >= work.rows)
+          break;
+        uint32_t packed[4];
+#pragma unroll
+        for (uint32_t i = 0; i < (gated ? 2 : 4); ++i)
+          packed[i] = outputPair(block, first / 2 + i * (gated ? 4 : 2), biases);
+        if constexpr (gated)
+          ptx::storeTransposed2(panel + first * tile::rowBytes, packed[0], packed[1]);
+        else
+          ptx::storeTransposed4(panel + first * tile::rowBytes, packed[0], packed[1], packed[2], packed[3]);
+      }
+    }
+  }
+
+  /// Two token rows of one output column. Gate-up: its gate sums are at `at`, its up sums, eight weight rows on, behind.
+  __device__ uint32_t outputPair(uint32_t block, uint32_t at, const Biases &biases) const {
+    const float *from = &sums[block][at];
+    if constexpr (gated) {
+      return ptx::Convert<C.element>::pack(Activation::apply(from[0], from[2]), Activation::apply(from[1], from[3]));
+    } else if constexpr (C.biased) {
+      const float bias = biases.of[at / 2 % 2];
+      return ptx::Convert<C.element>::pack(from[0] + bias, from[1] + bias);
+    } else {
+      return ptx::Convert<C.element>::pack(from[0], from[1]);
+    }
+  }
+
+  /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left of
+  /// an expert's last rows (and all of a tile too narrow for the engine's boxes) is copied here.
+  __device__ void storeOutputs(const tile::Work &work) {
+    constexpr bool byEngine = tile::outputColumns(C) % 64 == 0;
+    const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
+    if (threadIdx.x % 32 == 0) {
+      for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels; i += Ring::multipliers / 32) {
+        const uint32_t panel = i % Ring::panels, row = i / Ring::panels * kOutputBoxRows;
+        if (work.firstColumn + panel * 64 < args.n)
+          ptx::tmaStore2d(outputMap, work.firstColumn + panel * 64, work.firstSlot + row,
+                          ring.panel(panel) + row * tile::rowBytes);
+      }
+      ptx::bulkCommit();
+    }
+    constexpr uint32_t pieces = tile::outputColumns(C) / 8; // of a row
+    for (uint32_t i = threadIdx.x - 128; i < (work.rows - boxes * kOutputBoxRows) * pieces; i += Ring::multipliers) {
+      const uint32_t row = boxes * kOutputBoxRows + i / pieces, piece = i % pieces;
+      if (work.firstColumn + piece * 8 >= args.n)
+        continue;
+      uint32_t values[4];
+      ptx::loadShared16(values, ring.panel(piece / 8) + tile::swizzled(row, piece % 8));
+      tile::store16(tile::elementAt(args.output, work.firstSlot + row, args.n, work.firstColumn + piece * 8), values);
+    }
+    __syncwarp();
+    storing = true;
+  }
+
+  /// In the first step of a tile: gives the stages back that the last tile's outputs have left.
+  __device__ void finishStore() {
+    if (!storing)
+      return;
+    if (threadIdx.x % 32 == 0) {
+      ptx::bulkWaitRead();
+#pragma unroll
+      for (uint32_t i = 1; i <= Ring::held; ++i)
+        ptx::barrierArrive(ring.emptyOf(ring.before(i)));
+    }
+    storing = false;
+  }
+};
+
+} // namespace moec
