@@ -16,12 +16,13 @@ const char *shortName(RouteScoring scoring) {
   return scoring == RouteScoring::None ? "none" : scoring == RouteScoring::Softmax ? "softmax" : "sigmoid";
 }
 
-/// Tiles of the router's product, each good up to `maxTokens`: small tiles reach more multiprocessors, large ones read
-/// less. With 256 experts each class begins where the one before would need more than about two blocks a multiprocessor.
+/// Tiles of the router's product, each good up to `maxTokens` (measured, docs/gpu-kernels.md): small tiles reach more
+/// multiprocessors, large ones read less.
 struct RouterClass {
   uint32_t maxTokens, tileTokens, tileExperts;
 };
-constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32}, {UINT32_MAX, 64, 64}};
+constexpr uint32_t kNever = 0, kAlways = UINT32_MAX;
+constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32}, {kAlways, 64, 64}, {kNever, 128, 128}};
 
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 

@@ -109,6 +109,9 @@ struct RouterGemmConfig {
   uint32_t tileExperts; ///< a multiple of 8, or fewer
 };
 
+/// Whether both sides of the product pass through shared memory (tile/StagedRouter.cuh).
+constexpr bool isStaged(const RouterGemmConfig &c) { return c.tileTokens >= 128; }
+
 inline constexpr uint32_t kRouterWarps = 8;
 constexpr uint32_t routerThreads() { return kRouterWarps * 32; }
 /// Blocks that compute all logits in one turn; any other grid is right too.

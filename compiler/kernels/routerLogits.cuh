@@ -2,19 +2,20 @@
 //
 // Its matrix is small and read by every block from the second-level cache, so there is little to stage in shared memory:
 // each warp of a block takes every eighth piece of the sum, loads fragments straight into registers, and the warps' sums are
-// added in a fixed order. Few tokens: tiles of few experts spread the weights over many multiprocessors.
+// added in a fixed order. Few tokens: tiles of few experts spread the weights over many multiprocessors. Many tokens and
+// experts: large tiles (StagedRouter.cuh), which add in the same order.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Load.cuh"
-#include "compiler/kernels/ptx/Mma.cuh"
+#include "compiler/kernels/tile/RouterPlace.cuh"
+#include "compiler/kernels/tile/StagedRouter.cuh"
 
 namespace moec {
 
-/// One block's tile of logits.
-template <RouterGemmConfig C> struct RouterTile {
-  static constexpr uint32_t chunk = 32; // elements of the sum in one load of a warp: 16 bytes a lane, four lanes a row
+/// One block's tile of logits whose sum its warps share out.
+template <RouterGemmConfig C> struct SplitRouterTile {
   static constexpr uint32_t rowBlocks = C.tileTokens / 16;
   static constexpr uint32_t columnBlocks = (C.tileExperts + 7) / 8;
   static constexpr uint32_t loads = 2 * rowBlocks + columnBlocks; // of a lane, a chunk
@@ -31,53 +32,19 @@ template <RouterGemmConfig C> struct RouterTile {
 
   using Shared = float[kRouterWarps][C.tileTokens][sliceColumns];
 
-  const RouterGemmArgs &args;
-  uint32_t numColumns; // experts, and the extra row
-  uint32_t firstToken, firstColumn;
+  const tile::RouterPlace<C> &place;
+  const uint32_t hiddenSize;
   uint32_t warp, row, part; // this lane's row of eight and its quarter of a chunk
   float sums[rowBlocks][columnBlocks][4];
 
-  __device__ RouterTile(const RouterGemmArgs &args, uint32_t index)
-      : args(args), numColumns(args.numExperts + (args.extraRow ? 1 : 0)), warp(threadIdx.x / 32),
-        row(threadIdx.x % 32 / 4), part(threadIdx.x % 4), sums{} {
-    const uint32_t columnTiles = ceilDivide(numColumns, C.tileExperts);
-    firstToken = index / columnTiles * C.tileTokens;
-    firstColumn = index % columnTiles * C.tileExperts;
-  }
-
-  /// Rows and columns past the last repeat it: their logits are not stored, and repeated loads cost no traffic.
-  __device__ const uint8_t *tokenRow(uint32_t rowInTile) const {
-    const uint32_t token = firstToken + rowInTile < args.numTokens ? firstToken + rowInTile : args.numTokens - 1;
-    return static_cast<const uint8_t *>(args.hidden) + rowOffset(token);
-  }
-  __device__ const uint8_t *weightRow(uint32_t columnInTile, uint32_t plane) const {
-    const uint32_t wanted = firstColumn + (columnInTile < C.tileExperts ? columnInTile : C.tileExperts - 1);
-    const uint32_t column = wanted < numColumns ? wanted : numColumns - 1;
-    return column < args.numExperts
-               ? static_cast<const uint8_t *>(args.weight) + rowOffset(uint64_t{plane} * args.numExperts + column)
-               : static_cast<const uint8_t *>(args.extraRow) + rowOffset(plane);
-  }
-  __device__ uint64_t rowOffset(uint64_t row) const { return (row * args.hiddenSize + part * 8) * 2; }
+  __device__ explicit SplitRouterTile(const tile::RouterPlace<C> &place)
+      : place(place), hiddenSize(place.args.hiddenSize), warp(threadIdx.x / 32), row(threadIdx.x % 32 / 4), part(threadIdx.x % 4),
+        sums{} {}
 
   struct Fragments {
     uint4 token[rowBlocks][2]; // rows `row` and `row` + 8 of sixteen
     uint4 weight[columnBlocks];
   };
-
-  /// Adds a chunk. Which elements of the sum a lane brings does not matter as long as both sides bring the same: its eight
-  /// stand for columns 2t, 2t+1, 2t+8, 2t+9 of two instructions.
-  __device__ void multiply(const Fragments &from) {
-#pragma unroll
-    for (uint32_t m = 0; m < rowBlocks; ++m) {
-      const uint4 &low = from.token[m][0], &high = from.token[m][1];
-      const uint32_t first[4] = {low.x, high.x, low.y, high.y}, second[4] = {low.z, high.z, low.w, high.w};
-#pragma unroll
-      for (uint32_t n = 0; n < columnBlocks; ++n) {
-        ptx::Mma<C.element>::run(sums[m][n], first, from.weight[n].x, from.weight[n].y);
-        ptx::Mma<C.element>::run(sums[m][n], second, from.weight[n].z, from.weight[n].w);
-      }
-    }
-  }
 
   struct Rows {
     const uint8_t *token[rowBlocks][2], *weight[columnBlocks];
@@ -89,8 +56,8 @@ template <RouterGemmConfig C> struct RouterTile {
     Fragments fragments[Count];
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i) {
-      const uint32_t element = (first + i * kRouterWarps) * chunk;
-      const bool inSum = Whole || element + part * 8 < args.hiddenSize;
+      const uint32_t element = (first + i * kRouterWarps) * kRouterChunk;
+      const bool inSum = Whole || element + part * 8 < hiddenSize;
 #pragma unroll
       for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
@@ -102,7 +69,7 @@ template <RouterGemmConfig C> struct RouterTile {
     }
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i)
-      multiply(fragments[i]);
+      tile::multiplyRouterChunk<C.element>(sums, fragments[i].token, fragments[i].weight);
   }
 
   /// This warp's share of the sum: chunks warp, warp + 8, ... of each plane.
@@ -112,13 +79,13 @@ template <RouterGemmConfig C> struct RouterTile {
     for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
       for (uint32_t half = 0; half < 2; ++half)
-        rows.token[m][half] = tokenRow(m * 16 + half * 8 + row);
+        rows.token[m][half] = place.tokenRow(m * 16 + half * 8 + row) + part * 16;
 #pragma unroll
     for (uint32_t n = 0; n < columnBlocks; ++n)
-      rows.weight[n] = weightRow(n * 8 + row, plane);
+      rows.weight[n] = place.weightRow(n * 8 + row, plane) + part * 16;
 
     constexpr uint32_t tail = inFlight < 4 ? 1 : 4;
-    const uint32_t chunks = ceilDivide(args.hiddenSize, chunk), whole = args.hiddenSize / chunk;
+    const uint32_t chunks = ceilDivide(hiddenSize, kRouterChunk), whole = hiddenSize / kRouterChunk;
     uint32_t next = warp;
     for (; next + (inFlight - 1) * kRouterWarps < whole; next += inFlight * kRouterWarps)
       multiplyBatch<inFlight, true>(rows, next);
@@ -145,18 +112,25 @@ template <RouterGemmConfig C> struct RouterTile {
   }
 
   __device__ void storeOne(const Shared &shared, uint32_t rowInTile, uint32_t sliceBegin, uint32_t columnInSlice) const {
-    const uint32_t token = firstToken + rowInTile, columnInTile = sliceBegin + columnInSlice;
-    const uint32_t column = firstColumn + columnInTile;
-    if (token >= args.numTokens || columnInTile >= C.tileExperts || column >= numColumns)
-      return;
     float sum = shared[0][rowInTile][columnInSlice];
 #pragma unroll
     for (uint32_t w = 1; w < kRouterWarps; ++w)
       sum += shared[w][rowInTile][columnInSlice];
-    if (args.bias && column < args.numExperts)
-      sum += args.bias[column];
-    args.logits[static_cast<uint64_t>(token) * args.logitStride + column] = sum;
+    place.store(rowInTile, sliceBegin + columnInSlice, sum);
   }
+
+  __device__ void run(Shared &shared) {
+    for (uint32_t plane = 0; plane < place.args.planes; ++plane)
+      multiplyPlane(plane);
+    store(shared);
+  }
+};
+
+template <RouterGemmConfig C, bool Staged> struct RouterTileOf {
+  using Type = SplitRouterTile<C>;
+};
+template <RouterGemmConfig C> struct RouterTileOf<C, true> {
+  using Type = StagedRouterTile<C>;
 };
 
 /// Logits of all tokens (KernelAbi.h, RouterGemmArgs).
@@ -166,13 +140,12 @@ template <RouterGemmConfig C>
 __global__ void __launch_bounds__(routerThreads(), 1) routerLogits(const __grid_constant__ RouterGemmArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
-  __shared__ typename RouterTile<C>::Shared shared;
+  using Tile = typename RouterTileOf<C, isStaged(C)>::Type;
+  __shared__ __align__(16) typename Tile::Shared shared;
   const uint32_t tiles = routerBlocks(C, args.numTokens, args.numExperts + (args.extraRow ? 1 : 0));
   for (uint32_t index = blockIdx.x; index < tiles; index += gridDim.x) {
-    RouterTile<C> tile(args, index);
-    for (uint32_t plane = 0; plane < args.planes; ++plane)
-      tile.multiplyPlane(plane);
-    tile.store(shared);
+    const tile::RouterPlace<C> place(args, index);
+    Tile(place).run(shared);
   }
 }
 

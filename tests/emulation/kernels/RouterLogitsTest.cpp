@@ -27,6 +27,8 @@ constexpr RouterCase cases[] = {
     {"short sum", 14, 5, 8, 1, false, false},
 };
 
+constexpr RouterCase largeCase = {"several large tiles", 131, 130, 136, 1, true, true};
+
 template <RouterGemmConfig C> std::vector<float> check(const RouterCase &test, uint32_t blocks) {
   constexpr bool bf16 = C.element == Element::BF16;
   std::mt19937_64 random(test.tokens * 31 + test.hidden);
@@ -92,7 +94,10 @@ TEST_CASE("logits are the router's product, with the same bits from every tile",
     CHECK(check<RouterGemmConfig{Element::BF16, 16, 8}>(test, 2) == first);
     CHECK(check<RouterGemmConfig{Element::BF16, 32, 32}>(test, 1) == first);
     CHECK(check<RouterGemmConfig{Element::BF16, 64, 64}>(test, 2) == first);
+    CHECK(check<RouterGemmConfig{Element::BF16, 128, 128}>(test, 2) == first);
   }
+  CHECK(check<RouterGemmConfig{Element::BF16, 128, 128}>(largeCase, 2) == check<RouterGemmConfig{Element::BF16, 64, 64}>(largeCase, 3));
   check<RouterGemmConfig{Element::F16, 16, 8}>(cases[1], 4);
   check<RouterGemmConfig{Element::F16, 64, 64}>(cases[4], 2);
+  check<RouterGemmConfig{Element::F16, 128, 128}>(cases[4], 1);
 }

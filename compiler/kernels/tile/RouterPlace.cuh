@@ -1,0 +1,69 @@
+// What the router's tiles have in common: where a tile's rows are, how a piece of the sum is added, where a logit goes.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/Mma.cuh"
+
+namespace moec {
+
+/// Elements of the sum that a warp adds at a time: 16 bytes a lane, four lanes a row.
+inline constexpr uint32_t kRouterChunk = 32;
+
+namespace tile {
+
+/// sums += a chunk's products. Which elements of the sum a lane brings does not matter as long as both sides bring the same:
+/// its eight stand for columns 2t, 2t+1, 2t+8, 2t+9 of two instructions. `token` has rows r and r + 8 of each sixteen.
+template <Element E, uint32_t RowBlocks, uint32_t ColumnBlocks>
+__device__ void multiplyRouterChunk(float (&sums)[RowBlocks][ColumnBlocks][4], const uint4 (&token)[RowBlocks][2],
+                                    const uint4 (&weight)[ColumnBlocks]) {
+#pragma unroll
+  for (uint32_t m = 0; m < RowBlocks; ++m) {
+    const uint4 &low = token[m][0], &high = token[m][1];
+    const uint32_t first[4] = {low.x, high.x, low.y, high.y}, second[4] = {low.z, high.z, low.w, high.w};
+#pragma unroll
+    for (uint32_t n = 0; n < ColumnBlocks; ++n) {
+      ptx::Mma<E>::run(sums[m][n], first, weight[n].x, weight[n].y);
+      ptx::Mma<E>::run(sums[m][n], second, weight[n].z, weight[n].w);
+    }
+  }
+}
+
+/// A tile of logits.
+template <RouterGemmConfig C> struct RouterPlace {
+  const RouterGemmArgs &args;
+  uint32_t numColumns; // experts, and the extra row
+  uint32_t firstToken, firstColumn;
+
+  __device__ RouterPlace(const RouterGemmArgs &args, uint32_t index)
+      : args(args), numColumns(args.numExperts + (args.extraRow ? 1 : 0)) {
+    const uint32_t columnTiles = ceilDivide(numColumns, C.tileExperts);
+    firstToken = index / columnTiles * C.tileTokens;
+    firstColumn = index % columnTiles * C.tileExperts;
+  }
+
+  /// Rows and columns past the last repeat it: their logits are not stored, and repeated loads cost no traffic.
+  __device__ const uint8_t *tokenRow(uint32_t rowInTile) const {
+    const uint32_t token = firstToken + rowInTile < args.numTokens ? firstToken + rowInTile : args.numTokens - 1;
+    return static_cast<const uint8_t *>(args.hidden) + rowOffset(token);
+  }
+  __device__ const uint8_t *weightRow(uint32_t columnInTile, uint32_t plane) const {
+    const uint32_t wanted = firstColumn + (columnInTile < C.tileExperts ? columnInTile : C.tileExperts - 1);
+    const uint32_t column = wanted < numColumns ? wanted : numColumns - 1;
+    return column < args.numExperts
+               ? static_cast<const uint8_t *>(args.weight) + rowOffset(uint64_t{plane} * args.numExperts + column)
+               : static_cast<const uint8_t *>(args.extraRow) + rowOffset(plane);
+  }
+  __device__ uint64_t rowOffset(uint64_t row) const { return row * args.hiddenSize * 2; }
+
+  __device__ void store(uint32_t rowInTile, uint32_t columnInTile, float sum) const {
+    const uint32_t token = firstToken + rowInTile, column = firstColumn + columnInTile;
+    if (token >= args.numTokens || columnInTile >= C.tileExperts || column >= numColumns)
+      return;
+    if (args.bias && column < args.numExperts)
+      sum += args.bias[column];
+    args.logits[static_cast<uint64_t>(token) * args.logitStride + column] = sum;
+  }
+};
+
+} // namespace tile
+} // namespace moec

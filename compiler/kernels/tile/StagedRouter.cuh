@@ -1,0 +1,153 @@
+// The router's product in large tiles, for many tokens and experts.
+//
+// Small tiles read each row again for every 64 of the other side: at 256 experts the second-level cache is what they wait
+// for. These stage both sides in shared memory for tiles of 128 by 128. The sum's order is that of the small ones, where
+// warp w of eight adds chunks w, w + 8, ... and the warps' sums are added after that: here one such sum is formed after the other.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/CpAsync.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
+#include "compiler/kernels/tile/RouterPlace.cuh"
+
+namespace moec {
+
+/// One chunk of the sums, in the order in which they are added.
+struct RouterChunk {
+  uint32_t split = 0, plane = 0, chunk = 0;
+
+  /// False after the last one. Each split of each plane has one chunk at least, if only of zeros.
+  __device__ bool next(uint32_t chunks, uint32_t planes) {
+    chunk += kRouterWarps;
+    if (chunk < chunks)
+      return true;
+    if (++plane == planes) {
+      plane = 0;
+      ++split;
+    }
+    chunk = split;
+    return split < kRouterWarps;
+  }
+};
+
+template <RouterGemmConfig C> struct StagedRouterTile {
+  static constexpr uint32_t warpsTokens = 2, warpsExperts = 4;
+  static constexpr uint32_t warpTokens = C.tileTokens / warpsTokens, warpExperts = C.tileExperts / warpsExperts;
+  static constexpr uint32_t rowBlocks = warpTokens / 16, columnBlocks = warpExperts / 8;
+  static constexpr uint32_t rowBytes = kRouterChunk * 2, rowsAtOnce = routerThreads() / 4; // four threads copy a row
+  static constexpr uint32_t tokenLoads = C.tileTokens / rowsAtOnce, weightLoads = C.tileExperts / rowsAtOnce;
+  static constexpr uint32_t stages = 3, rows = C.tileTokens + C.tileExperts;
+  static_assert(warpsTokens * warpsExperts == kRouterWarps && warpTokens % 16 == 0 && warpExperts % 8 == 0);
+  static_assert(C.tileTokens % rowsAtOnce == 0 && C.tileExperts % rowsAtOnce == 0);
+
+  using Shared = uint8_t[stages][rows * rowBytes];
+
+  const tile::RouterPlace<C> &place;
+  const uint32_t chunks, planes;
+  const uint32_t copied, part;         // the first row that this thread copies, and its quarter
+  const uint32_t firstRow, firstColumn; // of this lane in the tile
+  const uint8_t *tokens[tokenLoads];
+  float sums[rowBlocks][columnBlocks][4], total[rowBlocks][columnBlocks][4];
+
+  __device__ explicit StagedRouterTile(const tile::RouterPlace<C> &place)
+      : place(place), chunks(ceilDivide(place.args.hiddenSize, kRouterChunk)), planes(place.args.planes), copied(threadIdx.x / 4),
+        part(threadIdx.x % 4), firstRow(threadIdx.x / 32 % warpsTokens * warpTokens + threadIdx.x % 32 / 4),
+        firstColumn(threadIdx.x / 32 / warpsTokens * warpExperts + threadIdx.x % 32 / 4), sums{}, total{} {
+#pragma unroll
+    for (uint32_t i = 0; i < tokenLoads; ++i)
+      tokens[i] = place.tokenRow(copied + i * rowsAtOnce) + part * 16;
+  }
+
+  /// Starts copying a chunk's rows into a stage.
+  __device__ void load(const RouterChunk &at, uint32_t stage) const {
+    const uint32_t element = at.chunk * kRouterChunk + part * 8;
+    const bool inSum = element < place.args.hiddenSize;
+    const uint64_t offset = inSum ? uint64_t{at.chunk} * rowBytes : 0;
+    const uint32_t to = stage + copied * rowBytes + part * 16;
+#pragma unroll
+    for (uint32_t i = 0; i < tokenLoads; ++i)
+      ptx::cpAsync16(to + i * rowsAtOnce * rowBytes, tokens[i] + offset, inSum);
+#pragma unroll
+    for (uint32_t i = 0; i < weightLoads; ++i)
+      ptx::cpAsync16(to + (C.tileTokens + i * rowsAtOnce) * rowBytes,
+                     place.weightRow(copied + i * rowsAtOnce, at.plane) + part * 16 + offset, inSum);
+  }
+
+  static __device__ uint4 load16(uint32_t shared) {
+    uint32_t values[4];
+    ptx::loadShared16(values, shared);
+    return make_uint4(values[0], values[1], values[2], values[3]);
+  }
+
+  __device__ void multiply(uint32_t stage) {
+    uint4 token[rowBlocks][2], weight[columnBlocks];
+    const uint32_t from = stage + part * 16;
+#pragma unroll
+    for (uint32_t m = 0; m < rowBlocks; ++m)
+#pragma unroll
+      for (uint32_t half = 0; half < 2; ++half)
+        token[m][half] = load16(from + (firstRow + m * 16 + half * 8) * rowBytes);
+#pragma unroll
+    for (uint32_t n = 0; n < columnBlocks; ++n)
+      weight[n] = load16(from + (C.tileTokens + firstColumn + n * 8) * rowBytes);
+    tile::multiplyRouterChunk<C.element>(sums, token, weight);
+  }
+
+  /// Adds a split's sums to the total. (The first one's are added to zero, which changes no bit but a zero's sign.)
+  __device__ void addSplit() {
+#pragma unroll
+    for (uint32_t m = 0; m < rowBlocks; ++m)
+#pragma unroll
+      for (uint32_t n = 0; n < columnBlocks; ++n)
+#pragma unroll
+        for (uint32_t i = 0; i < 4; ++i) {
+          total[m][n][i] += sums[m][n][i];
+          sums[m][n][i] = 0;
+        }
+  }
+
+  __device__ void store() const {
+#pragma unroll
+    for (uint32_t m = 0; m < rowBlocks; ++m)
+#pragma unroll
+      for (uint32_t n = 0; n < columnBlocks; ++n)
+#pragma unroll
+        for (uint32_t i = 0; i < 4; ++i)
+          place.store(firstRow + m * 16 + i / 2 * 8, firstColumn / 8 * 8 + n * 8 + part * 2 + i % 2, total[m][n][i]);
+  }
+
+  /// Ends with a barrier.
+  __device__ void run(Shared &shared) {
+    const uint32_t ring = ptx::sharedAddress(shared);
+    constexpr uint32_t stageBytes = sizeof(Shared) / stages;
+    RouterChunk loading, adding;
+    bool more = true;
+    uint32_t loadStage = 0, stage = 0;
+    const auto loadNext = [&] {
+      if (more) {
+        load(loading, ring + loadStage * stageBytes);
+        loadStage = loadStage + 1 == stages ? 0 : loadStage + 1;
+        more = loading.next(chunks, planes);
+      }
+      ptx::cpAsyncCommit(); // also where there is nothing: groups are counted
+    };
+    for (uint32_t i = 0; i + 1 < stages; ++i)
+      loadNext();
+    for (bool any = true; any;) {
+      ptx::cpAsyncWait<stages - 2>();
+      __syncthreads(); // the chunk is there for all, and all are done with the one before
+      loadNext();
+      multiply(ring + stage * stageBytes);
+      stage = stage + 1 == stages ? 0 : stage + 1;
+      const uint32_t split = adding.split;
+      any = adding.next(chunks, planes);
+      if (adding.split != split)
+        addSplit();
+    }
+    ptx::cpAsyncWait<0>();
+    store();
+    __syncthreads();
+  }
+};
+
+} // namespace moec
