@@ -31,4 +31,10 @@ constexpr DispatchConfig dispatchConfigOf(uint32_t experts) {
   return {.experts = experts, .threads = 512, .pairsPerBlock = 2048};
 }
 
+constexpr CombineConfig combineConfigOf(Element element, uint32_t topK) {
+  return {.element = element, .topK = topK, .threads = 256};
+}
+
+inline constexpr uint32_t kRouteThreads = 128;
+
 } // namespace moec

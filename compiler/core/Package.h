@@ -14,7 +14,7 @@
 
 namespace moec {
 
-inline constexpr uint32_t kPackageVersion = 4;
+inline constexpr uint32_t kPackageVersion = 5;
 
 enum class LaunchKind : uint8_t { Router, Route, Dispatch, GateUp, Down, SharedGateUp, SharedDown, Store };
 const char *launchName(LaunchKind kind);
@@ -37,7 +37,7 @@ struct KernelRef {
 ///   Router        the router's product in several tiles, from few tokens to many; routerBlocks(tile) blocks
 ///   Route         route
 ///   Dispatch      dispatchOneBlock; dispatchCount, dispatchScan, dispatchPlace (the same in three launches, for many
-///                 pairs); dispatchGrid (in one); dispatchSlots (into static slots)
+///                 pairs); dispatchGrid (in one)
 ///   GateUp, Down              the grouped GEMM of the config's tile
 ///   SharedGateUp, SharedDown  the same, dense: one expert over all tokens in their order
 ///   Store         combine, which also adds the shared expert's output

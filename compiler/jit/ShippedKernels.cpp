@@ -1,7 +1,6 @@
 #include "compiler/jit/ShippedKernels.h"
 
 #include "compiler/core/CudaLaunch.h"
-
 #include "compiler/core/CudaTiles.h"
 
 #include <algorithm>
@@ -141,14 +140,6 @@ ShippedKernel shippedCombine(const CombineConfig &c) {
           {.files = {KernelFile::Combine}, .functors = {}, .kernels = {combineKernel(c)}}};
 }
 
-CombineConfig shippedCombineConfig(Element element, uint32_t topK) {
-  return {.element = element, .topK = topK, .threads = 256};
-}
-
-DispatchConfig dispatchConfig(uint32_t experts) {
-  return dispatchConfigOf(experts);
-}
-
 std::vector<RouteConfig> shippedRouters() {
   const auto make = [](uint32_t experts, uint32_t topK, RouteScoring before, RouteScoring after, bool bias, bool norm,
                        uint32_t groups, uint32_t picked, uint32_t top) {
@@ -161,7 +152,7 @@ std::vector<RouteConfig> shippedRouters() {
                        .groups = groups,
                        .groupsPicked = picked,
                        .groupTop = top,
-                       .threads = 128};
+                       .threads = kRouteThreads};
   };
   using enum RouteScoring;
   return {
@@ -184,12 +175,12 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
     all.push_back(shippedRoute(config));
   for (uint32_t experts : knownExperts)
     for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid", "Slots"})
-      all.push_back(shippedDispatch(step, dispatchConfig(experts)));
+      all.push_back(shippedDispatch(step, dispatchConfigOf(experts)));
   for (Element element : {Element::BF16, Element::F16}) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element))
       all.push_back(shippedRouterLogits(config));
     for (uint32_t topK : {1u, 2u, 4u, 6u, 8u})
-      all.push_back(shippedCombine(shippedCombineConfig(element, topK)));
+      all.push_back(shippedCombine(combineConfigOf(element, topK)));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
       for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper, GemmFamily::Fitted}) {
         if (family != GemmFamily::Portable && target != "sm_90a")

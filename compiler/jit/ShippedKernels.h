@@ -44,11 +44,6 @@ uint32_t routerMaxTokens(const RouterGemmConfig &config);
 /// The one for so many tokens.
 RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens);
 
-/// The combine config for so many experts a token.
-CombineConfig shippedCombineConfig(Element element, uint32_t topK);
-/// The dispatch config for so many experts.
-DispatchConfig dispatchConfig(uint32_t experts);
-
 /// The routers of the models that we know (compiler/core/LayerShape.h has the meaning of the fields).
 std::vector<RouteConfig> shippedRouters();
 

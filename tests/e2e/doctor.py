@@ -60,6 +60,15 @@ class Doctor(MoecTest):
             if gpu["usable"]:
                 self.assertIn(gpu["target"], text)
 
+    def test_a_driver_without_a_gpu_is_found_and_said_to_be_of_no_use(self):
+        folder = self.paths.failing_compiler.parent / "empty-driver"
+        report, text = self.doctor(variables={"LD_LIBRARY_PATH": str(folder)})
+        driver = self.library(report, "NVIDIA driver")
+        self.assertEqual((driver["found"], driver["version"], driver["path"]),
+                         (True, "CUDA 13.2", str(folder / "libcuda.so.1")))
+        self.assertEqual(report["gpus"], [])
+        self.assertRegex(text, r"(?m)^GPU +none that this build can use$")
+
     def test_the_cache_is_described_and_not_made(self):
         report, text = self.doctor()
         self.assertEqual(report["cache"], {"folder": str(self.cache), "usable": True, "exists": False, "problem": "",

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace moec::tool {
@@ -158,6 +159,12 @@ std::string gpuText(const nlohmann::json &gpu) {
                      calibrationsText(gpu["calibrations"]));
 }
 
+/// The driver is here, but nothing to use it with; without a driver its own line says enough.
+bool lacksGpus(const nlohmann::json &json) {
+  const auto isDriver = [](const nlohmann::json &library) { return library["name"] == "NVIDIA driver" && library["found"]; };
+  return json["gpus"].empty() && std::any_of(json["libraries"].begin(), json["libraries"].end(), isDriver);
+}
+
 std::string reportText(const nlohmann::json &json) {
   const nlohmann::json &cpu = json["cpu"];
   std::string lines = fmt::format("{:<16}{}\n", "moec", text(json["version"]));
@@ -166,6 +173,8 @@ std::string reportText(const nlohmann::json &json) {
                        bytesText(cpu["l2_bytes"].get<uint64_t>()), calibrationsText(cpu["calibrations"]));
   for (const nlohmann::json &gpu : json["gpus"])
     lines += gpuText(gpu);
+  if (lacksGpus(json))
+    lines += fmt::format("{:<16}none that this build can use\n", "GPU");
   for (const nlohmann::json &library : json["libraries"])
     lines += libraryText(library);
   lines += cacheText(json["cache"]);

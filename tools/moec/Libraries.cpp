@@ -39,25 +39,6 @@ bool succeeds(int (*function)(Parameters...), Arguments... arguments) {
   return function && function(arguments...) == 0;
 }
 
-std::string devices(void *library) {
-  int count = 0;
-  if (!succeeds(symbol<int(unsigned)>(library, "cuInit"), 0u) ||
-      !succeeds(symbol<int(int *)>(library, "cuDeviceGetCount"), &count))
-    return "no usable device";
-  std::string text = fmt::format("{} device{}", count, count == 1 ? "" : "s");
-  for (int ordinal = 0; ordinal < count; ++ordinal) {
-    int device = 0, major = 0, minor = 0;
-    char name[256] = {};
-    auto attribute = symbol<int(int *, int, int)>(library, "cuDeviceGetAttribute");
-    constexpr int computeMajor = 75, computeMinor = 76; // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
-    if (succeeds(symbol<int(int *, int)>(library, "cuDeviceGet"), &device, ordinal) &&
-        succeeds(symbol<int(char *, int, int)>(library, "cuDeviceGetName"), name, static_cast<int>(sizeof name) - 1, device) &&
-        succeeds(attribute, &major, computeMajor, device) && succeeds(attribute, &minor, computeMinor, device))
-      text += fmt::format("{} {} (sm_{}{})", ordinal == 0 ? ":" : ",", name, major, minor);
-  }
-  return text;
-}
-
 /// The answer of the compiler's "version" verb to `request`.
 Result<nlohmann::json> compilerVersion(const std::string &path, const nlohmann::json &request) {
   Result<CompilerCall> call = openCompilerLibrary(path);
@@ -120,7 +101,7 @@ LibraryReport examineDriver() {
   int version = 0;
   report.found = succeeds(symbol<int(int *)>(library, "cuDriverGetVersion"), &version);
   if (report.found)
-    report.version = fmt::format("CUDA {}.{}, {}", version / 1000, version % 1000 / 10, devices(library));
+    report.version = fmt::format("CUDA {}.{}", version / 1000, version % 1000 / 10);
   else
     report.problem = report.path + ": cuDriverGetVersion fails";
   return report;

@@ -11,7 +11,7 @@ struct LibraryReport {
   std::string name, neededFor;
   bool found = false;
   std::string path;    // where it was found
-  std::string version; // as people write it, and for the driver its devices
+  std::string version; // as people write it; the driver's: of CUDA
   std::string problem; // why it was not found, or cannot be used
 };
 

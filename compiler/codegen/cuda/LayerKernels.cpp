@@ -1,6 +1,7 @@
 #include "compiler/codegen/cuda/LayerKernels.h"
 
 #include "compiler/codegen/cuda/Functor.h"
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/core/CudaTiles.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "ir/Moe.h"
@@ -13,7 +14,6 @@ namespace {
 
 // A lane holds each of a token's experts (compiler/kernels/route.cuh).
 constexpr int64_t maxTopK = 32;
-constexpr uint32_t routeThreads = 128;
 
 int64_t dim(Value value, unsigned index) { return cast<RankedTensorType>(value.getType()).getDimSize(index); }
 
@@ -76,7 +76,7 @@ private:
                       .groups = number("groups"),
                       .groupsPicked = number("groups_picked"),
                       .groupTop = number("group_top"),
-                      .threads = routeThreads};
+                      .threads = kRouteThreads};
     return std::vector{kernelOf(shippedRoute(route), route.threads, 0)};
   }
 
@@ -84,9 +84,9 @@ private:
     topK = dim(op.getInputs()[1], 1);
     if (topK > maxTopK)
       return makeError(Code::InvalidModel, "{} experts per token, but GPU kernels take at most {}", topK, maxTopK);
-    const DispatchConfig dispatch = dispatchConfig(static_cast<uint32_t>(dim(op.getResult(2), 0)));
+    const DispatchConfig dispatch = dispatchConfigOf(static_cast<uint32_t>(dim(op.getResult(2), 0)));
     std::vector<LaunchKernel> kernels;
-    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid", "Slots"})
+    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
       kernels.push_back(kernelOf(shippedDispatch(step, dispatch), dispatch.threads, 0));
     return kernels;
   }
@@ -111,7 +111,7 @@ private:
   }
 
   Result<std::vector<LaunchKernel>> store() {
-    const CombineConfig combine = shippedCombineConfig(element(), static_cast<uint32_t>(topK));
+    const CombineConfig combine = combineConfigOf(element(), static_cast<uint32_t>(topK));
     return std::vector{kernelOf(shippedCombine(combine), combine.threads, 0)};
   }
 

@@ -177,9 +177,15 @@ Status CudaDevice::checkConfig(const LayerShape &shape, const LayerConfig &confi
     return makeError(Code::InvalidArgument, "gate-up's tile has {} tokens, down's {}: they share one table of tiles",
                      config.cuda.gateUp.tokens, config.cuda.down.tokens);
   const std::vector<CudaTile> known = cudaTiles(target);
+  const auto has = [&](const CudaTile &tile) { return std::find(known.begin(), known.end(), tile) != known.end(); };
   for (const CudaTile *tile : {&config.cuda.gateUp, &config.cuda.down})
-    if (std::find(known.begin(), known.end(), *tile) == known.end())
+    if (!has(*tile))
       return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, tile->text());
+  if (shape.sharedIntermediate == 0)
+    return {};
+  for (const CudaTile *tile : {&config.cuda.sharedGateUp, &config.cuda.sharedDown})
+    if (!has(*tile) || !hasDenseForm(*tile))
+      return makeError(Code::InvalidArgument, "{} has no tile {} for shared experts", target.name, tile->text());
   return {};
 }
 

@@ -47,11 +47,9 @@ private:
     switch (launch.kind) {
     case LaunchKind::Router: return router(launch);
     case LaunchKind::Route: return kernels(launch, {&bound->route});
-    case LaunchKind::Dispatch: // the last form is not used, and each load holds the device up
-      return kernels(launch,
-                     {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace,
-                      &bound->dispatchGrid},
-                     1);
+    case LaunchKind::Dispatch:
+      return kernels(launch, {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace,
+                              &bound->dispatchGrid});
     case LaunchKind::GateUp: return gemm(launch, config.gateUp, GemmRole::GateUp, false, bound->gateUp);
     case LaunchKind::Down: return gemm(launch, config.down, GemmRole::Down, false, bound->down);
     case LaunchKind::SharedGateUp:
@@ -97,10 +95,10 @@ private:
     return {};
   }
 
-  /// Loads a launch's kernels in order, but for the last `unused`.
-  Status kernels(const Launch &launch, const std::vector<CudaKernel *> &wanted, size_t unused = 0) {
-    if (launch.kernels.size() != wanted.size() + unused)
-      return makeError(Code::InvalidModel, "{} kernels, expected {}", launch.kernels.size(), wanted.size() + unused);
+  /// Loads a launch's kernels in order.
+  Status kernels(const Launch &launch, const std::vector<CudaKernel *> &wanted) {
+    if (launch.kernels.size() != wanted.size())
+      return makeError(Code::InvalidModel, "{} kernels, expected {}", launch.kernels.size(), wanted.size());
     for (size_t i = 0; i < wanted.size(); ++i)
       if (Status status = function(launch.kernels[i], *wanted[i]); !status.ok())
         return status.withContext("kernel {}", launch.kernels[i].symbol);

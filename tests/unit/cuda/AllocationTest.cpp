@@ -6,37 +6,18 @@
 #if !defined(MOEC_SANITIZED)
 #include "tests/unit/cuda/CudaBench.h"
 
-#include <cstdlib>
-#include <new>
-
 namespace {
 
 thread_local uint64_t allocations = 0;
 
-void *counted(std::size_t bytes, std::size_t align) {
+void counted() {
   if (!moec::test::FakeCuda::inside())
     ++allocations;
-  void *memory = align > alignof(std::max_align_t) ? std::aligned_alloc(align, (bytes + align - 1) / align * align)
-                                                   : std::malloc(bytes ? bytes : 1);
-  if (!memory)
-    std::abort();
-  return memory;
 }
 
 } // namespace
 
-void *operator new(std::size_t bytes) { return counted(bytes, 0); }
-void *operator new[](std::size_t bytes) { return counted(bytes, 0); }
-void *operator new(std::size_t bytes, std::align_val_t align) { return counted(bytes, static_cast<std::size_t>(align)); }
-void *operator new[](std::size_t bytes, std::align_val_t align) { return counted(bytes, static_cast<std::size_t>(align)); }
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete[](void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void *memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void *memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void *memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void *memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+#include "tests/unit/CountedNew.h"
 
 using namespace moec;
 using namespace moec::test;

@@ -1,3 +1,4 @@
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/jit/Nvrtc.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "tests/unit/Catch.h"
@@ -136,7 +137,7 @@ TEST_CASE("units compile on several threads at once", "[kernels][nvrtc]") {
 }
 
 TEST_CASE("memory stays flat over 300 compiles", "[kernels][nvrtc][memory]") {
-  const KernelUnit unit = shippedDispatch("Count", dispatchConfig(8)).unit;
+  const KernelUnit unit = shippedDispatch("Count", dispatchConfigOf(8)).unit;
   size_t warm = 0;
   for (int i = 0; i < 320; ++i) {
     REQUIRE(nvrtc().compile(unit, {.target = "sm_80"}).ok());

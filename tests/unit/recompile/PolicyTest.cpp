@@ -1,6 +1,4 @@
-#include "tests/unit/recompile/Simulation.h"
-
-#include "tests/unit/Catch.h"
+#include "tests/unit/recompile/Replays.h"
 
 using namespace moec;
 using namespace moec::test;
@@ -8,19 +6,6 @@ using namespace moec::test;
 namespace {
 
 std::vector<double> uniformShares() { return std::vector<double>(64, 1.0 / 64); }
-
-bool replays(const Simulation &simulation) {
-  Result<TraceFile> trace = parseTrace({{"trace", simulation.traceText()}});
-  REQUIRE(trace);
-  REQUIRE(trace->problems.empty());
-  Result<ReplayReport> report = replayTrace(*trace);
-  REQUIRE(report);
-  INFO(report->where << "\nrecorded " << report->recorded << "\nreplayed " << report->replayed);
-  CHECK(report->decisions == simulation.all<DecisionRecord>().size());
-  CHECK(report->predictions == simulation.all<PredictionRecord>().size());
-  CHECK(report->matches);
-  return report->matches;
-}
 
 } // namespace
 

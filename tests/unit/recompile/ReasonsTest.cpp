@@ -1,9 +1,7 @@
 // The reasons that a decision can have, one by one: what brings each about, what it says, and that
 // it makes no change (or which). PlanFits, NothingBetter, GainBelowMargin, NeverRepaid, NotAsked,
 // Requested, RateLimited, HookKept and BackedOff are in PolicyTest and RecompilerTest.
-#include "tests/unit/recompile/Simulation.h"
-
-#include "tests/unit/Catch.h"
+#include "tests/unit/recompile/Replays.h"
 
 using namespace moec;
 using namespace moec::test;
@@ -18,15 +16,6 @@ std::vector<DecisionRecord> withReason(const Simulation &simulation, Reason reas
 
 bool contains(const std::string &text, const char *part) {
   return text.find(part) != std::string::npos;
-}
-
-bool replays(const Simulation &simulation) {
-  Result<TraceFile> trace = parseTrace({{"trace", simulation.traceText()}});
-  REQUIRE(trace);
-  Result<ReplayReport> report = replayTrace(*trace);
-  REQUIRE(report);
-  INFO(report->where << "\nrecorded " << report->recorded << "\nreplayed " << report->replayed);
-  return report->matches;
 }
 
 /// A GPU under a load for which only other kernels help.

@@ -1,6 +1,4 @@
-#include "tests/unit/recompile/Simulation.h"
-
-#include "tests/unit/Catch.h"
+#include "tests/unit/recompile/Replays.h"
 
 #include <thread>
 
@@ -14,16 +12,6 @@ std::string lastDecision(const MemorySink &sink) {
     if (line->find("\"event\":\"decision\"") != std::string::npos)
       return line->substr(0, 500);
   return "no decision";
-}
-
-bool replays(const Simulation &simulation) {
-  Result<TraceFile> trace = parseTrace({{"trace", simulation.traceText()}});
-  REQUIRE(trace);
-  Result<ReplayReport> report = replayTrace(*trace);
-  REQUIRE(report);
-  INFO(report->where << "\nrecorded " << report->recorded << "\nreplayed " << report->replayed);
-  CHECK(report->matches);
-  return report->matches;
 }
 
 } // namespace

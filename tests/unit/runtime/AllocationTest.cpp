@@ -7,36 +7,16 @@
 #include "tests/unit/runtime/Harness.h"
 
 #include <atomic>
-#include <cstdlib>
-#include <new>
 
 namespace {
 
 std::atomic<uint64_t> allocations{0};
 
-void *counted(std::size_t bytes, std::size_t align) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  void *memory = align > alignof(std::max_align_t) ? std::aligned_alloc(align, (bytes + align - 1) / align * align)
-                                                   : std::malloc(bytes ? bytes : 1);
-  if (!memory)
-    std::abort();
-  return memory;
-}
+void counted() { allocations.fetch_add(1, std::memory_order_relaxed); }
 
 } // namespace
 
-void *operator new(std::size_t bytes) { return counted(bytes, 0); }
-void *operator new[](std::size_t bytes) { return counted(bytes, 0); }
-void *operator new(std::size_t bytes, std::align_val_t align) { return counted(bytes, static_cast<std::size_t>(align)); }
-void *operator new[](std::size_t bytes, std::align_val_t align) { return counted(bytes, static_cast<std::size_t>(align)); }
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete[](void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void *memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void *memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void *memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
-void operator delete[](void *memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+#include "tests/unit/CountedNew.h"
 
 using namespace moec;
 using namespace moec::test;

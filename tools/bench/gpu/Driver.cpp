@@ -1,57 +1,17 @@
 #include "tools/bench/gpu/Driver.h"
 
+#include "tools/bench/gpu/DriverApi.h"
+
 #include <cstring>
-#include <dlfcn.h>
 
 namespace moec::bench {
 
-// cuda.h renames functions to their current version (cuMemAlloc is cuMemAlloc_v2), so the name is spelled after that.
-#define MOEC_DRIVER_FUNCTIONS(X)                                                                                       \
-  X(cuInit) X(cuDriverGetVersion) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)\
-  X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuMemAlloc) X(cuMemFree) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) \
-  X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuMemAllocHost) X(cuMemFreeHost) X(cuLibraryLoadData) X(cuLibraryUnload) X(cuLibraryGetKernel)                \
-  X(cuKernelGetFunction) X(cuFuncLoad) X(cuFuncSetAttribute) X(cuLaunchKernelEx) X(cuStreamCreate) X(cuStreamDestroy)    \
-  X(cuStreamSynchronize) X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuGraphInstantiateWithFlags)                  \
-  X(cuGraphDestroy) X(cuGraphExecDestroy) X(cuGraphLaunch) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord)         \
-  X(cuEventSynchronize) X(cuEventElapsedTime) X(cuTensorMapEncodeTiled) X(cuGetErrorName) X(cuGetErrorString)
-
-#define MOEC_DECLARE(function) decltype(&::function) function##Fn = nullptr;
-#define MOEC_NAME(function) #function
-#define MOEC_EXPANDED_NAME(function) MOEC_NAME(function)
-
-struct DriverApi {
-  MOEC_DRIVER_FUNCTIONS(MOEC_DECLARE)
-};
-
-namespace {
-
-Status loadApi(DriverApi &api) {
-  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    return makeError(Code::DeviceMissing, "no CUDA driver: {}", dlerror());
-#define MOEC_FIND(function)                                                                                            \
-  api.function##Fn = reinterpret_cast<decltype(api.function##Fn)>(dlsym(library, MOEC_EXPANDED_NAME(function)));       \
-  if (!api.function##Fn)                                                                                               \
-    return makeError(Code::DeviceMissing, "this CUDA driver has no {}", MOEC_EXPANDED_NAME(function));
-  MOEC_DRIVER_FUNCTIONS(MOEC_FIND)
-  return {};
-}
-
-} // namespace
-
-Status Device::check(CUresult result, const char *what) const {
-  if (result == CUDA_SUCCESS)
-    return {};
-  const char *name = nullptr, *text = nullptr;
-  api->cuGetErrorNameFn(result, &name);
-  api->cuGetErrorStringFn(result, &text);
-  return makeError(Code::Failure, "{}: {} ({})", what, name ? name : "?", text ? text : "?");
-}
+Status Device::check(CUresult result, const char *what) const { return api->check(result, what); }
 
 Result<std::unique_ptr<Device>> Device::open(int ordinal) {
   std::unique_ptr<Device> device(new Device);
   device->api = std::make_unique<DriverApi>();
-  MOEC_TRY(loadApi(*device->api));
+  MOEC_TRY(device->api->load());
   MOEC_TRY(device->initialise(ordinal));
   return device;
 }

@@ -20,7 +20,7 @@
 
 namespace moec::bench {
 
-struct DriverApi; // function pointers; in Driver.cpp
+struct DriverApi;
 class Device;
 
 /// Device memory; freed with the object.

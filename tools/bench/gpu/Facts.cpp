@@ -70,7 +70,7 @@ private:
     facts[name] = {{"value", value}, {"unit", unit}, {"meaning", meaning}};
   }
 
-  FactsApi api;
+  DriverApi api;
   CUdevice device = 0;
   CUcontext context = nullptr;
   CUstream busy = nullptr, side = nullptr;

@@ -13,7 +13,7 @@ using Clock = std::chrono::steady_clock;
 /// Queues stamps until told to stop; all its figures are its own thread's until that has ended.
 class Queuer {
 public:
-  Queuer(FactsApi &api, CUcontext context, CUfunction stamp, double kernelUs, uint32_t ahead, size_t most)
+  Queuer(DriverApi &api, CUcontext context, CUfunction stamp, double kernelUs, uint32_t ahead, size_t most)
       : api(api), context(context), stamp(stamp), ns(static_cast<unsigned long long>(kernelUs * 1000)), ahead(ahead),
         most(most) {}
 
@@ -65,7 +65,7 @@ public:
   std::vector<unsigned long long> times; // begin and end of each kernel, by the device's clock
 
 private:
-  FactsApi &api;
+  DriverApi &api;
   CUcontext context;
   CUfunction stamp;
   unsigned long long ns;
@@ -76,7 +76,7 @@ private:
 
 } // namespace
 
-Result<Disturbance> disturb(FactsApi &api, CUcontext context, CUfunction stamp, double kernelUs, uint32_t ahead,
+Result<Disturbance> disturb(DriverApi &api, CUcontext context, CUfunction stamp, double kernelUs, uint32_t ahead,
                             double seconds, const std::function<Status()> &call) {
   Queuer queuer(api, context, stamp, kernelUs, ahead, static_cast<size_t>(seconds * 1e6 / kernelUs * 2) + 1000);
   Status queued;

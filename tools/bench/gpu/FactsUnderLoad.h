@@ -21,7 +21,7 @@ struct Disturbance {
 /// began and ended. `stamp` is `extern "C" __global__ void stamp(unsigned long long ns, unsigned long long *beginEnd)`.
 ///
 /// Runs `call` on the calling thread in the middle of `seconds` of such load. An empty `call` gives what is normal.
-Result<Disturbance> disturb(FactsApi &api, CUcontext context, CUfunction stamp, double kernelUs, uint32_t ahead,
+Result<Disturbance> disturb(DriverApi &api, CUcontext context, CUfunction stamp, double kernelUs, uint32_t ahead,
                             double seconds, const std::function<Status()> &call);
 
 } // namespace moec::bench

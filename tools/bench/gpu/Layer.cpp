@@ -1,5 +1,7 @@
 #include "tools/bench/gpu/Layer.h"
 
+#include "compiler/core/CudaLaunch.h"
+
 #include <algorithm>
 
 namespace moec::bench {
@@ -124,7 +126,7 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   LayerBuffers all;
   const size_t pairs = std::max<size_t>(size_t{shape.tokens} * shape.topK, 1);
   const auto get = [&](Buffer &buffer, size_t bytes) { return allocateBuffer(device, bytes, buffer); };
-  const size_t blocks = std::max(ceilDivide(pairs, dispatchConfig(shape.experts).pairsPerBlock), kDispatchGridMost);
+  const size_t blocks = std::max(ceilDivide(pairs, dispatchConfigOf(shape.experts).pairsPerBlock), kDispatchGridMost);
   MOEC_TRY(get(all.counts, shape.experts * 4));
   MOEC_TRY(get(all.expertBegin, (shape.experts + 1) * 4));
   MOEC_TRY(get(all.tileBegin, (shape.experts + 1) * 4));
@@ -143,10 +145,10 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
 Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Shape &shape, const LayerChoice &choice,
                                         const LayerWeightsOnDevice &weights, LayerBuffers &buffers) {
   DeviceLayer layer(device, shape, choice, buffers);
-  layer.dispatchConfig = moec::dispatchConfig(shape.experts);
+  layer.dispatchConfig = dispatchConfigOf(shape.experts);
   layer.dispatchForm =
       shape.tokens * shape.topK <= kOneBlockPairs ? DispatchForm::OneBlock : DispatchForm::ThreeLaunches;
-  layer.combineConfig = shippedCombineConfig(choice.down.element, shape.topK);
+  layer.combineConfig = combineConfigOf(choice.down.element, shape.topK);
   MOEC_TRY(layer.loadKernels(bundle));
   const uint32_t H = shape.hidden, I = shape.intermediate;
   Result<DeviceGemm> gateUp = DeviceGemm::load(device, bundle, choice.family, choice.gateUp,

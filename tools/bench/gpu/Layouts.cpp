@@ -3,6 +3,7 @@
 #include "compiler/jit/EmbeddedKernels.h"
 #include "compiler/jit/Nvrtc.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -21,6 +22,8 @@ struct Layout {
   Map map = Map::None;
 };
 
+// Of every Wgmma in ptx/Wgmma.cuh; the widest first: the others are told by it (encode).
+constexpr uint32_t wgmmaWidths[] = {256, 240, 224, 208, 192, 176, 160, 144, 128, 112, 96, 80, 64, 48, 32, 16, 8};
 constexpr uint32_t tmaK = 72, tmaRows = 20, tmaExperts = 2, tmaPairRows = 16; // layouts.cuh
 
 std::vector<Layout> allLayouts() {
@@ -31,11 +34,10 @@ std::vector<Layout> allLayouts() {
   for (const char *element : {"BF16", "F16"}) {
     all.push_back(
         {fmt::format("mma-{}", element), fmt::format("moec::layoutMma<moec::Element::{}>", element), 32, 128});
-    for (uint32_t n : {8u, 16u, 32u, 48u, 64u, 128u, 208u, 256u})
-      if (element == std::string("BF16") || n == 64) // the type changes no place: once is enough
-        all.push_back({fmt::format("wgmma-{}-n{}", element, n),
-                       fmt::format("moec::layoutWgmma<moec::Element::{}, {}u>", element, n), 128, 64 * n,
-                       320 * 128 + 1024});
+    for (uint32_t n : wgmmaWidths)
+      all.push_back({fmt::format("wgmma-{}-n{}", element, n),
+                     fmt::format("moec::layoutWgmma<moec::Element::{}, {}u>", element, n), 128, 64 * n,
+                     320 * 128 + 1024});
   }
   const auto boxes = [&](const char *name, const char *form, uint32_t rows, Map map) {
     all.push_back({name, fmt::format("moec::layoutTma<moec::layouts::Boxes::{}>", form), 128, 2 * rows * 32,
@@ -89,6 +91,27 @@ Result<std::vector<int32_t>> runLayout(Device &device, Bundle &bundle, const Lay
   return device.downloaded<int32_t>(*out, layout.words);
 }
 
+/// Whether each thread's words are the first ones of what it has in `longer`.
+bool beginsLike(const std::vector<int32_t> &words, const std::vector<int32_t> &longer, uint32_t threads) {
+  const size_t mine = words.size() / threads, theirs = longer.size() / threads;
+  if (mine > theirs)
+    return false;
+  for (uint32_t t = 0; t < threads; ++t)
+    if (!std::equal(words.begin() + t * mine, words.begin() + (t + 1) * mine, longer.begin() + t * theirs))
+      return false;
+  return true;
+}
+
+/// A layout's words as JSON: all of them, or in which kernel of as many threads each thread has the same and then more.
+/// So the sums of wgmma, in which neither the width nor the type changes a number, take one array and not 34.
+std::string encode(const Layout &layout, const std::vector<int32_t> &words,
+                   const std::vector<std::pair<Layout, std::vector<int32_t>>> &inFull) {
+  for (const auto &[other, longer] : inFull)
+    if (other.threads == layout.threads && beginsLike(words, longer, layout.threads))
+      return fmt::format("{{\"like\": \"{}\", \"threads\": {}, \"words\": {}}}", other.name, layout.threads, words.size());
+  return fmt::format("[{}]", fmt::join(words, ","));
+}
+
 } // namespace
 
 Status buildLayouts(const std::string &folder) {
@@ -98,16 +121,16 @@ Status buildLayouts(const std::string &folder) {
     return makeError(Code::Failure, "cannot make {}: {}", folder, error.message());
   Result<Nvrtc> nvrtc = Nvrtc::open();
   MOEC_TRY(nvrtc.status());
-  KernelUnit unit;
   const std::vector<Layout> layouts = allLayouts();
-  for (const Layout &layout : layouts)
-    unit.kernels.push_back(layout.kernel);
-  NvrtcOptions options{.target = "sm_90a", .ptx = false};
-  options.moreHeaders = embeddedLayouts();
-  Result<CompiledUnit> compiled = nvrtc->compile(unit, options);
-  MOEC_TRY(compiled.status());
-  for (size_t i = 0; i < layouts.size(); ++i)
-    MOEC_TRY(writeKernel(folder, "layout-" + layouts[i].name, compiled->cubin, compiled->loweredNames[i]));
+  for (const Layout &layout : layouts) {
+    KernelUnit unit;
+    unit.kernels = {layout.kernel};
+    NvrtcOptions options{.target = "sm_90a", .ptx = false};
+    options.moreHeaders = embeddedLayouts();
+    Result<CompiledUnit> compiled = nvrtc->compile(unit, options);
+    MOEC_TRY(compiled.status());
+    MOEC_TRY(writeKernel(folder, "layout-" + layout.name, compiled->cubin, compiled->loweredNames[0]));
+  }
   fmt::print("{} layout kernels\n", layouts.size());
   return {};
 }
@@ -116,12 +139,16 @@ Status dumpLayouts(Device &device, Bundle &bundle, const std::string &jsonPath) 
   if (device.computeCapability() != 90)
     return makeError(Code::DeviceMissing, "layouts are those of sm_90; this is an sm_{}", device.computeCapability());
   std::ofstream file(jsonPath);
-  file << fmt::format("{{\"schema\": \"moec.layouts\", \"schema_version\": 1, \"device\": \"{}\"", device.name());
+  file << fmt::format("{{\"schema\": \"moec.layouts\", \"schema_version\": 2, \"device\": \"{}\"", device.name());
+  std::vector<std::pair<Layout, std::vector<int32_t>>> inFull;
   for (const Layout &layout : allLayouts()) {
     Result<std::vector<int32_t>> words = runLayout(device, bundle, layout);
     if (!words)
       return words.status().withContext("{}", layout.name);
-    file << fmt::format(",\n\"{}\": [{}]", layout.name, fmt::join(*words, ","));
+    const std::string encoded = encode(layout, *words, inFull);
+    file << fmt::format(",\n\"{}\": {}", layout.name, encoded);
+    if (encoded.front() == '[')
+      inFull.emplace_back(layout, std::move(*words));
   }
   file << "}\n";
   file.close();

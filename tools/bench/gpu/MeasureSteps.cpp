@@ -1,4 +1,5 @@
 // Times of the steps before the products: the router's product in each tile, routing, and each form of dispatch.
+#include "compiler/core/CudaLaunch.h"
 #include "tools/bench/gpu/Layer.h"
 #include "tools/bench/gpu/Measure.h"
 #include "tools/bench/gpu/Routing.h"
@@ -109,7 +110,7 @@ private:
   int32_t *table(uint32_t index) const { return tables.as<int32_t>(size_t{index} * (shape.experts + 2) * 4); }
 
   Result<double> dispatch(const std::string &form, uint32_t pairs) {
-    const DispatchConfig config = dispatchConfig(shape.experts);
+    const DispatchConfig config = dispatchConfigOf(shape.experts);
     DispatchArgs args{};
     args.ids = ids.as<int32_t>();
     args.counts = table(0);

@@ -1,5 +1,7 @@
 #include "tools/bench/gpu/SlotLayer.h"
 
+#include "compiler/core/CudaLaunch.h"
+
 namespace moec::bench {
 
 Result<SlotLayer> SlotLayer::create(Device &device, Bundle &bundle, const Shape &shape, const LayerChoice &choice,
@@ -41,8 +43,8 @@ Status SlotLayer::allocate(const std::vector<int32_t> &begin) {
 }
 
 Status SlotLayer::load(Bundle &bundle, const LayerWeightsOnDevice &weights) {
-  dispatchConfig = moec::dispatchConfig(shape.experts);
-  combineConfig = shippedCombineConfig(choice.down.element, shape.topK);
+  dispatchConfig = dispatchConfigOf(shape.experts);
+  combineConfig = combineConfigOf(choice.down.element, shape.topK);
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Slots", dispatchConfig).name, 0, slotsKernel));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("OneBlock", dispatchConfig).name, 0, oneBlock));
   MOEC_TRY(loadKernel(bundle, shippedCombine(combineConfig).name, 0, combineKernel));

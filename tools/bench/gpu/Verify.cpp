@@ -329,6 +329,8 @@ Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options
       MOEC_TRY(prepare(device, test, element == Element::BF16, p));
       const std::vector<LayerChoice> choices = choicesOn(device, element);
       for (const LayerChoice &choice : {choices.front(), choices.back()}) { // another family where there is one
+        if (!isWanted(options.kernels, choice))
+          continue;
         std::string report;
         const Status status = verifyForms(device, bundle, p, choice, report);
         status.ok() ? ++passed : ++failed;

@@ -234,14 +234,17 @@ struct Verifier {
   }
 };
 
-Status verifyCase(Device &device, Bundle &bundle, Case c, std::string &report) {
+Status verifyCase(Device &device, Bundle &bundle, Case c, const std::vector<std::string> &kernels, std::string &report) {
   const Element element = c.inputs.bf16 ? Element::BF16 : Element::F16;
   Result<OnDevice> on = OnDevice::upload(device, c);
   MOEC_TRY(on.status());
   Result<LayerBuffers> buffers = LayerBuffers::allocate(device, c.inputs.shape);
   MOEC_TRY(buffers.status());
   Verifier verifier{device, bundle, std::move(c), std::move(*on), std::move(*buffers), {}, {}, {}, 0};
-  const std::vector<LayerChoice> choices = choicesOn(device, element);
+  std::vector<LayerChoice> choices = choicesOn(device, element);
+  std::erase_if(choices, [&](const LayerChoice &choice) { return !isWanted(kernels, choice); });
+  if (choices.empty())
+    return makeError(Code::InvalidArgument, "no choice of tiles has a name with one of the parts in --kernels");
   for (const LayerChoice &choice : choices)
     MOEC_TRY(verifier.run(choice));
   report = fmt::format("error {:.1e}, the same bits from {} choices of tiles", verifier.worst, choices.size());
@@ -258,7 +261,7 @@ Status verifyWholeLayers(Device &device, Bundle &bundle, const VerifyOptions &op
         if (options.quick && (!bf16 || tokens > 37))
           continue;
         std::string report;
-        const Status status = verifyCase(device, bundle, makeCase(route, tokens, bf16), report);
+        const Status status = verifyCase(device, bundle, makeCase(route, tokens, bf16), options.kernels, report);
         status.ok() ? ++passed : ++failed;
         fmt::print("{} whole layer, {} {} tokens {}: {}\n", status.ok() ? "ok  " : "FAIL", shippedRoute(route).name, tokens,
                    bf16 ? "bf16" : "f16", status.ok() ? report : status.message());

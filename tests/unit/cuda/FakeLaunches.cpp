@@ -1,0 +1,129 @@
+// Kernels: how they are loaded and launched, and what they leave behind.
+#include "tests/unit/cuda/FakeDriver.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace moec::test {
+namespace {
+
+void dispatch(const DispatchArgs &args, uint32_t experts) {
+  if (!args.ring.words)
+    return;
+  const uint32_t sample = ++*args.ring.sequence;
+  uint64_t *words = args.ring.words + uint64_t{sample % args.ring.numSamples} * (experts + 1);
+  std::vector<uint32_t> counts(experts);
+  for (uint32_t i = 0; i < args.numPairs; ++i)
+    if (args.ids[i] >= 0 && static_cast<uint32_t>(args.ids[i]) < experts)
+      ++counts[static_cast<uint32_t>(args.ids[i])];
+  for (uint32_t e = 0; e <= experts; ++e)
+    std::atomic_ref(words[e]).store(countWord(sample, e < experts ? counts[e] : args.numPairs), std::memory_order_release);
+}
+
+/// Kernels are named "what" or "what:number"; a dispatch's number is that of its experts.
+std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
+  const std::string what = kernel.symbol.substr(0, kernel.symbol.find(':'));
+  if (what == "dispatchOneBlock" || what == "dispatchScan" || what == "dispatchGrid") {
+    const DispatchArgs args = *static_cast<const DispatchArgs *>(parameters[0]);
+    const auto experts = static_cast<uint32_t>(std::atoi(kernel.symbol.c_str() + what.size() + 1));
+    return [args, experts] { dispatch(args, experts); };
+  }
+  if (what == "route") {
+    const RouteArgs args = *static_cast<const RouteArgs *>(parameters[0]);
+    return [args] {
+      for (uint32_t t = 0; t < args.numTokens; ++t) // everybody to experts 0 and 1: the tests' topK is 2
+        args.ids[2 * t] = 0, args.ids[2 * t + 1] = 1, args.weights[2 * t] = args.weights[2 * t + 1] = 0.5f;
+    };
+  }
+  if (what == "combine") {
+    const CombineArgs args = *static_cast<const CombineArgs *>(parameters[0]);
+    return [args] { std::memset(args.output, 0, size_t{args.numTokens} * args.hidden * 2); };
+  }
+  if (what == "wrongCombine") {
+    const CombineArgs args = *static_cast<const CombineArgs *>(parameters[0]);
+    return [args] { std::memset(args.output, 0x3f, size_t{args.numTokens} * args.hidden * 2); };
+  }
+  if (fake().recordProducts && (what == "gate-up" || what == "down")) {
+    // Tensor maps come first: of weights (two), or of weights, tokens and outputs.
+    const size_t maps = kernel.symbol.find("portable") != std::string::npos ? 0 : kernel.symbol.find("fitted") != std::string::npos ? 3 : 2;
+    fake().products[what] = *static_cast<const GroupedGemmArgs *>(parameters[maps]);
+  }
+  return [] {};
+}
+
+/// A product of the fitted family ("gate-up:fitted-..."): its parameters are kept, for tests to look at.
+void keepFitted(const FakeKernel &kernel, CUstream stream, void **parameters) {
+  if (kernel.symbol.find(":fitted-") == std::string::npos)
+    return;
+  FakeFitted product;
+  product.symbol = kernel.symbol;
+  product.stream = streamOf(stream);
+  FakeTensorMap *const maps[] = {&product.weights, &product.tokens, &product.output};
+  for (int i = 0; i < 3; ++i)
+    std::memcpy(maps[i], parameters[i], sizeof(FakeTensorMap));
+  product.args = *static_cast<const GroupedGemmArgs *>(parameters[3]);
+  fake().launched(std::move(product));
+}
+
+CUresult fakeLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *, void **, unsigned, CUlibraryOption *, void **,
+                             unsigned) {
+  CALLED("cuLibraryLoadData");
+  if (std::memcmp(code, "cubin", 5) != 0)
+    return CUDA_ERROR_INVALID_IMAGE;
+  auto *made = new FakeLibrary;
+  fake().made(made);
+  *library = reinterpret_cast<CUlibrary>(made);
+  return CUDA_SUCCESS;
+}
+CUresult fakeLibraryUnload(CUlibrary library) {
+  fake().called("cuLibraryUnload", true);
+  fake().freed(library);
+  delete reinterpret_cast<FakeLibrary *>(library);
+  return CUDA_SUCCESS;
+}
+CUresult fakeLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name) {
+  CALLED("cuLibraryGetKernel");
+  auto &kernels = reinterpret_cast<FakeLibrary *>(library)->kernels;
+  kernels.push_back(std::make_unique<FakeKernel>(FakeKernel{name}));
+  *kernel = reinterpret_cast<CUkernel>(kernels.back().get());
+  return CUDA_SUCCESS;
+}
+CUresult fakeKernelGetFunction(CUfunction *function, CUkernel kernel) {
+  CALLED("cuKernelGetFunction");
+  *function = reinterpret_cast<CUfunction>(kernel);
+  return CUDA_SUCCESS;
+}
+CUresult fakeFuncLoad(CUfunction) {
+  CALLED("cuFuncLoad");
+  return CUDA_SUCCESS;
+}
+CUresult fakeFuncSetAttribute(CUfunction, CUfunction_attribute, int) {
+  CALLED("cuFuncSetAttribute");
+  return CUDA_SUCCESS;
+}
+CUresult fakeLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **parameters, void **) {
+  const Inside inside;
+  CALLED("cuLaunchKernelEx");
+  if (config->gridDimX == 0 || config->blockDimX == 0 || config->blockDimX > 1024)
+    return CUDA_ERROR_INVALID_VALUE;
+  const FakeKernel &kernel = *reinterpret_cast<FakeKernel *>(function);
+  keepFitted(kernel, config->hStream, parameters);
+  if (fake().durationNs)
+    run(config->hStream, [ns = fake().durationNs(kernel.symbol, parameters)] { fake().advance(ns); });
+  run(config->hStream, workOf(kernel, parameters));
+  return CUDA_SUCCESS;
+}
+
+} // namespace
+
+void fillLaunches(CudaApi &api) {
+  api.cuLibraryLoadDataFn = fakeLibraryLoadData;
+  api.cuLibraryUnloadFn = fakeLibraryUnload;
+  api.cuLibraryGetKernelFn = fakeLibraryGetKernel;
+  api.cuKernelGetFunctionFn = fakeKernelGetFunction;
+  api.cuFuncLoadFn = fakeFuncLoad;
+  api.cuFuncSetAttributeFn = fakeFuncSetAttribute;
+  api.cuLaunchKernelExFn = fakeLaunchKernelEx;
+}
+
+} // namespace moec::test
