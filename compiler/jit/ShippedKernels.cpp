@@ -15,13 +15,11 @@ const char *shortName(RouteScoring scoring) {
   return scoring == RouteScoring::None ? "none" : scoring == RouteScoring::Softmax ? "softmax" : "sigmoid";
 }
 
-/// Tiles of the router's product, each good up to `maxTokens` (measured, docs/gpu-kernels.md): small tiles reach more
-/// multiprocessors, large ones read less.
-struct RouterClass {
-  uint32_t maxTokens, tileTokens, tileExperts;
+/// Tiles of the router's product: small ones reach more multiprocessors, large ones read less.
+struct RouterTile {
+  uint32_t tokens, experts;
 };
-constexpr uint32_t kNever = 0, kAlways = UINT32_MAX;
-constexpr RouterClass routerClasses[] = {{4, 16, 2}, {64, 16, 8}, {512, 32, 32}, {kAlways, 64, 64}, {kNever, 128, 128}};
+constexpr RouterTile routerTiles[] = {{16, 2}, {16, 8}, {32, 32}, {64, 64}, {128, 128}};
 
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 
@@ -99,23 +97,24 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
 
 std::vector<RouterGemmConfig> shippedRouterGemms(Element element) {
   std::vector<RouterGemmConfig> configs;
-  for (const RouterClass &c : routerClasses)
-    configs.push_back({.element = element, .tileTokens = c.tileTokens, .tileExperts = c.tileExperts});
+  for (const RouterTile &tile : routerTiles)
+    configs.push_back({.element = element, .tileTokens = tile.tokens, .tileExperts = tile.experts});
   return configs;
 }
 
-uint32_t routerMaxTokens(const RouterGemmConfig &config) {
-  for (const RouterClass &c : routerClasses)
-    if (c.tileTokens == config.tileTokens && c.tileExperts == config.tileExperts)
-      return c.maxTokens;
-  return UINT32_MAX;
+// Where one tile overtakes another was measured (docs/gpu-kernels.md).
+std::vector<RouterChoice> routerChoices(Element element, uint32_t experts) {
+  const auto tile = [&](uint32_t tokens, uint32_t columns) { return RouterGemmConfig{element, tokens, columns}; };
+  constexpr uint32_t any = UINT32_MAX;
+  if (experts <= 8) // larger ones would multiply columns that nobody asked for
+    return {{tile(16, 2), 4}, {tile(16, 8), any}};
+  return {{tile(16, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 512}, {tile(64, 64), any}};
 }
 
-RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens) {
-  size_t i = 0;
-  while (i + 1 < std::size(routerClasses) && numTokens > routerClasses[i].maxTokens)
-    ++i;
-  return shippedRouterGemms(element)[i];
+RouterGemmConfig routerGemmFor(Element element, uint32_t experts, uint32_t numTokens) {
+  const std::vector<RouterChoice> choices = routerChoices(element, experts);
+  return std::find_if(choices.begin(), choices.end(), [&](const RouterChoice &choice) { return numTokens <= choice.maxTokens; })
+      ->config;
 }
 
 ShippedKernel shippedRouterLogits(const RouterGemmConfig &c) {

@@ -37,12 +37,18 @@ ShippedKernel shippedRoute(const RouteConfig &config);
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &config);
 ShippedKernel shippedCombine(const CombineConfig &config);
 
-/// The tiles of the router's product, from few tokens to many. The results are the same bits.
+/// All tiles of the router's product. The results are the same bits.
 std::vector<RouterGemmConfig> shippedRouterGemms(Element element);
-/// Tokens up to which a tile of shippedRouterGemms is the best one; UINT32_MAX for the last.
-uint32_t routerMaxTokens(const RouterGemmConfig &config);
+
+/// A tile of the router's product, and the tokens up to which it is the best one.
+struct RouterChoice {
+  RouterGemmConfig config;
+  uint32_t maxTokens;
+};
+/// The tiles for so many experts, from few tokens to many; the last one is for any number.
+std::vector<RouterChoice> routerChoices(Element element, uint32_t experts);
 /// The one for so many tokens.
-RouterGemmConfig routerGemmFor(Element element, uint32_t numTokens);
+RouterGemmConfig routerGemmFor(Element element, uint32_t experts, uint32_t numTokens);
 
 /// The routers of the models that we know (compiler/core/LayerShape.h has the meaning of the fields).
 std::vector<RouteConfig> shippedRouters();

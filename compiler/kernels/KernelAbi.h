@@ -112,6 +112,13 @@ struct RouterGemmConfig {
 /// Whether both sides of the product pass through shared memory (tile/StagedRouter.cuh).
 constexpr bool isStaged(const RouterGemmConfig &c) { return c.tileTokens >= 128; }
 
+/// Elements of the sum that are added at a time, and how many such pieces staged tiles have under way, which all sm_80 have
+/// room for.
+inline constexpr uint32_t kRouterChunk = 32, kRouterStages = 6;
+constexpr uint32_t routerSharedBytes(const RouterGemmConfig &c) {
+  return isStaged(c) ? kRouterStages * (c.tileTokens + c.tileExperts) * kRouterChunk * 2 : 0;
+}
+
 inline constexpr uint32_t kRouterWarps = 8;
 constexpr uint32_t routerThreads() { return kRouterWarps * 32; }
 /// Blocks that compute all logits in one turn; any other grid is right too.

@@ -119,7 +119,9 @@ template <RouterGemmConfig C> struct SplitRouterTile {
     place.store(rowInTile, sliceBegin + columnInSlice, sum);
   }
 
-  __device__ void run(Shared &shared) {
+  /// Ends with a barrier.
+  __device__ void run() {
+    __shared__ Shared shared;
     for (uint32_t plane = 0; plane < place.args.planes; ++plane)
       multiplyPlane(plane);
     store(shared);
@@ -135,17 +137,16 @@ template <RouterGemmConfig C> struct RouterTileOf<C, true> {
 
 /// Logits of all tokens (KernelAbi.h, RouterGemmArgs).
 ///
-/// Launch: any grid (routerBlocks() takes one turn), routerThreads() threads.
+/// Launch: any grid (routerBlocks() takes one turn), routerThreads() threads, routerSharedBytes(C).
 template <RouterGemmConfig C>
 __global__ void __launch_bounds__(routerThreads(), 1) routerLogits(const __grid_constant__ RouterGemmArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
   using Tile = typename RouterTileOf<C, isStaged(C)>::Type;
-  __shared__ __align__(16) typename Tile::Shared shared;
   const uint32_t tiles = routerBlocks(C, args.numTokens, args.numExperts + (args.extraRow ? 1 : 0));
   for (uint32_t index = blockIdx.x; index < tiles; index += gridDim.x) {
     const tile::RouterPlace<C> place(args, index);
-    Tile(place).run(shared);
+    Tile(place).run();
   }
 }
 

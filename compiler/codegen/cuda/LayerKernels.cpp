@@ -38,7 +38,7 @@ public:
     case moe::LaunchKind::SharedGateUp: return gemm(op, config.sharedGateUp, GemmRole::GateUp, true);
     case moe::LaunchKind::SharedDown: return gemm(op, config.sharedDown, GemmRole::Down, true);
     case moe::LaunchKind::Store: return store();
-    case moe::LaunchKind::Router: return router();
+    case moe::LaunchKind::Router: return router(static_cast<uint32_t>(op.getColumns().value_or(0)));
     }
     return std::vector<LaunchKernel>();
   }
@@ -50,14 +50,14 @@ private:
     return {{std::move(kernel.name), std::move(kernel.unit), threads, dynamicSharedBytes}, std::move(ref)};
   }
 
-  Result<std::vector<LaunchKernel>> router() {
+  Result<std::vector<LaunchKernel>> router(uint32_t experts) {
     std::vector<LaunchKernel> kernels;
-    for (const RouterGemmConfig &router : shippedRouterGemms(element()))
-      kernels.push_back(kernelOf(shippedRouterLogits(router), routerThreads(), 0,
+    for (const auto &[router, maxTokens] : routerChoices(element(), experts))
+      kernels.push_back(kernelOf(shippedRouterLogits(router), routerThreads(), routerSharedBytes(router),
                                  {.rows = static_cast<uint16_t>(router.tileTokens),
                                   .symbol = "",
                                   .columns = static_cast<uint16_t>(router.tileExperts),
-                                  .maxTokens = routerMaxTokens(router)}));
+                                  .maxTokens = maxTokens}));
     return kernels;
   }
 

@@ -4,14 +4,9 @@
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Mma.cuh"
 
-namespace moec {
+namespace moec::tile {
 
-/// Elements of the sum that a warp adds at a time: 16 bytes a lane, four lanes a row.
-inline constexpr uint32_t kRouterChunk = 32;
-
-namespace tile {
-
-/// sums += a chunk's products. Which elements of the sum a lane brings does not matter as long as both sides bring the same:
+/// sums += a chunk's products: 16 bytes a lane, four lanes a row. Which elements of the sum a lane brings does not matter as long as both sides bring the same:
 /// its eight stand for columns 2t, 2t+1, 2t+8, 2t+9 of two instructions. `token` has rows r and r + 8 of each sixteen.
 template <Element E, uint32_t RowBlocks, uint32_t ColumnBlocks>
 __device__ void multiplyRouterChunk(float (&sums)[RowBlocks][ColumnBlocks][4], const uint4 (&token)[RowBlocks][2],
@@ -65,5 +60,4 @@ template <RouterGemmConfig C> struct RouterPlace {
   }
 };
 
-} // namespace tile
-} // namespace moec
+} // namespace moec::tile

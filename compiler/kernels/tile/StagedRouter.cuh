@@ -36,11 +36,9 @@ template <RouterGemmConfig C> struct StagedRouterTile {
   static constexpr uint32_t rowBlocks = warpTokens / 16, columnBlocks = warpExperts / 8;
   static constexpr uint32_t rowBytes = kRouterChunk * 2, rowsAtOnce = routerThreads() / 4; // four threads copy a row
   static constexpr uint32_t tokenLoads = C.tileTokens / rowsAtOnce, weightLoads = C.tileExperts / rowsAtOnce;
-  static constexpr uint32_t stages = 3, rows = C.tileTokens + C.tileExperts;
+  static constexpr uint32_t stages = kRouterStages, stageBytes = routerSharedBytes(C) / stages;
   static_assert(warpsTokens * warpsExperts == kRouterWarps && warpTokens % 16 == 0 && warpExperts % 8 == 0);
   static_assert(C.tileTokens % rowsAtOnce == 0 && C.tileExperts % rowsAtOnce == 0);
-
-  using Shared = uint8_t[stages][rows * rowBytes];
 
   const tile::RouterPlace<C> &place;
   const uint32_t chunks, planes;
@@ -117,9 +115,9 @@ template <RouterGemmConfig C> struct StagedRouterTile {
   }
 
   /// Ends with a barrier.
-  __device__ void run(Shared &shared) {
-    const uint32_t ring = ptx::sharedAddress(shared);
-    constexpr uint32_t stageBytes = sizeof(Shared) / stages;
+  __device__ void run() {
+    extern __shared__ uint8_t unaligned[]; // but for 16 bytes, which is what is copied at a time
+    const uint32_t ring = ptx::sharedAddress(unaligned);
     RouterChunk loading, adding;
     bool more = true;
     uint32_t loadStage = 0, stage = 0;

@@ -2,6 +2,7 @@
 
 #include "compiler/kernels/routerLogits.cuh"
 #include "tests/emulation/Schedules.h"
+#include "tests/emulation/machine/DynamicShared.h"
 #include "tools/bench/gpu/Routing.h"
 
 #include <cmath>
@@ -70,7 +71,8 @@ template <RouterGemmConfig C> std::vector<float> check(const RouterCase &test, u
                         .planes = test.planes,
                         .logitStride = stride};
     if (const auto failure =
-            launch(device, {.blocks = blocks, .threads = routerThreads()}, seed, [&] { routerLogits<C>(args); }))
+            launch(device, {.blocks = blocks, .threads = routerThreads(), .sharedBytes = routerSharedBytes(C),
+                                  .dynamicShared = isStaged(C) ? unaligned : nullptr}, seed, [&] { routerLogits<C>(args); }))
       return failure->message;
     logits.clear();
     for (uint32_t t = 0; t < test.tokens; ++t)

@@ -91,7 +91,7 @@ private:
 
   Result<double> router(const RouterGemmConfig &config, uint32_t tokens) {
     Kernel kernel;
-    MOEC_TRY(loadKernel(bundle, shippedRouterLogits(config).name, 0, kernel));
+    MOEC_TRY(loadKernel(bundle, shippedRouterLogits(config).name, routerSharedBytes(config), kernel));
     RouterGemmArgs args{};
     args.hidden = hidden.as<void>();
     args.weight = weight.as<void>();

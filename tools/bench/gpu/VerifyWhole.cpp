@@ -147,7 +147,7 @@ Status checkRouter(Device &device, Bundle &bundle, const Case &c, const OnDevice
       return makeError(Code::VerificationMismatch, "{} gives other bits", shippedRouterLogits(config).name);
   }
   logits = first;
-  return layer.useRouter(bundle, routerGemmFor(element, c.inputs.shape.tokens));
+  return layer.useRouter(bundle, routerGemmFor(element, c.inputs.shape.experts, c.inputs.shape.tokens));
 }
 
 /// The device's routing against the reference's of the same logits. The layer's inputs then take it over.
