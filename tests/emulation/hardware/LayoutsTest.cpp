@@ -151,7 +151,9 @@ TEST_CASE("a box is swizzled where it lands, and zero outside of its tensor", "[
 
 TEST_CASE("the emulator puts elements where GPUs do", "[emulation][layouts]") {
   const Dumps emulated = emulateAll();
-  std::set<std::string> missing;
+  std::set<std::string> missing; // from every dump: an older one has fewer layouts
+  for (const auto &[name, words] : emulated)
+    missing.insert(name);
   uint32_t dumps = 0;
   for (const auto &entry : std::filesystem::directory_iterator("tests/emulation/hardware")) {
     if (entry.path().extension() != ".json")
@@ -165,10 +167,10 @@ TEST_CASE("the emulator puts elements where GPUs do", "[emulation][layouts]") {
     REQUIRE(dump["schema_version"] == 2);
     for (const auto &[name, words] : emulated) {
       INFO(name);
-      if (dump.contains(name))
-        CHECK(wordsOf(dump, name) == words);
-      else
-        missing.insert(name);
+      if (!dump.contains(name))
+        continue;
+      CHECK(wordsOf(dump, name) == words);
+      missing.erase(name);
     }
   }
   CHECK(dumps > 0);
