@@ -76,7 +76,7 @@ TEST_CASE("a GPU package has a kernel for every launch, each in a cubin of its o
   CHECK(launches[LaunchKind::Router].kernels.size() >= 2);
   CHECK(launches[LaunchKind::Router].kernels.back().maxTokens == UINT32_MAX);
   CHECK(launches[LaunchKind::Route].kernels.size() == 1);
-  CHECK(launches[LaunchKind::Dispatch].kernels.size() == 6);
+  CHECK(launches[LaunchKind::Dispatch].kernels.size() == 5);
   CHECK(launches[LaunchKind::Store].kernels.size() == 1);
   const CudaConfig &config = package->layers[0].plan.config.cuda;
   for (auto [kind, tile] : {std::pair{LaunchKind::GateUp, config.gateUp}, std::pair{LaunchKind::Down, config.down}}) {
