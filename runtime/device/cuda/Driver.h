@@ -1,6 +1,7 @@
 // One GPU through the driver: its context, and calls whose errors say what they were about.
 #pragma once
 
+#include "compiler/core/Try.h"
 #include "runtime/device/cuda/Api.h"
 
 #include <cstdint>
@@ -8,13 +9,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-/// Returns the error of a Status, if it is one.
-#define MOEC_TRY(expression)                                                                                           \
-  do {                                                                                                                 \
-    if (::moec::Status tryStatus = (expression); !tryStatus.ok())                                                      \
-      return tryStatus;                                                                                                \
-  } while (false)
 
 /// Calls a driver function; its error names the function and what it was about (a format string and its arguments).
 #define MOEC_CUDA(driver, function, arguments, ...)                                                                    \

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compiler/core/CudaTensors.h"
-#include "compiler/core/Status.h"
+#include "compiler/core/Try.h"
 
 #include <cstdint>
 #include <cuda.h>
@@ -10,13 +10,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-/// Returns the error of a Status, if it is one.
-#define MOEC_TRY(expression)                                                                                           \
-  do {                                                                                                                 \
-    if (::moec::Status tryStatus = (expression); !tryStatus.ok())                                                      \
-      return tryStatus;                                                                                                \
-  } while (false)
 
 namespace moec::bench {
 
