@@ -17,6 +17,7 @@ struct MeasureOptions {
   double matrixTflops = 790;         // of a large matrix product on this device
   uint32_t repeats = 11;
   bool overlap = false;      // programmatic dependent launch
+  uint32_t turns = 1; // passes over a problem's choices, back and forth; a choice's time is the median of them
   bool everyChoice = false;  // print a line for each choice, not the best alone
   std::string routingFolder; // where ids go, for rivals to run on; empty: nowhere
   std::string jsonPath;      // one JSON line a measurement; empty: none
