@@ -270,8 +270,9 @@ TEST_CASE("what is wrong with a package is said", "[core][package]") {
   other[0] = 'X';
   CHECK(errorOf(other) == "not a package: wrong magic");
   other = bytes;
-  other[8] = 5;
-  CHECK(errorOf(other, Code::InvalidArgument) == "package version 5 is not supported, only 4");
+  other[8] = kPackageVersion + 1;
+  CHECK(errorOf(other, Code::InvalidArgument) ==
+        fmt::format("package version {} is not supported, only {}", kPackageVersion + 1, kPackageVersion));
   other = bytes;
   other.back() ^= 1;
   CHECK(errorOf(other) == "package checksum does not match: the file is damaged");
