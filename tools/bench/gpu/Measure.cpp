@@ -235,6 +235,13 @@ std::vector<LayerChoice> choicesFor(const Device &device, const Problem &p, cons
   return choices;
 }
 
+Status reportSteps(Runner &runner, const Problem &p, const Timing &timing, double floor, Report &report) {
+  Result<std::vector<double>> steps = runner.steps(timing.choice, 5);
+  MOEC_TRY(steps.status());
+  report.line(p, timing.choice, timing.microseconds, floor, *steps);
+  return {};
+}
+
 /// The best of each family, with its steps.
 Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, const Problem &p, double floor,
                       const MeasureOptions &options, Report &report) {
@@ -244,13 +251,16 @@ Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, con
   const uint32_t repeats = floor > 3000 ? std::max(3u, options.repeats / 2) : options.repeats;
   const std::vector<LayerChoice> choices = choicesFor(device, p, options);
   std::vector<std::vector<double>> times(choices.size());
-  for (uint32_t turn = 0; turn < options.turns; ++turn)
+  const uint32_t warmUps = options.turns > 1 ? 1 : 0;
+  for (uint32_t turn = 0; turn < warmUps + options.turns; ++turn)
     for (size_t i = 0; i < choices.size(); ++i) {
       // Back every second time: where power decides, who comes first has more clock.
       const size_t which = turn % 2 == 0 ? i : choices.size() - 1 - i;
       Result<double> time = runner.time(choices[which], repeats);
       if (!time)
         return time.status().withContext("{} {} tokens, {}", p.model.name, p.shape.tokens, choices[which].name());
+      if (turn < warmUps)
+        continue;
       if (options.everyChoice)
         report.line(p, choices[which], *time, floor, {});
       times[which].push_back(*time);
@@ -258,16 +268,18 @@ Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, con
   std::optional<Timing> best[3];
   for (size_t i = 0; i < choices.size(); ++i) {
     const double time = median(times[i]);
+    if (options.turns > 1)
+      MOEC_TRY(reportSteps(runner, p, {choices[i], time}, floor, report));
     std::optional<Timing> &slot = best[static_cast<int>(choices[i].family)];
     if (!slot || time < slot->microseconds)
       slot = Timing{choices[i], time};
   }
+  if (options.turns > 1)
+    return {};
   for (const std::optional<Timing> &timing : best) {
     if (!timing)
       continue;
-    Result<std::vector<double>> steps = runner.steps(timing->choice, 3);
-    MOEC_TRY(steps.status());
-    report.line(p, timing->choice, timing->microseconds, floor, *steps);
+    MOEC_TRY(reportSteps(runner, p, *timing, floor, report));
   }
   return {};
 }
