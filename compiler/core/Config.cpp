@@ -22,6 +22,14 @@ bool takeNumber(std::string_view &text, std::string_view mark, uint16_t &number)
   return true;
 }
 
+constexpr std::string_view rowsLaidMark = "-rows";
+
+/// Reads the mark, if it is all that is left; only fitted tiles have it.
+bool takeRowsLaid(std::string_view text, CudaTile &tile) {
+  tile.rowsLaid = text == rowsLaidMark;
+  return !tile.rowsLaid || tile.family == GemmFamily::Fitted;
+}
+
 bool takeFamily(std::string_view &text, CudaTile &tile) {
   for (auto [name, family, swapAB] : {std::tuple{"portable", GemmFamily::Portable, false},
                                       std::tuple{"hopper", GemmFamily::Hopper, false},
@@ -43,7 +51,8 @@ std::string CudaTile::text() const {
                      : family == GemmFamily::Fitted ? "fitted"
                      : swapAB                       ? "swapped"
                                                     : "hopper";
-  return fmt::format("{}-{}x{}-s{}-w{}x{}-b{}", name, tokens, weights, stages, warpsTokens, warpsWeights, blocksPerSm);
+  return fmt::format("{}-{}x{}-s{}-w{}x{}-b{}{}", name, tokens, weights, stages, warpsTokens, warpsWeights, blocksPerSm,
+                     rowsLaid ? rowsLaidMark : "");
 }
 
 Result<CudaTile> CudaTile::parse(const std::string &text) {
@@ -52,7 +61,7 @@ Result<CudaTile> CudaTile::parse(const std::string &text) {
   // The text must come back the same: no leading zeros, nothing after the end.
   if (takeFamily(rest, tile) && takeNumber(rest, "-", tile.tokens) && takeNumber(rest, "x", tile.weights) &&
       takeNumber(rest, "-s", tile.stages) && takeNumber(rest, "-w", tile.warpsTokens) &&
-      takeNumber(rest, "x", tile.warpsWeights) && takeNumber(rest, "-b", tile.blocksPerSm) && tile.text() == text && tile.tokens && tile.weights && tile.stages &&
+      takeNumber(rest, "x", tile.warpsWeights) && takeNumber(rest, "-b", tile.blocksPerSm) && takeRowsLaid(rest, tile) && tile.text() == text && tile.tokens && tile.weights && tile.stages &&
       tile.warpsTokens && tile.warpsWeights && tile.blocksPerSm)
     return tile;
   return makeError(Code::InvalidArgument,

@@ -46,9 +46,10 @@ struct CudaTile {
   uint16_t warpsTokens = 1; // Hopper, Fitted: multiplying warpgroups
   uint16_t warpsWeights = 4; // Fitted: how many kCudaTileK of the sum a stage has
   uint16_t blocksPerSm = 2;
+  bool rowsLaid = false; // Fitted gate-up: a launch before it lays its token rows out by slot (compiler/kernels/layRows.cuh)
 
   /// Canonical text: family, tokens x weights, stages, warps, blocks; e.g. "portable-16x128-s5-w1x4-b2",
-  /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1".
+  /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1", "fitted-192x256-s4-w2x1-b1-rows" (rowsLaid).
   std::string text() const;
   /// The tile that `text` gave. Errors: InvalidArgument.
   static Result<CudaTile> parse(const std::string &text);

@@ -19,6 +19,10 @@ constexpr double hopperRowsSaved = 0.73, fittedRowsSaved = 0.92;
 // more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
 constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
 
+// What a fitted gate-up that gathers its token rows takes of arithmetic beside one whose rows follow each other: it waits for copies
+// (docs/performance-log.md: Mixtral at 16,384 tokens, 12,010 against 10,980 us).
+constexpr double gatherStretch = 1.09;
+
 double rowsSaved(const CudaTile &tile) { return tile.family == GemmFamily::Fitted ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
   return tile.family != GemmFamily::Fitted ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
@@ -75,6 +79,7 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   for (uint32_t granules = 2; granules <= perTile; ++granules)
     work.fullWaves += wavesWith(granules) * rowsSaved(tile) / perTile;
   work.steps = of(ceilDivide(gemm.k, kCudaTileK));
+  work.gathers = gemm.fromTokens && tile.family == GemmFamily::Fitted && !tile.rowsLaid;
   const double rowsLoaded = std::max(of(allRows * columnTiles) / multiprocessors, of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
   work.memoryBytes = elementBytes * gemm.k * (of(hit) * gemm.n + tokenRows);
@@ -83,13 +88,17 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
 
 CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu) {
   CudaGemmCost cost;
-  cost.computeNs = work.steps * tile.stepNs * work.fullWaves + work.waves * tile.fixedNs;
+  cost.computeNs = work.steps * tile.stepNs * (work.gathers ? gatherStretch : 1) * work.fullWaves + work.waves * tile.fixedNs;
   cost.loadNs = work.loadBytes / gpu.perSmBytesPerNs;
   cost.memoryNs = work.memoryBytes / gpu.memoryBytesPerNs;
   // Nothing is lost where one of them is far shorter: it always finds room beside the other.
   const double longer = cost.longerNs(), shorter = cost.shorterNs();
   cost.ns = launchShare(tile.tile) * gpu.launchNs + longer + (longer > 0 ? gpu.overlapLoss * shorter * (shorter / longer) : 0);
   return cost;
+}
+
+double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
+  return gpu.launchNs + elementBytes * shape.hidden * (of(histogram.total()) + histogram.tokens) / gpu.copyBytesPerNs;
 }
 
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {

@@ -12,8 +12,9 @@ namespace moec {
 /// A grouped GEMM: `n` weight rows an expert (gate-up: gate and up), sums of length `k`.
 struct CudaGemm {
   uint32_t n = 0, k = 0;
+  bool fromTokens = false; // each row is a token's, wherever that lies; else rows follow each other
 
-  static CudaGemm gateUp(uint32_t intermediate, uint32_t hidden) { return {2 * intermediate, hidden}; }
+  static CudaGemm gateUp(uint32_t intermediate, uint32_t hidden) { return {2 * intermediate, hidden, true}; }
   static CudaGemm down(uint32_t intermediate, uint32_t hidden) { return {hidden, intermediate}; }
   bool operator==(const CudaGemm &) const = default;
 };
@@ -36,6 +37,7 @@ struct CudaGemmWork {
   double waves = 0;       // tiles, one after the other, of the busiest multiprocessor
   double fullWaves = 0;   // the same, those with idle rows counted by what they take
   double steps = 0;       // of a tile
+  bool gathers = false;   // fitted tiles whose token rows are fetched one by one
   double loadBytes = 0;   // into the busiest multiprocessor
   double memoryBytes = 0; // from device memory, once each but for tokens that the cache cannot hold
 };
@@ -52,6 +54,9 @@ struct CudaGlueCost {
 
   double ns() const { return routerNs + dispatchNs + combineNs; }
 };
+/// Laying a step's token rows out by slot before gate-up (CudaTile::rowsLaid), in nanoseconds.
+double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
+
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
 
 } // namespace moec

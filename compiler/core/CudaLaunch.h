@@ -23,7 +23,8 @@ constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole 
           .warpsWeights = fitted ? 1u : tile.warpsWeights,
           .swapAB = tile.swapAB,
           .blocksPerSm = tile.blocksPerSm,
-          .dense = dense};
+          .dense = dense,
+          .rowsLaid = tile.rowsLaid && role == GemmRole::GateUp};
 }
 
 /// 16 warps: their counters for 384 experts take 24 KB of the 48 KB that static shared memory may have.
@@ -34,6 +35,8 @@ constexpr DispatchConfig dispatchConfigOf(uint32_t experts) {
 constexpr CombineConfig combineConfigOf(Element element, uint32_t topK) {
   return {.element = element, .topK = topK, .threads = 256};
 }
+
+constexpr LayRowsConfig layRowsConfigOf(uint32_t topK) { return {.topK = topK, .threads = 256}; }
 
 inline constexpr uint32_t kRouteThreads = 128;
 

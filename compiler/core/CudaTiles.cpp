@@ -57,6 +57,13 @@ bool runsOn(const CudaTile &tile, const std::string &arch) {
 
 bool hasDenseForm(const CudaTile &tile) { return tile.family != GemmFamily::Fitted; }
 
+bool canLayRows(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && tile.tokens > 16; }
+
+CudaTile classOf(CudaTile tile) {
+  tile.rowsLaid = false;
+  return tile;
+}
+
 uint32_t sharedBytes(const CudaTile &tile) {
   const uint32_t depth = tile.family == GemmFamily::Fitted ? kCudaTileK * tile.warpsWeights : kCudaTileK;
   const uint32_t stage = (uint32_t{tile.tokens} + tile.weights) * depth * 2;

@@ -23,6 +23,13 @@ bool runsOn(const CudaTile &tile, const std::string &arch);
 /// Whether the tile exists for dense products too (shared experts).
 bool hasDenseForm(const CudaTile &tile);
 
+/// Whether gate-up exists in this tile with its token rows laid out beforehand. Tiles of few tokens have none: they serve few rows,
+/// where one more launch never pays.
+bool canLayRows(const CudaTile &tile);
+
+/// The class that a tile belongs to: itself without rowsLaid.
+CudaTile classOf(CudaTile tile);
+
 /// Dynamic shared memory of a block, in bytes; as GemmConfig's portableSharedBytes and hopperSharedBytes.
 uint32_t sharedBytes(const CudaTile &tile);
 

@@ -48,6 +48,11 @@ CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t token
   return work;
 }
 
+CudaWork cudaLayRowsWork(const LayerShape &shape, uint32_t tokens) {
+  const double rows = tokens, pairs = rows * shape.topK;
+  return {elementBytes * (rows + pairs) * shape.hidden + indexBytes * pairs, 0};
+}
+
 CudaWork cudaLayerWork(const LayerShape &shape, uint32_t tokens, double expertsHit) {
   const double columns = expertsHit * shape.intermediate + shape.sharedIntermediate;
   CudaWork work;

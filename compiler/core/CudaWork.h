@@ -27,6 +27,10 @@ struct CudaWork {
 /// are read, though small ones stay in the second-level cache.
 CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t tokens, double expertsHit);
 
+/// Laying token rows out by slot before gate-up (compiler/kernels/layRows.cuh): each token read, each pair's row written, and the
+/// slot of each pair read.
+CudaWork cudaLayRowsWork(const LayerShape &shape, uint32_t tokens);
+
 /// A layer with its routing given: expert weights and hidden states read once, outputs written once, and all arithmetic.
 /// Nothing between launches counts, since it need not leave the chip.
 CudaWork cudaLayerWork(const LayerShape &shape, uint32_t tokens, double expertsHit);

@@ -92,8 +92,8 @@ bool GpuCalibration::fittedToHardware(const TargetFacts &facts) {
 }
 
 CudaTileCost GpuCalibration::costOf(const CudaTile &tile, const TargetFacts &facts) const {
-  const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == tile; });
-  return known != tiles.end() ? *known : assumedTileCost(tile, facts);
+  const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == classOf(tile); });
+  return known != tiles.end() ? *known : assumedTileCost(classOf(tile), facts);
 }
 
 double GpuCalibration::matrixFlopsPerNs(const TargetFacts &facts) const {

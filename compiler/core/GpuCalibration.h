@@ -38,7 +38,7 @@ struct GpuCalibration {
   /// with them are then no worse than with a few seconds of measuring (docs/planner-gpu.md), so nobody is made to wait for that.
   static bool fittedToHardware(const TargetFacts &facts);
 
-  /// The tile's measured cost; the assumed one where it was not measured.
+  /// The measured cost of the tile's class; the assumed one where it was not measured.
   CudaTileCost costOf(const CudaTile &tile, const TargetFacts &facts) const;
 
   /// The rate of the quickest tile on the whole device, in steps whose operands have arrived.

@@ -38,8 +38,9 @@ struct KernelRef {
 ///   Route         route
 ///   Dispatch      dispatchOneBlock; dispatchCount, dispatchScan, dispatchPlace (the same in three launches, for many
 ///                 pairs); dispatchGrid (in one)
-///   GateUp, Down              the grouped GEMM of the config's tile
-///   SharedGateUp, SharedDown  the same, dense: one expert over all tokens in their order
+///   GateUp        the grouped GEMM of the config's tile; then layRows, where the tile's rows are laid out before it
+///   Down          the grouped GEMM of the config's tile
+///   SharedGateUp, SharedDown  dense ones: one expert over all tokens in their order
 ///   Store         combine, which also adds the shared expert's output
 /// Their arguments and grids: compiler/kernels/KernelAbi.h; threads and dynamic shared memory: the image's resources.
 struct Launch {

@@ -14,6 +14,7 @@ const char *includeOf(KernelFile file) {
   case KernelFile::Dispatch: return "compiler/kernels/dispatch.cuh";
   case KernelFile::DispatchGrid: return "compiler/kernels/dispatchGrid.cuh";
   case KernelFile::DispatchSlots: return "compiler/kernels/dispatchSlots.cuh";
+  case KernelFile::LayRows: return "compiler/kernels/layRows.cuh";
   case KernelFile::Combine: return "compiler/kernels/combine.cuh";
   case KernelFile::GroupedGemmPortable: return "compiler/kernels/groupedGemmPortable.cuh";
   case KernelFile::GroupedGemmSm90: return "compiler/kernels/groupedGemmSm90.cuh";
@@ -31,9 +32,9 @@ const char *nameOf(RouteScoring scoring) {
 std::string text(const GemmConfig &c) {
   return fmt::format("moec::GemmConfig{{.element = moec::Element::{}, .role = moec::GemmRole::{}, .tileTokens = {}u, "
                      ".tileWeights = {}u, .tileK = {}u, .stages = {}u, .warpsTokens = {}u, .warpsWeights = {}u, "
-                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}}}",
+                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}, .rowsLaid = {}}}",
                      nameOf(c.element), nameOf(c.role), c.tileTokens, c.tileWeights, c.tileK, c.stages, c.warpsTokens,
-                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased);
+                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.rowsLaid);
 }
 
 bool isIdentifier(std::string_view name) {
@@ -95,6 +96,10 @@ std::string dispatchKernel(const char *step, const DispatchConfig &c) {
   return fmt::format(
       "moec::dispatch{}<moec::DispatchConfig{{.experts = {}u, .threads = {}u, .pairsPerBlock = {}u}}>", step, c.experts,
       c.threads, c.pairsPerBlock);
+}
+
+std::string layRowsKernel(const LayRowsConfig &c) {
+  return fmt::format("moec::layRows<moec::LayRowsConfig{{.topK = {}u, .threads = {}u}}>", c.topK, c.threads);
 }
 
 std::string combineKernel(const CombineConfig &c) {

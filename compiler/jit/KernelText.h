@@ -10,7 +10,7 @@
 namespace moec {
 
 /// Which kernels of compiler/kernels a unit uses.
-enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, DispatchGrid, DispatchSlots, Combine, GroupedGemmPortable, GroupedGemmSm90, GroupedGemmFitted };
+enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, DispatchGrid, DispatchSlots, LayRows, Combine, GroupedGemmPortable, GroupedGemmSm90, GroupedGemmFitted };
 
 /// An activation made by code generation: `struct NAME { static __device__ float apply(float gate, float up); };`
 struct Functor {
@@ -30,6 +30,7 @@ std::string routerLogitsKernel(const RouterGemmConfig &config);
 std::string routeKernel(const RouteConfig &config);
 /// step: "OneBlock", "Grid", "Slots"; "Count", "Scan", "Place"
 std::string dispatchKernel(const char *step, const DispatchConfig &config);
+std::string layRowsKernel(const LayRowsConfig &config);
 std::string combineKernel(const CombineConfig &config);
 std::string gemmPortableKernel(const GemmConfig &config, const std::string &activation);
 std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activation);

@@ -21,6 +21,7 @@ struct RouterTile {
 };
 constexpr RouterTile routerTiles[] = {{16, 2}, {16, 8}, {32, 32}, {64, 64}, {128, 128}};
 
+constexpr uint32_t knownTopK[] = {1, 2, 4, 6, 8};
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 
 KernelFile fileOf(std::string_view dispatchStep) {
@@ -57,6 +58,16 @@ std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRol
   return configsOf(family, element, role, false);
 }
 
+std::vector<GemmConfig> shippedLaidGemms(Element element) {
+  std::vector<GemmConfig> configs;
+  for (CudaTile tile : cudaTileClasses())
+    if (canLayRows(tile)) {
+      tile.rowsLaid = true;
+      configs.push_back(gemmConfig(tile, element, GemmRole::GateUp));
+    }
+  return configs;
+}
+
 std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, GemmRole role) {
   return configsOf(family, element, role, true);
 }
@@ -88,6 +99,8 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
                             c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "", c.biased ? "-bias" : "");
   if (c.tileK != kCudaTileK)
     kernel.name += fmt::format("-k{}", c.tileK);
+  if (c.rowsLaid)
+    kernel.name += "-rows";
   kernel.unit.files = {family == GemmFamily::Portable ? KernelFile::GroupedGemmPortable
                        : family == GemmFamily::Fitted ? KernelFile::GroupedGemmFitted
                                                       : KernelFile::GroupedGemmSm90};
@@ -134,6 +147,10 @@ ShippedKernel shippedDispatch(const char *step, const DispatchConfig &c) {
           {.files = {fileOf(step)}, .functors = {}, .kernels = {dispatchKernel(step, c)}}};
 }
 
+ShippedKernel shippedLayRows(const LayRowsConfig &c) {
+  return {fmt::format("layrows-k{}", c.topK), {.files = {KernelFile::LayRows}, .functors = {}, .kernels = {layRowsKernel(c)}}};
+}
+
 ShippedKernel shippedCombine(const CombineConfig &c) {
   return {fmt::format("combine-{}-k{}", shortName(c.element), c.topK),
           {.files = {KernelFile::Combine}, .functors = {}, .kernels = {combineKernel(c)}}};
@@ -175,11 +192,17 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
   for (uint32_t experts : knownExperts)
     for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid", "Slots"})
       all.push_back(shippedDispatch(step, dispatchConfigOf(experts)));
+  if (target == "sm_90a") // the fitted family's
+    for (uint32_t topK : knownTopK)
+      all.push_back(shippedLayRows(layRowsConfigOf(topK)));
   for (Element element : {Element::BF16, Element::F16}) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element))
       all.push_back(shippedRouterLogits(config));
-    for (uint32_t topK : {1u, 2u, 4u, 6u, 8u})
+    for (uint32_t topK : knownTopK)
       all.push_back(shippedCombine(combineConfigOf(element, topK)));
+    if (target == "sm_90a")
+      for (const GemmConfig &config : shippedLaidGemms(element))
+        all.push_back(shippedGemm(GemmFamily::Fitted, config));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
       for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper, GemmFamily::Fitted}) {
         if (family != GemmFamily::Portable && target != "sm_90a")

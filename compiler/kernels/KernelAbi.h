@@ -19,14 +19,14 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 3;
+inline constexpr uint32_t kCudaAbiVersion = 4;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
 
 /// Which of the layer's two products a GEMM computes.
 enum class GemmRole : uint8_t {
-  GateUp = 0, ///< tokens are gathered, the weight tile is half gate and half up, the activation joins them
+  GateUp = 0, ///< tokens are gathered or laid out by slot (rowsLaid), the weight tile is half gate and half up, the activation joins them
   Down = 1,   ///< rows are the slots themselves
 };
 
@@ -48,6 +48,7 @@ struct GemmConfig {
   uint32_t blocksPerSm;  ///< blocks that must fit on one multiprocessor together
   bool dense; ///< one expert over rows 0 .. numRows-1 in their own order (shared experts); no tables are read
   bool biased = false; ///< each column of the products has a bias, added before all else
+  bool rowsLaid = false; ///< Fitted, GateUp: tokens are laid out by slot already (layRows.cuh), so they are copied as Down's are
 };
 
 constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<uint32_t>((value + by - 1) / by); }
@@ -58,9 +59,11 @@ constexpr uint32_t hopperThreads(const GemmConfig &c) { return (1 + c.warpsToken
 
 /// Fitted family: rows of a box of the tensor map of the outputs.
 inline constexpr uint32_t kOutputBoxRows = 16;
-/// Fitted family: token rows of a box of the tensor map of down's tokens; tiles of 16 tokens: 16.
+/// Fitted family: token rows of a box of the tensor map of tokens that lie by slot; tiles of 16 tokens: 16.
 inline constexpr uint32_t kWideBoxRows = 32;
 constexpr uint32_t tokenBoxRows(const GemmConfig &c) { return c.tileTokens < kWideBoxRows ? c.tileTokens : kWideBoxRows; }
+/// Fitted family: whether a product fetches each token row from where its token is.
+constexpr bool gathersTokens(const GemmConfig &c) { return c.role == GemmRole::GateUp && !c.rowsLaid; }
 /// Fitted family: groups of eight gate and eight up rows in a box of gate-up's tensor map.
 constexpr uint32_t boxGroups(const GemmConfig &c) { return c.tileWeights / 16; }
 
@@ -78,9 +81,9 @@ constexpr uint32_t portableSharedBytes(const GemmConfig &c) { return c.stages * 
 constexpr uint32_t hopperSharedBytes(const GemmConfig &c) { return c.stages * stageBytes(c) + 1024; }
 
 /// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
-/// int32 are rows of `output` and (Down) of `tokens`. A dense config reads `numRows` and none of the tables.
+/// int32 are rows of `output` and (Down, rowsLaid) of `tokens`. A dense config reads `numRows` and none of the tables.
 struct GroupedGemmArgs {
-  const void *tokens;         ///< GateUp: [T, k]; Down: [numSlots, k]; row-major
+  const void *tokens;         ///< GateUp: [T, k]; Down, rowsLaid: [numSlots, k]; row-major
   const void *weights;        ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)
   const void *upWeights;      ///< GateUp: up, laid out as `weights`
   void *output;               ///< [numSlots, n]; dense: [numRows, n]
@@ -247,6 +250,27 @@ struct DispatchSlotsArgs {
 /// Blocks of dispatchSlots that take one turn: four pairs a thread.
 constexpr uint32_t dispatchSlotsBlocks(const DispatchConfig &c, uint32_t numPairs) {
   const uint32_t blocks = ceilDivide(numPairs, c.threads * 4);
+  return blocks > 0 ? blocks : 1;
+}
+
+/// Compile-time choices of laying rows out.
+struct LayRowsConfig {
+  uint32_t topK;
+  uint32_t threads;
+};
+
+/// rows[slotOfPair[t, k]] = tokens[t], for every pair that has a slot; elements have two bytes.
+struct LayRowsArgs {
+  const void *tokens;        ///< [T, hidden]
+  const int32_t *slotOfPair; ///< [T * K]
+  void *rows;                ///< [numSlots, hidden]
+  uint32_t numTokens;
+  uint32_t hidden; ///< a multiple of 8
+};
+
+/// Blocks of layRows that take one turn.
+constexpr uint32_t layRowsBlocks(const LayRowsConfig &c, uint32_t numTokens, uint32_t hidden) {
+  const uint32_t blocks = ceilDivide(uint64_t{numTokens} * (hidden / 8), c.threads);
   return blocks > 0 ? blocks : 1;
 }
 

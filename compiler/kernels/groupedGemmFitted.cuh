@@ -17,8 +17,8 @@ namespace moec {
 
 /// As groupedGemmPortable, on Hopper. `weights` maps gate and up rows interleaved by eight as (64 elements of k, 8 rows,
 /// 2, tileWeights / 16 groups, 1 expert); down: [E, n, k] in boxes of 64 elements of k by tileWeights rows. `tokens`
-/// (down alone) maps args.tokens as [numSlots, k] in boxes of 64 elements by tokenBoxRows(C) rows, `output` args.output in
-/// boxes of 64 columns by kOutputBoxRows rows. All are swizzled by 128 bytes; `args.weights` and `args.upWeights` are not read.
+/// (not read where tokens are gathered) maps args.tokens as [numSlots, k] in boxes of 64 elements by tokenBoxRows(C) rows,
+/// `output` args.output in boxes of 64 columns by kOutputBoxRows rows. All are swizzled by 128 bytes; `args.weights` and `args.upWeights` are not read.
 ///
 /// Launch: any grid, hopperThreads(C) threads, hopperSharedBytes(C).
 template <GemmConfig C, class Activation>
@@ -37,7 +37,7 @@ groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_consta
     queue.init();
     ptx::prefetchTensorMap(&weights);
     ptx::prefetchTensorMap(&output);
-    if constexpr (C.role == GemmRole::Down)
+    if constexpr (!gathersTokens(C))
       ptx::prefetchTensorMap(&tokens);
   }
   __syncthreads();
@@ -50,7 +50,7 @@ groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_consta
       ptx::giveRegisters<56>();
     if (threadIdx.x == 0)
       FittedLoader<C>{args, &weights, &tokens, ring, queue}.run();
-    else if (C.role == GemmRole::GateUp && threadIdx.x >= 32)
+    else if (gathersTokens(C) && threadIdx.x >= 32)
       FittedGatherer<C>{args, ring, queue}.run();
   } else {
     if constexpr (trade)

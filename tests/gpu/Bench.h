@@ -65,9 +65,16 @@ struct Bench {
     LayerPlan plan = session->host().livePlan(layer);
     const char *wanted = std::getenv("MOEC_TEST_TILES");
     const auto isWanted = [&](const CudaTile &tile) { return !wanted || tile.text().find(wanted) != std::string::npos; };
-    for (const CudaTile &gateUp : cudaTiles(session->host().facts()))
-      for (const CudaTile &down : cudaTiles(session->host().facts()))
-        if (gateUp.tokens == down.tokens && (gateUp == down || gateUp.family != down.family) &&
+    const std::vector<CudaTile> tiles = cudaTiles(session->host().facts());
+    std::vector<CudaTile> first = tiles;
+    for (CudaTile tile : tiles)
+      if (canLayRows(tile)) {
+        tile.rowsLaid = true;
+        first.push_back(tile);
+      }
+    for (const CudaTile &gateUp : first)
+      for (const CudaTile &down : tiles)
+        if (gateUp.tokens == down.tokens && (classOf(gateUp) == down || gateUp.family != down.family) &&
             (isWanted(gateUp) || isWanted(down))) {
           plan.config.cuda.gateUp = gateUp;
           plan.config.cuda.down = down;

@@ -24,10 +24,15 @@ constexpr uint32_t warmUps = 5;
 struct KernelName {
   const char *name; // as forwards call it; of dispatch's three launches: with more behind a comma
   LaunchKind kind;
+  bool laysRows = false; // gate-up's first launch
+
+  CudaWork work(const LayerShape &shape, uint32_t tokens, double expertsHit) const {
+    return laysRows ? cudaLayRowsWork(shape, tokens) : cudaLaunchWork(kind, shape, tokens, expertsHit);
+  }
 };
 constexpr KernelName kernelNames[] = {
     {"router", LaunchKind::Router},     {"route", LaunchKind::Route},
-    {"dispatch", LaunchKind::Dispatch}, {"gate-up", LaunchKind::GateUp},
+    {"dispatch", LaunchKind::Dispatch}, {"lay-rows", LaunchKind::GateUp, true}, {"gate-up", LaunchKind::GateUp},
     {"down", LaunchKind::Down},         {"shared-gate-up", LaunchKind::SharedGateUp},
     {"shared-down", LaunchKind::SharedDown}, {"combine", LaunchKind::Store},
 };
@@ -126,7 +131,7 @@ private:
       for (const KernelName &name : kernelNames) {
         if ((name.kind == LaunchKind::Router || name.kind == LaunchKind::Route) != ownRouting)
           continue;
-        KernelRow kernel{name.name, 0, 0, cudaLaunchWork(name.kind, bench.shape, row.tokens, row.experts)};
+        KernelRow kernel{name.name, 0, 0, name.work(bench.shape, row.tokens, row.experts)};
         for (const KernelTimes::Kernel &launches : *timed)
           if (launches.name == name.name || launches.name.starts_with(name.name + std::string(", ")))
             kernel.us += median(launches.us);
@@ -163,7 +168,7 @@ private:
     for (const Histogram &histogram : histograms) {
       const CudaStepCost cost = cudaStepCost(bench.shape, config, histogram, bench.facts, calibration);
       row.predictedUs += (cost.ns() - cost.glue.routerNs) / 1e3 / numDraws;
-      for (auto [name, ns] : {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"gate-up", cost.gateUp.ns},
+      for (auto [name, ns] : {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"lay-rows", cost.layRowsNs}, std::pair{"gate-up", cost.gateUp.ns},
                               std::pair{"down", cost.down.ns}, std::pair{"shared-gate-up", cost.sharedGateUp.ns},
                               std::pair{"shared-down", cost.sharedDown.ns}, std::pair{"combine", cost.glue.combineNs}})
         add(name, ns);

@@ -54,6 +54,11 @@ std::string alternativeLine(const char *name, const CudaConfig &config, double n
                                 difference(ns, chosenNs)));
 }
 
+/// Of the launch that lays gate-up's rows out; 0: there is none.
+double layRowsNs(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration) {
+  return cudaStepCost(layer.shape, layer.plan.config.cuda, layer.plannedFor, facts, calibration).layRowsNs;
+}
+
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
   const LayerShape &shape = layer.shape;
@@ -65,6 +70,8 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
                                           layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     text += line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
+  if (const double ns = layRowsNs(layer, facts, calibration); ns > 0)
+    text += line("lay-rows", fmt::format("{:<58} {:>9}", "gate-up's token rows laid out by slot before it", textOfNs(ns)));
   text += line("predicted", fmt::format("{:<58} {:>9}", "a step, with its dispatch and combine", textOfNs(chosenNs)));
   const char *name = "runners-up";
   for (const CudaCandidate &other : runnersUp(layer, facts, calibration, shownRunnersUp)) {
@@ -95,6 +102,7 @@ nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Cal
           {"config", layer.plan.config.text()},
           {"planned_for", {{"tokens", layer.plannedFor.tokens}, {"pairs", layer.plannedFor.pairs}}},
           {"predicted_us", layer.plan.predictedNs / 1000},
+          {"lay_rows_us", layRowsNs(layer, facts, calibration) / 1000},
           {"tiles", choices},
           {"runners_up", others},
           {"generation_0", {{"config", generic.config.text()}, {"predicted_us", generic.predictedNs / 1000}}}};

@@ -105,9 +105,14 @@ private:
       kernel.unit.kernels = {gemmKernel(tile.family, gemm, functor->name)};
       kernel.unit.functors = {std::move(*functor)};
     }
-    return std::vector{kernelOf(std::move(kernel), portable ? portableThreads(gemm) : hopperThreads(gemm),
+    std::vector kernels{kernelOf(std::move(kernel), portable ? portableThreads(gemm) : hopperThreads(gemm),
                                 portable ? portableSharedBytes(gemm) : hopperSharedBytes(gemm),
                                 {.rows = tile.tokens, .symbol = "", .columns = tile.weights})};
+    if (gemm.rowsLaid) {
+      const LayRowsConfig rows = layRowsConfigOf(static_cast<uint32_t>(topK));
+      kernels.push_back(kernelOf(shippedLayRows(rows), rows.threads, 0));
+    }
+    return kernels;
   }
 
   Result<std::vector<LaunchKernel>> store() {
@@ -116,7 +121,7 @@ private:
   }
 
   const CudaConfig &config;
-  int64_t topK = 0; // as the dispatch, which comes before the store, says
+  int64_t topK = 0; // as the dispatch, which comes before the products and the store, says
 };
 
 /// The config that all GEMM launches of a layer carry.

@@ -12,7 +12,7 @@
 
 namespace moec {
 
-/// Gate-up: three warps that gather the token rows.
+/// Gate-up, unless its rows are laid out: three warps that gather the token rows.
 template <GemmConfig C> struct FittedGatherer {
   using Ring = FittedRing<C>;
   static constexpr uint32_t rowStep = 96 / tile::piecesPerRow; // 12: every second row is swizzled as the first is

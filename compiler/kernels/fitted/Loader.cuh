@@ -11,8 +11,8 @@
 
 namespace moec {
 
-/// One thread that picks the block's tiles and starts all copies by TMA: weights, and down's token rows, which follow each
-/// other.
+/// One thread that picks the block's tiles and starts all copies by TMA: weights, and token rows that follow each other (down's,
+/// and gate-up's where they are laid out).
 template <GemmConfig C> struct FittedLoader {
   using Ring = FittedRing<C>;
   static constexpr uint32_t boxTokens = tokenBoxRows(C);
@@ -26,7 +26,7 @@ template <GemmConfig C> struct FittedLoader {
   __device__ void run() {
     tile::WorkFinder<C> finder{args};
     tile::Work work;
-    if constexpr (Ring::gated) {
+    if constexpr (Ring::gathers) {
       ptx::waitForPrevious();
       work = finder.first();
     } else {
@@ -35,7 +35,7 @@ template <GemmConfig C> struct FittedLoader {
       ptx::waitForPrevious();
     }
     queue.put(work);
-    for (uint32_t begun = Ring::gated ? 0 : prefetchedSteps(); work.rows; begun = 0) {
+    for (uint32_t begun = Ring::gathers ? 0 : prefetchedSteps(); work.rows; begun = 0) {
       finder.restart();
       load(work, finder, begun);
       while (!finder.done())
@@ -45,8 +45,9 @@ template <GemmConfig C> struct FittedLoader {
     ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
   }
 
-  /// Down: begins the first tile with as much of its weights as the ring holds. They and the tile tables do not come from
-  /// the kernel before this one, so this need not wait for it (the tables' kernel is done: the one before waited).
+  /// Begins the first tile with as much of its weights as the ring holds. Where dispatch is not the kernel just before this one,
+  /// neither they nor the tile tables come from it, so this need not wait (dispatch is done: the kernel before waited for it
+  /// before it let this one start).
   __device__ void prefetchFirst(const tile::Work &work) const {
     FittedLoader ahead = *this;
     for (uint32_t step = 0; work.rows && step < prefetchedSteps(); ++step, ahead.ring.next())
@@ -64,7 +65,7 @@ template <GemmConfig C> struct FittedLoader {
         ring.waitEmpty();
         beginStage(work, step);
       }
-      if constexpr (!Ring::gated)
+      if constexpr (!Ring::gathers)
         loadTokens(work, step);
       if (!finder.done())
         finder.advance(queue); // a piece of looking up the next tile, whose loads are back by the next step
@@ -77,7 +78,7 @@ template <GemmConfig C> struct FittedLoader {
   __device__ void beginStage(const tile::Work &work, uint32_t step) const {
     constexpr uint32_t boxBytes = boxTokens * tile::rowBytes;
     ptx::barrierArriveExpect(ring.full(),
-                             Ring::spans * (Ring::weightBytes + (Ring::gated ? 0 : numBoxes(work) * boxBytes)));
+                             Ring::spans * (Ring::weightBytes + (Ring::gathers ? 0 : numBoxes(work) * boxBytes)));
 #pragma unroll
     for (uint32_t span = 0; span < Ring::spans; ++span) {
       const uint32_t k0 = step * C.tileK + span * 64;

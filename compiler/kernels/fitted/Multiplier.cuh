@@ -69,7 +69,7 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
     const uint32_t steps = ring.numSteps(args.k);
     for (uint32_t step = 0; step < steps; ++step) {
       ptx::barrierWait(ring.full(), ring.parity);
-      if constexpr (gated)
+      if constexpr (Ring::gathers)
         ptx::fenceProxyAsync(); // token rows came by cp.async, which is not the proxy that wgmma reads through
       ptx::wgmmaFence();
 #pragma unroll

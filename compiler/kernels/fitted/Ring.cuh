@@ -11,7 +11,7 @@ namespace moec {
 /// The ring of stages, each a weight tile and a token tile, with a barrier that says "full" and one that says "empty".
 /// At the end of a tile the last stages that it read hold its outputs until they have left; `held` of them.
 template <GemmConfig C> struct FittedRing {
-  static constexpr bool gated = C.role == GemmRole::GateUp;
+  static constexpr bool gated = C.role == GemmRole::GateUp, gathers = gathersTokens(C);
   static constexpr uint32_t groups = C.warpsTokens; // multiplying warpgroups
   static constexpr uint32_t multipliers = groups * 128; // threads
   static constexpr uint32_t blocks = C.tileWeights / 64 / groups; // of 64 weight rows, for each of them
@@ -19,7 +19,7 @@ template <GemmConfig C> struct FittedRing {
   // A stage's part of the sum, in pieces as long as a swizzled row: each has its weight rows and its token rows.
   static constexpr uint32_t spans = C.tileK / 64;
   static constexpr uint32_t weightBytes = C.tileWeights * tile::rowBytes, tokenBytes = C.tileTokens * tile::rowBytes;
-  static constexpr uint32_t gatherers = gated ? 96 : 0;    // threads that load token rows one by one
+  static constexpr uint32_t gatherers = gathers ? 96 : 0;   // threads that load token rows one by one
   static constexpr uint32_t fillers = gatherers + 1;       // arrivals that fill a stage
   static constexpr uint32_t releases = groups * 4;         // arrivals that empty it: of each warp that reads it
   // Outputs are panels of 64 columns (128 bytes) by all token rows, swizzled as the copy engine wants them.

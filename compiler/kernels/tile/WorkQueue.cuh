@@ -17,7 +17,7 @@ template <GemmConfig C> struct SharedWork {
 };
 
 template <GemmConfig C> struct WorkQueue {
-  static constexpr uint32_t takers = C.warpsTokens * 4 + (C.role == GemmRole::GateUp ? 3 : 0); // warps
+  static constexpr uint32_t takers = C.warpsTokens * 4 + (gathersTokens(C) ? 3 : 0); // warps
 
   SharedWork<C> *shared;
   uint32_t place = 0, parity = 0;

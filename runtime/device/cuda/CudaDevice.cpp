@@ -178,9 +178,11 @@ Status CudaDevice::checkConfig(const LayerShape &shape, const LayerConfig &confi
                      config.cuda.gateUp.tokens, config.cuda.down.tokens);
   const std::vector<CudaTile> known = cudaTiles(target);
   const auto has = [&](const CudaTile &tile) { return std::find(known.begin(), known.end(), tile) != known.end(); };
-  for (const CudaTile *tile : {&config.cuda.gateUp, &config.cuda.down})
-    if (!has(*tile))
-      return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, tile->text());
+  const CudaTile &gateUp = config.cuda.gateUp;
+  if (!has(classOf(gateUp)) || (gateUp.rowsLaid && !canLayRows(gateUp)))
+    return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, gateUp.text());
+  if (!has(config.cuda.down))
+    return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, config.cuda.down.text());
   if (shape.sharedIntermediate == 0)
     return {};
   for (const CudaTile *tile : {&config.cuda.sharedGateUp, &config.cuda.sharedDown})

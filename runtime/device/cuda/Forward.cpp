@@ -23,6 +23,8 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (!routing)
     MOEC_TRY(route(counters.nonFinite));
   MOEC_TRY(dispatch(routing ? routing->ids : space.ids, counters.ring));
+  if (kernels.gateUp.config.rowsLaid)
+    MOEC_TRY(layRows(hidden));
   MOEC_TRY(gateUp(hidden));
   MOEC_TRY(down());
   if (kernels.sharedGateUp)
@@ -129,16 +131,29 @@ GroupedGemmArgs CudaForward::groupedArgs() const {
   return args;
 }
 
-Status CudaForward::gateUp(const void *hidden) {
-  GroupedGemmArgs args = groupedArgs();
+Status CudaForward::layRows(const void *hidden) {
+  LayRowsArgs args{};
   args.tokens = hidden;
+  args.slotOfPair = space.slotOfPair;
+  args.rows = space.expertOutput;
+  args.numTokens = tokens;
+  args.hidden = paddedForCuda(layer.shape.hidden);
+  const LayRowsConfig config{.topK = layer.shape.topK, .threads = kernels.layRows.threads};
+  void *parameters[] = {&args};
+  return launch(kernels.layRows, layRowsBlocks(config, tokens, args.hidden), parameters, "lay-rows");
+}
+
+Status CudaForward::gateUp(const void *hidden) {
+  const GemmConfig &config = kernels.gateUp.config;
+  GroupedGemmArgs args = groupedArgs();
+  args.tokens = config.rowsLaid ? space.expertOutput : hidden;
   args.output = space.activated;
   args.tileCounter = space.tileCounters;
   args.bias = reinterpret_cast<const float *>(weights.gateBias);
   args.upBias = reinterpret_cast<const float *>(weights.upBias);
-  // Gate-up gathers its tokens and looks at no map of them.
-  const CUtensorMap *map = rows ? &rows->activated : nullptr;
-  return gemm(kernels.gateUp, layer.gateUpMaps, args, weights.gate, weights.up, map, map);
+  const CUtensorMap *map = rows ? &rows->activated : nullptr; // who gathers tokens looks at no map of them
+  return gemm(kernels.gateUp, layer.gateUpMaps, args, weights.gate, weights.up,
+              rows && !gathersTokens(config) ? &rows->tokens(config) : map, map);
 }
 
 Status CudaForward::down() {

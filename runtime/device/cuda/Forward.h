@@ -48,6 +48,7 @@ private:
   Status routerLogits(const void *hidden, bool experts);
   Status route(uint32_t *nonFinite);
   Status dispatch(const int32_t *ids, const CountsRing &ring);
+  Status layRows(const void *hidden);
   Status gateUp(const void *hidden);
   Status down();
   Status shared(const void *hidden);

@@ -86,7 +86,7 @@ private:
     if (launch.k != k || launch.columns != n)
       return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k, launch.columns, k,
                        n);
-    MOEC_TRY(kernels(launch, {&to.kernel}));
+    MOEC_TRY(to.config.rowsLaid ? kernels(launch, {&to.kernel, &bound->layRows}) : kernels(launch, {&to.kernel}));
     const bool portable = tile.family == GemmFamily::Portable;
     const uint32_t threads = portable ? portableThreads(to.config) : hopperThreads(to.config);
     if (to.kernel.threads != threads || to.kernel.sharedBytes != sharedBytes(tile))

@@ -46,6 +46,7 @@ struct CudaKernels final : LoadedKernels {
   CudaKernel dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace, dispatchGrid;
   CudaProduct gateUp, down;
   std::optional<CudaProduct> sharedGateUp, sharedDown;
+  CudaKernel layRows; // where gateUp.config.rowsLaid
   CudaKernel combine;
   std::vector<std::shared_ptr<const CudaImage>> images; // keeps the functions loaded
 };

@@ -24,11 +24,13 @@ struct CudaRowMaps {
   CudaRowSizes sizes;
   CUtensorMap activated{};    // [T * K, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
   CUtensorMap wideActivated{}; // the same in boxes of kWideBoxRows: down's tokens in wide tiles
-  CUtensorMap expertOutput{}; // [T * K, H] in boxes of kOutputBoxRows
+  CUtensorMap expertOutput{}; // [T * K, H] in boxes of kOutputBoxRows: down's output, and gate-up's laid out tokens in narrow tiles
+  CUtensorMap wideExpertOutput{}; // the same in boxes of kWideBoxRows: gate-up's laid out tokens in wide tiles
 
-  /// Of down's tokens, for its config.
-  const CUtensorMap &tokens(const GemmConfig &down) const {
-    return tokenBoxRows(down) == kOutputBoxRows ? activated : wideActivated;
+  /// Of the tokens that a product copies by slot, for its config.
+  const CUtensorMap &tokens(const GemmConfig &product) const {
+    const bool narrow = tokenBoxRows(product) == kOutputBoxRows;
+    return product.role == GemmRole::Down ? (narrow ? activated : wideActivated) : narrow ? expertOutput : wideExpertOutput;
   }
 };
 
@@ -66,7 +68,7 @@ struct CudaWorkspace {
   int32_t *slotOfPair = nullptr;   // [T * K]
   int32_t *blockCounts = nullptr;  // [blocks, E]
   std::byte *activated = nullptr;  // [T * K, I]
-  std::byte *expertOutput = nullptr; // [T * K, H]
+  std::byte *expertOutput = nullptr; // [T * K, H]; until down writes it: gate-up's rows, where they are laid out
   std::byte *sharedActivated = nullptr; // [T, Is]
   std::byte *sharedOutput = nullptr;    // [T, H]
   std::byte *hidden = nullptr;          // [T, H], where H is rounded up: added columns stay zero

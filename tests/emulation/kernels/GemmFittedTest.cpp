@@ -26,6 +26,28 @@ TEST_CASE("the fitted gate-up product multiplies as the reference does, whatever
   check<fittedConfig(Element::F16, GemmRole::GateUp, 32, 128, 64, 3, 2, 1)>(); // trades registers, panels leave by boxes
 }
 
+TEST_CASE("the fitted gate-up product of rows laid out by slot multiplies as the reference does, whatever the schedule",
+          "[emulation][gemm]") {
+  check<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>();
+  check<laidOut(fittedConfig(Element::F16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1))>(); // boxes of 32 rows, some beyond the tile's
+}
+
+TEST_CASE("rows laid out and rows gathered give the same bits", "[emulation][gemm]") {
+  constexpr GemmConfig gathered = fittedConfig(Element::BF16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1),
+                       narrow = fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2);
+  for (GemmCase test : gemmCases()) {
+    INFO(test.name);
+    test.fused = true;
+    const GemmProblem problem = makeProblem(test, GemmRole::GateUp, Element::BF16);
+    std::vector<uint16_t> bits[3];
+    REQUIRE(runFitted<gathered>(problem, 1, 3, &bits[0]) == "");
+    REQUIRE(runFitted<laidOut(gathered)>(problem, 1, 3, &bits[1]) == "");
+    REQUIRE(runFitted<narrow>(problem, 1, 3, &bits[2]) == "");
+    CHECK(bits[1] == bits[0]);
+    CHECK(bits[1] == bits[2]);
+  }
+}
+
 TEST_CASE("the fitted down product multiplies as the reference does, whatever the schedule", "[emulation][gemm]") {
   check<fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>();
   check<fittedConfig(Element::F16, GemmRole::Down, 96, 256, 64, 4, 2, 1)>(); // outputs in two stages; a group without weights
@@ -39,6 +61,7 @@ TEST_CASE("an expert with more token tiles than go together gets each of them on
     forSchedules(kFewSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 3); });
   };
   run.template operator()<fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2)>();
+  run.template operator()<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>();
   run.template operator()<fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>();
 }
 
@@ -50,10 +73,12 @@ TEST_CASE("the widest fitted tile multiplies as the reference does", "[emulation
     forSchedules(kFewSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 2); });
   };
   run.template operator()<fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1)>();
+  run.template operator()<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1))>();
   run.template operator()<fittedConfig(Element::F16, GemmRole::Down, 192, 256, 64, 4, 2, 1)>();
 }
 
 TEST_CASE("the fitted GEMMs add biases before anything else", "[emulation][gemm]") {
   check<withBiases(fittedConfig(Element::BF16, GemmRole::GateUp, 32, 256, 64, 3, 2, 1))>(); // two blocks of weight rows each
+  check<laidOut(withBiases(fittedConfig(Element::BF16, GemmRole::GateUp, 32, 256, 64, 3, 2, 1)))>();
   check<withBiases(fittedConfig(Element::F16, GemmRole::Down, 32, 256, 64, 4, 2, 1))>();
 }

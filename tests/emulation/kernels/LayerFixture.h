@@ -28,6 +28,7 @@ inline constexpr RouteConfig routeConfig{.experts = E,
                                   .groupTop = 1,
                                   .threads = 64};
 inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64};
+inline constexpr LayRowsConfig layRowsConfig{.topK = K, .threads = 64};
 inline constexpr CombineConfig combineConfig{.element = Element::BF16, .topK = K, .threads = 64};
 
 struct LayerTestInputs {

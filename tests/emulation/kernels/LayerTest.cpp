@@ -7,10 +7,12 @@
 #include "compiler/kernels/groupedGemmFitted.cuh"
 #include "compiler/kernels/groupedGemmPortable.cuh"
 #include "compiler/kernels/groupedGemmSm90.cuh"
+#include "compiler/kernels/layRows.cuh"
 #include "compiler/kernels/route.cuh"
 #include "compiler/kernels/routerLogits.cuh"
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/kernels/LayerFixture.h"
+#include "tests/emulation/machine/Plants.h"
 #include "tests/emulation/machine/TensorMap.h"
 
 using namespace moec;
@@ -24,20 +26,23 @@ constexpr uint32_t numSlots = 21;
 // Rows of the buffers between the products: a step need not be as large as its workspace, and static slots come first.
 constexpr uint32_t rowsThere = numSlots + T * K + 22;
 
-enum class Family : uint8_t { Portable, Hopper, Fitted };
+enum class Family : uint8_t { Portable, Hopper, Fitted, LaidOut }; // the last: fitted, gate-up's rows laid out by slot
+
+constexpr bool isFitted(Family family) { return family == Family::Fitted || family == Family::LaidOut; }
 
 constexpr GemmConfig gemmConfig(GemmRole role, Family family) {
   return {.element = Element::BF16,
           .role = role,
           .tileTokens = 16,
           .tileWeights = family == Family::Hopper ? 128u : 64u,
-          .tileK = family == Family::Fitted ? 128u : 64u,
+          .tileK = isFitted(family) ? 128u : 64u,
           .stages = 3,
           .warpsTokens = 1,
           .warpsWeights = family == Family::Portable ? 2u : 1u,
           .swapAB = family != Family::Portable,
           .blocksPerSm = 1,
-          .dense = false};
+          .dense = false,
+          .rowsLaid = family == Family::LaidOut && role == GemmRole::GateUp};
 }
 
 /// Rows of the buffers between the products that one pair of them fills, and dispatch's tables for these.
@@ -141,9 +146,17 @@ struct Layer {
     return {args.slotPair, args.slotBegin, args.expertEnd, args.tileBegin, args.tilePlace};
   }
 
-  template <GemmRole Role, class Activation> void fitted(GroupedGemmArgs args, uint32_t rows) {
-    constexpr bool gated = Role == GemmRole::GateUp;
-    constexpr GemmConfig c = gemmConfig(Role, Family::Fitted);
+  /// As the runtime queues it: of all pairs, behind all of dispatch.
+  template <Family F, class Kernel = decltype([](const LayRowsArgs &args) { moec::layRows<layRowsConfig>(args); })>
+  void layRowsFor(Kernel kernel = {}) {
+    if (F != Family::LaidOut)
+      return;
+    const LayRowsArgs args{.tokens = hidden, .slotOfPair = slotOfPair, .rows = expertOutput, .numTokens = T, .hidden = H};
+    run({.blocks = 2, .threads = layRowsConfig.threads}, [&] { kernel(args); });
+  }
+
+  template <GemmConfig c, class Activation> void fitted(GroupedGemmArgs args, uint32_t rows) {
+    constexpr bool gated = c.role == GemmRole::GateUp;
     args.tileCounter = tileCounters + (gated ? 0 : 1);
     const auto stride = static_cast<uint64_t>(args.expertStride);
     const TensorMap matrix = tensorMap<TensorMap>(
@@ -153,7 +166,7 @@ struct Layer {
     const TensorMap output =
         tensorMap<TensorMap>(rowTensor(c.element, addressOf(args.output), args.n, rows, kOutputBoxRows));
     const TensorMap tokens =
-        gated ? output : tensorMap<TensorMap>(rowTensor(c.element, addressOf(args.tokens), args.k, rows, tokenBoxRows(c)));
+        gathersTokens(c) ? output : tensorMap<TensorMap>(rowTensor(c.element, addressOf(args.tokens), args.k, rows, tokenBoxRows(c)));
     run({.blocks = 3,
          .threads = hopperThreads(c),
          .sharedBytes = hopperSharedBytes(c),
@@ -163,7 +176,8 @@ struct Layer {
   }
 
   template <Family F> void gateUpOf(const Range &range) {
-    gemm<F, GemmRole::GateUp, SiluGate>(range, hidden, gate, up, activated + range.firstRow * I, H, I);
+    const uint16_t *tokens = F == Family::LaidOut ? expertOutput + range.firstRow * H : hidden;
+    gemm<F, GemmRole::GateUp, SiluGate>(range, tokens, gate, up, activated + range.firstRow * I, H, I);
   }
   template <Family F> void downOf(const Range &range) {
     gemm<F, GemmRole::Down, NoActivation>(range, activated + range.firstRow * I, down, down, expertOutput + range.firstRow * H,
@@ -189,8 +203,8 @@ struct Layer {
     args.topK = K;
     args.numExperts = E;
     constexpr GemmConfig c = gemmConfig(Role, F);
-    if constexpr (F == Family::Fitted) {
-      fitted<Role, Activation>(args, rowsThere - range.firstRow);
+    if constexpr (isFitted(F)) {
+      fitted<c, Activation>(args, rowsThere - range.firstRow);
     } else if constexpr (F == Family::Hopper) {
       const auto map = [&](const void *from) {
         return weightMap<TensorMap>(from, k, n, E, uint64_t{k} * n, boxRows(c));
@@ -232,6 +246,7 @@ template <Family GateUp, Family Down> std::string runLayer(uint64_t seed) {
   Layer layer(seed);
   layer.routeTokens();
   const Range all = layer.dispatch();
+  layer.layRowsFor<GateUp>();
   layer.gateUpOf<GateUp>(all);
   layer.downOf<Down>(all);
   layer.combineRows();
@@ -244,6 +259,7 @@ template <Family GateUp, Family Down> std::string runSlotsLayer(uint64_t seed) {
   layer.routeTokens();
   const DispatchSlotsArgs slots = layer.slotsArgs();
   const Range inSlots = layer.dispatchIntoSlots(slots), spilled = layer.dispatch(&slots);
+  layer.layRowsFor<GateUp>();
   for (const Range &range : {inSlots, spilled}) {
     layer.gateUpOf<GateUp>(range);
     layer.downOf<Down>(range);
@@ -254,6 +270,51 @@ template <Family GateUp, Family Down> std::string runSlotsLayer(uint64_t seed) {
   if (*slots.spillCount == 0 || *slots.spillCount == T * K)
     return fmt::format("{} pairs are spilled, so one range is not tested", *slots.spillCount);
   return layer.check();
+}
+
+/// What a kernel that lays rows out would do if it let gate-up start before it had waited for dispatch: then tables are read that may
+/// still be written.
+std::string runRowsThatStartEarly(uint64_t seed) {
+  Layer layer(seed);
+  layer.routeTokens();
+  const Range all = layer.dispatch();
+  layer.layRowsFor<Family::LaidOut>([](const LayRowsArgs &args) {
+    ptx::startNext();
+    layRows<layRowsConfig>(args);
+  });
+  layer.gateUpOf<Family::LaidOut>(all);
+  return layer.failure && layer.failure->fault == Fault::Order ? "" : "nobody noticed";
+}
+
+/// Rows of the step before: this one's are laid out elsewhere.
+std::string runStaleRows(uint64_t seed) {
+  Layer layer(seed);
+  layer.routeTokens();
+  const Range all = layer.dispatch();
+  uint16_t *elsewhere = layer.device.output<uint16_t>(rowsThere * H);
+  layer.layRowsFor<Family::LaidOut>([=](LayRowsArgs args) {
+    args.rows = elsewhere;
+    layRows<layRowsConfig>(args);
+  });
+  layer.gateUpOf<Family::LaidOut>(all);
+  layer.downOf<Family::Fitted>(all);
+  layer.combineRows();
+  return layer.failure ? layer.failure->message : layer.check().empty() ? "nobody noticed" : "";
+}
+
+/// Neither gate-up may copy rows that are being laid out, nor down write over rows that gate-up still copies.
+template <bool GateUpWaits> std::string runWithoutWait(uint64_t seed) {
+  Layer layer(seed);
+  layer.routeTokens();
+  const Range all = layer.dispatch();
+  layer.layRowsFor<Family::LaidOut>();
+  if (!GateUpWaits)
+    planted = {Bug::NoWaitForPrevious};
+  layer.gateUpOf<Family::LaidOut>(all);
+  planted = {Bug::NoWaitForPrevious};
+  layer.downOf<Family::Fitted>(all);
+  planted = {};
+  return layer.failure && layer.failure->fault == Fault::Order ? "" : "nobody noticed";
 }
 
 /// Down looks its first tile up while the kernel before it runs; that one must not be the tables' own.
@@ -278,6 +339,22 @@ TEST_CASE("a layer of emulated kernels gives the reference's output, fitted", "[
   forSchedules(kSchedules, runLayer<Family::Fitted, Family::Fitted>);
 }
 
+TEST_CASE("a layer of emulated kernels gives the reference's output, rows laid out by slot", "[emulation][layer]") {
+  forSchedules(kSchedules, runLayer<Family::LaidOut, Family::Fitted>);
+  forSchedules(kSchedules, runLayer<Family::LaidOut, Family::Portable>);
+}
+
+TEST_CASE("laying rows out that lets gate-up start too early is caught", "[emulation][layer]") {
+  forSchedules(5, runRowsThatStartEarly);
+}
+
+TEST_CASE("rows of the step before are caught", "[emulation][layer]") { forSchedules(5, runStaleRows); }
+
+TEST_CASE("rows copied before they are laid out, or written over while they are copied, are caught", "[emulation][layer]") {
+  forSchedules(5, runWithoutWait<false>);
+  forSchedules(5, runWithoutWait<true>); // down alone does not wait
+}
+
 TEST_CASE("a fitted down product that reads tables of the launch just before it is caught", "[emulation][layer]") {
   forSchedules(5, runDownBehindDispatch);
 }
@@ -290,4 +367,5 @@ TEST_CASE("a layer of emulated kernels gives the reference's output, families mi
 TEST_CASE("a layer in static slots with a spill list gives the reference's output", "[emulation][layer]") {
   forSchedules(kSchedules, runSlotsLayer<Family::Portable, Family::Portable>);
   forSchedules(kSchedules, runSlotsLayer<Family::Fitted, Family::Fitted>);
+  forSchedules(kSchedules, runSlotsLayer<Family::LaidOut, Family::Fitted>);
 }

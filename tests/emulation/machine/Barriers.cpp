@@ -186,7 +186,11 @@ void waitForPrevious() {
     Block::current().self().waitedForPrevious = true;
 }
 
-void startNext() {}
+void startNext() {
+  Block &block = Block::current();
+  if (!block.self().waitedForPrevious)
+    block.startsNextEarly();
+}
 
 namespace {
 

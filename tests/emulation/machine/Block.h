@@ -136,6 +136,9 @@ public:
   void completePhase(Barrier &barrier);
   Barrier &barrierAt(uint32_t address, const char *what);
 
+  /// The next launch may start though this thread has not waited for the one before.
+  void startsNextEarly() { device.startsNextEarly(); }
+
   /// Stops this thread until somebody writes to device memory.
   void waitForChange();
 

@@ -47,7 +47,8 @@ DeviceMemory::Buffer *DeviceMemory::find(const void *address, size_t bytes) {
 void DeviceMemory::settle() {
   for (Buffer &buffer : buffers)
     if (buffer.content == Content::Output)
-      buffer.shadow.settle();
+      buffer.shadow.settle(early);
+  early = false;
 }
 
 } // namespace moec::emulation

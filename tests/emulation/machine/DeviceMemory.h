@@ -57,6 +57,8 @@ public:
   Buffer *find(const void *address, size_t bytes);
   /// Called when a launch starts.
   void settle();
+  /// The launch lets the next one start before it has waited for those before it.
+  void startsNextEarly() { early = true; }
 
 private:
   void *allocate(size_t bytes, Content content);
@@ -64,6 +66,7 @@ private:
   static constexpr size_t arenaBytes = size_t{1} << 28; // of address space; memory is used as it is touched
   uint8_t *arena;
   size_t used = 0;
+  bool early = false; // what the last launch did
   std::vector<Buffer> buffers; // by address
 };
 

@@ -42,13 +42,13 @@ bool Shadow::isOld(uint32_t offset, uint32_t bytes) const {
   return true;
 }
 
-void Shadow::settle() {
+void Shadow::settle(bool early) {
   const auto isAtomic = [](const Epoch &user) { return user.atomic != 0; };
   for (Granule &granule : granules) {
     const std::vector<Epoch> &more = users[granule.more]; // none where it is 0
     const bool changed = granule.recent || granule.write.time != 0 || isAtomic(granule.user) ||
                          std::any_of(more.begin(), more.end(), isAtomic);
-    granule = {.write = {}, .user = {}, .more = 0, .written = granule.written, .recent = false, .old = granule.written && !changed};
+    granule = {.write = {}, .user = {}, .more = 0, .written = granule.written, .recent = false, .old = granule.written && !changed && (!early || granule.old)};
   }
   users.resize(1);
   freeUsers.clear();

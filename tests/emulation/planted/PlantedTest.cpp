@@ -39,6 +39,7 @@ constexpr GemmConfig swappedConfig = sm90(16, 128, 2, 1, true), plainConfig = sm
 // Outputs leave by boxes, from one stage (gate-up) or two (down).
 constexpr GemmConfig fittedGateUpConfig = fittedConfig(Element::BF16, GemmRole::GateUp, 32, 128, 64, 3, 2, 1),
                      fittedDownConfig = fittedConfig(Element::BF16, GemmRole::Down, 32, 128, 64, 4, 2, 1);
+constexpr GemmConfig fittedLaidConfig = laidOut(fittedGateUpConfig);
 constexpr GemmConfig portableConfig{.element = Element::BF16,
                                     .role = GemmRole::GateUp,
                                     .tileTokens = 16,
@@ -82,6 +83,11 @@ std::string fittedGateUp(uint64_t seed) {
       makeProblem({"planted", 40, 264, 136, 4, 2, GemmCase::Drawn, true, false}, GemmRole::GateUp, Element::BF16);
   return runFitted<fittedGateUpConfig>(made, seed, 2);
 }
+std::string fittedLaid(uint64_t seed) {
+  static const GemmProblem made =
+      makeProblem({"planted", 40, 264, 136, 4, 2, GemmCase::Drawn, true, false}, GemmRole::GateUp, Element::BF16);
+  return runFitted<fittedLaidConfig>(made, seed, 2);
+}
 std::string fittedDown(uint64_t seed) {
   static const GemmProblem made =
       makeProblem({"planted", 40, 264, 264, 4, 2, GemmCase::Drawn, false, false}, GemmRole::Down, Element::BF16);
@@ -104,7 +110,7 @@ struct PlantedBug {
 } // namespace
 
 TEST_CASE("the planted kernels are well without a bug", "[emulation][planted]") {
-  for (const auto kernel : {swapped, plain, trading, skipping, fittedGateUp, fittedDown, portable, oneBlock, routing})
+  for (const auto kernel : {swapped, plain, trading, skipping, fittedGateUp, fittedLaid, fittedDown, portable, oneBlock, routing})
     for (uint64_t seed = 1; seed <= 5; ++seed)
       CHECK(kernel(seed) == "");
 }
@@ -171,6 +177,10 @@ TEST_CASE("every planted bug is caught", "[emulation][planted]") {
       {"fitted down: a tile given back while a lane reads it", Fault::Race, {Bug::SkipSyncWarp}, fittedDown, Fault::Deadlock},
       {"fitted gate-up: nothing is given back", Fault::Deadlock, {Bug::SkipRelease}, fittedGateUp},
       {"fitted down: nothing is given back", Fault::Deadlock, {Bug::SkipRelease}, fittedDown},
+      {"rows laid out: no griddepcontrol.wait", Fault::Order, {Bug::NoWaitForPrevious}, fittedLaid},
+      {"rows laid out: bytes of the token boxes not expected", Fault::Deadlock, {Bug::BytesTooFew}, fittedLaid},
+      {"rows laid out: a row late", wrongResult, {Bug::TmaWrongRow}, fittedLaid},
+      {"rows laid out: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 10}, fittedLaid, Fault::Race},
       // The queue's barriers lie behind the ring's and two tiles: "full" twice, "empty" twice.
       {"fitted gate-up: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 10}, fittedGateUp, Fault::Race},
       {"fitted down: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 12}, fittedDown, Fault::Race},

@@ -9,6 +9,7 @@
 #include "compiler/kernels/dispatch.cuh"
 #include "compiler/kernels/groupedGemmFitted.cuh"
 #include "compiler/kernels/groupedGemmSm90.cuh"
+#include "compiler/kernels/layRows.cuh"
 #include "compiler/kernels/route.cuh"
 #include "compiler/kernels/routerLogits.cuh"
 #include "tests/emulation/Schedules.h"
@@ -23,7 +24,7 @@ using namespace moec::emulation;
 namespace {
 
 constexpr uint32_t multiprocessors = 2;
-constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1}, deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
+constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1}, laid{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1, true}, deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
     swapped{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2};
 
 //===-- A driver whose device is the emulator -------------------------------------------------===//
@@ -141,6 +142,9 @@ template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> ker
       dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
   kernels->down = productOf<Down, GemmRole::Down>(I, H);
+  if (GateUp.rowsLaid)
+    kernels->layRows =
+        plainKernel<LayRowsArgs>(layRowsConfig.threads, [](const LayRowsArgs &args) { layRows<layRowsConfig>(args); });
   kernels->combine =
       plainKernel<CombineArgs>(combineConfig.threads, [](const CombineArgs &args) { combine<combineConfig>(args); });
   return kernels;
@@ -205,6 +209,10 @@ template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
 TEST_CASE("a session's forward on fitted tiles gives the reference's output", "[emulation][session]") {
   forSchedules(kSchedules, runSteps<wide, wide>);
   forSchedules(kSchedules, runSteps<deep, deep>);
+}
+
+TEST_CASE("a session's forward on rows laid out by slot gives the reference's output", "[emulation][session]") {
+  forSchedules(kSchedules, runSteps<laid, wide>);
 }
 
 TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference's output", "[emulation][session]") {

@@ -145,6 +145,26 @@ TEST_CASE("the fewer rows an expert has, the smaller its tile", "[core][gpu]") {
   CHECK(last == 192);
 }
 
+TEST_CASE("gate-up's rows are laid out where its arithmetic is long beside them, and never where weights decide", "[core][gpu]") {
+  const TargetFacts facts = gpuFacts("h100");
+  const Calibration calibration = gpuCalibration(facts);
+  const auto laysRows = [&](const LayerShape &shape, uint32_t tokens) {
+    return planGenericLayer(shape, tokens, facts, calibration, {}).config.cuda.gateUp.rowsLaid;
+  };
+  const LayerShape wide{.hidden = 4096, .intermediate = 14336, .experts = 8, .topK = 2, .dtype = DType::BF16}; // Mixtral
+  for (uint32_t tokens : {1u, 16u, 64u, 256u})
+    CHECK_FALSE(laysRows(wide, tokens));
+  for (uint32_t tokens : {1024u, 4096u, 16384u})
+    CHECK(laysRows(wide, tokens));
+  // The same rows, a fourteenth of the arithmetic.
+  LayerShape narrow = wide;
+  narrow.intermediate = 1024;
+  for (uint32_t tokens : {1u, 256u, 1024u, 4096u, 16384u})
+    CHECK_FALSE(laysRows(narrow, tokens));
+  for (const char *name : {"a100", "l40s"})
+    CHECK_FALSE(planGenericLayer(wide, 16384, gpuFacts(name), gpuCalibration(gpuFacts(name)), {}).config.cuda.gateUp.rowsLaid);
+}
+
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {
   Random random(35);
   const TargetFacts facts = gpuFacts("h200");

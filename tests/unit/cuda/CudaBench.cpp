@@ -46,7 +46,10 @@ private:
   Launch gemm(LaunchKind kind, const CudaTile &tile, GemmRole role, bool dense, uint32_t k, uint32_t columns) {
     const GemmConfig config = gemmConfigOf(tile, DType::BF16, role, dense);
     const uint32_t threads = tile.family == GemmFamily::Portable ? portableThreads(config) : hopperThreads(config);
-    return {kind, k, columns, {kernel(fmt::format("{}:{}", launchName(kind), tile.text()), threads, sharedBytes(tile))}, {}};
+    Launch launch{kind, k, columns, {kernel(fmt::format("{}:{}", launchName(kind), tile.text()), threads, sharedBytes(tile))}, {}};
+    if (config.rowsLaid)
+      launch.kernels.push_back(kernel("layRows", 256));
+    return launch;
   }
 
   void add(const LayerDescription &described, const LayerPlan &plan) {

@@ -25,6 +25,11 @@ std::vector<LayerChoice> layerChoices(GemmFamily family, Element element) {
   std::vector<LayerChoice> choices;
   for (size_t i = 0; i < gateUp.size(); ++i)
     choices.push_back({family, gateUp[i], down[i]});
+  if (family == GemmFamily::Fitted)
+    for (const GemmConfig &laid : shippedLaidGemms(element))
+      for (size_t i = 0; i < gateUp.size(); ++i)
+        if (gateUp[i].tileTokens == laid.tileTokens && gateUp[i].tileWeights == laid.tileWeights)
+          choices.push_back({family, laid, down[i]});
   return choices;
 }
 
@@ -95,8 +100,8 @@ Status DeviceGemm::launchFitted(Device &device, GroupedGemmArgs &args, uint32_t 
   Result<CUtensorMap> output =
       device.tensorMap(rowTensor(config.element, addressOf(args.output), weights.n, rows, kOutputBoxRows));
   MOEC_TRY(output.status());
-  Result<CUtensorMap> tokens = *output; // gate-up gathers rows and looks at no map of them
-  if (config.role == GemmRole::Down)
+  Result<CUtensorMap> tokens = *output; // who gathers rows looks at no map of them
+  if (!gathersTokens(config))
     tokens = device.tensorMap(rowTensor(config.element, addressOf(args.tokens), weights.k, rows, tokenBoxRows(config)));
   MOEC_TRY(tokens.status());
   args.tileCounter = tileCounter.as<uint32_t>();
@@ -168,6 +173,8 @@ Status DeviceLayer::loadKernels(Bundle &bundle) {
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Count", dispatchConfig).name, 0, count));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Scan", dispatchConfig).name, 0, scan));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Place", dispatchConfig).name, 0, place));
+  if (choice.gateUp.rowsLaid)
+    MOEC_TRY(loadKernel(bundle, shippedLayRows(layRowsConfigOf(shape.topK)).name, 0, layRowsKernel));
   return loadKernel(bundle, shippedCombine(combineConfig).name, 0, combineKernel);
 }
 
@@ -208,9 +215,18 @@ GroupedGemmArgs DeviceLayer::gemmArgs() const {
   return args;
 }
 
+Status DeviceLayer::layRows(const void *hidden) {
+  if (!choice.gateUp.rowsLaid)
+    return {};
+  LayRowsArgs args{hidden, buffers->slotOfPair.as<int32_t>(), buffers->expertOutput.as<void>(), shape.tokens, shape.hidden};
+  void *parameters[] = {&args};
+  const LayRowsConfig config = layRowsConfigOf(shape.topK);
+  return device->launch(layRowsKernel, {layRowsBlocks(config, shape.tokens, shape.hidden), config.threads, overlap}, parameters);
+}
+
 Status DeviceLayer::gateUp(const void *hidden) {
   GroupedGemmArgs args = gemmArgs();
-  args.tokens = hidden;
+  args.tokens = choice.gateUp.rowsLaid ? buffers->expertOutput.as<void>() : hidden;
   args.output = buffers->activated.as<void>();
   return gateUpGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
@@ -240,6 +256,7 @@ Status DeviceLayer::combine(const float *pairWeights, const SharedOutput &shared
 
 Status DeviceLayer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {
   MOEC_TRY(dispatch(ids));
+  MOEC_TRY(layRows(hidden));
   MOEC_TRY(gateUp(hidden));
   MOEC_TRY(down());
   return combine(pairWeights);

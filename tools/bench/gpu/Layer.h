@@ -72,7 +72,7 @@ public:
 
   Buffer counts, expertBegin, tileBegin, tilePlace, slotPair, slotOfPair, blockCounts, gridBarrier;
   Buffer activated;    // [T * K, I]
-  Buffer expertOutput; // [T * K, H]
+  Buffer expertOutput; // [T * K, H]; before down: gate-up's rows, where they are laid out
   Buffer output;       // [T, H]
 };
 
@@ -99,12 +99,13 @@ public:
 
   /// Queue the steps. ids, pairWeights [T, K] and hidden [T, H] are on the device.
   Status dispatch(const int32_t *ids);
+  Status layRows(const void *hidden); // nothing where gate-up gathers its rows
   Status gateUp(const void *hidden);
   Status down();
   Status combine(const float *pairWeights, const SharedOutput &shared = {});
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
-  static constexpr uint32_t numSteps = 4; // of the above, without forward
+  static constexpr uint32_t numSteps = 5; // of the above, without forward
 
   DeviceLayer(DeviceLayer &&) = default;
 
@@ -123,7 +124,7 @@ private:
   CombineConfig combineConfig{};
   DispatchForm dispatchForm{};
   CountsRing countsRing{};
-  Kernel oneBlock, grid, count, scan, place, combineKernel;
+  Kernel oneBlock, grid, count, scan, place, layRowsKernel, combineKernel;
   DeviceGemm gateUpGemm, downGemm;
 };
 

@@ -21,7 +21,7 @@ moec-bench-gpu verify  --bundle DIR [--quick] [--kernels PART,...]  compare them
 moec-bench-gpu steps   --bundle DIR [--overlap]               times of the router's product and of each form of dispatch
 moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
-                       [--repeats N] [--kernels PART,...] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
+                       [--repeats N] [--turns N] [--kernels PART,...] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
 moec-bench-gpu facts   [--json FILE]                           what loads, graph updates, growth and counting cost
 moec-bench-gpu build-layouts --bundle DIR                      compile tests/emulation/hardware; needs no GPU
 moec-bench-gpu dump-layouts  --bundle DIR --json FILE          write where a Hopper GPU puts elements
@@ -100,6 +100,8 @@ Status measure(Device &device, Bundle &bundle, const Options &options) {
   MOEC_TRY(parseNumbers(options, "--skews", measure.skews));
   MOEC_TRY(parseOne(options, "--matrix-tflops", measure.matrixTflops));
   MOEC_TRY(parseOne(options, "--repeats", measure.repeats));
+  MOEC_TRY(parseOne(options, "--turns", measure.turns));
+  measure.turns = std::max(measure.turns, 1u);
   return measureLayers(device, bundle, measure);
 }
 

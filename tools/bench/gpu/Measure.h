@@ -17,6 +17,9 @@ struct MeasureOptions {
   double matrixTflops = 790;         // of a large matrix product on this device
   uint32_t repeats = 11;
   bool overlap = false;      // programmatic dependent launch
+  // Passes over a problem's choices, back and forth, after one that warms the card; each choice's time is the median of its own. With
+  // more than one all choices are shown with their steps, not the best of each family alone.
+  uint32_t turns = 1;
   bool everyChoice = false;  // print a line for each choice, not the best alone
   std::string routingFolder; // where ids go, for rivals to run on; empty: nowhere
   std::string jsonPath;      // one JSON line a measurement; empty: none

@@ -15,8 +15,9 @@ public:
   void setRing(const CountsRing &ring) { countsRing = ring; }
   /// Queue the steps.
   Status dispatch(const int32_t *ids);
-  Status products(const void *hidden);
   Status dispatchSpill();
+  Status layRows(const void *hidden); // after both dispatches; nothing where gate-up gathers its rows
+  Status products(const void *hidden);
   Status spillProducts(const void *hidden);
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
@@ -42,7 +43,7 @@ private:
   Buffer activated, expertOutput; // [numSlots + T * K, I or H]: slots, then what spilled
   DispatchConfig dispatchConfig{};
   CombineConfig combineConfig{};
-  Kernel slotsKernel, oneBlock, combineKernel;
+  Kernel slotsKernel, oneBlock, layRowsKernel, combineKernel;
   DeviceGemm gateUp, down;
 };
 
