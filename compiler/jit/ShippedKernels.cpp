@@ -121,7 +121,12 @@ std::vector<RouterChoice> routerChoices(Element element, uint32_t experts) {
   constexpr uint32_t any = UINT32_MAX;
   if (experts <= 8) // larger ones would multiply columns that nobody asked for
     return {{tile(16, 2), 4}, {tile(16, 8), any}};
-  return {{tile(16, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 512}, {tile(64, 64), any}};
+  std::vector<RouterChoice> choices = {{tile(16, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 512}, {tile(64, 64), any}};
+  if (experts > 64) { // and tokens for all multiprocessors
+    choices.back().maxTokens = 8192;
+    choices.push_back({tile(128, 128), any});
+  }
+  return choices;
 }
 
 RouterGemmConfig routerGemmFor(Element element, uint32_t experts, uint32_t numTokens) {

@@ -69,7 +69,9 @@ template <RouterGemmConfig C> struct SplitRouterTile {
     }
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i)
-      tile::multiplyRouterChunk<C.element>(sums, fragments[i].token, fragments[i].weight);
+#pragma unroll
+      for (uint32_t m = 0; m < rowBlocks; ++m)
+        tile::multiplyRouterRows<C.element>(sums[m], fragments[i].token[m], fragments[i].weight);
   }
 
   /// This warp's share of the sum: chunks warp, warp + 8, ... of each plane.

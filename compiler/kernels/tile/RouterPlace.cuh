@@ -6,20 +6,17 @@
 
 namespace moec::tile {
 
-/// sums += a chunk's products: 16 bytes a lane, four lanes a row. Which elements of the sum a lane brings does not matter as long as both sides bring the same:
-/// its eight stand for columns 2t, 2t+1, 2t+8, 2t+9 of two instructions. `token` has rows r and r + 8 of each sixteen.
-template <Element E, uint32_t RowBlocks, uint32_t ColumnBlocks>
-__device__ void multiplyRouterChunk(float (&sums)[RowBlocks][ColumnBlocks][4], const uint4 (&token)[RowBlocks][2],
-                                    const uint4 (&weight)[ColumnBlocks]) {
+/// sums += a chunk's products of sixteen tokens: 16 bytes a lane, four lanes a row. Which elements of the sum a lane brings does
+/// not matter as long as both sides bring the same: its eight stand for columns 2t, 2t+1, 2t+8, 2t+9 of two instructions.
+/// `token` has rows r and r + 8.
+template <Element E, uint32_t ColumnBlocks>
+__device__ void multiplyRouterRows(float (&sums)[ColumnBlocks][4], const uint4 (&token)[2], const uint4 (&weight)[ColumnBlocks]) {
+  const uint4 &low = token[0], &high = token[1];
+  const uint32_t first[4] = {low.x, high.x, low.y, high.y}, second[4] = {low.z, high.z, low.w, high.w};
 #pragma unroll
-  for (uint32_t m = 0; m < RowBlocks; ++m) {
-    const uint4 &low = token[m][0], &high = token[m][1];
-    const uint32_t first[4] = {low.x, high.x, low.y, high.y}, second[4] = {low.z, high.z, low.w, high.w};
-#pragma unroll
-    for (uint32_t n = 0; n < ColumnBlocks; ++n) {
-      ptx::Mma<E>::run(sums[m][n], first, weight[n].x, weight[n].y);
-      ptx::Mma<E>::run(sums[m][n], second, weight[n].z, weight[n].w);
-    }
+  for (uint32_t n = 0; n < ColumnBlocks; ++n) {
+    ptx::Mma<E>::run(sums[n], first, weight[n].x, weight[n].y);
+    ptx::Mma<E>::run(sums[n], second, weight[n].z, weight[n].w);
   }
 }
 

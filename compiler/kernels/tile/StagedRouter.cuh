@@ -45,6 +45,7 @@ template <RouterGemmConfig C> struct StagedRouterTile {
   const uint32_t copied, part;         // the first row that this thread copies, and its quarter
   const uint32_t firstRow, firstColumn; // of this lane in the tile
   const uint8_t *tokens[tokenLoads];
+  uint4 token[rowBlocks][2];
   float sums[rowBlocks][columnBlocks][4], total[rowBlocks][columnBlocks][4];
 
   __device__ explicit StagedRouterTile(const tile::RouterPlace<C> &place)
@@ -77,18 +78,26 @@ template <RouterGemmConfig C> struct StagedRouterTile {
     return make_uint4(values[0], values[1], values[2], values[3]);
   }
 
-  __device__ void multiply(uint32_t stage) {
-    uint4 token[rowBlocks][2], weight[columnBlocks];
-    const uint32_t from = stage + part * 16;
+  __device__ void loadTokens(uint4 (&to)[2], uint32_t stage, uint32_t m) const {
 #pragma unroll
-    for (uint32_t m = 0; m < rowBlocks; ++m)
-#pragma unroll
-      for (uint32_t half = 0; half < 2; ++half)
-        token[m][half] = load16(from + (firstRow + m * 16 + half * 8) * rowBytes);
+    for (uint32_t half = 0; half < 2; ++half)
+      to[half] = load16(stage + (firstRow + m * 16 + half * 8) * rowBytes + part * 16);
+  }
+  __device__ void loadWeights(uint4 (&to)[columnBlocks], uint32_t stage) const {
 #pragma unroll
     for (uint32_t n = 0; n < columnBlocks; ++n)
-      weight[n] = load16(from + (C.tileTokens + firstColumn + n * 8) * rowBytes);
-    tile::multiplyRouterChunk<C.element>(sums, token, weight);
+      to[n] = load16(stage + (C.tileTokens + firstColumn + n * 8) * rowBytes + part * 16);
+  }
+
+  /// Multiplies a chunk whose fragments are in registers, and loads those of the chunk in `following` meanwhile: weights into
+  /// the other set, a sixteen of tokens as soon as the last one is multiplied.
+  __device__ void multiply(const uint4 (&weight)[columnBlocks], uint4 (&nextWeight)[columnBlocks], uint32_t following) {
+    loadWeights(nextWeight, following);
+#pragma unroll
+    for (uint32_t m = 0; m < rowBlocks; ++m) {
+      tile::multiplyRouterRows<C.element>(sums[m], token[m], weight);
+      loadTokens(token[m], following, m);
+    }
   }
 
   /// Adds a split's sums to the total. (The first one's are added to zero, which changes no bit but a zero's sign.)
@@ -119,28 +128,41 @@ template <RouterGemmConfig C> struct StagedRouterTile {
     extern __shared__ uint8_t unaligned[]; // but for 16 bytes, which is what is copied at a time
     const uint32_t ring = ptx::sharedAddress(unaligned);
     RouterChunk loading, adding;
-    bool more = true;
+    bool more = true, any = true;
     uint32_t loadStage = 0, stage = 0;
+    const auto after = [](uint32_t which) { return which + 1 == stages ? 0 : which + 1; };
     const auto loadNext = [&] {
       if (more) {
         load(loading, ring + loadStage * stageBytes);
-        loadStage = loadStage + 1 == stages ? 0 : loadStage + 1;
+        loadStage = after(loadStage);
         more = loading.next(chunks, planes);
       }
       ptx::cpAsyncCommit(); // also where there is nothing: groups are counted
     };
     for (uint32_t i = 0; i + 1 < stages; ++i)
       loadNext();
-    for (bool any = true; any;) {
-      ptx::cpAsyncWait<stages - 2>();
-      __syncthreads(); // the chunk is there for all, and all are done with the one before
+    ptx::cpAsyncWait<stages - 2>();
+    __syncthreads(); // the first chunk is there
+    uint4 weights[2][columnBlocks];
+    loadWeights(weights[0], ring);
+#pragma unroll
+    for (uint32_t m = 0; m < rowBlocks; ++m)
+      loadTokens(token[m], ring, m);
+    const auto step = [&](const uint4 (&weight)[columnBlocks], uint4 (&nextWeight)[columnBlocks]) {
+      stage = after(stage);
+      ptx::cpAsyncWait<stages - 3>();
+      __syncthreads(); // the next chunk is there for all, and all have this one in registers
       loadNext();
-      multiply(ring + stage * stageBytes);
-      stage = stage + 1 == stages ? 0 : stage + 1;
+      multiply(weight, nextWeight, ring + stage * stageBytes); // behind the last chunk: what some earlier one left
       const uint32_t split = adding.split;
       any = adding.next(chunks, planes);
       if (adding.split != split)
         addSplit();
+    };
+    while (any) {
+      step(weights[0], weights[1]);
+      if (any)
+        step(weights[1], weights[0]);
     }
     ptx::cpAsyncWait<0>();
     store();
