@@ -1,9 +1,10 @@
 // The router's product: from hidden states to logits.
 //
-// Its matrix is small and read by every block from the second-level cache, so there is little to stage in shared memory:
-// each warp of a block takes every eighth piece of the sum, loads fragments straight into registers, and the warps' sums are
-// added in a fixed order. Few tokens: tiles of few experts spread the weights over many multiprocessors. Many tokens and
-// experts: large tiles (StagedRouter.cuh), which add in the same order.
+// Its matrix is small and read by every block from the second-level cache, so there is little to
+// stage in shared memory: each warp of a block takes an eighth of the sum, loads fragments straight
+// into registers, and the warps' sums are added in a fixed order. Few tokens: tiles of few experts
+// spread the weights over many multiprocessors. Many tokens and experts: large tiles
+// (StagedRouter.cuh), which add in the same order.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -23,11 +24,14 @@ template <RouterGemmConfig C> struct SplitRouterTile {
   static constexpr uint32_t room = (128 - rowBlocks * columnBlocks * 4) / (loads * 4);
   static constexpr uint32_t inFlight = room > 8 ? 8 : room > 0 ? room : 1;
   // The warps' sums meet in shared memory so many blocks of eight columns at a time: at most 32 KB.
-  static constexpr uint32_t sliceBlocks = columnBlocks * C.tileTokens <= 128 ? columnBlocks : 128 / C.tileTokens;
+  static constexpr uint32_t sliceBlocks =
+      columnBlocks * C.tileTokens <= 128 ? columnBlocks : 128 / C.tileTokens;
   static constexpr uint32_t sliceColumns = sliceBlocks * 8;
-  static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 128 && rowBlocks * columnBlocks * 4 <= 128,
+  static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 128 &&
+                    rowBlocks * columnBlocks * 4 <= 128,
                 "the sums fit into registers");
-  static_assert(C.tileExperts % 8 == 0 || C.tileExperts < 8, "whole blocks of columns, or part of one");
+  static_assert(C.tileExperts % 8 == 0 || C.tileExperts < 8,
+                "whole blocks of columns, or part of one");
   static_assert(columnBlocks % sliceBlocks == 0, "whole slices");
 
   using Shared = float[kRouterWarps][C.tileTokens][sliceColumns];
@@ -38,8 +42,8 @@ template <RouterGemmConfig C> struct SplitRouterTile {
   float sums[rowBlocks][columnBlocks][4];
 
   __device__ explicit SplitRouterTile(const tile::RouterPlace<C> &place)
-      : place(place), hiddenSize(place.args.hiddenSize), warp(threadIdx.x / 32), row(threadIdx.x % 32 / 4), part(threadIdx.x % 4),
-        sums{} {}
+      : place(place), hiddenSize(place.args.hiddenSize), warp(threadIdx.x / 32),
+        row(threadIdx.x % 32 / 4), part(threadIdx.x % 4), sums{} {}
 
   struct Fragments {
     uint4 token[rowBlocks][2]; // rows `row` and `row` + 8 of sixteen
@@ -50,14 +54,15 @@ template <RouterGemmConfig C> struct SplitRouterTile {
     const uint8_t *token[rowBlocks][2], *weight[columnBlocks];
   };
 
-  /// Adds `Count` of the warp's chunks from `first` on, loading all before multiplying any. `Whole`: none of them ends
-  /// past the sum, so nothing is asked of each.
-  template <uint32_t Count, bool Whole> __device__ void multiplyBatch(const Rows &rows, uint32_t first) {
+  /// Adds `Count` of the warp's chunks from `first` on, loading all before multiplying any.
+  /// `Whole`: none of them ends past the sum or past `end`, so nothing is asked of each.
+  template <uint32_t Count, bool Whole>
+  __device__ void multiplyBatch(const Rows &rows, uint32_t first, uint32_t end) {
     Fragments fragments[Count];
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i) {
-      const uint32_t element = (first + i * kRouterWarps) * kRouterChunk;
-      const bool inSum = Whole || element + part * 8 < hiddenSize;
+      const uint32_t element = (first + i) * kRouterChunk;
+      const bool inSum = Whole || (first + i < end && element + part * 8 < hiddenSize);
 #pragma unroll
       for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
@@ -74,7 +79,7 @@ template <RouterGemmConfig C> struct SplitRouterTile {
         tile::multiplyRouterRows<C.element>(sums[m], fragments[i].token[m], fragments[i].weight);
   }
 
-  /// This warp's share of the sum: chunks warp, warp + 8, ... of each plane.
+  /// This warp's share of the sum: of each plane.
   __device__ void multiplyPlane(uint32_t plane) {
     Rows rows;
 #pragma unroll
@@ -87,12 +92,14 @@ template <RouterGemmConfig C> struct SplitRouterTile {
       rows.weight[n] = place.weightRow(n * 8 + row, plane) + part * 16;
 
     constexpr uint32_t tail = inFlight < 4 ? 1 : 4;
-    const uint32_t chunks = ceilDivide(hiddenSize, kRouterChunk), whole = hiddenSize / kRouterChunk;
-    uint32_t next = warp;
-    for (; next + (inFlight - 1) * kRouterWarps < whole; next += inFlight * kRouterWarps)
-      multiplyBatch<inFlight, true>(rows, next);
-    for (; next < chunks; next += tail * kRouterWarps)
-      multiplyBatch<tail, false>(rows, next);
+    const tile::RouterShare share(hiddenSize, warp);
+    const uint32_t whole =
+        hiddenSize / kRouterChunk < share.end ? hiddenSize / kRouterChunk : share.end;
+    uint32_t next = share.begin;
+    for (; next + inFlight <= whole; next += inFlight)
+      multiplyBatch<inFlight, true>(rows, next, share.end);
+    for (; next < share.end; next += tail)
+      multiplyBatch<tail, false>(rows, next, share.end);
   }
 
   /// Adds the warps' sums, in the order of the warps, and stores the logits. Ends with a barrier.
@@ -105,7 +112,8 @@ template <RouterGemmConfig C> struct SplitRouterTile {
         for (uint32_t n = 0; n < sliceBlocks; ++n)
 #pragma unroll
           for (uint32_t i = 0; i < 4; ++i)
-            shared[warp][m * 16 + i / 2 * 8 + row][n * 8 + part * 2 + i % 2] = sums[m][first + n][i];
+            shared[warp][m * 16 + i / 2 * 8 + row][n * 8 + part * 2 + i % 2] =
+                sums[m][first + n][i];
       __syncthreads();
       for (uint32_t i = threadIdx.x; i < C.tileTokens * sliceColumns; i += routerThreads())
         storeOne(shared, i / sliceColumns, first * 8, i % sliceColumns);
@@ -113,7 +121,8 @@ template <RouterGemmConfig C> struct SplitRouterTile {
     }
   }
 
-  __device__ void storeOne(const Shared &shared, uint32_t rowInTile, uint32_t sliceBegin, uint32_t columnInSlice) const {
+  __device__ void storeOne(const Shared &shared, uint32_t rowInTile, uint32_t sliceBegin,
+                           uint32_t columnInSlice) const {
     float sum = shared[0][rowInTile][columnInSlice];
 #pragma unroll
     for (uint32_t w = 1; w < kRouterWarps; ++w)
@@ -130,18 +139,15 @@ template <RouterGemmConfig C> struct SplitRouterTile {
   }
 };
 
-template <RouterGemmConfig C, bool Staged> struct RouterTileOf {
-  using Type = SplitRouterTile<C>;
-};
-template <RouterGemmConfig C> struct RouterTileOf<C, true> {
-  using Type = StagedRouterTile<C>;
-};
+template <RouterGemmConfig C, bool Staged> struct RouterTileOf { using Type = SplitRouterTile<C>; };
+template <RouterGemmConfig C> struct RouterTileOf<C, true> { using Type = StagedRouterTile<C>; };
 
 /// Logits of all tokens (KernelAbi.h, RouterGemmArgs).
 ///
 /// Launch: any grid (routerBlocks() takes one turn), routerThreads() threads, routerSharedBytes(C).
 template <RouterGemmConfig C>
-__global__ void __launch_bounds__(routerThreads(), 1) routerLogits(const __grid_constant__ RouterGemmArgs args) {
+__global__ void __launch_bounds__(routerThreads(), 1)
+    routerLogits(const __grid_constant__ RouterGemmArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
   using Tile = typename RouterTileOf<C, isStaged(C)>::Type;

@@ -1,8 +1,9 @@
 // The router's product in large tiles, for many tokens and experts.
 //
-// Small tiles read each row again for every 64 of the other side: at 256 experts the second-level cache is what they wait
-// for. These stage both sides in shared memory for tiles of 128 by 128. The sum's order is that of the small ones, where
-// warp w of eight adds chunks w, w + 8, ... and the warps' sums are added after that: here one such sum is formed after the other.
+// Small tiles read each row again for every 64 of the other side: at 256 experts the second-level
+// cache is what they wait for. These stage both sides in shared memory for tiles of 128 by 128. The
+// sum's order is that of the small ones, whose eight warps each add a share of it and whose sums
+// are added after that: here one such sum is formed after the other.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -12,46 +13,55 @@
 
 namespace moec {
 
-/// One chunk of the sums, in the order in which they are added.
+/// One chunk of the sums, in the order in which they are added: a share of each plane after the
+/// other.
 struct RouterChunk {
-  uint32_t split = 0, plane = 0, chunk = 0;
+  const uint32_t hiddenSize, planes;
+  uint32_t share = 0, plane = 0, chunk = 0;
 
-  /// False after the last one. Each split of each plane has one chunk at least, if only of zeros.
-  __device__ bool next(uint32_t chunks, uint32_t planes) {
-    chunk += kRouterWarps;
-    if (chunk < chunks)
+  __device__ RouterChunk(uint32_t hiddenSize, uint32_t planes)
+      : hiddenSize(hiddenSize), planes(planes) {}
+
+  /// False after the last one. Each share of each plane has one chunk at least, if only one behind
+  /// the sum's end.
+  __device__ bool next() {
+    if (++chunk < tile::RouterShare(hiddenSize, share).end)
       return true;
     if (++plane == planes) {
       plane = 0;
-      ++split;
+      ++share;
     }
-    chunk = split;
-    return split < kRouterWarps;
+    chunk = tile::RouterShare(hiddenSize, share).begin;
+    return share < kRouterWarps;
   }
 };
 
 template <RouterGemmConfig C> struct StagedRouterTile {
   static constexpr uint32_t warpsTokens = 2, warpsExperts = 4;
-  static constexpr uint32_t warpTokens = C.tileTokens / warpsTokens, warpExperts = C.tileExperts / warpsExperts;
+  static constexpr uint32_t warpTokens = C.tileTokens / warpsTokens,
+                            warpExperts = C.tileExperts / warpsExperts;
   static constexpr uint32_t rowBlocks = warpTokens / 16, columnBlocks = warpExperts / 8;
-  static constexpr uint32_t rowBytes = kRouterChunk * 2, rowsAtOnce = routerThreads() / 4; // four threads copy a row
-  static constexpr uint32_t tokenLoads = C.tileTokens / rowsAtOnce, weightLoads = C.tileExperts / rowsAtOnce;
+  static constexpr uint32_t rowBytes = kRouterChunk * 2,
+                            rowsAtOnce = routerThreads() / 4; // four threads copy a row
+  static constexpr uint32_t tokenLoads = C.tileTokens / rowsAtOnce,
+                            weightLoads = C.tileExperts / rowsAtOnce;
   static constexpr uint32_t stages = kRouterStages, stageBytes = routerSharedBytes(C) / stages;
-  static_assert(warpsTokens * warpsExperts == kRouterWarps && warpTokens % 16 == 0 && warpExperts % 8 == 0);
+  static_assert(warpsTokens * warpsExperts == kRouterWarps && warpTokens % 16 == 0 &&
+                warpExperts % 8 == 0);
   static_assert(C.tileTokens % rowsAtOnce == 0 && C.tileExperts % rowsAtOnce == 0);
 
   const tile::RouterPlace<C> &place;
-  const uint32_t chunks, planes;
-  const uint32_t copied, part;         // the first row that this thread copies, and its quarter
+  const uint32_t copied, part;          // the first row that this thread copies, and its quarter
   const uint32_t firstRow, firstColumn; // of this lane in the tile
   const uint8_t *tokens[tokenLoads];
   uint4 token[rowBlocks][2];
   float sums[rowBlocks][columnBlocks][4], total[rowBlocks][columnBlocks][4];
 
   __device__ explicit StagedRouterTile(const tile::RouterPlace<C> &place)
-      : place(place), chunks(ceilDivide(place.args.hiddenSize, kRouterChunk)), planes(place.args.planes), copied(threadIdx.x / 4),
-        part(threadIdx.x % 4), firstRow(threadIdx.x / 32 % warpsTokens * warpTokens + threadIdx.x % 32 / 4),
-        firstColumn(threadIdx.x / 32 / warpsTokens * warpExperts + threadIdx.x % 32 / 4), sums{}, total{} {
+      : place(place), copied(threadIdx.x / 4), part(threadIdx.x % 4),
+        firstRow(threadIdx.x / 32 % warpsTokens * warpTokens + threadIdx.x % 32 / 4),
+        firstColumn(threadIdx.x / 32 / warpsTokens * warpExperts + threadIdx.x % 32 / 4), sums{},
+        total{} {
 #pragma unroll
     for (uint32_t i = 0; i < tokenLoads; ++i)
       tokens[i] = place.tokenRow(copied + i * rowsAtOnce) + part * 16;
@@ -69,7 +79,8 @@ template <RouterGemmConfig C> struct StagedRouterTile {
 #pragma unroll
     for (uint32_t i = 0; i < weightLoads; ++i)
       ptx::cpAsync16(to + (C.tileTokens + i * rowsAtOnce) * rowBytes,
-                     place.weightRow(copied + i * rowsAtOnce, at.plane) + part * 16 + offset, inSum);
+                     place.weightRow(copied + i * rowsAtOnce, at.plane) + part * 16 + offset,
+                     inSum);
   }
 
   static __device__ uint4 load16(uint32_t shared) {
@@ -89,9 +100,11 @@ template <RouterGemmConfig C> struct StagedRouterTile {
       to[n] = load16(stage + (C.tileTokens + firstColumn + n * 8) * rowBytes + part * 16);
   }
 
-  /// Multiplies a chunk whose fragments are in registers, and loads those of the chunk in `following` meanwhile: weights into
-  /// the other set, a sixteen of tokens as soon as the last one is multiplied.
-  __device__ void multiply(const uint4 (&weight)[columnBlocks], uint4 (&nextWeight)[columnBlocks], uint32_t following) {
+  /// Multiplies a chunk whose fragments are in registers, and loads those of the chunk in
+  /// `following` meanwhile: weights into the other set, a sixteen of tokens as soon as the last one
+  /// is multiplied.
+  __device__ void multiply(const uint4 (&weight)[columnBlocks], uint4 (&nextWeight)[columnBlocks],
+                           uint32_t following) {
     loadWeights(nextWeight, following);
 #pragma unroll
     for (uint32_t m = 0; m < rowBlocks; ++m) {
@@ -100,8 +113,9 @@ template <RouterGemmConfig C> struct StagedRouterTile {
     }
   }
 
-  /// Adds a split's sums to the total. (The first one's are added to zero, which changes no bit but a zero's sign.)
-  __device__ void addSplit() {
+  /// Adds a share's sums to the total. (The first one's are added to zero, which changes no bit but
+  /// a zero's sign.)
+  __device__ void addShare() {
 #pragma unroll
     for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
@@ -120,14 +134,15 @@ template <RouterGemmConfig C> struct StagedRouterTile {
       for (uint32_t n = 0; n < columnBlocks; ++n)
 #pragma unroll
         for (uint32_t i = 0; i < 4; ++i)
-          place.store(firstRow + m * 16 + i / 2 * 8, firstColumn / 8 * 8 + n * 8 + part * 2 + i % 2, total[m][n][i]);
+          place.store(firstRow + m * 16 + i / 2 * 8, firstColumn / 8 * 8 + n * 8 + part * 2 + i % 2,
+                      total[m][n][i]);
   }
 
   /// Ends with a barrier.
   __device__ void run() {
     extern __shared__ uint8_t unaligned[]; // but for 16 bytes, which is what is copied at a time
     const uint32_t ring = ptx::sharedAddress(unaligned);
-    RouterChunk loading, adding;
+    RouterChunk loading(place.args.hiddenSize, place.args.planes), adding = loading;
     bool more = true, any = true;
     uint32_t loadStage = 0, stage = 0;
     const auto after = [](uint32_t which) { return which + 1 == stages ? 0 : which + 1; };
@@ -135,7 +150,7 @@ template <RouterGemmConfig C> struct StagedRouterTile {
       if (more) {
         load(loading, ring + loadStage * stageBytes);
         loadStage = after(loadStage);
-        more = loading.next(chunks, planes);
+        more = loading.next();
       }
       ptx::cpAsyncCommit(); // also where there is nothing: groups are counted
     };
@@ -148,16 +163,17 @@ template <RouterGemmConfig C> struct StagedRouterTile {
 #pragma unroll
     for (uint32_t m = 0; m < rowBlocks; ++m)
       loadTokens(token[m], ring, m);
-    const auto step = [&](const uint4 (&weight)[columnBlocks], uint4 (&nextWeight)[columnBlocks]) {
+    const auto step = [&](const uint4(&weight)[columnBlocks], uint4(&nextWeight)[columnBlocks]) {
       stage = after(stage);
       ptx::cpAsyncWait<stages - 3>();
       __syncthreads(); // the next chunk is there for all, and all have this one in registers
       loadNext();
-      multiply(weight, nextWeight, ring + stage * stageBytes); // behind the last chunk: what some earlier one left
-      const uint32_t split = adding.split;
-      any = adding.next(chunks, planes);
-      if (adding.split != split)
-        addSplit();
+      multiply(weight, nextWeight,
+               ring + stage * stageBytes); // behind the last chunk: what some earlier one left
+      const uint32_t share = adding.share;
+      any = adding.next();
+      if (adding.share != share)
+        addShare();
     };
     while (any) {
       step(weights[0], weights[1]);
