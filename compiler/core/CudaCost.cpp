@@ -19,10 +19,6 @@ constexpr double hopperRowsSaved = 0.73, fittedRowsSaved = 0.92;
 // more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
 constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
 
-// What a fitted gate-up that gathers its token rows takes of arithmetic beside one whose rows follow each other: it waits for copies
-// (docs/performance-log.md: Mixtral at 16,384 tokens, 12,010 against 10,980 us).
-constexpr double gatherStretch = 1.09;
-
 double rowsSaved(const CudaTile &tile) { return tile.family == GemmFamily::Fitted ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
   return tile.family != GemmFamily::Fitted ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
@@ -30,6 +26,11 @@ double launchShare(const CudaTile &tile) {
 
 uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 double of(uint64_t count) { return static_cast<double>(count); }
+
+/// What a fitted gate-up that gathers its token rows takes of arithmetic beside one whose rows follow each other: it waits for copies, and
+/// longer the fewer tiles of weights share a row that has come from memory. Measured with 6 to 112 of them (docs/performance-log.md,
+/// rows laid out by slot).
+double gatherStretch(uint64_t columnTiles) { return 1.08 + 0.4 / of(std::max<uint64_t>(columnTiles, 6)); }
 
 constexpr uint32_t mostGranules = 32;
 
@@ -79,7 +80,8 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   for (uint32_t granules = 2; granules <= perTile; ++granules)
     work.fullWaves += wavesWith(granules) * rowsSaved(tile) / perTile;
   work.steps = of(ceilDivide(gemm.k, kCudaTileK));
-  work.gathers = gemm.fromTokens && tile.family == GemmFamily::Fitted && !tile.rowsLaid;
+  if (gemm.fromTokens && tile.family == GemmFamily::Fitted && !tile.rowsLaid)
+    work.stretch = gatherStretch(columnTiles);
   const double rowsLoaded = std::max(of(allRows * columnTiles) / multiprocessors, of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
   work.memoryBytes = elementBytes * gemm.k * (of(hit) * gemm.n + tokenRows);
@@ -88,7 +90,7 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
 
 CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu) {
   CudaGemmCost cost;
-  cost.computeNs = work.steps * tile.stepNs * (work.gathers ? gatherStretch : 1) * work.fullWaves + work.waves * tile.fixedNs;
+  cost.computeNs = work.steps * tile.stepNs * work.stretch * work.fullWaves + work.waves * tile.fixedNs;
   cost.loadNs = work.loadBytes / gpu.perSmBytesPerNs;
   cost.memoryNs = work.memoryBytes / gpu.memoryBytesPerNs;
   // Nothing is lost where one of them is far shorter: it always finds room beside the other.

@@ -37,7 +37,7 @@ struct CudaGemmWork {
   double waves = 0;       // tiles, one after the other, of the busiest multiprocessor
   double fullWaves = 0;   // the same, those with idle rows counted by what they take
   double steps = 0;       // of a tile
-  bool gathers = false;   // fitted tiles whose token rows are fetched one by one
+  double stretch = 1;     // of the arithmetic, where fitted tiles fetch their token rows one by one
   double loadBytes = 0;   // into the busiest multiprocessor
   double memoryBytes = 0; // from device memory, once each but for tokens that the cache cannot hold
 };

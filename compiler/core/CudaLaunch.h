@@ -36,7 +36,7 @@ constexpr CombineConfig combineConfigOf(Element element, uint32_t topK) {
   return {.element = element, .topK = topK, .threads = 256};
 }
 
-constexpr LayRowsConfig layRowsConfigOf(uint32_t topK) { return {.topK = topK, .threads = 256}; }
+constexpr LayRowsConfig layRowsConfigOf(uint32_t topK) { return {.topK = topK, .threads = 128}; }
 
 inline constexpr uint32_t kRouteThreads = 128;
 

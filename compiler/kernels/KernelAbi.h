@@ -269,10 +269,7 @@ struct LayRowsArgs {
 };
 
 /// Blocks of layRows that take one turn.
-constexpr uint32_t layRowsBlocks(const LayRowsConfig &c, uint32_t numTokens, uint32_t hidden) {
-  const uint32_t blocks = ceilDivide(uint64_t{numTokens} * (hidden / 8), c.threads);
-  return blocks > 0 ? blocks : 1;
-}
+constexpr uint32_t layRowsBlocks(uint32_t numTokens) { return numTokens > 0 ? numTokens : 1; }
 
 /// Compile-time choices of combine.
 struct CombineConfig {

@@ -10,22 +10,31 @@ namespace moec {
 
 /// See LayRowsArgs. Pairs without a slot (padding) are left out, and rows that no pair has keep what they hold.
 ///
-/// Launch: any grid of C.threads threads (layRowsBlocks()); each thread copies eight columns of a token at a time.
+/// Launch: any grid of C.threads threads; a block copies a token at a time (layRowsBlocks() take one turn).
 template <LayRowsConfig C>
 __global__ void __launch_bounds__(C.threads) layRows(const __grid_constant__ LayRowsArgs args) {
   ptx::waitForPrevious();
   ptx::startNext(); // not before the wait: the product behind this reads dispatch's tables before its own
+  constexpr uint32_t batch = 4; // pieces of 16 bytes that a thread has under way together
   const uint32_t pieces = args.hidden / 8;
-  const uint64_t total = static_cast<uint64_t>(args.numTokens) * pieces;
-  for (uint64_t item = static_cast<uint64_t>(blockIdx.x) * C.threads + threadIdx.x; item < total;
-       item += static_cast<uint64_t>(gridDim.x) * C.threads) {
-    const uint32_t token = static_cast<uint32_t>(item / pieces), column = static_cast<uint32_t>(item % pieces) * 8;
-    const int32_t *slots = args.slotOfPair + static_cast<uint64_t>(token) * C.topK;
-    const uint4 piece = *reinterpret_cast<const uint4 *>(tile::elementAt(args.tokens, token, args.hidden, column));
+  for (uint32_t token = blockIdx.x; token < args.numTokens; token += gridDim.x) {
+    int32_t slots[C.topK];
 #pragma unroll
     for (uint32_t k = 0; k < C.topK; ++k)
-      if (const int32_t slot = slots[k]; slot >= 0)
-        *reinterpret_cast<uint4 *>(tile::elementAt(args.rows, static_cast<uint64_t>(slot), args.hidden, column)) = piece;
+      slots[k] = args.slotOfPair[static_cast<uint64_t>(token) * C.topK + k];
+    for (uint32_t first = threadIdx.x; first < pieces; first += batch * C.threads) {
+      uint4 values[batch];
+#pragma unroll
+      for (uint32_t i = 0; i < batch; ++i)
+        if (const uint32_t piece = first + i * C.threads; piece < pieces)
+          values[i] = *reinterpret_cast<const uint4 *>(tile::elementAt(args.tokens, token, args.hidden, piece * 8));
+#pragma unroll
+      for (uint32_t k = 0; k < C.topK; ++k)
+#pragma unroll
+        for (uint32_t i = 0; i < batch; ++i)
+          if (const uint32_t piece = first + i * C.threads; piece < pieces && slots[k] >= 0)
+            *reinterpret_cast<uint4 *>(tile::elementAt(args.rows, static_cast<uint64_t>(slots[k]), args.hidden, piece * 8)) = values[i];
+    }
   }
 }
 

@@ -138,9 +138,8 @@ Status CudaForward::layRows(const void *hidden) {
   args.rows = space.expertOutput;
   args.numTokens = tokens;
   args.hidden = paddedForCuda(layer.shape.hidden);
-  const LayRowsConfig config{.topK = layer.shape.topK, .threads = kernels.layRows.threads};
   void *parameters[] = {&args};
-  return launch(kernels.layRows, layRowsBlocks(config, tokens, args.hidden), parameters, "lay-rows");
+  return launch(kernels.layRows, layRowsBlocks(tokens), parameters, "lay-rows");
 }
 
 Status CudaForward::gateUp(const void *hidden) {

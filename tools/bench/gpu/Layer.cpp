@@ -221,7 +221,7 @@ Status DeviceLayer::layRows(const void *hidden) {
   LayRowsArgs args{hidden, buffers->slotOfPair.as<int32_t>(), buffers->expertOutput.as<void>(), shape.tokens, shape.hidden};
   void *parameters[] = {&args};
   const LayRowsConfig config = layRowsConfigOf(shape.topK);
-  return device->launch(layRowsKernel, {layRowsBlocks(config, shape.tokens, shape.hidden), config.threads, overlap}, parameters);
+  return device->launch(layRowsKernel, {layRowsBlocks(shape.tokens), config.threads, overlap}, parameters);
 }
 
 Status DeviceLayer::gateUp(const void *hidden) {

@@ -119,7 +119,7 @@ Status SlotLayer::layRows(const void *hidden) {
   LayRowsArgs args{hidden, slotOfPair.as<int32_t>(), expertOutput.as<void>(), shape.tokens, shape.hidden};
   void *parameters[] = {&args};
   const LayRowsConfig config = layRowsConfigOf(shape.topK);
-  return device->launch(layRowsKernel, {layRowsBlocks(config, shape.tokens, shape.hidden), config.threads, overlap}, parameters);
+  return device->launch(layRowsKernel, {layRowsBlocks(shape.tokens), config.threads, overlap}, parameters);
 }
 
 Status SlotLayer::products(const void *hidden) {
