@@ -94,6 +94,8 @@ private:
   Result<std::vector<LaunchKernel>> gemm(moe::LaunchOp op, const CudaTile &tile, GemmRole role, bool dense) {
     if (dense && !hasDenseForm(tile))
       return makeError(Code::InvalidModel, "tile {} has no dense form", tile.text());
+    if (op.getWeightOnInput())
+      return makeError(Code::InvalidModel, "weights on the experts' input are not supported on GPUs yet");
     GemmConfig gemm = gemmConfig(tile, element(), role, dense);
     gemm.biased = op.getBiased();
     const bool portable = tile.family == GemmFamily::Portable;
