@@ -94,10 +94,10 @@ private:
   Result<std::vector<LaunchKernel>> gemm(moe::LaunchOp op, const CudaTile &tile, GemmRole role, bool dense) {
     if (dense && !hasDenseForm(tile))
       return makeError(Code::InvalidModel, "tile {} has no dense form", tile.text());
-    if (op.getWeightOnInput())
-      return makeError(Code::InvalidModel, "weights on the experts' input are not supported on GPUs yet");
     GemmConfig gemm = gemmConfig(tile, element(), role, dense);
     gemm.biased = op.getBiased();
+    gemm.weighted = op.getWeightOnInput();
+    weightOnInput |= gemm.weighted;
     const bool portable = tile.family == GemmFamily::Portable;
     ShippedKernel kernel = shippedGemm(tile.family, gemm);
     if (role == GemmRole::GateUp) {
@@ -118,12 +118,14 @@ private:
   }
 
   Result<std::vector<LaunchKernel>> store() {
-    const CombineConfig combine = combineConfigOf(element(), static_cast<uint32_t>(topK));
+    CombineConfig combine = combineConfigOf(element(), static_cast<uint32_t>(topK));
+    combine.weighted = !weightOnInput;
     return std::vector{kernelOf(shippedCombine(combine), combine.threads, 0)};
   }
 
   const CudaConfig &config;
   int64_t topK = 0; // as the dispatch, which comes before the products and the store, says
+  bool weightOnInput = false; // as gate-up says
 };
 
 /// The config that all GEMM launches of a layer carry.
