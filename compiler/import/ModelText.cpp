@@ -42,8 +42,8 @@ private:
   }
 
   void weight(const char *value, const std::string &name, const std::string &type) {
-    line("    %{} = moe.weight \"model.layers.{}.{}.{}\" : {}\n", value, layer, spec.names.block,
-         name, type);
+    line("    %{} = moe.weight \"{}.layers.{}.{}.{}\" : {}\n", value, spec.names.model, layer,
+         spec.names.block, name, type);
   }
 
   void weights() {
