@@ -81,7 +81,7 @@ void addGemm(moe::LaunchOp op, LayerCode &code, std::set<std::string> &have, Lau
   Region *activation = op.getActivation().empty() ? nullptr : &op.getActivation();
   uint32_t index = activationIndex(op, code);
   for (uint16_t rows : heightsOf(launch.kind, code.config)) {
-    codegen::TileKernelSpec spec{roleOf(launch.kind), rows, launch.k, activation, index, op.getBiased()};
+    codegen::TileKernelSpec spec{roleOf(launch.kind), rows, launch.k, activation, index, op.getBiased(), op.getWeightOnInput()};
     std::string symbol = codegen::symbolOf(spec);
     launch.kernels.push_back({rows, symbol});
     if (have.insert(symbol).second)

@@ -260,6 +260,8 @@ LogicalResult DispatchOp::verify() {
     return emitOpError("(C3) drop = score needs the weights");
   if (getSlots() && !areSlots(*getSlots(), buffer.getDimSize(0)))
     return emitOpError("(C4) slots have one positive entry for each of ") << buffer.getDimSize(0) << " experts";
+  if (getWeightOnInput() && !getWeights())
+    return emitOpError("(C5) weight_on_input needs the weights");
   return success();
 }
 
@@ -295,10 +297,12 @@ LogicalResult SharedFfnOp::verify() {
 LogicalResult CombineOp::verify() {
   RankedTensorType experts = tensorOf(getExpertOutput());
   if (experts.getRank() != 3 || experts.isDynamicDim(0) || !experts.isDynamicDim(1) || tensorOf(getIds()).getRank() != 2 ||
-      getSlot().getType() != getIds().getType() || tensorOf(getWeights()).getShape() != tensorOf(getIds()).getShape())
-    return emitOpError("(C1) expert_output is [E, ?, H], ids, slot and weights are [T, K], but they are ")
-           << getExpertOutput().getType() << ", " << getIds().getType() << ", " << getSlot().getType() << " and "
-           << getWeights().getType();
+      getSlot().getType() != getIds().getType() ||
+      (getWeights() && tensorOf(getWeights()).getShape() != tensorOf(getIds()).getShape())) {
+    InFlightDiagnostic error = emitOpError("(C1) expert_output is [E, ?, H], ids, slot and weights are [T, K], but they are ")
+                               << getExpertOutput().getType() << ", " << getIds().getType() << ", " << getSlot().getType();
+    return getWeights() ? error << " and " << getWeights().getType() : error << " and no weights";
+  }
   if (tensorOf(getOutput()).getRank() != 2 || !sameDim(getOutput(), 1, getExpertOutput(), 2) ||
       !sameDim(getOutput(), 0, getIds(), 0) || elementOf(getOutput()) != elementOf(getExpertOutput()) ||
       (getInit() && getInit().getType() != getOutput().getType()))
@@ -408,6 +412,8 @@ LogicalResult LaunchOp::verify() {
                                                         << " and " << static_cast<int64_t>(*getColumns());
   if (getBiased() && kind != LaunchKind::GateUp && kind != LaunchKind::Down)
     return emitOpError("(C4) ") << stringifyLaunchKind(kind) << " is not biased";
+  if (getWeightOnInput() && kind != LaunchKind::GateUp)
+    return emitOpError("(C5) ") << stringifyLaunchKind(kind) << " has no weight on its input";
   if (failed(verifyLaunchSignature(*this)))
     return failure();
   bool activated = kind == LaunchKind::GateUp || kind == LaunchKind::SharedGateUp;

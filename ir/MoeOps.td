@@ -132,7 +132,8 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [Pure]> {
   let summary = "Copy each token into the buffer of every expert that it was routed to";
   let description = [{
     Row `slot[t, k]` of `buffer[ids[t, k]]` holds token `t`; an expert's pairs come in token order. `slot` is -1 for
-    padding (`id == -1`) and for dropped pairs.
+    padding (`id == -1`) and for dropped pairs. With `weight_on_input` a row is its token times the pair's weight (a masked
+    expert's is 0): the router's weight is then on what an expert takes in, and `moe.combine` has none.
 
     `capacity` is the model's rule: an expert computes at most so many pairs, the rest are dropped, the latest in token
     order (`position`) or the lowest `weights` (`score`). Absent: dropless. `slots` is the implementation's provision per
@@ -143,10 +144,11 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [Pure]> {
          `1 <= K <= E`.
     (C3) `capacity`, if present, is at least 1; `drop` needs a `capacity`, and `drop = score` needs `weights`.
     (C4) `slots`, if present, has one positive entry per expert.
+    (C5) `weight_on_input` needs `weights`.
   }];
   let arguments = (ins Moe_Tokens:$tokens, Moe_Ids:$ids, Optional<Moe_F32Tensor>:$weights,
                    OptionalAttr<I64Attr>:$capacity, OptionalAttr<Moe_DropPolicyAttr>:$drop,
-                   OptionalAttr<DenseI32ArrayAttr>:$slots);
+                   OptionalAttr<DenseI32ArrayAttr>:$slots, UnitAttr:$weight_on_input);
   let results = (outs Moe_Tokens:$buffer, Moe_Ids:$slot);
   let assemblyFormat = [{
     $tokens `,` $ids (`weights` $weights^)? attr-dict `:` functional-type(operands, results)
@@ -209,20 +211,21 @@ def Moe_SharedFfnOp : Moe_Op<"shared_ffn", [Pure, IsolatedFromAbove, SingleBlock
   let hasVerifier = 1;
 }
 
-def Moe_CombineOp : Moe_Op<"combine", [Pure]> {
+def Moe_CombineOp : Moe_Op<"combine", [Pure, AttrSizedOperandSegments]> {
   let summary = "Sum each token's expert outputs, weighted";
   let description = [{
     `output[t] = init[t] + sum_k weights[t, k] * expert_output[ids[t, k], slot[t, k]]`, over pairs whose slot is not -1,
-    in f32 or better, rounded once.
+    in f32 or better, rounded once. Absent `weights` are 1: the experts' inputs had them (`weight_on_input` of `moe.dispatch`).
 
-    (C1) `expert_output` is `[E, ?, H]`, dim 1 dynamic; `ids` and `slot` are i32 `[T, K]`, `weights` f32 `[T, K]`.
+    (C1) `expert_output` is `[E, ?, H]`, dim 1 dynamic; `ids` and `slot` are i32 `[T, K]`; `weights`, if present, is f32
+         `[T, K]`.
     (C2) `output` is `[T, H]` of the dtype of `expert_output`; `init`, if present, has the same type.
   }];
-  let arguments = (ins Moe_Tokens:$expert_output, Moe_Ids:$ids, Moe_Ids:$slot, Moe_F32Tensor:$weights,
+  let arguments = (ins Moe_Tokens:$expert_output, Moe_Ids:$ids, Moe_Ids:$slot, Optional<Moe_F32Tensor>:$weights,
                    Optional<Moe_Tokens>:$init);
   let results = (outs Moe_Tokens:$output);
   let assemblyFormat = [{
-    $expert_output `,` $ids `,` $slot `,` $weights (`init` $init^)? attr-dict `:` functional-type(operands, results)
+    $expert_output `,` $ids `,` $slot (`,` $weights^)? (`init` $init^)? attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }
@@ -257,7 +260,8 @@ def Moe_RouteOp : Moe_Op<"route", [Pure, AttrSizedOperandSegments]> {
 def Moe_GroupedFfnOp : Moe_Op<"grouped_ffn", [Pure, IsolatedFromAbove, SingleBlock, AttrSizedOperandSegments]> {
   let summary = "Dispatch, expert FFN and combine in one: what kernels are made for";
   let description = [{
-    `output[t] = init[t] + sum_k weights[t, k] * ffn[ids[t, k]](hidden[t])`, and the pairs per expert as `counts`.
+    `output[t] = init[t] + sum_k weights[t, k] * ffn[ids[t, k]](hidden[t])`, and the pairs per expert as `counts`. With
+    `weight_on_input` the weight is inside: `ffn[ids[t, k]](weights[t, k] * hidden[t])`.
 
     Phase `sized` gives `slots`; `selected` gives `config`, `packed` (1: the expert's weights are kept packed) and `order`
     (experts, costliest first); `planned` gives the row strides, in elements, of the buffers between the kernels. None
@@ -278,7 +282,8 @@ def Moe_GroupedFfnOp : Moe_Op<"grouped_ffn", [Pure, IsolatedFromAbove, SingleBlo
                    Optional<Moe_WeightTensor>:$up_bias, Optional<Moe_WeightTensor>:$down_bias, Optional<Moe_Tokens>:$init,
                    OptionalAttr<DenseI32ArrayAttr>:$slots, OptionalAttr<Moe_LayerConfigAttr>:$config,
                    OptionalAttr<DenseI8ArrayAttr>:$packed, OptionalAttr<DenseI16ArrayAttr>:$order,
-                   OptionalAttr<I64Attr>:$hidden_stride, OptionalAttr<I64Attr>:$intermediate_stride);
+                   OptionalAttr<I64Attr>:$hidden_stride, OptionalAttr<I64Attr>:$intermediate_stride,
+                   UnitAttr:$weight_on_input);
   let results = (outs Moe_Tokens:$output, Moe_Ids:$counts);
   let regions = (region SizedRegion<1>:$activation);
   let assemblyFormat = [{
@@ -299,7 +304,9 @@ def Moe_LaunchOp : Moe_Op<"launch", [SingleBlock, IsolatedFromAbove]> {
     names the kernels by tile height; `k` is its inner dimension and `columns` its output columns. The activation region
     is there for `gate_up` and `shared_gate_up` and nowhere else. `spec` keeps what `moe.route` said for a `route` launch,
     and the table (slots, packed, order) and buffer strides for a `dispatch` launch. `biased` says that the inputs of a
-    `gate_up` or `down` launch marked so below are there.
+    `gate_up` or `down` launch marked so below are there. `weight_on_input` says that the sums of `gate_up` are multiplied by
+    each pair's weight before anything else, which is what weights on the rows would give without rounding them, and that
+    `down` and `store` add the experts' outputs as they are.
 
     | kind | inputs | outputs |
     | --- | --- | --- |
@@ -317,10 +324,11 @@ def Moe_LaunchOp : Moe_Op<"launch", [SingleBlock, IsolatedFromAbove]> {
          others have an empty region.
     (C3) Inputs and outputs are as many as the table says; `route` and `dispatch` have a `spec`, the others none.
     (C4) `biased` is for `gate_up` and `down` alone.
+    (C5) `weight_on_input` is for `gate_up` alone.
   }];
   let arguments = (ins Moe_LaunchKindAttr:$kind, Variadic<AnyRankedTensor>:$inputs, OptionalAttr<I64Attr>:$k,
                    OptionalAttr<I64Attr>:$columns, OptionalAttr<Moe_LayerConfigAttr>:$config,
-                   OptionalAttr<DictionaryAttr>:$spec, UnitAttr:$biased);
+                   OptionalAttr<DictionaryAttr>:$spec, UnitAttr:$biased, UnitAttr:$weight_on_input);
   let results = (outs Variadic<AnyRankedTensor>:$outputs);
   let regions = (region MaxSizedRegion<1>:$activation);
   let assemblyFormat = [{

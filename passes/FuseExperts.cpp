@@ -32,6 +32,9 @@ std::optional<ExpertGroup> findGroup(CombineOp combine) {
                      group.dispatch.getSlot().hasOneUse();
   if (!sameRouting || group.dispatch.getCapacity())
     return std::nullopt;
+  // Each pair's weight counts once: on what its expert takes in or on what it gives.
+  if (group.dispatch.getWeightOnInput() == static_cast<bool>(combine.getWeights()))
+    return std::nullopt;
   return group;
 }
 
@@ -48,13 +51,14 @@ void replaceCounts(CountPairsOp counts, GroupedFfnOp grouped) {
 void fuse(ExpertGroup &group) {
   OpBuilder builder(group.combine);
   Value ids = group.combine.getIds();
+  const bool onInput = group.dispatch.getWeightOnInput();
   int64_t experts = cast<RankedTensorType>(group.ffn.getGate().getType()).getDimSize(0);
   auto countsType = RankedTensorType::get({experts}, builder.getI32Type());
   auto grouped = GroupedFfnOp::create(
       builder, group.combine.getLoc(), group.combine.getOutput().getType(), countsType, group.dispatch.getTokens(), ids,
-      group.combine.getWeights(), group.ffn.getGate(), group.ffn.getUp(), group.ffn.getDown(),
-      group.ffn.getGateBias(), group.ffn.getUpBias(), group.ffn.getDownBias(), group.combine.getInit(), group.dispatch.getSlotsAttr(), Attribute(), DenseI8ArrayAttr(), DenseI16ArrayAttr(), IntegerAttr(),
-      IntegerAttr());
+      onInput ? group.dispatch.getWeights() : group.combine.getWeights(), group.ffn.getGate(), group.ffn.getUp(),
+      group.ffn.getDown(), group.ffn.getGateBias(), group.ffn.getUpBias(), group.ffn.getDownBias(), group.combine.getInit(),
+      group.dispatch.getSlotsAttr(), Attribute(), DenseI8ArrayAttr(), DenseI16ArrayAttr(), IntegerAttr(), IntegerAttr(), onInput);
   grouped.getActivation().takeBody(group.ffn.getActivation());
   group.combine.getOutput().replaceAllUsesWith(grouped.getOutput());
   group.combine.erase();

@@ -103,10 +103,10 @@ void lowerGrouped(GroupedFfnOp grouped, LaunchOp dispatch, LaunchBuilder &launch
   SmallVector<Value> gateUpInputs{dispatch.getResult(0), grouped.getGate(), grouped.getUp()};
   if (biased)
     gateUpInputs.append({grouped.getGateBias(), grouped.getUpBias()});
-  Value activated = launches
-                        .gemm(moe::LaunchKind::GateUp, activatedRows, gateUpInputs, hidden, intermediate,
-                              &grouped.getActivation(), biased)
-                        .getResult(0);
+  LaunchOp gateUp = launches.gemm(moe::LaunchKind::GateUp, activatedRows, gateUpInputs, hidden, intermediate,
+                                  &grouped.getActivation(), biased);
+  gateUp.setWeightOnInput(grouped.getWeightOnInput());
+  Value activated = gateUp.getResult(0);
   SmallVector<Value> downInputs{activated, dispatch.getResult(1), grouped.getDown()};
   if (biased)
     downInputs.push_back(grouped.getDownBias());

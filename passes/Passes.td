@@ -19,7 +19,8 @@ def FuseExperts : Pass<"moe-fuse-experts", "::mlir::func::FuncOp"> {
   let summary = "Fuse dispatch, expert FFN, combine and the pair counts into moe.grouped_ffn";
   let description = [{
     Before: `moe.dispatch`, `moe.expert_ffn`, `moe.combine` on the same ids. After: one `moe.grouped_ffn`; a `moe.count_pairs` of
-    the same ids becomes its second result. A dispatch with a capacity drops pairs and is not fused.
+    the same ids becomes its second result. A dispatch with a capacity drops pairs and is not fused, nor are weights on both
+    sides of the experts or on neither.
   }];
   let dependentDialects = ["::moec::moe::MoeDialect"];
   let statistics = [Statistic<"numFused", "num-fused", "Number of expert groups fused">];

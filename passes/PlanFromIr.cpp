@@ -22,6 +22,7 @@ LayerShape shapeOf(GroupedFfnOp grouped) {
   shape.topK = static_cast<uint32_t>(dim(grouped.getIds(), 1));
   shape.dtype = dtypeOf(grouped.getHidden());
   shape.expertBias = static_cast<bool>(grouped.getGateBias());
+  shape.weightOnInput = grouped.getWeightOnInput();
   if (Value init = grouped.getInit())
     if (auto shared = init.getDefiningOp<SharedFfnOp>()) {
       shape.sharedIntermediate = static_cast<uint32_t>(dim(shared.getGate(), 0));

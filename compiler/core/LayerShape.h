@@ -47,6 +47,7 @@ struct LayerShape {
   uint32_t sharedIntermediate = 0;  // 0: no shared expert
   bool sharedGate = false;          // the shared expert's output is scaled by sigmoid(hidden . w)
   bool expertBias = false;          // gate, up and down of the routed experts have a bias each
+  bool weightOnInput = false;       // a pair's weight multiplies what its expert takes in, not what it gives
 
   bool operator==(const LayerShape &) const = default;
 };

@@ -41,6 +41,7 @@ template <typename Archive, Is<LayerShape> T> void fields(Archive &archive, T &s
   archive.field("shared_intermediate", shape.sharedIntermediate);
   archive.field("shared_gate", shape.sharedGate);
   archive.field("expert_bias", shape.expertBias);
+  archive.field("weight_on_input", shape.weightOnInput);
 }
 
 template <typename Archive, Is<RouterSpec> T> void fields(Archive &archive, T &router) {

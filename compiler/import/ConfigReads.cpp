@@ -71,6 +71,24 @@ std::vector<uint32_t> readLayersBehindDense(const JsonValue &config) {
   return layers;
 }
 
+std::vector<uint32_t> readInterleavedLayers(const JsonValue &config) {
+  uint32_t count = readLayerCount(config);
+  std::set<uint32_t> layers;
+  if (config.has("moe_layers") && !config["moe_layers"].isNull()) {
+    for (uint32_t layer : config["moe_layers"].integers<uint32_t>(count - 1))
+      layers.insert(layer);
+    if (layers.empty())
+      config["moe_layers"].fail("lists no MoE layer");
+  } else {
+    uint64_t step = 1;
+    if (config.has("interleave_moe_layer_step"))
+      step = std::max<uint64_t>(1, config["interleave_moe_layer_step"].integer(1, count));
+    for (uint64_t layer = step - 1; layer < count; layer += step)
+      layers.insert(static_cast<uint32_t>(layer));
+  }
+  return {layers.begin(), layers.end()};
+}
+
 void readGroups(const JsonValue &config, uint32_t groupTop, ModelSpec &spec) {
   uint32_t experts = spec.shape.experts;
   auto groups = static_cast<uint32_t>(config["n_group"].integer(1, experts));

@@ -31,6 +31,10 @@ std::vector<uint32_t> readSparseLayers(const JsonValue &config);
 /// The MoE layers by `num_hidden_layers`, behind the first `first_k_dense_replace`.
 std::vector<uint32_t> readLayersBehindDense(const JsonValue &config);
 
+/// The MoE layers that `moe_layers` lists or, where it is absent or null, every
+/// `interleave_moe_layer_step`-th of `num_hidden_layers`, from number step - 1 on.
+std::vector<uint32_t> readInterleavedLayers(const JsonValue &config);
+
 /// Splits the experts by `n_group` and `topk_group`; a group's score is the sum of its `groupTop`
 /// best. One group is no grouping. Needs the shape.
 void readGroups(const JsonValue &config, uint32_t groupTop, ModelSpec &spec);

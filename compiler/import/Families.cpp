@@ -95,6 +95,26 @@ void readGptOss(const JsonValue &config, ModelSpec &spec) {
   spec.layers = allLayers(config);
 }
 
+// The sigmoid of a chosen logit multiplies what the expert takes in; the shared expert is as wide as
+// the others. `intermediate_size_mlp` is that of dense layers.
+void readLlama4Text(const JsonValue &config, ModelSpec &spec) {
+  readShape(config, {.experts = "num_local_experts", .intermediate = "intermediate_size"}, spec);
+  spec.shape.sharedIntermediate = spec.shape.intermediate;
+  spec.shape.weightOnInput = true;
+  spec.router.before = Scoring::None;
+  spec.router.after = Scoring::Sigmoid;
+  spec.names.block = "feed_forward";
+  spec.names.router = "router";
+  spec.names.shared = "shared_expert";
+  spec.layers = readInterleavedLayers(config);
+}
+
+// The published models, which see images too: the text model is one part of them.
+void readLlama4(const JsonValue &config, ModelSpec &spec) {
+  readLlama4Text(config["text_config"], spec);
+  spec.names.model = "language_model.model";
+}
+
 struct Family {
   const char *name; // the config's model_type
   void (*read)(const JsonValue &config, ModelSpec &spec);
@@ -104,7 +124,7 @@ constexpr Family families[] = {
     {"mixtral", readMixtral},    {"qwen2_moe", readQwen2},        {"qwen3_moe", readQwen3},
     {"olmoe", readOlmoe},        {"deepseek_v2", readDeepseekV2}, {"deepseek_v3", readDeepseekV3},
     {"kimi_k2", readDeepseekV3}, {"glm4_moe", readDeepseekV3},
-    {"gpt_oss", readGptOss},
+    {"gpt_oss", readGptOss},     {"llama4_text", readLlama4Text}, {"llama4", readLlama4},
 };
 
 std::string familyNames() {
@@ -127,7 +147,8 @@ DType readDType(const JsonValue &config) {
         return dtype;
     config[key].expected("bfloat16, float16 or float32");
   }
-  return DType::BF16;
+  // Of a model with several parts the text model's own may say it.
+  return config.has("text_config") ? readDType(config["text_config"]) : DType::BF16;
 }
 
 } // namespace

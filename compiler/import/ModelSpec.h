@@ -10,8 +10,9 @@
 
 namespace moec::importer {
 
-/// Parts of the weights' names on the hub: `model.layers.N.BLOCK.experts.{e}.GATE.weight`.
+/// Parts of the weights' names on the hub: `MODEL.layers.N.BLOCK.experts.{e}.GATE.weight`.
 struct WeightNames {
+  const char *model = "model";
   const char *block = "mlp";
   const char *router = "gate";
   const char *gate = "gate_proj";

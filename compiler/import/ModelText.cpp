@@ -28,8 +28,7 @@ public:
     weights();
     std::string routing = router();
     line("    %counts = moe.count_pairs %ids : ({}) -> tensor<{}xi32>\n", ids, shape.experts);
-    line("    %buffer, %slot = moe.dispatch %hidden, %ids : ({}, {}) -> ({}, {})\n", tokens, ids,
-         buffer, ids);
+    dispatch(routing);
     experts();
     if (shape.sharedIntermediate)
       shared();
@@ -43,8 +42,8 @@ private:
   }
 
   void weight(const char *value, const std::string &name, const std::string &type) {
-    line("    %{} = moe.weight \"model.layers.{}.{}.{}\" : {}\n", value, layer, spec.names.block,
-         name, type);
+    line("    %{} = moe.weight \"{}.layers.{}.{}.{}\" : {}\n", value, spec.names.model, layer,
+         spec.names.block, name, type);
   }
 
   void weights() {
@@ -116,6 +115,13 @@ private:
     return last;
   }
 
+  void dispatch(const std::string &routing) {
+    const bool weighted = shape.weightOnInput;
+    line("    %buffer, %slot = moe.dispatch %hidden, %ids{} : ({}, {}{}) -> ({}, {})\n",
+         weighted ? fmt::format(" weights %{} {{weight_on_input}}", routing) : std::string(), tokens,
+         ids, weighted ? ", " + chosen : std::string(), buffer, ids);
+  }
+
   void experts() {
     const std::string biases =
         shape.expertBias ? fmt::format(", {0}, {0}, {1}", gateBiasType(), downBiasType()) : "";
@@ -134,11 +140,11 @@ private:
   }
 
   void combine(const std::string &routing) {
-    bool init = shape.sharedIntermediate != 0;
-    line("    %out = moe.combine %expert, %ids, %slot, %{}{}\n"
-         "        : ({}, {}, {}, {}{}) -> {}\n",
-         routing, init ? " init %shared" : "", buffer, ids, ids, chosen,
-         init ? ", " + tokens : std::string(), tokens);
+    const bool init = shape.sharedIntermediate != 0, weighted = !shape.weightOnInput;
+    line("    %out = moe.combine %expert, %ids, %slot{}{}\n"
+         "        : ({}, {}, {}{}{}) -> {}\n",
+         weighted ? ", %" + routing : std::string(), init ? " init %shared" : "", buffer, ids, ids,
+         weighted ? ", " + chosen : std::string(), init ? ", " + tokens : std::string(), tokens);
   }
 
   static const char *scoringName(Scoring scoring) {

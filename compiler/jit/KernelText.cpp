@@ -32,9 +32,10 @@ const char *nameOf(RouteScoring scoring) {
 std::string text(const GemmConfig &c) {
   return fmt::format("moec::GemmConfig{{.element = moec::Element::{}, .role = moec::GemmRole::{}, .tileTokens = {}u, "
                      ".tileWeights = {}u, .tileK = {}u, .stages = {}u, .warpsTokens = {}u, .warpsWeights = {}u, "
-                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}, .rowsLaid = {}}}",
+                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}, .rowsLaid = {}, .weighted = {}}}",
                      nameOf(c.element), nameOf(c.role), c.tileTokens, c.tileWeights, c.tileK, c.stages, c.warpsTokens,
-                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.rowsLaid);
+                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.rowsLaid,
+                     c.weighted);
 }
 
 bool isIdentifier(std::string_view name) {
@@ -104,8 +105,8 @@ std::string layRowsKernel(const LayRowsConfig &c) {
 
 std::string combineKernel(const CombineConfig &c) {
   return fmt::format(
-      "moec::combine<moec::CombineConfig{{.element = moec::Element::{}, .topK = {}u, .threads = {}u}}>",
-      nameOf(c.element), c.topK, c.threads);
+      "moec::combine<moec::CombineConfig{{.element = moec::Element::{}, .topK = {}u, .threads = {}u, .weighted = {}}}>",
+      nameOf(c.element), c.topK, c.threads, c.weighted);
 }
 
 std::string gemmPortableKernel(const GemmConfig &config, const std::string &activation) {

@@ -95,8 +95,9 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
                                                       : "hopper";
   const std::string activation = c.role == GemmRole::GateUp ? "SiluGate" : "NoActivation";
   ShippedKernel kernel;
-  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}{}", prefix, shortName(c.role), shortName(c.element), c.tileTokens,
-                            c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "", c.biased ? "-bias" : "");
+  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}{}{}", prefix, shortName(c.role), shortName(c.element), c.tileTokens,
+                            c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "", c.biased ? "-bias" : "",
+                            c.weighted ? "-weighted" : "");
   if (c.tileK != kCudaTileK)
     kernel.name += fmt::format("-k{}", c.tileK);
   if (c.rowsLaid)
@@ -157,7 +158,7 @@ ShippedKernel shippedLayRows(const LayRowsConfig &c) {
 }
 
 ShippedKernel shippedCombine(const CombineConfig &c) {
-  return {fmt::format("combine-{}-k{}", shortName(c.element), c.topK),
+  return {fmt::format("combine-{}-k{}{}", shortName(c.element), c.topK, c.weighted ? "" : "-unweighted"),
           {.files = {KernelFile::Combine}, .functors = {}, .kernels = {combineKernel(c)}}};
 }
 

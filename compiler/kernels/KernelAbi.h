@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 4;
+inline constexpr uint32_t kCudaAbiVersion = 5;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -47,8 +47,9 @@ struct GemmConfig {
   bool swapAB;           ///< Hopper family: weights on the 64-row side of wgmma, tokens on the other
   uint32_t blocksPerSm;  ///< blocks that must fit on one multiprocessor together
   bool dense; ///< one expert over rows 0 .. numRows-1 in their own order (shared experts); no tables are read
-  bool biased = false; ///< each column of the products has a bias, added before all else
+  bool biased = false; ///< each column of the products has a bias, added before all else but a weight
   bool rowsLaid = false; ///< Fitted, GateUp: tokens are laid out by slot already (layRows.cuh), so they are copied as Down's are
+  bool weighted = false; ///< GateUp: each row's products are multiplied by its pair's weight, before all else
 };
 
 constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<uint32_t>((value + by - 1) / by); }
@@ -102,6 +103,7 @@ struct GroupedGemmArgs {
   uint32_t *tileCounter; ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
   const float *bias;     ///< biased: gate's or down's, [E, n]
   const float *upBias;   ///< biased, GateUp: up's, [E, n]
+  const float *pairWeights; ///< weighted: [T * topK]
 };
 
 /// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits; its warps share
@@ -276,6 +278,7 @@ struct CombineConfig {
   Element element;
   uint32_t topK;
   uint32_t threads;
+  bool weighted = true; ///< else expert outputs count fully, and weights are not read
 };
 
 /// output[t] = sigmoid(sharedGate[t]) * shared[t] + sum over k of weights[t, k] * expertOutput[slotOfPair[t, k]], added
@@ -283,7 +286,7 @@ struct CombineConfig {
 struct CombineArgs {
   const void *expertOutput;  ///< [numSlots, hidden]
   const int32_t *slotOfPair; ///< [T * K]
-  const float *weights;      ///< [T * K]
+  const float *weights;      ///< weighted: [T * K]
   const void *shared;        ///< [T, hidden] or null
   const float *sharedGate;   ///< logits, one every `gateStride` floats, or null: the shared output counts fully
   void *output;              ///< [T, hidden]

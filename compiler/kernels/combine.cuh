@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ Com
     }
 #pragma unroll
     for (uint32_t k = 0; k < C.topK; ++k)
-      sum.add(rows[k], slots[k] < 0 ? 0.0f : weights[k]);
+      sum.add(rows[k], slots[k] < 0 ? 0.0f : C.weighted ? weights[k] : 1.0f);
     sum.store(tile::elementAt(args.output, token, args.hidden, column));
   }
 }

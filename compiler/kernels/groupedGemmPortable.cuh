@@ -9,6 +9,7 @@
 #include "compiler/kernels/tile/Activation.cuh"
 #include "compiler/kernels/tile/Bias.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
+#include "compiler/kernels/tile/RowWeights.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 
@@ -31,6 +32,7 @@ template <GemmConfig C, class Activation> struct PortableTile {
   static_assert(warpTokens % 16 == 0 && warpWeights % (gated ? 32 : 16) == 0, "whole ldmatrix blocks per warp");
   static_assert(C.tileWeights * tile::piecesPerRow % threads == 0, "whole weight loads per thread");
   static_assert(threads % tile::piecesPerRow == 0, "a thread copies the same piece of all its rows");
+  static_assert(!C.weighted || (gated && !C.dense), "weights are on what gate and up take in, a pair each");
 
   const GroupedGemmArgs &args;
   uint32_t shared;
@@ -150,6 +152,22 @@ template <GemmConfig C, class Activation> struct PortableTile {
     }
   }
 
+  /// Before addBias(), where the config is weighted.
+  __device__ void weighRows() {
+    const uint32_t lane = threadIdx.x % 32;
+#pragma unroll
+    for (uint32_t m = 0; m < rowBlocks; ++m)
+#pragma unroll
+      for (uint32_t half = 0; half < 2; ++half) {
+        const float weight = tile::weightAt(args, work, warpAlongTokens() * warpTokens + m * 16 + half * 8 + lane / 4);
+#pragma unroll
+        for (uint32_t block = 0; block < columnBlocks; ++block) {
+          sums[m][block][half * 2] = __fmul_rn(sums[m][block][half * 2], weight);
+          sums[m][block][half * 2 + 1] = __fmul_rn(sums[m][block][half * 2 + 1], weight);
+        }
+      }
+  }
+
   /// Before store(), where the config is biased.
   __device__ void addBias() {
     const uint32_t warpColumn = work.firstColumn + warpAlongWeights() * outputBlocks * 8 + threadIdx.x % 4 * 2;
@@ -189,8 +207,8 @@ template <GemmConfig C, class Activation> struct PortableTile {
   }
 };
 
-/// output[slot] = activation(gate x, up x) (GateUp) or down x (Down), x the slot's token row; each product plus its bias
-/// where C is biased.
+/// output[slot] = activation(gate x, up x) (GateUp) or down x (Down), x the slot's token row; each product times its pair's
+/// weight where C is weighted, plus its bias where C is biased.
 ///
 /// Launch: any grid (multiprocessors x blocks that fit suits), portableThreads(C) threads, portableSharedBytes(C).
 /// Sums run over k in ascending order whatever the tile's shape.
@@ -219,6 +237,8 @@ groupedGemmPortable(const __grid_constant__ GroupedGemmArgs args) {
       ptx::cpAsyncCommit();
       tile.multiply(step % C.stages);
     }
+    if constexpr (C.weighted)
+      tile.weighRows();
     if constexpr (C.biased)
       tile.addBias();
     tile.store();

@@ -14,6 +14,7 @@
 #include "compiler/kernels/tile/Activation.cuh"
 #include "compiler/kernels/tile/Bias.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
+#include "compiler/kernels/tile/RowWeights.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 
@@ -120,6 +121,7 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
   static_assert(C.swapAB ? C.tileWeights % (64 * C.warpsTokens * (gated ? 2 : 1)) == 0
                          : C.tileTokens == 64 * C.warpsTokens && C.tileWeights % (gated ? 64 : 32) == 0,
                 "the warpgroups share the tile out evenly");
+  static_assert(!C.weighted || (gated && !C.dense), "weights are on what gate and up take in, a pair each");
 
   const GroupedGemmArgs &args;
   StageRing<C> ring;
@@ -135,6 +137,10 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
         continue;
       }
       multiplyTile();
+      if constexpr (C.weighted && C.swapAB)
+        tile::weighColumns<width>(args, work, sums);
+      else if constexpr (C.weighted)
+        weighPlain(work);
       if constexpr (C.biased && C.swapAB)
         addBiasSwapped(work);
       else if constexpr (C.biased)
@@ -217,6 +223,19 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
                                            Activation::apply(sums[block][i + 1], sums[upBlock][upIndex + 1]));
     else
       return ptx::Convert<C.element>::pack(sums[block][i], sums[block][i + 1]);
+  }
+
+  __device__ void weighPlain(const tile::Work &work) {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+#pragma unroll
+    for (uint32_t half = 0; half < 2; ++half) {
+      const float weight = tile::weightAt(args, work, group * 64 + warp * 16 + half * 8 + lane / 4);
+#pragma unroll
+      for (uint32_t eight = 0; eight < width / 8; ++eight)
+#pragma unroll
+        for (uint32_t i = 0; i < 2; ++i)
+          sums[0][eight * 4 + half * 2 + i] = __fmul_rn(sums[0][eight * 4 + half * 2 + i], weight);
+    }
   }
 
   __device__ void addBiasPlain(const tile::Work &work) {

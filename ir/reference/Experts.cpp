@@ -82,6 +82,13 @@ void addWeighted(std::span<double> sum, double weight, std::span<const double> r
     sum[column] += weight * row[column];
 }
 
+std::vector<double> scaled(std::span<const double> row, double factor) {
+  std::vector<double> result(row.begin(), row.end());
+  for (double &value : result)
+    value *= factor;
+  return result;
+}
+
 /// The pairs of one expert that it computes, in token order.
 std::vector<size_t> keptPairs(const IdTensor &ids, int32_t expert, const Tensor *weights,
                               const DispatchSpec &spec) {
@@ -113,9 +120,11 @@ Status checkDispatch(const Tensor &tokens, const IdTensor &ids, const Tensor *we
     return status;
   if (spec.capacity && *spec.capacity < 1)
     return makeError(Code::InvalidArgument, "capacity is {}, expected at least 1", *spec.capacity);
+  if (!weights && spec.capacity && spec.drop == Drop::Score)
+    return makeError(Code::InvalidArgument, "dropping by score needs weights");
   if (!weights)
-    return spec.capacity && spec.drop == Drop::Score
-               ? makeError(Code::InvalidArgument, "dropping by score needs weights")
+    return spec.weightOnInput
+               ? makeError(Code::InvalidArgument, "weights on the experts' input are missing")
                : Status();
   return expectShape("weights", *weights, ids.shape);
 }
@@ -162,7 +171,8 @@ Result<Dispatched> dispatch(const Tensor &tokens, const IdTensor &ids, const Ten
       size_t pair = kept[expert][slot];
       std::span<const double> token = tokens.row(static_cast<int64_t>(pair / ids.rowSize()));
       std::span<double> row = result.buffer.row(expert * numRows + static_cast<int64_t>(slot));
-      std::copy(token.begin(), token.end(), row.begin());
+      const double factor = spec.weightOnInput ? weightOf(weights->values[pair]) : 1;
+      std::ranges::copy(scaled(token, factor), row.begin());
       result.slot.values[pair] = static_cast<int32_t>(slot);
     }
   return result;
@@ -204,7 +214,7 @@ Result<Tensor> sharedFfn(const Tensor &hidden, const FfnWeights &weights, const 
 }
 
 Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const IdTensor &slot,
-                       const Tensor &weights, const Tensor *init) {
+                       const Tensor *weights, const Tensor *init) {
   if (Status status = expectShape("expert_output", expertOutput, {anySize, anySize, anySize});
       !status.ok())
     return status;
@@ -213,8 +223,9 @@ Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const Id
     return status;
   if (Status status = checkSlots(ids, slot, rows); !status.ok())
     return status;
-  if (Status status = expectShape("weights", weights, ids.shape); !status.ok())
-    return status;
+  if (weights)
+    if (Status status = expectShape("weights", *weights, ids.shape); !status.ok())
+      return status;
   Shape shape{ids.shape[0], expertOutput.shape[2]};
   if (init)
     if (Status status = expectShape("init", *init, shape); !status.ok())
@@ -223,14 +234,14 @@ Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const Id
   for (size_t pair = 0; pair < ids.values.size(); ++pair)
     if (slot.values[pair] != padding)
       addWeighted(output.row(static_cast<int64_t>(pair / ids.rowSize())),
-                  weightOf(weights.values[pair]),
+                  weights ? weightOf(weights->values[pair]) : 1,
                   expertOutput.row(ids.values[pair] * rows + slot.values[pair]));
   return output;
 }
 
 Result<GroupedResult> groupedFfn(const Tensor &hidden, const IdTensor &ids, const Tensor &weights,
                                  const FfnWeights &ffn, const Tensor *init,
-                                 const Activation &activation) {
+                                 const Activation &activation, WeightOn weightOn) {
   if (Status status = expectShape("hidden", hidden, {anySize, anySize}); !status.ok())
     return status;
   if (Status status = expectShape("gate", ffn.gate, {anySize, anySize, anySize}); !status.ok())
@@ -251,10 +262,14 @@ Result<GroupedResult> groupedFfn(const Tensor &hidden, const IdTensor &ids, cons
       return status;
   GroupedResult result{init ? *init : Tensor::filled(hidden.shape, 0), std::move(*counts)};
   for (size_t pair = 0; pair < ids.values.size(); ++pair) {
+    if (ids.values[pair] == padding)
+      continue;
     auto token = static_cast<int64_t>(pair / ids.rowSize());
-    if (ids.values[pair] != padding)
-      addWeighted(result.output.row(token), weightOf(weights.values[pair]),
-                  ffnRow(hidden.row(token), ffn, ids.values[pair], *intermediate, activation));
+    const double weight = weightOf(weights.values[pair]);
+    const bool input = weightOn == WeightOn::Input;
+    addWeighted(result.output.row(token), input ? 1 : weight,
+                ffnRow(scaled(hidden.row(token), input ? weight : 1), ffn, ids.values[pair],
+                       *intermediate, activation));
   }
   return result;
 }

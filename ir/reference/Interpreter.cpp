@@ -76,6 +76,7 @@ DispatchSpec dispatchSpecOf(moe::DispatchOp op) {
   if (op.getCapacity())
     spec.capacity = static_cast<int64_t>(*op.getCapacity());
   spec.drop = op.getDrop() == moe::DropPolicy::Score ? Drop::Score : Drop::Position;
+  spec.weightOnInput = op.getWeightOnInput();
   return spec;
 }
 
@@ -118,7 +119,7 @@ public:
         .Case([&](moe::DispatchOp op) { return runDispatch(op); })
         .Case([&](moe::CombineOp op) {
           return set(op, combine(*tensor(op.getExpertOutput()), ids(op.getIds()), ids(op.getSlot()),
-                                 *tensor(op.getWeights()), tensor(op.getInit())));
+                                 tensor(op.getWeights()), tensor(op.getInit())));
         })
         .Case<moe::ExpertFfnOp, moe::SharedFfnOp, moe::GroupedFfnOp>(
             [&](auto op) { return runFfn(op); })
@@ -190,7 +191,8 @@ private:
   Status runFfn(moe::GroupedFfnOp op, const FfnWeights &ffn, const Activation &activation) {
     Result<GroupedResult> grouped =
         groupedFfn(*tensor(op.getHidden()), ids(op.getIds()), *tensor(op.getWeights()), ffn,
-                   tensor(op.getInit()), activation);
+                   tensor(op.getInit()), activation,
+                   op.getWeightOnInput() ? WeightOn::Input : WeightOn::Output);
     if (!grouped)
       return grouped.status().withContext("moe.grouped_ffn");
     return setBoth(op, std::move(grouped->output), std::move(grouped->counts));

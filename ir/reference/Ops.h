@@ -9,7 +9,7 @@
 //
 // Logits that are not finite count as minus infinity, which marks an expert as *masked*: it is
 // chosen last, and it weighs nothing. `score`, `normalize` and `scale` keep the mark; `route`,
-// `combine` and `groupedFfn` read it as a weight of 0. Where a token has only masked experts,
+// `dispatch`, `combine` and `groupedFfn` read it as a weight of 0. Where a token has only masked experts,
 // `topK` chooses experts 0 to K-1 and gives each the weight 1/K.
 //
 // All functions are pure and thread-safe. Errors: InvalidArgument, naming the tensor whose shape or
@@ -68,6 +68,7 @@ struct DispatchSpec {
   int64_t experts = 0;
   std::optional<int64_t> capacity; // pairs that an expert computes at most; none: dropless
   Drop drop = Drop::Position;      // Score drops the lowest weights, the later of equals
+  bool weightOnInput = false;      // a row is its token times the pair's weight
 };
 
 struct Dispatched {
@@ -76,7 +77,7 @@ struct Dispatched {
 };
 
 /// Copies tokens into the buffers of their experts, in token order. tokens [T, H], ids [T, K];
-/// weights [T, K] are needed for Drop::Score with a capacity, else may be null.
+/// weights [T, K] are needed for Drop::Score with a capacity and on the input, else may be null.
 Result<Dispatched> dispatch(const Tensor &tokens, const IdTensor &ids, const Tensor *weights,
                             const DispatchSpec &spec);
 
@@ -98,10 +99,10 @@ Result<Tensor> sharedFfn(const Tensor &hidden, const FfnWeights &weights, const 
                          const Activation &activation);
 
 /// `output[t] = init[t] + sum_k weights[t, k] * expertOutput[ids[t, k], slot[t, k]]` over pairs
-/// with a slot. expertOutput [E, S, H]; ids, slot, weights [T, K]; init [T, H] or null. Returns [T,
-/// H].
+/// with a slot. expertOutput [E, S, H]; ids, slot, weights [T, K], weights null: 1 each; init
+/// [T, H] or null. Returns [T, H].
 Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const IdTensor &slot,
-                       const Tensor &weights, const Tensor *init);
+                       const Tensor *weights, const Tensor *init);
 
 /// What `route` does between logits and weights.
 struct RouteSpec {
@@ -124,10 +125,15 @@ struct GroupedResult {
   IdTensor counts; // [E] pairs
 };
 
-/// `output[t] = init[t] + sum_k weights[t, k] * ffn[ids[t, k]](hidden[t])`, padding left out.
-/// Operands as of `dispatch`, `expertFfn` and `combine`.
+/// Which side of an expert its pairs' weights are on.
+enum class WeightOn { Output, Input };
+
+/// `output[t] = init[t] + sum_k weights[t, k] * ffn[ids[t, k]](hidden[t])`, padding left out;
+/// WeightOn::Input: `ffn[ids[t, k]](weights[t, k] * hidden[t])`. Operands as of `dispatch`,
+/// `expertFfn` and `combine`.
 Result<GroupedResult> groupedFfn(const Tensor &hidden, const IdTensor &ids, const Tensor &weights,
                                  const FfnWeights &ffn, const Tensor *init,
-                                 const Activation &activation);
+                                 const Activation &activation,
+                                 WeightOn weightOn = WeightOn::Output);
 
 } // namespace moec::reference

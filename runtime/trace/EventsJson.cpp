@@ -47,6 +47,8 @@ OrderedJson toJson(const LayerShape &shape) {
                       {"shared_gate", shape.sharedGate}};
   if (shape.expertBias) // traces from before there were biases have no such key
     json["expert_bias"] = true;
+  if (shape.weightOnInput) // nor this
+    json["weight_on_input"] = true;
   return json;
 }
 
@@ -64,6 +66,7 @@ LayerShape readShape(const JsonValue &json) {
       static_cast<uint32_t>(json["shared_intermediate"].integer(0, mostRows));
   shape.sharedGate = json["shared_gate"].flag();
   shape.expertBias = json.has("expert_bias") && json["expert_bias"].flag();
+  shape.weightOnInput = json.has("weight_on_input") && json["weight_on_input"].flag();
   return shape;
 }
 

@@ -84,6 +84,14 @@ void addBiases(importer::ModelSpec &spec, uint64_t seed) {
   }
 }
 
+/// Weights on the experts' input, drawn apart as biases are; with Llama-4's sigmoid of the chosen logits now and then.
+void putWeights(importer::ModelSpec &spec, uint64_t seed) {
+  Random random(seed * 7013 + 23);
+  spec.shape.weightOnInput = chance(random, 0.25);
+  if (spec.router.after != Scoring::None && chance(random, 0.5))
+    spec.router.after = Scoring::Sigmoid;
+}
+
 double activate(Activation activation, const importer::ClampedSwigluSpec &clamped, double gate, double up) {
   switch (activation) {
   case Activation::Silu: return gate / (1 + std::exp(-gate)) * up;
@@ -174,6 +182,7 @@ RandomLayer makeLayer(uint64_t seed) {
   layer.spec.activation = static_cast<Activation>(pick(random, 0, 4));
   layer.spec.layers = {pick(random, 0, 3)};
   addBiases(layer.spec, seed);
+  putWeights(layer.spec, seed);
   layer.text = importer::modelText(layer.spec, "random");
   layer.weights = fmt::format("random:seed={},std=0.2", seed + 1);
   layer.tokens = chance(random, 0.05) ? 0 : chance(random, 0.2) ? 1 : pick(random, 2, 48);
@@ -199,9 +208,10 @@ std::string RandomLayer::describe() const {
                                         static_cast<int>(router.after), router.correctionBias ? " correction" : "",
                                         router.routerBias ? " bias" : "", router.renormalise ? " renormalised" : "",
                                         router.groupsPicked, router.groups);
-  return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} {}packed {} {}{}", shape.hidden,
+  return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} {}{}packed {} {}{}", shape.hidden,
                      shape.intermediate, shape.experts, shape.topK, dtypeName(shape.dtype), tokens,
-                     static_cast<int>(spec.activation), route, plannedTokens, shape.sharedIntermediate, shape.expertBias ? "biased, " : "", packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
+                     static_cast<int>(spec.activation), route, plannedTokens, shape.sharedIntermediate, shape.expertBias ? "biased, " : "",
+                     shape.weightOnInput ? "weights on inputs, " : "", packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
 Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights) {
@@ -269,7 +279,8 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
   }
   if (!read.error.ok())
     return read.error;
-  auto result = reference::groupedFfn(layer.hidden, chosen.ids, chosen.weights, ffn, init ? &*init : nullptr, activation);
+  auto result = reference::groupedFfn(layer.hidden, chosen.ids, chosen.weights, ffn, init ? &*init : nullptr, activation,
+                                      shape.weightOnInput ? reference::WeightOn::Input : reference::WeightOn::Output);
   if (!result)
     return result.status();
   expected.output = std::move(result->output);

@@ -52,14 +52,17 @@ class Case:
     correction: bool = False
     biases: bool = False  # of the router and of each expert's gate, up and down
     activation: object = silu_times  # of (gate, up)
+    weight_on_input: bool = False  # a pair's weight multiplies what its expert takes in
     # hub: one tensor per expert; sharded: so, in two files; fused: as transformers >= 5 saves; interleaved: as gpt-oss;
-    # fp8: as hub, matrices in e4m3 with a scale for 128 by 128 elements; mxfp4: as gpt-oss is published
+    # transposed: as Llama 4; fp8: as hub, matrices in e4m3 with a scale for 128 by 128 elements; mxfp4: as gpt-oss is published
     layout: str = "hub"
     committed: bool = True
     names: dict = field(default_factory=dict)  # where they differ from DEFAULT_NAMES
 
 
-DEFAULT_NAMES = {"block": "mlp", "router": "gate", "gate": "gate_proj", "up": "up_proj", "down": "down_proj", "shared": "shared_experts"}
+DEFAULT_NAMES = {"model": "model", "block": "mlp", "router": "gate", "gate": "gate_proj", "up": "up_proj", "down": "down_proj", "shared": "shared_experts"}
+
+LLAMA4_NAMES = {"block": "feed_forward", "router": "router", "shared": "shared_expert"}
 
 CASES = [
     Case(
@@ -129,6 +132,21 @@ CASES = [
         hidden=96, intermediate=64, experts=6, k=2, tokens=11, seed=1, biases=True, layout="mxfp4",
         routing=Routing(before="none", after="softmax"), activation=ClampedSwiglu(limit=1.5), names={"router": "router"},
     ),
+    Case(
+        name="llama4_text",
+        config="Llama4TextConfig",
+        keys={"num_hidden_layers": 2, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 8, "head_dim": 8},
+        hidden=48, intermediate=25, experts=6, k=1, tokens=13, seed=1, layer=1, shared=25, weight_on_input=True,
+        layout="transposed", routing=Routing(before="none", after="sigmoid"), names=LLAMA4_NAMES,
+    ),
+    Case(  # as published: the text model is a part of one that sees images
+        name="llama4",
+        config="Llama4Config",
+        keys={"num_hidden_layers": 2, "moe_layers": [0], "intermediate_size_mlp": 8, "head_dim": 8},
+        hidden=44, intermediate=22, experts=5, k=2, tokens=9, seed=2, dtype=torch.float32, shared=22, weight_on_input=True,
+        layout="transposed", routing=Routing(before="none", after="sigmoid"),
+        names=LLAMA4_NAMES | {"model": "language_model.model"},
+    ),
     # Checked, but not committed: families whose code differs little from the above.
     Case(
         name="deepseek_v2",
@@ -159,19 +177,25 @@ CASES = [
 # What the parts of the model that are no MoE layer need, as small as can be.
 ATTENTION = {"vocab_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 32,
              "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+# Of the part that sees images.
+VISION = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8,
+          "patch_size": 4, "vision_output_dim": 8, "projector_input_dim": 8, "projector_output_dim": 8}
 LATENT_ATTENTION = {"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
 
 
 def make_config(case):
     sizes = {"hidden_size": case.hidden, "num_experts_per_tok": case.k, "hidden_act": "silu"}
     deepseek = "n_shared_experts" in case.keys
-    local = case.name == "mixtral" or case.config == "GptOssConfig"
+    local = case.name == "mixtral" or case.config == "GptOssConfig" or case.weight_on_input
     sizes["n_routed_experts" if deepseek else "num_local_experts" if local else "num_experts"] = case.experts
     if local or case.name == "olmoe":
         sizes["intermediate_size"] = case.intermediate
     else:
         sizes |= {"moe_intermediate_size": case.intermediate, "intermediate_size": 8}
     attention = ATTENTION | (LATENT_ATTENTION if "Deepseek" in case.config else {})
+    if case.config == "Llama4Config":
+        text = transformers.Llama4TextConfig(**sizes, **case.keys, **attention, dtype=case.dtype)
+        return transformers.Llama4Config(text_config=text, vision_config=transformers.Llama4VisionConfig(**VISION), dtype=case.dtype)
     return getattr(transformers, case.config)(**sizes, **case.keys, **attention, dtype=case.dtype)
 
 
@@ -182,7 +206,7 @@ def write_config(case, config, folder):
     keys = json.loads(path.read_text())
     if case.layout in quantised.CONFIGS:
         keys["quantization_config"] = quantised.CONFIGS[case.layout]
-    if case.layout not in ("fused", "interleaved", "mxfp4"):
+    if case.layout not in ("fused", "interleaved", "transposed", "mxfp4"):
         keys["torch_dtype"] = keys.pop("dtype")
         if "n_routed_experts" not in keys and case.name != "mixtral":
             keys["num_experts"] = keys.pop("num_local_experts", keys.get("num_experts"))
@@ -221,7 +245,7 @@ def random_weights(case, generator):
 def by_name(case, weights):
     """The same weights under their names in a checkpoint."""
     names = DEFAULT_NAMES | case.names
-    block = f"model.layers.{case.layer}.{names['block']}."
+    block = f"{names['model']}.layers.{case.layer}.{names['block']}."
     tensors = {f"{block}{names['router']}.weight": weights["router"]}
     if case.config == "GptOssConfig":
         return tensors | interleaved(f"{block}{names['router']}.bias", block + "experts.", weights)
@@ -230,13 +254,17 @@ def by_name(case, weights):
     for role in ("gate", "up", "down"):
         if case.shared:
             tensors[f"{block}{names['shared']}.{names[role]}.weight"] = weights["shared_" + role]
-        if case.layout != "fused":
+        if case.layout not in ("fused", "transposed"):
             for expert, matrices in enumerate(weights["expert"]):
                 tensors[f"{block}experts.{expert}.{names[role]}.weight"] = matrices[role]
     if case.layout == "fused":
         fused = [torch.cat([matrices["gate"], matrices["up"]]) for matrices in weights["expert"]]
         tensors[block + "experts.gate_up_proj"] = torch.stack(fused)
         tensors[block + "experts.down_proj"] = torch.stack([matrices["down"] for matrices in weights["expert"]])
+    if case.layout == "transposed":
+        fused = [torch.cat([matrices["gate"], matrices["up"]]).T for matrices in weights["expert"]]
+        tensors[block + "experts.gate_up_proj"] = torch.stack(fused).contiguous()
+        tensors[block + "experts.down_proj"] = torch.stack([matrices["down"].T for matrices in weights["expert"]]).contiguous()
     if case.shared_router:
         tensors[block + "shared_expert_gate.weight"] = weights["shared_router"]
     return tensors
@@ -275,22 +303,30 @@ def write_checkpoint(case, tensors, folder):
 
 def run_transformers(case, folder, hidden):
     """What the MoE module of the model that transformers loads from `folder` makes of `hidden`, and what it routed."""
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(
+    auto = transformers.AutoModelForImageTextToText if case.config == "Llama4Config" else transformers.AutoModelForCausalLM
+    model, info = auto.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True, attn_implementation="eager", experts_implementation="eager",
         **quantised.loading(case.layout)
     )
-    missing = [name for name in info["missing_keys"] if f"layers.{case.layer}.mlp." in name]
+    block_name = "feed_forward" if case.weight_on_input else "mlp"
+    missing = [name for name in info["missing_keys"] if f"layers.{case.layer}.{block_name}." in name and "vision" not in name]
     if missing or info["unexpected_keys"] or info["mismatched_keys"]:
         raise SystemExit(f"{case.name}: transformers misses {missing}, does not expect {info['unexpected_keys']} or finds "
                          f"other shapes in {info['mismatched_keys']}")
-    block = model.model.layers[case.layer].mlp.eval()
+    text = model.language_model.model if "Llama4ForConditional" in type(model).__name__ else model.model
+    block = getattr(text.layers[case.layer], block_name).eval()
     routed = []
     router = getattr(block, (DEFAULT_NAMES | case.names)["router"])
     router.register_forward_hook(lambda module, inputs, result: routed.append(result))
     with torch.no_grad():
         output = block(hidden.float()[None])
-    output = (output[0] if isinstance(output, tuple) else output)[0]  # gpt-oss also returns the weights
-    _, weights, ids = routed[0]
+    output = (output[0] if isinstance(output, tuple) else output).reshape(hidden.shape)  # gpt-oss also returns the weights
+    if case.weight_on_input:  # scores of all experts, 0 for those not chosen, and logits
+        scores, logits = routed[0]
+        ids = torch.topk(logits, case.k, dim=-1).indices
+        weights = scores.gather(-1, ids)
+    else:
+        _, weights, ids = routed[0]
     return output.double().numpy(), ids.numpy(), weights.double().numpy()
 
 
@@ -349,8 +385,10 @@ def make(case, folder):
 
     output, ids, chosen = run_transformers(case, folder, hidden)
     inputs = hidden.double().numpy()
-    expected, expected_ids, expected_weights, margin = reference.layer(case.routing, case.k, inputs, double(weights),
-                                                                           case.activation)
+    def layer(routing, weights, activation=case.activation, weight_on_input=case.weight_on_input):
+        return reference.layer(routing, case.k, inputs, weights, activation, weight_on_input)
+
+    expected, expected_ids, expected_weights, margin = layer(case.routing, double(weights))
     # Some families leave the chosen unsorted: compare experts and weights in the order of the experts.
     order, expected_order = np.argsort(ids, axis=-1), np.argsort(expected_ids, axis=-1)
     take = np.take_along_axis
@@ -361,13 +399,16 @@ def make(case, folder):
             f"output is {error:.1e} and weights are {weights_error:.1e} from the reference, more than {MAX_ERROR}")
     require(case, margin >= MIN_MARGIN, f"a choice is decided by {margin:.1e} only; take another seed")
     for rule, routing, other in mistakes(case, double(weights)):
-        wrong = relative(reference.layer(routing, case.k, inputs, other, case.activation)[0], expected)
+        wrong = relative(layer(routing, other)[0], expected)
         require(case, wrong >= LEAST_DIFFERENCE, f"the data would not show a mistake in {rule}; take another seed")
     if isinstance(case.activation, ClampedSwiglu):
         for rule, activation in (("limit", ClampedSwiglu(case.activation.alpha)), ("alpha", replace(case.activation, alpha=1.0)),
                                  ("activation", silu_times)):
-            wrong = relative(reference.layer(case.routing, case.k, inputs, double(weights), activation)[0], expected)
+            wrong = relative(layer(case.routing, double(weights), activation)[0], expected)
             require(case, wrong >= LEAST_DIFFERENCE, f"the data would not show a mistake in {rule}; take another seed")
+    if case.weight_on_input:
+        wrong = relative(layer(case.routing, double(weights), weight_on_input=False)[0], expected)
+        require(case, wrong >= LEAST_DIFFERENCE, "the data would not show weights on the wrong side; take another seed")
     unused = case.experts - len(np.unique(ids))
     print(f"{case.name}: output {error:.1e}, weights {weights_error:.1e} from the reference; margin {margin:.1e}; "
           f"{unused} idle experts")

@@ -86,12 +86,12 @@ def ffn(rows, weights, prefix="", activation=silu_times):
     return product(activation(product(rows, "gate"), product(rows, "up")), "down")
 
 
-def layer(routing, k, hidden, weights, activation=silu_times):
+def layer(routing, k, hidden, weights, activation=silu_times, weight_on_input=False):
     """A whole layer: hidden [T, H] to (output [T, H], ids [T, k], weights [T, k], margin of the choice).
 
     `weights` has router [E, H], router_bias [E] and correction [E] or nothing, expert (a list of {gate, up, down} and perhaps
     their biases), and, where the layer has a shared expert, shared_gate, shared_up, shared_down and perhaps shared_router
-    [1, H].
+    [1, H]. A pair's weight multiplies what its expert gives or, with `weight_on_input`, what it takes in.
     """
     logits = hidden @ weights["router"].T + weights.get("router_bias", 0.0)
     scores = score(routing.before, logits)
@@ -107,5 +107,7 @@ def layer(routing, k, hidden, weights, activation=silu_times):
         output *= score("sigmoid", hidden @ weights["shared_router"].T)
     for expert, expert_weights in enumerate(weights["expert"]):
         tokens, position = np.nonzero(ids == expert)
-        output[tokens] += chosen[tokens, position, None] * ffn(hidden[tokens], expert_weights, activation=activation)
+        weight = chosen[tokens, position, None]
+        taken, given = (weight, 1.0) if weight_on_input else (1.0, weight)
+        output[tokens] += given * ffn(taken * hidden[tokens], expert_weights, activation=activation)
     return output, ids, chosen, margin

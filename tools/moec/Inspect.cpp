@@ -48,6 +48,8 @@ std::string shapeLine(const LayerShape &shape, const RouterSpec &router) {
     text += fmt::format(", shared {}{}", shape.sharedIntermediate, shape.sharedGate ? " gated" : "");
   if (shape.expertBias)
     text += ", biases";
+  if (shape.weightOnInput)
+    text += ", weights on inputs";
   const Scoring scoring = router.before != Scoring::None ? router.before : router.after;
   text += fmt::format(", {} {} top-k", fieldsjson::nameOf(scoring), router.before != Scoring::None ? "before" : "after");
   if (router.groups > 1)

@@ -16,7 +16,8 @@ static const char *roleName(CpuRole role) {
 }
 
 std::string symbolOf(const TileKernelSpec &spec) {
-  std::string name = fmt::format("moec_{}_k{}_r{}{}", roleName(spec.role), spec.k, spec.rows, spec.biased ? "_bias" : "");
+  std::string name = fmt::format("moec_{}_k{}_r{}{}{}", roleName(spec.role), spec.k, spec.rows,
+                                 spec.weighted ? "_weighted" : "", spec.biased ? "_bias" : "");
   return spec.activationIndex ? fmt::format("{}_a{}", name, spec.activationIndex) : name;
 }
 

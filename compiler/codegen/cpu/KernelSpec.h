@@ -19,6 +19,7 @@ struct TileKernelSpec {
   mlir::Region *activation = nullptr;    // GateUp only: scalar f32 region of two arguments
   uint32_t activationIndex = 0;          // which of the layer's distinct activations that is
   bool biased = false;                   // panels end with their columns' biases
+  bool weighted = false;                 // GateUp only: a row's sums are multiplied by its weight
 };
 
 /// A packing kernel (CpuPackFn) for operands with inner dimension `k`.

@@ -59,6 +59,8 @@ private:
     cursor = loop.getRegionIterArgs().front();
     SmallVector<Value> sums = sumOverK(panel, numPanels, cursor);
     for (uint32_t index = 0; index < numPanels; ++index) {
+      if (spec.weighted)
+        weighRows(index, sums);
       if (spec.biased)
         addBias(panel, index, sums);
       for (uint32_t row = 0; row < spec.rows; ++row)
@@ -157,6 +159,21 @@ private:
     return vector::BitCastOp::create(e.b, e.f32s(), bits);
   }
 
+  Value weightOf(uint32_t row) {
+    return vector::BroadcastOp::create(e.b, e.f32s(), e.load(e.b.getF32Type(), e.address(rowWeight, {}, row * 4)));
+  }
+
+  /// Multiplies the sums of the panel at `index` by their rows' weights.
+  void weighRows(uint32_t index, SmallVector<Value> &sums) {
+    for (uint32_t row = 0; row < spec.rows; ++row) {
+      Value weight = weightOf(row);
+      for (uint32_t half = 0; half < 2; ++half) {
+        Value &sum = sums[sumIndex(index, row, half)];
+        sum = arith::MulFOp::create(e.b, sum, weight);
+      }
+    }
+  }
+
   /// Adds the biases at the end of panel `panel + index` to its sums.
   void addBias(Value panel, uint32_t index, SmallVector<Value> &sums) {
     Value panelStart = e.address(weights, e.mul(panel, e.constant(bytesOfPanel())));
@@ -221,7 +238,7 @@ private:
 
   void addToTokens(Value panel, uint32_t index, uint32_t row, Value first, Value second) {
     Value token = e.load(e.b.getI32Type(), e.address(rowToken, {}, row * 4));
-    Value weight = vector::BroadcastOp::create(e.b, e.f32s(), e.load(e.b.getF32Type(), e.address(rowWeight, {}, row * 4)));
+    Value weight = weightOf(row);
     Value to = outputOf(rowOf(arith::ExtSIOp::create(e.b, e.i64(), token)), panel, index, 2 * vectorBytes());
     for (auto [half, sum] : llvm::enumerate(ArrayRef<Value>{first, second})) {
       Value at = e.address(to, {}, half * vectorBytes());

@@ -96,6 +96,8 @@ private:
       return makeError(Code::InvalidModel, "tile {} has no dense form", tile.text());
     GemmConfig gemm = gemmConfig(tile, element(), role, dense);
     gemm.biased = op.getBiased();
+    gemm.weighted = op.getWeightOnInput();
+    weightOnInput |= gemm.weighted;
     const bool portable = tile.family == GemmFamily::Portable;
     ShippedKernel kernel = shippedGemm(tile.family, gemm);
     if (role == GemmRole::GateUp) {
@@ -116,12 +118,14 @@ private:
   }
 
   Result<std::vector<LaunchKernel>> store() {
-    const CombineConfig combine = combineConfigOf(element(), static_cast<uint32_t>(topK));
+    CombineConfig combine = combineConfigOf(element(), static_cast<uint32_t>(topK));
+    combine.weighted = !weightOnInput;
     return std::vector{kernelOf(shippedCombine(combine), combine.threads, 0)};
   }
 
   const CudaConfig &config;
   int64_t topK = 0; // as the dispatch, which comes before the products and the store, says
+  bool weightOnInput = false; // as gate-up says
 };
 
 /// The config that all GEMM launches of a layer carry.

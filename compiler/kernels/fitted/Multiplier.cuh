@@ -11,6 +11,7 @@
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
 #include "compiler/kernels/tile/Bias.cuh"
+#include "compiler/kernels/tile/RowWeights.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
@@ -23,6 +24,7 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
   static constexpr uint32_t blocks = Ring::blocks;
   static constexpr uint32_t blockColumns = gated ? 32 : 64; // outputs of 64 weight rows
   static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 256);
+  static_assert(!C.weighted || gated, "weights are on what gate and up take in");
 
   const GroupedGemmArgs &args;
   const TensorMap *outputMap;
@@ -38,6 +40,8 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       const bool hasWeights = work.firstColumn + group * blocks * blockColumns < args.n;
       multiplyTile(hasWeights ? (work.rows + 15) / 16 : 0);
       ptx::namedBarrier<1, Ring::multipliers>(); // all have read the held stages
+      if constexpr (C.weighted)
+        tile::weighColumns<C.tileTokens>(args, work, sums);
       if constexpr (C.biased && gated)
         addBiases(work);
       if (hasWeights)

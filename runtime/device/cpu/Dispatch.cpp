@@ -41,6 +41,8 @@ uint64_t listRows(const RoutedPairs &routed, std::span<const uint32_t> slots, co
     for (row += pairs; row < end; ++row) {
       space.rowToken[row] = static_cast<int32_t>(routed.tokens);
       space.rowWeight[row] = 0;
+      if (routed.weightOnInput)
+        space.inputWeight[row] = 0;
     }
   }
   space.begin[experts] = row;
@@ -49,7 +51,9 @@ uint64_t listRows(const RoutedPairs &routed, std::span<const uint32_t> slots, co
       if (int32_t e = routed.ids[i]; e >= 0) {
         uint32_t at = space.fill[e]++;
         space.rowToken[at] = static_cast<int32_t>(token);
-        space.rowWeight[at] = routed.weights[i];
+        space.rowWeight[at] = routed.weightOnInput ? 1 : routed.weights[i];
+        if (routed.weightOnInput)
+          space.inputWeight[at] = routed.weights[i];
       }
   return spilledPairs;
 }

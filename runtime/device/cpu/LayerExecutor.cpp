@@ -31,7 +31,7 @@ void zeroAfterLastColumn(std::byte *rows, uint64_t rowBytes, uint32_t count, uin
 Status LayerExecutor::run(ConstTensorView hidden, const std::optional<RoutingView> &routing, TensorView output,
                           NonFinitePolicy policy, ForwardCounts &counts) {
   tokens = static_cast<uint32_t>(hidden.rows);
-  routed = {space.ids, space.weights, tokens, layer.shape.topK};
+  routed = {space.ids, space.weights, tokens, layer.shape.topK, layer.shape.weightOnInput};
   if (routing) {
     routed.ids = routing->ids;
     routed.weights = routing->weights;
@@ -229,6 +229,8 @@ void LayerExecutor::gateUpItem(const WorkItem &item, const WorkItem *next, const
   to.c = space.middle + first * middleBytes;
   to.cRowBytes = middleBytes;
   to.cPanelBytes = uint64_t{gemm.panelColumns} * byteSize(rowType);
+  if (layer.shape.weightOnInput)
+    to.rowWeight = space.inputWeight + first;
   runPanels(source, to, space.pairs[item.expert], item.panelBegin, item.panelEnd, after, scratch);
   if (item.panelEnd == gemm.panels && gemm.columns % 2 != 0)
     zeroAfterLastColumn(to.c, middleBytes, space.pairs[item.expert], gemm.columns, rowType);

@@ -70,7 +70,7 @@ void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows,
       const PrefetchShares::Share next = shares.take(height, b);
       gemm.tiles[tile](to.a + uint64_t{row} * gemm.aStrideBytes, b, c,
                        to.rowToken ? to.rowToken + row : nullptr,
-                       to.rowToken ? to.rowWeight + row : nullptr,
+                       to.rowWeight ? to.rowWeight + row : nullptr,
                        static_cast<int64_t>(to.cRowBytes), panels, next.from, next.stepBytes);
     });
   };

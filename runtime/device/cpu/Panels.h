@@ -22,7 +22,7 @@ struct PanelSource {
 
 /// Where a GEMM reads and writes: `a` and `c` of its first row, in bytes; rows of `c` are only
 /// advanced where each row has its own (gate-up, router), not where rows are added to the tokens'
-/// (down).
+/// (down). Rows have weights where the kernel multiplies by them.
 struct TileOperands {
   const std::byte *a = nullptr;
   std::byte *c = nullptr;

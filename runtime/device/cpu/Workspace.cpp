@@ -32,6 +32,7 @@ Workspace carve(Carver &carver, const WorkspaceNeeds &needs) {
   space.spilled = carver.take<uint8_t>(needs.experts);
   space.rowToken = carver.take<int32_t>(needs.rows);
   space.rowWeight = carver.take<float>(needs.rows);
+  space.inputWeight = needs.inputWeights ? carver.take<float>(needs.rows) : nullptr;
   space.sharedToken = carver.take<int32_t>(tokens);
   space.sharedWeight = carver.take<float>(tokens);
   space.gathered = carver.take<std::byte>(needs.gatheredBytes);
@@ -69,6 +70,7 @@ WorkspaceNeeds WorkspaceNeeds::of(std::span<const LayerShape> shapes, uint32_t m
     grow(needs.rows, rows);
     grow(needs.pairs, pairs);
     grow(needs.experts, shape.experts);
+    needs.inputWeights |= shape.weightOnInput;
     grow(needs.stagedBytes, tokens * rowBytes(shape.hidden, rowType));
     grow(needs.gatheredBytes, rows * rowBytes(shape.hidden, rowType));
     grow(needs.middleBytes, rows * rowBytes(shape.intermediate, rowType));

@@ -46,6 +46,7 @@ struct WorkspaceNeeds {
   uint64_t stagedBytes = 0, gatheredBytes = 0, middleBytes = 0, sharedMiddleBytes = 0;
   uint64_t logits = 0, accumulators = 0; // f32 elements
   uint64_t panelBytes = 0;
+  bool inputWeights = false; // some layer has its weights on the experts' input
 
   static WorkspaceNeeds of(std::span<const LayerShape> shapes, uint32_t maxTokens, uint32_t threads,
                            const TargetFacts &facts);
@@ -69,7 +70,8 @@ struct Workspace {
   uint32_t *fill = nullptr;      // [E] next free row while rows are listed
   uint8_t *spilled = nullptr;    // [E] 1: computed by generation 0's kernels
   int32_t *rowToken = nullptr;   // [rows] accumulator row of each row; the dummy row where it overhangs
-  float *rowWeight = nullptr;    // [rows]
+  float *rowWeight = nullptr;    // [rows] what an expert's output is multiplied by
+  float *inputWeight = nullptr;  // [rows] what its input is, or null: no layer has weights there
   int32_t *sharedToken = nullptr; // [maxTokens + overhang] the same for the shared expert
   float *sharedWeight = nullptr;
   std::byte *gathered = nullptr; // [rows, aStride(H)]

@@ -23,13 +23,14 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (!routing)
     MOEC_TRY(route(counters.nonFinite));
   MOEC_TRY(dispatch(routing ? routing->ids : space.ids, counters.ring));
+  const float *pairWeights = routing ? routing->weights : space.weights;
   if (kernels.gateUp.config.rowsLaid)
     MOEC_TRY(layRows(hidden));
-  MOEC_TRY(gateUp(hidden));
+  MOEC_TRY(gateUp(hidden, pairWeights));
   MOEC_TRY(down());
   if (kernels.sharedGateUp)
     MOEC_TRY(shared(hidden));
-  MOEC_TRY(combine(routing ? routing->weights : space.weights, isPadded() ? space.output : output));
+  MOEC_TRY(combine(pairWeights, isPadded() ? space.output : output));
   return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
 }
 
@@ -142,7 +143,7 @@ Status CudaForward::layRows(const void *hidden) {
   return launch(kernels.layRows, layRowsBlocks(tokens), parameters, "lay-rows");
 }
 
-Status CudaForward::gateUp(const void *hidden) {
+Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   const GemmConfig &config = kernels.gateUp.config;
   GroupedGemmArgs args = groupedArgs();
   args.tokens = config.rowsLaid ? space.expertOutput : hidden;
@@ -150,6 +151,7 @@ Status CudaForward::gateUp(const void *hidden) {
   args.tileCounter = space.tileCounters;
   args.bias = reinterpret_cast<const float *>(weights.gateBias);
   args.upBias = reinterpret_cast<const float *>(weights.upBias);
+  args.pairWeights = layer.shape.weightOnInput ? pairWeights : nullptr;
   const CUtensorMap *map = rows ? &rows->activated : nullptr; // who gathers tokens looks at no map of them
   return gemm(kernels.gateUp, layer.gateUpMaps, args, weights.gate, weights.up,
               rows && !gathersTokens(config) ? &rows->tokens(config) : map, map);

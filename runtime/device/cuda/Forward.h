@@ -49,7 +49,7 @@ private:
   Status route(uint32_t *nonFinite);
   Status dispatch(const int32_t *ids, const CountsRing &ring);
   Status layRows(const void *hidden);
-  Status gateUp(const void *hidden);
+  Status gateUp(const void *hidden, const float *pairWeights);
   Status down();
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, void *output);

@@ -27,7 +27,7 @@ template <CombineConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t
     DeviceMemory device;
     CombineArgs args{.expertOutput = device.input(rows),
                      .slotOfPair = device.input(slots.slotOfPair),
-                     .weights = device.input(weights),
+                     .weights = C.weighted ? device.input(weights) : nullptr,
                      .shared = nullptr,
                      .sharedGate = nullptr,
                      .output = device.output<uint16_t>(size_t{tokens} * hidden),
@@ -42,7 +42,7 @@ template <CombineConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t
         for (uint32_t k = 0; k < C.topK; ++k)
           if (const int32_t slot = slots.slotOfPair[t * C.topK + k]; slot >= 0) {
             const double term =
-                double{weights[t * C.topK + k]} * bench::elementValue(rows[size_t(slot) * hidden + h], bf16);
+                (C.weighted ? double{weights[t * C.topK + k]} : 1) * bench::elementValue(rows[size_t(slot) * hidden + h], bf16);
             expected += term;
             magnitude += std::abs(term);
           }
@@ -62,4 +62,5 @@ TEST_CASE("combine sums each token's expert outputs, whatever the schedule", "[e
   check<CombineConfig{.element = Element::BF16, .topK = 2, .threads = 64}>(37, 136, 3);
   check<CombineConfig{.element = Element::F16, .topK = 8, .threads = 128}>(5, 72, 1);
   check<CombineConfig{.element = Element::BF16, .topK = 1, .threads = 256}>(1, 64, 2); // one token, idle threads
+  check<CombineConfig{.element = Element::BF16, .topK = 2, .threads = 64, .weighted = false}>(37, 136, 3);
 }

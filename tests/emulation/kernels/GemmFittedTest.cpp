@@ -14,7 +14,7 @@ template <GemmConfig C> void check() {
   for (GemmCase test : C.biased ? biasedCases() : gemmCases()) {
     INFO(test.name);
     test.fused = true; // as two tensors, up would have to lie behind gate, which allocations do not promise
-    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    const GemmProblem problem = makeProblem(test, C);
     forSchedules(kSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 3); });
   }
 }
@@ -57,7 +57,7 @@ TEST_CASE("an expert with more token tiles than go together gets each of them on
   // 137 rows: nine tiles of 16 rows in parts of five and four, each with five (gate-up) or three (down) tiles of weights.
   const GemmCase test{"many rows for one expert", 137, 64, 136, 4, 1, GemmCase::OneExpert, true, false};
   const auto run = [&]<GemmConfig C>() {
-    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    const GemmProblem problem = makeProblem(test, C);
     forSchedules(kFewSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 3); });
   };
   run.template operator()<fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2)>();
@@ -69,7 +69,7 @@ TEST_CASE("the widest fitted tile multiplies as the reference does", "[emulation
   // 185 rows: one tile of twelve sixteens, and the planner's widest, whose outputs fill one (gate-up) or two (down) stages.
   const GemmCase test{"a wide tile", 185, 136, 200, 4, 1, GemmCase::OneExpert, true, false};
   const auto run = [&]<GemmConfig C>() {
-    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    const GemmProblem problem = makeProblem(test, C);
     forSchedules(kFewSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 2); });
   };
   run.template operator()<fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1)>();
@@ -81,4 +81,10 @@ TEST_CASE("the fitted GEMMs add biases before anything else", "[emulation][gemm]
   check<withBiases(fittedConfig(Element::BF16, GemmRole::GateUp, 32, 256, 64, 3, 2, 1))>(); // two blocks of weight rows each
   check<laidOut(withBiases(fittedConfig(Element::BF16, GemmRole::GateUp, 32, 256, 64, 3, 2, 1)))>();
   check<withBiases(fittedConfig(Element::F16, GemmRole::Down, 32, 256, 64, 4, 2, 1))>();
+}
+
+TEST_CASE("the fitted gate-up product weighs its rows before anything else", "[emulation][gemm]") {
+  check<withWeights(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>();
+  check<withWeights(withBiases(fittedConfig(Element::F16, GemmRole::GateUp, 96, 256, 64, 3, 2, 1)))>(); // two blocks of weight rows each
+  check<withWeights(laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1)))>();
 }

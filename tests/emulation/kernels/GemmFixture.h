@@ -19,6 +19,11 @@ constexpr GemmConfig withBiases(GemmConfig config) {
   return config;
 }
 
+constexpr GemmConfig withWeights(GemmConfig config) {
+  config.weighted = true;
+  return config;
+}
+
 /// Sizes are multiples of 8, as kernels demand, and of nothing else.
 struct GemmCase {
   std::string name;
@@ -53,6 +58,7 @@ struct GemmProblem {
   bench::ReferenceSlots slots;
   std::vector<uint16_t> tokens, weights, up; // GateUp: gate, and up (fused: both in `weights`)
   std::vector<float> bias, upBias;           // [E, n], or empty
+  std::vector<float> pairWeights;            // [T * topK], or empty
   std::vector<double> expected;              // [numSlots, n]
   int64_t expertStride;
   bool bf16;
@@ -83,11 +89,13 @@ inline std::vector<float> drawBiases(size_t count, std::mt19937_64 &random) {
   return biases;
 }
 
-inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element element, bool biased = false) {
+inline GemmProblem makeProblem(const GemmCase &test, const GemmConfig &config) {
+  const GemmRole role = config.role;
+  const bool biased = config.biased;
   std::mt19937_64 random(test.tokens * 7919 + test.k);
   GemmProblem p;
   p.test = test;
-  p.bf16 = element == Element::BF16;
+  p.bf16 = config.element == Element::BF16;
   p.slots = bench::referenceSlots(drawCaseIds(test, random), test.experts);
   const bool gated = role == GemmRole::GateUp, fused = gated && test.fused;
   const uint64_t matrix = uint64_t{test.n} * test.k, numSlots = p.slots.slotPair.size();
@@ -101,14 +109,17 @@ inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element elem
     p.bias = drawBiases(test.experts * test.n, random);
   if (biased && gated)
     p.upBias = drawBiases(test.experts * test.n, random);
+  if (config.weighted)
+    p.pairWeights = bench::drawWeights(test.tokens, test.topK, random);
   for (uint32_t expert = 0; expert < test.experts; ++expert)
     for (int32_t slot = p.slots.expertBegin[expert]; slot < p.slots.expertBegin[expert + 1]; ++slot) {
       const uint64_t row =
           gated ? static_cast<uint64_t>(p.slots.slotPair[slot]) / test.topK : static_cast<uint64_t>(slot);
+      const double weight = config.weighted ? p.pairWeights[static_cast<size_t>(p.slots.slotPair[slot])] : 1;
       for (uint32_t column = 0; column < test.n; ++column) {
         const uint64_t at = expert * static_cast<uint64_t>(p.expertStride) + uint64_t{column} * test.k;
         const auto product = [&](const uint16_t *weights, const std::vector<float> &bias) {
-          return dotOf(&p.tokens[row * test.k], weights, test.k, p.bf16) + (biased ? bias[expert * test.n + column] : 0);
+          return weight * dotOf(&p.tokens[row * test.k], weights, test.k, p.bf16) + (biased ? bias[expert * test.n + column] : 0);
         };
         double value = product(&p.weights[at], p.bias);
         if (gated)
@@ -117,6 +128,10 @@ inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element elem
       }
     }
   return p;
+}
+
+inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element element) {
+  return makeProblem(test, GemmConfig{.element = element, .role = role});
 }
 
 /// The arguments on a device, with the tables that dispatch would make for tiles of `tileTokens`. `tables` says whether
@@ -140,6 +155,7 @@ inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint
   args.output = device.output<uint16_t>(p.expected.size());
   args.bias = p.bias.empty() ? nullptr : device.constant(p.bias);
   args.upBias = p.upBias.empty() ? nullptr : device.constant(p.upBias);
+  args.pairWeights = p.pairWeights.empty() ? nullptr : device.input(p.pairWeights);
   const auto table = [&](const std::vector<int32_t> &values) { return device.copy(values, tables); };
   args.slotPair = table(p.slots.slotPair);
   args.expertBegin = table(p.slots.expertBegin);

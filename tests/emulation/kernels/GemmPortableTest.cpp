@@ -26,7 +26,7 @@ constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uin
 template <GemmConfig C> void check() {
   for (const GemmCase &test : C.biased ? biasedCases() : gemmCases()) {
     INFO(test.name);
-    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    const GemmProblem problem = makeProblem(test, C);
     forSchedules(kSchedules, [&](uint64_t seed) { return runPortable<C>(problem, seed); });
   }
 }
@@ -43,4 +43,9 @@ TEST_CASE("the portable grouped GEMM multiplies as the reference does, whatever 
 TEST_CASE("the portable grouped GEMM adds biases before anything else", "[emulation][gemm]") {
   check<withBiases(config(Element::BF16, GemmRole::GateUp, 32, 64, 3, 1, 2))>();
   check<withBiases(config(Element::F16, GemmRole::Down, 32, 64, 3, 2, 2))>();
+}
+
+TEST_CASE("the portable gate-up product weighs its rows before anything else", "[emulation][gemm]") {
+  check<withWeights(config(Element::BF16, GemmRole::GateUp, 32, 64, 3, 2, 1))>();
+  check<withWeights(withBiases(config(Element::F16, GemmRole::GateUp, 32, 64, 3, 1, 2)))>();
 }

@@ -26,7 +26,7 @@ constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uin
 template <GemmConfig C> void check() {
   for (const GemmCase &test : C.biased ? biasedCases() : gemmCases()) {
     INFO(test.name);
-    const GemmProblem problem = makeProblem(test, C.role, C.element, C.biased);
+    const GemmProblem problem = makeProblem(test, C);
     forSchedules(kSchedules, [&](uint64_t seed) { return runSm90<C>(problem, seed); });
   }
 }
@@ -51,4 +51,11 @@ TEST_CASE("the Hopper GEMMs add biases before anything else", "[emulation][gemm]
   check<withBiases(config(Element::F16, GemmRole::Down, 16, 128, 3, 2, true, 1))>();
   check<withBiases(config(Element::BF16, GemmRole::GateUp, 64, 128, 3, 1, false, 1))>();
   check<withBiases(config(Element::F16, GemmRole::Down, 128, 64, 2, 2, false, 1))>();
+}
+
+TEST_CASE("the Hopper gate-up products weigh their rows before anything else", "[emulation][gemm]") {
+  check<withWeights(config(Element::BF16, GemmRole::GateUp, 8, 128, 2, 1, true, 1))>();
+  check<withWeights(withBiases(config(Element::F16, GemmRole::GateUp, 48, 256, 2, 2, true, 1)))>(); // a warp's load serves 32 rows, then 16
+  check<withWeights(config(Element::F16, GemmRole::GateUp, 128, 64, 2, 2, false, 1))>();
+  check<withWeights(withBiases(config(Element::BF16, GemmRole::GateUp, 64, 128, 3, 1, false, 1)))>();
 }

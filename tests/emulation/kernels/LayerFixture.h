@@ -59,8 +59,9 @@ inline const LayerTestInputs &inputs() {
 
 /// The choices are checked against the logits, the output against the choices. Empty, or what is wrong.
 inline std::string checkLayer(const float *logits, uint32_t logitStride, const int32_t *ids, const float *weights,
-                              const uint16_t *output) {
+                              const uint16_t *output, bool weightOnInput = false) {
   bench::LayerInputs layer = inputs().layer;
+  layer.weightOnInput = weightOnInput;
   layer.ids.assign(ids, ids + T * K);
   layer.weights.assign(weights, weights + T * K);
   for (uint32_t t = 0; t < T; ++t) {

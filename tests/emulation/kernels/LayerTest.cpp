@@ -30,7 +30,7 @@ enum class Family : uint8_t { Portable, Hopper, Fitted, LaidOut }; // the last: 
 
 constexpr bool isFitted(Family family) { return family == Family::Fitted || family == Family::LaidOut; }
 
-constexpr GemmConfig gemmConfig(GemmRole role, Family family) {
+constexpr GemmConfig gemmConfig(GemmRole role, Family family, bool weightOnInput) {
   return {.element = Element::BF16,
           .role = role,
           .tileTokens = 16,
@@ -42,7 +42,8 @@ constexpr GemmConfig gemmConfig(GemmRole role, Family family) {
           .swapAB = family != Family::Portable,
           .blocksPerSm = 1,
           .dense = false,
-          .rowsLaid = family == Family::LaidOut && role == GemmRole::GateUp};
+          .rowsLaid = family == Family::LaidOut && role == GemmRole::GateUp,
+          .weighted = weightOnInput && role == GemmRole::GateUp};
 }
 
 /// Rows of the buffers between the products that one pair of them fills, and dispatch's tables for these.
@@ -52,7 +53,7 @@ struct Range {
 };
 
 /// The buffers of one run, and its launches in order; the first failure ends it.
-struct Layer {
+template <bool WeightOnInput> struct LayerOf {
   DeviceMemory device;
   Random seeds;
   std::optional<Failure> failure = {};
@@ -71,7 +72,7 @@ struct Layer {
   uint32_t *tileCounters = device.output(std::vector<uint32_t>{0, 0});
   uint16_t *output = device.output<uint16_t>(T * H);
 
-  explicit Layer(uint64_t seed) : seeds(seed) {}
+  explicit LayerOf(uint64_t seed) : seeds(seed) {}
 
   template <class Kernel> void run(const LaunchShape &shape, Kernel kernel) {
     if (!failure)
@@ -202,7 +203,8 @@ struct Layer {
     args.n = n;
     args.topK = K;
     args.numExperts = E;
-    constexpr GemmConfig c = gemmConfig(Role, F);
+    args.pairWeights = weights;
+    constexpr GemmConfig c = gemmConfig(Role, F, WeightOnInput);
     if constexpr (isFitted(F)) {
       fitted<c, Activation>(args, rowsThere - range.firstRow);
     } else if constexpr (F == Family::Hopper) {
@@ -226,15 +228,17 @@ struct Layer {
     CombineArgs args{};
     args.expertOutput = expertOutput;
     args.slotOfPair = slotOfPair;
-    args.weights = weights;
+    args.weights = WeightOnInput ? nullptr : weights;
     args.output = output;
     args.numTokens = T;
     args.hidden = H;
-    run({.blocks = 2, .threads = combineConfig.threads}, [&] { combine<combineConfig>(args); });
+    static constexpr CombineConfig config{
+        .element = Element::BF16, .topK = K, .threads = combineConfig.threads, .weighted = !WeightOnInput};
+    run({.blocks = 2, .threads = config.threads}, [&] { combine<config>(args); });
   }
 
   std::string check() const {
-    if (const std::string wrong = checkLayer(logits, E, ids, weights, output); !wrong.empty())
+    if (const std::string wrong = checkLayer(logits, E, ids, weights, output, WeightOnInput); !wrong.empty())
       return wrong;
     if (tileCounters[0] != 0 || tileCounters[1] != 0)
       return "a tile counter is not left as zero";
@@ -242,27 +246,29 @@ struct Layer {
   }
 };
 
-template <Family GateUp, Family Down> std::string runLayer(uint64_t seed) {
-  Layer layer(seed);
+using Layer = LayerOf<false>;
+
+template <Family GateUp, Family Down, bool WeightOnInput = false> std::string runLayer(uint64_t seed) {
+  LayerOf<WeightOnInput> layer(seed);
   layer.routeTokens();
   const Range all = layer.dispatch();
-  layer.layRowsFor<GateUp>();
-  layer.gateUpOf<GateUp>(all);
-  layer.downOf<Down>(all);
+  layer.template layRowsFor<GateUp>();
+  layer.template gateUpOf<GateUp>(all);
+  layer.template downOf<Down>(all);
   layer.combineRows();
   return layer.failure ? layer.failure->message : layer.check();
 }
 
 /// Static slots, then what they have no room for behind them: two pairs of products, and one sum over both.
-template <Family GateUp, Family Down> std::string runSlotsLayer(uint64_t seed) {
-  Layer layer(seed);
+template <Family GateUp, Family Down, bool WeightOnInput = false> std::string runSlotsLayer(uint64_t seed) {
+  LayerOf<WeightOnInput> layer(seed);
   layer.routeTokens();
   const DispatchSlotsArgs slots = layer.slotsArgs();
   const Range inSlots = layer.dispatchIntoSlots(slots), spilled = layer.dispatch(&slots);
-  layer.layRowsFor<GateUp>();
+  layer.template layRowsFor<GateUp>();
   for (const Range &range : {inSlots, spilled}) {
-    layer.gateUpOf<GateUp>(range);
-    layer.downOf<Down>(range);
+    layer.template gateUpOf<GateUp>(range);
+    layer.template downOf<Down>(range);
   }
   layer.combineRows();
   if (layer.failure)
@@ -362,6 +368,13 @@ TEST_CASE("a fitted down product that reads tables of the launch just before it 
 TEST_CASE("a layer of emulated kernels gives the reference's output, families mixed", "[emulation][layer]") {
   forSchedules(kSchedules, runLayer<Family::Fitted, Family::Portable>);
   forSchedules(kSchedules, runLayer<Family::Hopper, Family::Fitted>);
+}
+
+TEST_CASE("a layer with weights on its experts' input gives the reference's output", "[emulation][layer]") {
+  forSchedules(kSchedules, runLayer<Family::Portable, Family::Portable, true>);
+  forSchedules(kSchedules, runLayer<Family::Hopper, Family::Hopper, true>);
+  forSchedules(kSchedules, runLayer<Family::Fitted, Family::Fitted, true>);
+  forSchedules(kSchedules, runSlotsLayer<Family::LaidOut, Family::Fitted, true>);
 }
 
 TEST_CASE("a layer in static slots with a spill list gives the reference's output", "[emulation][layer]") {

@@ -41,6 +41,7 @@ inline int32_t __float_as_int(float value) { return std::bit_cast<int32_t>(value
 inline float __int_as_float(int32_t bits) { return std::bit_cast<float>(bits); }
 inline float __expf(float value) { return expf(value); }
 inline float __fdividef(float a, float b) { return a / b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __frcp_rn(float value) { return 1.0f / value; }
 inline int __popc(uint32_t bits) { return std::popcount(bits); }
 inline int __ffs(uint32_t bits) { return bits ? std::countr_zero(bits) + 1 : 0; }

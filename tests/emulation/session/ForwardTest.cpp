@@ -112,8 +112,13 @@ template <GemmConfig C> Kernel hopperKernel() {
   };
 }
 
-template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
-  static constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
+constexpr GemmConfig weighted(GemmConfig config, bool weightOnInput) {
+  config.weighted = weightOnInput && config.role == GemmRole::GateUp;
+  return config;
+}
+
+template <CudaTile Tile, GemmRole Role, bool WeightOnInput> CudaProduct productOf(uint32_t k, uint32_t n) {
+  static constexpr GemmConfig config = weighted(gemmConfigOf(Tile, DType::BF16, Role, false), WeightOnInput);
   static const Kernel kernel = [] {
     if constexpr (Tile.family == GemmFamily::Fitted)
       return fittedKernel<config>();
@@ -132,7 +137,7 @@ template <class Args, class Body> CudaKernel plainKernel(uint32_t threads, Body 
   return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, 0};
 }
 
-template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf() {
+template <CudaTile GateUp, CudaTile Down, bool WeightOnInput> std::shared_ptr<const CudaKernels> kernelsOf() {
   auto kernels = std::make_shared<CudaKernels>();
   kernels->router.push_back(
       {plainKernel<RouterGemmArgs>(routerThreads(), [](const RouterGemmArgs &args) { routerLogits<routerConfig>(args); }),
@@ -140,13 +145,14 @@ template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> ker
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
   kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
       dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
-  kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
-  kernels->down = productOf<Down, GemmRole::Down>(I, H);
+  kernels->gateUp = productOf<GateUp, GemmRole::GateUp, WeightOnInput>(H, I);
+  kernels->down = productOf<Down, GemmRole::Down, WeightOnInput>(I, H);
   if (GateUp.rowsLaid)
     kernels->layRows =
         plainKernel<LayRowsArgs>(layRowsConfig.threads, [](const LayRowsArgs &args) { layRows<layRowsConfig>(args); });
-  kernels->combine =
-      plainKernel<CombineArgs>(combineConfig.threads, [](const CombineArgs &args) { combine<combineConfig>(args); });
+  static constexpr CombineConfig sum{
+      .element = Element::BF16, .topK = K, .threads = combineConfig.threads, .weighted = !WeightOnInput};
+  kernels->combine = plainKernel<CombineArgs>(sum.threads, [](const CombineArgs &args) { combine<sum>(args); });
   return kernels;
 }
 
@@ -162,7 +168,7 @@ std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
 //===-- Steps ---------------------------------------------------------------------------------===//
 
 /// Two steps, one after the other in the same buffers, which have room for more tokens; the second is checked.
-template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
+template <CudaTile GateUp, CudaTile Down, bool WeightOnInput = false> std::string runSteps(uint64_t seed) {
   constexpr uint32_t mostTokens = T + 12;
   test::FakeCuda cuda;
   Machine here{.memory = {}, .seeds = Random(seed)};
@@ -178,10 +184,10 @@ template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
   const moec::DeviceMemory memory(*driver, allocator);
 
   CudaLayer layer;
-  layer.shape = {.hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16};
+  layer.shape = {.hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16, .weightOnInput = WeightOnInput};
   layer.router.epsilon = 0;
   layer.router.scale = 1;
-  layer.kernels = kernelsOf<GateUp, Down>();
+  layer.kernels = kernelsOf<GateUp, Down, WeightOnInput>();
   layer.weights = weightsOf(here.memory);
   std::vector<int32_t> order(E);
   for (uint32_t place = 0; place < E; ++place)
@@ -201,7 +207,8 @@ template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
     return here.failure->message;
   if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
     return "a tile counter is not left as zero";
-  return checkLayer(space->logits, cudaLogitStride(layer.shape), space->ids, space->weights, output);
+  return checkLayer(space->logits, cudaLogitStride(layer.shape), space->ids, space->weights, output,
+                    WeightOnInput);
 }
 
 } // namespace
@@ -218,4 +225,10 @@ TEST_CASE("a session's forward on rows laid out by slot gives the reference's ou
 TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference's output", "[emulation][session]") {
   forSchedules(kSchedules, runSteps<deep, swapped>);
   forSchedules(kSchedules, runSteps<swapped, deep>);
+}
+
+TEST_CASE("a session's forward hands gate-up the weights that are on its input", "[emulation][session]") {
+  forSchedules(kSchedules, runSteps<deep, wide, true>);
+  forSchedules(kSchedules, runSteps<laid, wide, true>);
+  forSchedules(kSchedules, runSteps<swapped, deep, true>);
 }

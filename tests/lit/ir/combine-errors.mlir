@@ -55,6 +55,15 @@ func.func @case(%expert: tensor<4x?x8xf32>, %ids: tensor<?x2xi32>, %slot: tensor
 
 // -----
 
+func.func @case(%expert: tensor<4x?x8xf32>, %ids: tensor<?x2xi32>, %slot: tensor<?x3xi32>) {
+  // expected-error @+1 {{'tensor<?x2xi32>', 'tensor<?x3xi32>' and no weights}}
+  %0 = moe.combine %expert, %ids, %slot
+      : (tensor<4x?x8xf32>, tensor<?x2xi32>, tensor<?x3xi32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
 // (C2)
 func.func @case(%expert: tensor<4x?x8xf32>, %ids: tensor<?x2xi32>, %slot: tensor<?x2xi32>, %weights: tensor<?x2xf32>) {
   // expected-error @+1 {{(C2) output and init are [T, H] of the experts' dtype, but output is 'tensor<?x9xf32>'}}

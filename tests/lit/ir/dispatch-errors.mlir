@@ -199,3 +199,13 @@ func.func @case(%tokens: tensor<?x8xf32>, %ids: tensor<?x2xi32>) {
       : (tensor<?x8xf32>, tensor<?x2xi32>) -> (tensor<4x?x8xf32>, tensor<?x2xi32>)
   return
 }
+
+// -----
+
+// (C5)
+func.func @case(%tokens: tensor<?x8xf32>, %ids: tensor<?x2xi32>) {
+  // expected-error @+1 {{(C5) weight_on_input needs the weights}}
+  %buffer, %slot = moe.dispatch %tokens, %ids {weight_on_input}
+      : (tensor<?x8xf32>, tensor<?x2xi32>) -> (tensor<4x?x8xf32>, tensor<?x2xi32>)
+  return
+}

@@ -252,3 +252,12 @@ func.func @case(%x: tensor<?x8xf32>) {
   %0 = moe.launch store(%x) {biased} : (tensor<?x8xf32>) -> tensor<?x8xf32>
   return
 }
+
+// -----
+
+// (C5)
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C5) down has no weight on its input}}
+  %0 = moe.launch down(%x, %x, %x) {weight_on_input, k = 8 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}

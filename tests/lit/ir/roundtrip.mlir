@@ -65,6 +65,9 @@ module attributes {moe.model = "tiny", moe.phase = "input"} {
     // CHECK: moe.dispatch %{{.*}}, %{{.*}} {capacity = 3 : i64, drop = #moe<drop_policy position>}
     %buffer3, %slot3 = moe.dispatch %hidden, %ids {capacity = 3 : i64, drop = #moe<drop_policy position>}
         : (tensor<?x8xf16>, tensor<?x2xi32>) -> (tensor<4x?x8xf16>, tensor<?x2xi32>)
+    // CHECK: moe.dispatch %{{.*}}, %{{.*}} weights %{{.*}} {weight_on_input} :
+    %buffer4, %slot4 = moe.dispatch %hidden, %ids weights %weights {weight_on_input}
+        : (tensor<?x8xf16>, tensor<?x2xi32>, tensor<?x2xf32>) -> (tensor<4x?x8xf16>, tensor<?x2xi32>)
     // CHECK: %[[EXPERT:.*]] = moe.expert_ffn %[[BUFFER]], %{{.*}} : (tensor<4x?x8xf16>, tensor<4x6x8xf16>, tensor<4x6x8xf16>, tensor<4x8x6xf16>) -> tensor<4x?x8xf16> activation {
     // CHECK-NEXT: ^bb0(%[[G:.*]]: f32, %[[U:.*]]: f32):
     // CHECK-NEXT: %[[LESS:.*]] = arith.cmpf olt, %[[G]], %[[U]] : f32
@@ -105,6 +108,12 @@ module attributes {moe.model = "tiny", moe.phase = "input"} {
     // CHECK: moe.combine %[[EXPERT]], %{{.*}} init %[[SHARED]] : (tensor<4x?x8xf16>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<?x8xf16>) -> tensor<?x8xf16>
     %out2 = moe.combine %expert, %ids, %slot, %weights init %shared
         : (tensor<4x?x8xf16>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<?x8xf16>) -> tensor<?x8xf16>
+    // CHECK: moe.combine %[[EXPERT]], %{{[^,]*}}, %[[SLOT]] : (tensor<4x?x8xf16>, tensor<?x2xi32>, tensor<?x2xi32>) -> tensor<?x8xf16>
+    %out7 = moe.combine %expert, %ids, %slot
+        : (tensor<4x?x8xf16>, tensor<?x2xi32>, tensor<?x2xi32>) -> tensor<?x8xf16>
+    // CHECK: moe.combine %[[EXPERT]], %{{[^,]*}}, %[[SLOT]] init %[[SHARED]] : (tensor<4x?x8xf16>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x8xf16>) -> tensor<?x8xf16>
+    %out8 = moe.combine %expert, %ids, %slot init %shared
+        : (tensor<4x?x8xf16>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x8xf16>) -> tensor<?x8xf16>
     // CHECK: moe.grouped_ffn %{{.*}} : (tensor<?x8xf16>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<4x6x8xf16>, tensor<4x6x8xf16>, tensor<4x8x6xf16>) -> (tensor<?x8xf16>, tensor<4xi32>) activation {
     %out3, %counts3 = moe.grouped_ffn %hidden, %ids, %weights, %gate, %gate, %down
         : (tensor<?x8xf16>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<4x6x8xf16>, tensor<4x6x8xf16>, tensor<4x8x6xf16>)
@@ -136,6 +145,13 @@ module attributes {moe.model = "tiny", moe.phase = "input"} {
     ^bb0(%g: f32, %u: f32):
       moe.yield %g : f32
     }
+    // CHECK: moe.grouped_ffn %{{.*}} init %[[SHARED]] {weight_on_input} :
+    %out9, %counts9 = moe.grouped_ffn %hidden, %ids, %weights, %gate, %gate, %down init %shared {weight_on_input}
+        : (tensor<?x8xf16>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<4x6x8xf16>, tensor<4x6x8xf16>, tensor<4x8x6xf16>, tensor<?x8xf16>)
+        -> (tensor<?x8xf16>, tensor<4xi32>) activation {
+    ^bb0(%g: f32, %u: f32):
+      moe.yield %g : f32
+    }
     return %out2 : tensor<?x8xf16>
   }
 
@@ -155,6 +171,12 @@ module attributes {moe.model = "tiny", moe.phase = "input"} {
     // CHECK-NEXT: ^bb0(%{{.*}}: f32, %[[U:.*]]: f32):
     // CHECK-NEXT: moe.yield %[[U]] : f32
     %activated = moe.launch gate_up(%rows#0, %gate, %gate) {k = 8 : i64, columns = 6 : i64, config = #moe.cpu_config<isa = "avx512bf16", compute = "bf16", rows = [1]>}
+        : (tensor<?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>) -> tensor<?x6xf32> activation {
+    ^bb0(%g: f32, %u: f32):
+      moe.yield %u : f32
+    }
+    // CHECK: moe.launch gate_up(%[[ROWS]]#0, %{{.*}}) {{{.*}}, weight_on_input} :
+    %weighted = moe.launch gate_up(%rows#0, %gate, %gate) {weight_on_input, k = 8 : i64, columns = 6 : i64, config = #moe.cpu_config<isa = "avx512bf16", compute = "bf16", rows = [1]>}
         : (tensor<?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>) -> tensor<?x6xf32> activation {
     ^bb0(%g: f32, %u: f32):
       moe.yield %u : f32

@@ -172,3 +172,53 @@ func.func @slotsAreRead(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weight
       : (tensor<4x?x8xf32>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x2xf32>) -> tensor<?x8xf32>
   return %out, %slot : tensor<?x8xf32>, tensor<?x2xi32>
 }
+
+// Weights on the experts' input come from the dispatch.
+// CHECK-LABEL: func.func @weightOnInput
+// CHECK-SAME: (%[[HIDDEN:.*]]: tensor<?x8xf32>, %[[IDS:.*]]: tensor<?x2xi32>, %[[WEIGHTS:.*]]: tensor<?x2xf32>, %[[GATE:.*]]: tensor<4x6x8xf32>, %[[DOWN:.*]]: tensor<4x8x6xf32>)
+// CHECK-NEXT: moe.grouped_ffn %[[HIDDEN]], %[[IDS]], %[[WEIGHTS]], %[[GATE]], %[[GATE]], %[[DOWN]] {weight_on_input} :
+func.func @weightOnInput(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weights: tensor<?x2xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>) -> tensor<?x8xf32> {
+  %buffer, %slot = moe.dispatch %hidden, %ids weights %weights {weight_on_input}
+      : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<?x2xf32>) -> (tensor<4x?x8xf32>, tensor<?x2xi32>)
+  %expert = moe.expert_ffn %buffer, %gate, %gate, %down
+      : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>) -> tensor<4x?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    %h = arith.mulf %g, %u : f32
+    moe.yield %h : f32
+  }
+  %out = moe.combine %expert, %ids, %slot
+      : (tensor<4x?x8xf32>, tensor<?x2xi32>, tensor<?x2xi32>) -> tensor<?x8xf32>
+  return %out : tensor<?x8xf32>
+}
+
+// Weights on both sides, or on neither, are not what moe.grouped_ffn says.
+// CHECK-LABEL: func.func @weightsTwice
+// CHECK: moe.combine
+// CHECK-LABEL: func.func @noWeights
+// CHECK: moe.combine
+func.func @weightsTwice(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weights: tensor<?x2xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>) -> tensor<?x8xf32> {
+  %buffer, %slot = moe.dispatch %hidden, %ids weights %weights {weight_on_input}
+      : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<?x2xf32>) -> (tensor<4x?x8xf32>, tensor<?x2xi32>)
+  %expert = moe.expert_ffn %buffer, %gate, %gate, %down
+      : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>) -> tensor<4x?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    %h = arith.mulf %g, %u : f32
+    moe.yield %h : f32
+  }
+  %out = moe.combine %expert, %ids, %slot, %weights
+      : (tensor<4x?x8xf32>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x2xf32>) -> tensor<?x8xf32>
+  return %out : tensor<?x8xf32>
+}
+func.func @noWeights(%hidden: tensor<?x8xf32>, %ids: tensor<?x2xi32>, %weights: tensor<?x2xf32>, %gate: tensor<4x6x8xf32>, %down: tensor<4x8x6xf32>) -> tensor<?x8xf32> {
+  %buffer, %slot = moe.dispatch %hidden, %ids
+      : (tensor<?x8xf32>, tensor<?x2xi32>) -> (tensor<4x?x8xf32>, tensor<?x2xi32>)
+  %expert = moe.expert_ffn %buffer, %gate, %gate, %down
+      : (tensor<4x?x8xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>) -> tensor<4x?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    %h = arith.mulf %g, %u : f32
+    moe.yield %h : f32
+  }
+  %out = moe.combine %expert, %ids, %slot
+      : (tensor<4x?x8xf32>, tensor<?x2xi32>, tensor<?x2xi32>) -> tensor<?x8xf32>
+  return %out : tensor<?x8xf32>
+}

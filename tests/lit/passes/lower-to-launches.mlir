@@ -113,3 +113,28 @@ func.func @biased(%hidden: tensor<?x8xf32>) -> tensor<?x8xf32> attributes {moe.l
   }
   return %out : tensor<?x8xf32>
 }
+
+// Weights on the experts' input are gate_up's alone to multiply by.
+// CHECK-LABEL: func.func @weightOnInput
+// CHECK: moe.launch dispatch(%{{.*}}, %{{.*}}, %{{.*}})
+// CHECK: moe.launch gate_up(%{{.*}}) {{{.*}}, weight_on_input} :
+// CHECK: moe.launch down(
+// CHECK-NOT: weight_on_input
+func.func @weightOnInput(%hidden: tensor<?x8xf32>) -> tensor<?x8xf32> attributes {moe.layer = 3 : i64} {
+  %router = moe.weight "router" : tensor<4x8xf32>
+  %gate = moe.weight "{e}.gate" : tensor<4x6x8xf32>
+  %up = moe.weight "{e}.up" : tensor<4x6x8xf32>
+  %down = moe.weight "{e}.down" : tensor<4x8x6xf32>
+  %ids, %weights = moe.route %hidden, %router {k = 1 : i64, after = #moe<scoring sigmoid>}
+      : (tensor<?x8xf32>, tensor<4x8xf32>) -> (tensor<?x1xi32>, tensor<?x1xf32>)
+  %out, %counts = moe.grouped_ffn %hidden, %ids, %weights, %gate, %up, %down
+      {slots = array<i32: 8, 8, 8, 8>, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>, packed = array<i8: 1, 0, 1, 1>,
+       order = array<i16: 3, 0, 1, 2>, hidden_stride = 16 : i64, intermediate_stride = 16 : i64, weight_on_input}
+      : (tensor<?x8xf32>, tensor<?x1xi32>, tensor<?x1xf32>, tensor<4x6x8xf32>, tensor<4x6x8xf32>, tensor<4x8x6xf32>)
+      -> (tensor<?x8xf32>, tensor<4xi32>) activation {
+  ^bb0(%g: f32, %u: f32):
+    %h = arith.mulf %g, %u : f32
+    moe.yield %h : f32
+  }
+  return %out : tensor<?x8xf32>
+}

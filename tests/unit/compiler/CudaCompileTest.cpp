@@ -5,6 +5,7 @@
 #include "tests/unit/Catch.h"
 #include "tests/unit/compiler/Models.h"
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -140,6 +141,31 @@ TEST_CASE("a layer with biases gets products that add them, and shares all other
     }
     CHECK(std::count_if(biased->images.begin(), biased->images.end(),
                         [](const Image &image) { return image.name.find("-bias") != std::string::npos; }) == 2);
+  }
+}
+
+TEST_CASE("a layer with weights on its input gets a gate-up that weighs and a sum that does not", "[compiler][cuda]") {
+  LayerShape shape = tiny;
+  shape.weightOnInput = true;
+  for (const char *target : {"sm_80", "sm_90a"}) {
+    Result<Package> plain = compile(requestFor(tinyModel(tiny), target), sharedCache().hooks());
+    Result<Package> weighted = compile(requestFor(tinyModel(shape), target), sharedCache().hooks());
+    REQUIRE(plain.ok());
+    INFO(weighted.status().message());
+    REQUIRE(weighted.ok());
+    CHECK(weighted->layers[0].shape.weightOnInput);
+    CHECK(requestFor(tinyModel(shape), target).keyText("b") != requestFor(tinyModel(tiny), target).keyText("b"));
+    REQUIRE(weighted->images.size() == plain->images.size());
+    std::vector<std::string> changed;
+    for (size_t i = 0; i < plain->images.size(); ++i)
+      if (weighted->images[i].key != plain->images[i].key)
+        changed.push_back(weighted->images[i].name);
+    INFO(fmt::format("{}", fmt::join(changed, " ")));
+    REQUIRE(changed.size() == 2);
+    for (auto [name, part] : {std::pair{"-gateup-", "-weighted"}, std::pair{"combine-", "-unweighted"}})
+      CHECK(std::count_if(changed.begin(), changed.end(), [&](const std::string &image) {
+              return image.find(name) != std::string::npos && image.find(part) != std::string::npos;
+            }) == 1);
   }
 }
 

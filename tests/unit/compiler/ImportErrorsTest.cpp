@@ -39,7 +39,7 @@ TEST_CASE("what is no JSON object is refused", "[compiler][import]") {
 
 TEST_CASE("an unknown family is refused with the known ones", "[compiler][import]") {
   const std::string known = "expected one of mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, "
-                            "deepseek_v3, kimi_k2, glm4_moe, gpt_oss, found ";
+                            "deepseek_v3, kimi_k2, glm4_moe, gpt_oss, llama4_text, llama4, found ";
   CHECK(errorWith(mixtralConfig(), "model_type", "llama") ==
         "config.json: model_type: " + known + "\"llama\"");
   CHECK(errorWith(mixtralConfig(), "model_type", "mixtral\x1b[31m") ==
@@ -66,6 +66,20 @@ TEST_CASE("every key that a family needs is missed by name", "[compiler][import]
             {"n_routed_experts", "n_shared_experts", "routed_scaling_factor", "num_hidden_layers",
              "first_k_dense_replace", "n_group", "topk_group", "norm_topk_prob"});
   checkKeys(deepseekV2Config(), {"topk_method", "n_group", "topk_group", "n_shared_experts"});
+}
+
+TEST_CASE("Llama-4's MoE layers are layers, and its text model's keys are named with their path", "[compiler][import]") {
+  CHECK(errorWith(llama4TextConfig(), "interleave_moe_layer_step", 7) ==
+        "config.json: interleave_moe_layer_step: expected an integer from 1 to 6, found 7");
+  CHECK(errorWith(llama4TextConfig(), "interleave_moe_layer_step", 0) ==
+        "config.json: interleave_moe_layer_step: expected an integer from 1 to 6, found 0");
+  CHECK(errorWith(llama4TextConfig(), "moe_layers", json::array()) == "config.json: moe_layers: lists no MoE layer");
+  CHECK(errorWith(llama4TextConfig(), "moe_layers", {1, 6}) ==
+        "config.json: moe_layers[1]: expected an integer from 0 to 5, found 6");
+  CHECK(errorWithout(llama4Config(), "text_config") == "config.json: text_config: missing");
+  json config = llama4Config();
+  config["text_config"].erase("num_local_experts");
+  CHECK(importError(config) == "config.json: text_config.num_local_experts: missing");
 }
 
 TEST_CASE("sizes are integers within bounds", "[compiler][import]") {

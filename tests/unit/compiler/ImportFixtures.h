@@ -74,6 +74,21 @@ inline json gptOssConfig() {
   return config;
 }
 
+inline json llama4TextConfig() {
+  json config = mixtralConfig();
+  config["model_type"] = "llama4_text";
+  config["num_experts_per_tok"] = 1;
+  config["num_hidden_layers"] = 6;
+  config["intermediate_size_mlp"] = 128;
+  config["interleave_moe_layer_step"] = 2;
+  config["moe_layers"] = nullptr;
+  return config;
+}
+
+inline json llama4Config() {
+  return {{"model_type", "llama4"}, {"text_config", llama4TextConfig()}, {"vision_config", {{"hidden_size", 7}}}};
+}
+
 inline std::string imported(const json &config, const ImportOptions &options = {}) {
   Result<std::string> text = importConfig(config.dump(), options);
   INFO(text.status().message());

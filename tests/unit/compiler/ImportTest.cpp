@@ -141,6 +141,35 @@ TEST_CASE("gpt-oss has biases everywhere, and an activation of its own", "[compi
   CHECK(contains(importError(config), "hidden_act"));
 }
 
+TEST_CASE("Llama-4's weights, sigmoids of chosen logits, are on what experts take in", "[compiler][import]") {
+  json config = llama4TextConfig();
+  std::string text = imported(config);
+  CHECK(occurrences(text, "func.func") == 3); // layers 1, 3 and 5
+  CHECK(contains(text, "\"model.layers.5.feed_forward.router.weight\" : tensor<8x64xbf16>"));
+  CHECK(contains(text, "\"model.layers.1.feed_forward.experts.{e}.gate_proj.weight\" : tensor<8x32x64xbf16>"));
+  CHECK(contains(text, "\"model.layers.1.feed_forward.shared_expert.down_proj.weight\" : tensor<64x32xbf16>"));
+  CHECK(contains(text, "%ids, %chosen = moe.top_k %logits {k = 1 : i64}"));
+  CHECK(contains(text, "%scored = moe.score sigmoid %chosen : tensor<?x1xf32>\n"));
+  CHECK(contains(text, "moe.dispatch %hidden, %ids weights %scored {weight_on_input} : "));
+  CHECK(contains(text, "moe.combine %expert, %ids, %slot init %shared\n"));
+  config["moe_layers"] = {0, 4};
+  text = imported(config);
+  CHECK(contains(text, "@layer_4("));
+  CHECK(occurrences(text, "func.func") == 2);
+  config["moe_layers"] = nullptr;
+  config.erase("interleave_moe_layer_step"); // every layer
+  CHECK(occurrences(imported(config), "func.func") == 6);
+}
+
+TEST_CASE("the published Llama-4 models have their text model inside", "[compiler][import]") {
+  json config = llama4Config();
+  CHECK(contains(imported(config), "\"language_model.model.layers.3.feed_forward.router.weight\" : tensor<8x64xbf16>"));
+  config["text_config"]["torch_dtype"] = "float16";
+  CHECK(contains(imported(config), "tensor<8x64xf16>"));
+  config["torch_dtype"] = "float32"; // of the whole model: it counts
+  CHECK(contains(imported(config), "tensor<8x64xf32>"));
+}
+
 TEST_CASE("Qwen2-MoE's shared expert has a gate of its own", "[compiler][import]") {
   std::string text = imported(qwen2Config());
   CHECK(contains(text, "\"model.layers.0.mlp.shared_expert.up_proj.weight\" : tensor<48x64xbf16>"));
@@ -264,6 +293,11 @@ TEST_CASE("published models come out with their dimensions", "[compiler][import]
        24,
        {"@layer_23(", "tensor<32x2880x2880xbf16>", "tensor<32x2880xbf16>", "k = 4 : i64",
         "moe.score softmax %chosen", "arith.constant 7.0 : f32"}},
+      {"llama-4-scout",
+       48,
+       {"@layer_0(", "tensor<16x8192x5120xbf16>", "tensor<5120x8192xbf16>", "k = 1 : i64",
+        "moe.score sigmoid %chosen", "weight_on_input"}},
+      {"llama-4-maverick", 24, {"@layer_47(", "tensor<128x8192x5120xbf16>"}},
   };
   for (const Published &model : models) {
     INFO(model.folder);
@@ -282,6 +316,8 @@ TEST_CASE("configs that transformers wrote are read with all their other keys",
   CHECK(contains(importedFile("qwen2_moe/config.json"), "tensor<33x48xbf16>"));
   CHECK(contains(importedFile("olmoe/config.json"), "tensor<6x24x48xf32>"));
   CHECK(contains(importedFile("deepseek_v3/config.json"), "tensor<48x48xbf16>"));
+  CHECK(contains(importedFile("llama4_text/config.json"), "@layer_1("));
+  CHECK(contains(importedFile("llama4/config.json"), "tensor<5x22x44xf32>"));
   std::string qwen3 = importedFile("qwen3_moe/config.json");
   CHECK(contains(qwen3, "@layer_1("));
   CHECK_FALSE(contains(qwen3, "@layer_0("));

@@ -80,10 +80,11 @@ struct Kernels {
 };
 
 Kernels compileTiny(CpuIsa isa, DType dtype, uint32_t hidden, uint32_t intermediate,
-                    std::vector<uint16_t> rows, bool biased = false) {
+                    std::vector<uint16_t> rows, bool biased = false, bool weighted = false) {
   CompileRequest request;
   LayerShape shape{
-      .hidden = hidden, .intermediate = intermediate, .experts = 4, .topK = 2, .dtype = dtype, .expertBias = biased};
+      .hidden = hidden, .intermediate = intermediate, .experts = 4, .topK = 2, .dtype = dtype, .expertBias = biased,
+      .weightOnInput = weighted};
   request.model = tests::tinyModel(shape);
   request.target.isa = isa;
   request.target.name = std::string("cpu-") + isaName(isa);
@@ -259,6 +260,54 @@ TEST_CASE("biased tiles add a panel's biases to its sums before anything else", 
             REQUIRE(sums[rowToken[row] * outer + column] == std::fma(biases[column], rowWeight[row], 1.0f));
       }
     }
+}
+
+TEST_CASE("weighted gate-up tiles scale a row's sums, then add biases", "[compiler][kernels]") {
+  for (CpuIsa isa : {CpuIsa::Avx2, CpuIsa::Avx512, CpuIsa::Avx512Bf16})
+    for (DType dtype : {DType::F32, DType::BF16}) {
+      if (!canRun(isa))
+        continue;
+      const uint32_t lanes = TargetFacts{.isa = isa}.lanes(), panels = 5, k = 37, inner = lanes * panels;
+      CAPTURE(isaName(isa), dtypeName(dtype));
+      std::mt19937 random(5);
+      std::vector<float> biases(2 * lanes * panels);
+      for (float &bias : biases)
+        bias = std::normal_distribution<float>(0, 1)(random);
+      const DType rowType = CpuConfig{isa, dtype, {}}.rowDType();
+      Kernels kernels = compileTiny(isa, dtype, k, inner, {7, 4, 2, 1}, true, true);
+      Rows a(rowType, 7, paddedStride(k, rowType)), gate(dtype, inner, paddedStride(k, dtype)), up = gate;
+      a.fill(7, k, random), gate.fill(inner, k, random), up.fill(inner, k, random);
+      const Launch &launch = kernels.launch(LaunchKind::GateUp);
+      const std::vector<uint8_t> packed = packAll(kernels, launch, gate, &up, lanes, panels, biases);
+      const float rowWeight[] = {0.5f, -1, 0, 0.3f, 1, 2, 0.7f};
+      Rows tallest(rowType, 7, paddedStride(inner, rowType));
+      for (const KernelRef &kernel : launch.kernels) {
+        Rows output(rowType, 7, paddedStride(inner, rowType));
+        kernels.tile(kernel)(a.bytes.data(), packed.data(), output.bytes.data(), nullptr, rowWeight,
+                             int64_t{output.stride} * byteSize(rowType), panels, packed.data(), 0);
+        if (kernel.rows == 7)
+          tallest = output;
+        for (uint32_t row = 0; row < kernel.rows; ++row)
+          for (uint32_t column = 0; column < inner; ++column) {
+            const float *panel = &biases[column / lanes * 2 * lanes];
+            double g = 0, u = 0;
+            for (uint32_t i = 0; i < k; ++i) {
+              g += double{a.get(row, i)} * gate.get(column, i);
+              u += double{a.get(row, i)} * up.get(column, i);
+            }
+            g = g * rowWeight[row] + panel[column % lanes], u = u * rowWeight[row] + panel[lanes + column % lanes];
+            REQUIRE(output.get(row, column) == Approx(silu(g) * u).epsilon(rowType == DType::BF16 ? 4e-3 : 1e-5).margin(1e-5));
+            REQUIRE(output.get(row, column) == tallest.get(row, column));
+          }
+      }
+    }
+}
+
+TEST_CASE("kernels of weights on either side never share an image", "[compiler][kernels]") {
+  const Kernels plain = compileTiny(CpuIsa::Avx2, DType::F32, 8, 8, {4, 1}),
+                weighted = compileTiny(CpuIsa::Avx2, DType::F32, 8, 8, {4, 1}, false, true);
+  CHECK(plain.package.images[0].key != weighted.package.images[0].key);
+  CHECK(weighted.package.layers[0].shape.weightOnInput);
 }
 
 TEST_CASE("kernels with and without biases never share an image", "[compiler][kernels]") {

@@ -19,7 +19,7 @@ using namespace moec::reference;
 namespace {
 
 /// A layer of T x 6 tokens, 8 experts, K = 2, I = 4; the parts that tests vary are spliced in.
-std::string layerText(const std::string &routing, const std::string &activation, bool biased = false) {
+std::string layerText(const std::string &routing, const std::string &activation, bool biased = false, bool onInput = false) {
   const std::string biases = biased ? R"(
     %gbias = moe.weight "experts.{e}.gate_bias" : tensor<8x4xf32>
     %ubias = moe.weight "experts.{e}.up_bias" : tensor<8x4xf32>
@@ -39,7 +39,10 @@ module {
 )" + biases + routing +
          R"(
     %counts = moe.count_pairs %ids : (tensor<?x2xi32>) -> tensor<8xi32>
-    %buffer, %slot = moe.dispatch %hidden, %ids : (tensor<?x6xf32>, tensor<?x2xi32>) -> (tensor<8x?x6xf32>, tensor<?x2xi32>)
+    %buffer, %slot = moe.dispatch %hidden, %ids)" +
+         (onInput ? " weights %weights {weight_on_input} : (tensor<?x6xf32>, tensor<?x2xi32>, tensor<?x2xf32>)"
+                  : " : (tensor<?x6xf32>, tensor<?x2xi32>)") +
+         R"( -> (tensor<8x?x6xf32>, tensor<?x2xi32>)
     %expert = moe.expert_ffn %buffer, %gate, %up, %down)" +
          (biased ? " bias %gbias, %ubias, %dbias" : "") +
          "\n        : (tensor<8x?x6xf32>, tensor<8x4x6xf32>, tensor<8x4x6xf32>, tensor<8x6x4xf32>" +
@@ -55,8 +58,10 @@ module {
 )" + activation +
          R"(
     }
-    %out = moe.combine %expert, %ids, %slot, %weights init %shared
-        : (tensor<8x?x6xf32>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x2xf32>, tensor<?x6xf32>) -> tensor<?x6xf32>
+    %out = moe.combine %expert, %ids, %slot)" +
+         (onInput ? " init %shared : (tensor<8x?x6xf32>, tensor<?x2xi32>, tensor<?x2xi32>"
+                  : ", %weights init %shared : (tensor<8x?x6xf32>, tensor<?x2xi32>, tensor<?x2xi32>, tensor<?x2xf32>") +
+         R"(, tensor<?x6xf32>) -> tensor<?x6xf32>
     return %out, %counts : tensor<?x6xf32>, tensor<8xi32>
   }
 })";
@@ -151,14 +156,16 @@ Result<double> activate(const std::string &activation, double gate, double up) {
 } // namespace
 
 TEST_CASE("no phase from input to planned changes a result", "[compiler][reference]") {
-  for (auto [routing, biased] : {std::pair(deepSeekRouting, false), std::pair(qwenRouting, true), std::pair(mixtralRouting, false)}) {
+  for (auto [routing, biased, onInput] :
+       {std::tuple(deepSeekRouting, false, false), std::tuple(qwenRouting, true, false), std::tuple(mixtralRouting, false, false),
+        std::tuple(mixtralRouting, true, true)}) {
     Tensor hidden = randomTensor({37, 6}, 7);
     // One token with some logits that are not finite, one without any finite one.
     hidden.values[6] = INFINITY;
     std::fill_n(hidden.values.begin() + 12, 6, NAN);
     Tensor finite = randomTensor({37, 6}, 7);
     for (const Tensor *input : {&hidden, &finite}) {
-      Ir ir(layerText(routing, silu, biased));
+      Ir ir(layerText(routing, silu, biased, onInput));
       Result<std::vector<LayerResult>> expected = ir.evaluate(*input, randomWeight);
       REQUIRE(expected.ok());
       for (passes::Phase phase : {passes::Phase::Grouped, passes::Phase::Sized,

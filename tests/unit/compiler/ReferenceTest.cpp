@@ -199,6 +199,25 @@ TEST_CASE("biases are added to each product of their expert, and weighted with i
   CHECK(expertFfn({{2, 1, 2}, {3, 5, 3, 5}}, weights, product).status().message() == "up_bias is [2, 2], expected [2, 1]");
 }
 
+TEST_CASE("a weight on the input is inside the activation, and a bias outside of it", "[compiler][reference]") {
+  TwoExperts ffn;
+  Tensor gateBias{{2, 1}, {1, -6}}, upBias{{2, 1}, {-5, 2}}, downBias{{2, 2}, {100, 200, 300, 400}};
+  FfnWeights weights = ffn.weights();
+  weights.gateBias = &gateBias;
+  weights.upBias = &upBias;
+  weights.downBias = &downBias;
+  Tensor hidden{{2, 2}, {3, 5, 1, 1}}, routed{{2, 2}, {2, 0.5, -inf, 9}};
+  IdTensor ids{{2, 2}, {0, 1, 1, -1}};
+  // Expert 0 on (6, 10): (6 + 1) * (10 - 5) = 35. Expert 1 on (1.5, 2.5): (3 - 6) * (5 + 2) = -21; its gate and up are twice
+  // its input's. A masked expert takes zeros: (0 - 6) * (0 + 2) = -12.
+  Result<GroupedResult> grouped = groupedFfn(hidden, ids, routed, weights, nullptr, product, WeightOn::Input);
+  CHECK(grouped->output.values == std::vector<double>{100 + 35 + 300, 200 + 400 - 21, 300, 400 - 12});
+  Result<Dispatched> dispatched = dispatch(hidden, ids, &routed, {.experts = 2, .weightOnInput = true});
+  CHECK(dispatched->buffer == Tensor{{2, 2, 2}, {6, 10, 0, 0, 1.5, 2.5, 0, 0}});
+  Result<Tensor> output = expertFfn(dispatched->buffer, weights, product);
+  CHECK(combine(*output, ids, dispatched->slot, nullptr, nullptr)->values == grouped->output.values);
+}
+
 TEST_CASE("the shared network is scaled by its router's sigmoid", "[compiler][reference]") {
   Tensor gate{{1, 2}, {1, 0}}, up{{1, 2}, {0, 1}}, down{{2, 1}, {1, 2}};
   Tensor hidden{{1, 2}, {3, 5}}, router{{1, 2}, {std::log(3.0) / 3, 0}};
@@ -213,9 +232,9 @@ TEST_CASE("combine sums the weighted rows of pairs with a slot", "[compiler][ref
   IdTensor ids{{3, 2}, {0, 1, 1, -1, 0, 1}}, slot{{3, 2}, {0, 1, 0, -1, 1, -1}};
   Tensor weights{{3, 2}, {2, 0.5, 3, 7, 4, 9}}, init{{3, 1}, {100, 200, 300}};
   // Token 0: 2 * 1 + 0.5 * 20; token 1: 3 * 10; token 2: 4 * 2, its second pair was dropped.
-  CHECK(combine(expertOutput, ids, slot, weights, nullptr)->values ==
+  CHECK(combine(expertOutput, ids, slot, &weights, nullptr)->values ==
         std::vector<double>{12, 30, 8});
-  CHECK(combine(expertOutput, ids, slot, weights, &init)->values ==
+  CHECK(combine(expertOutput, ids, slot, &weights, &init)->values ==
         std::vector<double>{112, 230, 308});
 }
 
@@ -258,7 +277,9 @@ TEST_CASE("a wrong operand is an error that names it", "[compiler][reference]") 
   CHECK(dispatch(hidden, {{1, 1}, {0}}, nullptr, {.experts = 1, .capacity = 1, .drop = Drop::Score})
             .status()
             .message() == "dropping by score needs weights");
-  CHECK(combine({{1, 1, 1}, {5}}, {{1, 1}, {0}}, {{1, 1}, {1}}, {{1, 1}, {1}}, nullptr)
+  CHECK(dispatch(hidden, {{1, 1}, {0}}, nullptr, {.experts = 1, .weightOnInput = true}).status().message() ==
+        "weights on the experts' input are missing");
+  CHECK(combine({{1, 1, 1}, {5}}, {{1, 1}, {0}}, {{1, 1}, {1}}, nullptr, nullptr)
             .status()
             .message() == "slot[0, 0] is 1 of 1 rows, for expert 0");
 }

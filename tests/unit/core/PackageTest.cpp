@@ -66,7 +66,8 @@ LayerPackage randomLayer(Random &random, uint32_t number) {
                  .dtype = static_cast<DType>(random.below(3)),
                  .sharedIntermediate = random.below(100),
                  .sharedGate = random.below(2) == 0,
-                 .expertBias = random.below(2) == 0};
+                 .expertBias = random.below(2) == 0,
+                 .weightOnInput = random.below(2) == 0};
   layer.router = {.before = static_cast<Scoring>(random.below(3)),
                   .after = static_cast<Scoring>(random.below(3)),
                   .correctionBias = random.below(2) == 0,
@@ -270,9 +271,11 @@ TEST_CASE("what is wrong with a package is said", "[core][package]") {
   other[0] = 'X';
   CHECK(errorOf(other) == "not a package: wrong magic");
   other = bytes;
-  other[8] = kPackageVersion + 1;
-  CHECK(errorOf(other, Code::InvalidArgument) ==
-        fmt::format("package version {} is not supported, only {}", kPackageVersion + 1, kPackageVersion));
+  for (uint32_t version : {kPackageVersion - 1, kPackageVersion + 1}) {
+    other[8] = static_cast<uint8_t>(version);
+    CHECK(errorOf(other, Code::InvalidArgument) ==
+          fmt::format("package version {} is not supported, only {}", version, kPackageVersion));
+  }
   other = bytes;
   other.back() ^= 1;
   CHECK(errorOf(other) == "package checksum does not match: the file is damaged");

@@ -494,3 +494,27 @@ TEST_CASE("products of a layer without biases are given none", "[cuda]") {
   for (const auto &[name, args] : bench.cuda.products)
     CHECK((!args.bias && !args.upBias));
 }
+
+TEST_CASE("gate-up is given the pairs' weights where they are on its input, the router's own or the caller's", "[cuda]") {
+  for (bool weightOnInput : {false, true}) {
+    CudaBench bench({}, {describeLayer(0, {.hidden = 48, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16,
+                                           .weightOnInput = weightOnInput})});
+    bench.mustOpen();
+    bench.cuda.recordProducts = true;
+    REQUIRE(bench.step(bench.cuda.stream()).ok());
+    REQUIRE(bench.cuda.products.size() == 2);
+    CHECK(static_cast<bool>(bench.cuda.products["gate-up"].pairWeights) == weightOnInput);
+    CHECK_FALSE(bench.cuda.products["down"].pairWeights);
+    if (!weightOnInput)
+      continue;
+    const std::vector<int32_t> ids{0, 1, 2, 3};
+    const std::vector<float> weights(4, 0.5f);
+    auto step = bench.session->begin({.tokens = 2, .stream = bench.cuda.stream()});
+    REQUIRE(step.ok());
+    REQUIRE(step->layer(0)
+                .forward({bench.hidden.data(), DType::BF16, 2, 48}, ids.data(), weights.data(),
+                         {bench.output.data(), DType::BF16, 2, 48})
+                .ok());
+    CHECK(bench.cuda.products["gate-up"].pairWeights == weights.data());
+  }
+}

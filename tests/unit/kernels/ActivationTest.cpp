@@ -48,6 +48,12 @@ void check(GemmFamily family, const std::string &target) {
     biased.biased = true;
     for (const char *dearest : {"GeluTanh", "ClampedSwiglu"})
       unit.kernels.push_back(gemmKernel(family, biased, dearest));
+    GemmConfig weighted = biased; // on the experts' input
+    weighted.weighted = true;
+    for (const char *dearest : {"GeluTanh", "ClampedSwiglu"})
+      unit.kernels.push_back(gemmKernel(family, weighted, dearest));
+    weighted.biased = false;
+    unit.kernels.push_back(gemmKernel(family, weighted, "Silu"));
     biased.role = GemmRole::Down;
     unit.kernels.push_back(gemmKernel(family, biased, "NoActivation"));
     const Result<CompiledUnit> compiled = nvrtc->compile(unit, {.target = target});

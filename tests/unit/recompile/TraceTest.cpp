@@ -66,6 +66,16 @@ TEST_CASE("a layer's shape says that it has biases, and older traces say nothing
   }
 }
 
+TEST_CASE("a layer's shape says that its weights are on the experts' input, and older traces say nothing", "[recompile][trace]") {
+  LayerShape shape = olmoeShape();
+  CHECK_FALSE(toJson(shape).contains("weight_on_input"));
+  shape.weightOnInput = true;
+  Result<JsonDocument> document = JsonDocument::parse(toJson(shape).dump(), "shape", Code::InvalidArgument);
+  REQUIRE(document);
+  CHECK(readShape(document->root()) == shape);
+  CHECK(document->status().ok());
+}
+
 TEST_CASE("each kind of event keeps every field on its way through a line", "[recompile][trace]") {
   PolicySetup setup;
   std::vector<TraceEvent> events = {

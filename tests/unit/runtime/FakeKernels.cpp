@@ -49,7 +49,7 @@ uint64_t panelIndex(const FakeSpec &spec, uint32_t k, uint32_t column) {
                                      : uint64_t{k} * 2 * spec.lanes + column;
 }
 
-void sums(const FakeSpec &spec, const std::byte *a, const std::byte *panel, float *result) {
+void sums(const FakeSpec &spec, const std::byte *a, const std::byte *panel, float weight, float *result) {
   const uint32_t columns = 2 * spec.lanes;
   std::fill(result, result + columns, 0.0f);
   // A real bf16 kernel reads pairs: an odd K must be padded with zeros, on both sides.
@@ -59,6 +59,8 @@ void sums(const FakeSpec &spec, const std::byte *a, const std::byte *panel, floa
     for (uint32_t column = 0; column < columns; ++column)
       result[column] += x * load(panel, spec.compute, panelIndex(spec, k, column));
   }
+  for (uint32_t column = 0; column < columns; ++column)
+    result[column] *= weight;
   const std::byte *biases = panel + panelBytes(spec.k, spec.lanes, spec.compute);
   for (uint32_t column = 0; spec.biased && column < columns; ++column)
     result[column] += load(biases, DType::F32, column);
@@ -72,7 +74,7 @@ void runTile(const FakeSpec &spec, const void *a, const void *b, void *c, const 
     for (uint32_t row = 0; row < spec.rows; ++row) {
       sums(spec, static_cast<const std::byte *>(a) + row * aBytes,
            static_cast<const std::byte *>(b) + panel * panelBytes(spec.k, spec.lanes, spec.compute, spec.biased),
-           result);
+           spec.weighted ? rowWeight[row] : 1, result);
       if (spec.wrong)
         result[0] += 0.125f;
       if (spec.kind == FakeSpec::GateUp) {
@@ -161,9 +163,10 @@ private:
 } // namespace
 
 void addSymbol(Image &image, const std::string &symbol, const FakeSpec &spec) {
-  std::string line = fmt::format("{} {} {} {} {} {} {} {} {}\n", symbol, static_cast<int>(spec.kind), spec.rows, spec.k,
+  std::string line = fmt::format("{} {} {} {} {} {} {} {} {} {}\n", symbol, static_cast<int>(spec.kind), spec.rows, spec.k,
                                  spec.lanes, static_cast<int>(spec.compute), static_cast<int>(spec.rowType),
-                                 static_cast<int>(spec.biased), static_cast<int>(spec.wrong));
+                                 static_cast<int>(spec.biased), static_cast<int>(spec.weighted),
+                                 static_cast<int>(spec.wrong));
   image.bytes.insert(image.bytes.end(), line.begin(), line.end());
 }
 
@@ -171,13 +174,14 @@ Result<std::shared_ptr<const KernelImage>> loadFake(const Image &image) {
   auto loaded = std::make_shared<FakeImage>();
   std::istringstream lines(std::string(image.bytes.begin(), image.bytes.end()));
   std::string symbol;
-  for (int kind, compute, rowType, biased, wrong; lines >> symbol;) {
+  for (int kind, compute, rowType, biased, weighted, wrong; lines >> symbol;) {
     FakeSpec spec;
-    lines >> kind >> spec.rows >> spec.k >> spec.lanes >> compute >> rowType >> biased >> wrong;
+    lines >> kind >> spec.rows >> spec.k >> spec.lanes >> compute >> rowType >> biased >> weighted >> wrong;
     spec.kind = static_cast<FakeSpec::Kind>(kind);
     spec.compute = static_cast<DType>(compute);
     spec.rowType = static_cast<DType>(rowType);
     spec.biased = biased != 0;
+    spec.weighted = weighted != 0;
     spec.wrong = wrong != 0;
     if (Status status = loaded->add(symbol, spec); !status.ok())
       return status;

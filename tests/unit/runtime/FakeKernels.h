@@ -16,6 +16,7 @@ struct FakeSpec {
   DType compute = DType::F32; // of the panels
   DType rowType = DType::F32; // of `a`, and of what gate-up writes
   bool biased = false; // panels end with biases
+  bool weighted = false; // GateUp: rows have weights
   bool wrong = false; // adds an error that validation must find
 };
 

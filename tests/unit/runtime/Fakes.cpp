@@ -36,9 +36,9 @@ std::string partName(const WeightRef &ref, uint32_t expert) {
 }
 
 Launch gemm(LaunchKind kind, FakeSpec::Kind fake, uint32_t k, uint32_t columns, const TargetFacts &facts,
-            const CpuConfig &config, const FakeCompiler &compiler, Image &image, bool biased) {
+            const CpuConfig &config, const FakeCompiler &compiler, Image &image, bool biased, bool weighted) {
   Launch launch{kind, k, columns, {}, {}};
-  FakeSpec spec{fake, 0, k, facts.lanes(), config.compute, config.rowDType(), biased, false};
+  FakeSpec spec{fake, 0, k, facts.lanes(), config.compute, config.rowDType(), biased, weighted, false};
   for (uint16_t rows : config.tileRows) {
     spec.rows = rows;
     spec.wrong = rows == compiler.wrongHeight;
@@ -60,13 +60,14 @@ LayerPackage compileLayer(const LayerDescription &described, const CompileReques
   layer.plan = decided != request.plans.end()
                    ? decided->second
                    : planLayer(shape, layer.plannedFor, request.target, request.calibration, request.limits);
-  auto add = [&](LaunchKind kind, FakeSpec::Kind fake, uint32_t k, uint32_t columns, bool biased = false) {
-    layer.launches.push_back(gemm(kind, fake, k, columns, request.target, layer.plan.config.cpu, compiler, image, biased));
+  auto add = [&](LaunchKind kind, FakeSpec::Kind fake, uint32_t k, uint32_t columns, bool biased = false,
+                 bool weighted = false) {
+    layer.launches.push_back(gemm(kind, fake, k, columns, request.target, layer.plan.config.cpu, compiler, image, biased, weighted));
   };
   add(LaunchKind::Router, FakeSpec::Router, shape.hidden, shape.experts);
   layer.launches.push_back({LaunchKind::Route, 0, 0, {}, {}});
   layer.launches.push_back({LaunchKind::Dispatch, 0, 0, {}, {}});
-  add(LaunchKind::GateUp, FakeSpec::GateUp, shape.hidden, shape.intermediate, shape.expertBias);
+  add(LaunchKind::GateUp, FakeSpec::GateUp, shape.hidden, shape.intermediate, shape.expertBias, shape.weightOnInput);
   if (shape.sharedIntermediate) {
     add(LaunchKind::SharedGateUp, FakeSpec::GateUp, shape.hidden, shape.sharedIntermediate);
     add(LaunchKind::SharedDown, FakeSpec::Down, shape.sharedIntermediate, shape.hidden);

@@ -56,6 +56,7 @@ Case randomCase(uint32_t seed) {
   shape.sharedIntermediate = between(0, 2) == 0 ? between(1, 30) : 0;
   shape.sharedGate = shape.sharedIntermediate && between(0, 1);
   shape.expertBias = between(0, 2) == 0;
+  shape.weightOnInput = between(0, 3) == 0;
   RouterSpec router = randomRouter(random, shape.experts, shape.topK);
   return {describeLayer(seed % 5, shape, router), between(0, 4) == 0 ? 1 : between(1, 40)};
 }
@@ -80,7 +81,7 @@ TEST_CASE("random layers agree with the float64 reference", "[runtime][forward]"
     const LayerShape &shape = test.layer.shape;
     INFO("seed " << seed << ": T " << test.tokens << " H " << shape.hidden << " I " << shape.intermediate << " E "
                  << shape.experts << " K " << shape.topK << " " << dtypeName(dtype) << " shared "
-                 << shape.sharedIntermediate << (shape.expertBias ? " biased" : "") << " groups " << test.layer.router.groups << " before "
+                 << shape.sharedIntermediate << (shape.expertBias ? " biased" : "") << (shape.weightOnInput ? " weights on inputs" : "") << " groups " << test.layer.router.groups << " before "
                  << static_cast<int>(test.layer.router.before));
     REQUIRE(error <= toleranceOf(dtype));
   }

@@ -11,7 +11,8 @@ namespace {
 constexpr double minusInfinity = -std::numeric_limits<double>::infinity();
 
 /// `bias`: [rows], or empty for none.
-std::vector<double> times(const std::vector<float> &matrix, const float *x, size_t rows, size_t columns,
+template <typename T>
+std::vector<double> times(const std::vector<float> &matrix, const T *x, size_t rows, size_t columns,
                           const std::vector<float> &bias = {}) {
   std::vector<double> y(bias.begin(), bias.end());
   y.resize(rows);
@@ -61,7 +62,8 @@ struct Ffn {
   std::vector<float> gate, up, down, gateBias, upBias, downBias; // no bias is empty
 };
 
-void addFfn(const Ffn &ffn, const float *x, size_t hidden, size_t intermediate, double weight, double *output) {
+template <typename T>
+void addFfn(const Ffn &ffn, const T *x, size_t hidden, size_t intermediate, double weight, double *output) {
   std::vector<double> g = times(ffn.gate, x, intermediate, hidden, ffn.gateBias),
                       u = times(ffn.up, x, intermediate, hidden, ffn.upBias);
   for (size_t i = 0; i < intermediate; ++i)
@@ -127,7 +129,11 @@ std::vector<double> referenceMoe(const LayerDescription &layer, const MadeUpWeig
     for (size_t pair = 0; pair < routing.ids.size(); ++pair)
       if (routing.ids[pair] == static_cast<int32_t>(e)) {
         size_t at = pair / shape.topK * shape.hidden;
-        addFfn(ffn, &hidden[at], shape.hidden, shape.intermediate, routing.weights[pair], &output[at]);
+        std::vector<double> x(hidden.begin() + static_cast<std::ptrdiff_t>(at),
+                              hidden.begin() + static_cast<std::ptrdiff_t>(at + shape.hidden));
+        for (double &value : x)
+          value *= shape.weightOnInput ? routing.weights[pair] : 1;
+        addFfn(ffn, x.data(), shape.hidden, shape.intermediate, shape.weightOnInput ? 1 : routing.weights[pair], &output[at]);
       }
   }
   for (size_t t = 0; shape.sharedIntermediate && t < tokens; ++t) {

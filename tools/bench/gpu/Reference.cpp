@@ -120,13 +120,14 @@ ReferenceLayer referenceLayer(const LayerInputs &inputs, const ReferenceSlots &s
   for (size_t slot = 0; slot < slots.slotPair.size(); ++slot) {
     const size_t pair = static_cast<size_t>(slots.slotPair[slot]), token = pair / K;
     const size_t expert = static_cast<size_t>(inputs.ids[pair]);
+    const double taken = inputs.weightOnInput ? inputs.weights[pair] : 1, given = inputs.weightOnInput ? 1 : inputs.weights[pair];
     double *row = &layer.activated[slot * I];
     for (uint32_t i = 0; i < I; ++i) {
-      row[i] = siluGate(dot(&hidden[token * H], &gate[(expert * I + i) * H], H),
-                        dot(&hidden[token * H], &up[(expert * I + i) * H], H));
+      row[i] = siluGate(taken * dot(&hidden[token * H], &gate[(expert * I + i) * H], H),
+                        taken * dot(&hidden[token * H], &up[(expert * I + i) * H], H));
     }
     for (uint32_t h = 0; h < H; ++h)
-      layer.output[token * H + h] += inputs.weights[pair] * dot(row, &down[(expert * H + h) * I], I);
+      layer.output[token * H + h] += given * dot(row, &down[(expert * H + h) * I], I);
   }
   return layer;
 }

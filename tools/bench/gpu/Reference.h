@@ -23,6 +23,7 @@ struct LayerInputs {
   std::vector<uint16_t> down;   // [E, H, I]
   std::vector<int32_t> ids;     // [T, K]; -1: padding
   std::vector<float> weights;   // [T, K]
+  bool weightOnInput = false;   // weights multiply what an expert takes in
 };
 
 /// Where dispatch must put each pair: an expert's pairs follow each other in token order.
