@@ -2,7 +2,8 @@
 """moec beside other MoE layers, on the same inputs, in one run on one GPU.
 
     tools/bench/peers.py --moec build/release/bin/moec-bench-gpu --bundle BUNDLE [--tokens 1,16,...] [--skews 0,1.2]
-                         [--shapes olmoe,...] [--rivals torch,...] [--repeats 11] [--rest-ms 50] [--json FILE]
+                         [--shapes olmoe,...] [--rivals torch,...] [--kernels PART,...] [--repeats 11] [--rest-ms 50]
+                         [--json FILE]
     tools/bench/peers.py --list
 
 `moec-bench-gpu build --bundle BUNDLE` makes the kernels, anywhere. Per shape, moec runs first and leaves its inputs (hidden states,
@@ -72,7 +73,9 @@ def run_moec(options, shape, folder, kernels=()):
     out.unlink(missing_ok=True)  # it is appended to
     command = [options.moec, "measure", "--bundle", options.bundle, "--shapes", shape, "--tokens", options.tokens, "--skews",
                options.skews, "--repeats", str(options.repeats), "--rest-ms", str(options.rest_ms), "--overlap", "--json", str(out)]
-    command += ["--every-choice", "--kernels", ",".join(sorted(kernels))] if kernels else ["--inputs", str(folder)]
+    command += ["--every-choice"] if kernels else ["--inputs", str(folder)]
+    wanted = ",".join(sorted(kernels)) or options.kernels
+    command += ["--kernels", wanted] if wanted else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
@@ -174,6 +177,7 @@ def main():
     parser.add_argument("--tokens", default="1,16,64,256,1024,4096,16384")
     parser.add_argument("--skews", default="0,1.2", help="Zipf exponents; 0 is uniform")
     parser.add_argument("--rivals", help="only these, by the names that --list prints")
+    parser.add_argument("--kernels", help="parts of the names of moec's tile classes to choose from; all")
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--rest-ms", type=int, default=50, help="before each timing, moec's and rivals', for the card to cool")
     parser.add_argument("--json", help="write everything as one JSON object")
