@@ -297,7 +297,9 @@ else:
 class Run(unittest.TestCase):
     def test_a_run_ends_with_a_table_and_a_line_for_whoever_is_not_in_it(self):
         with tempfile.TemporaryDirectory() as folder:
-            moec, document = pathlib.Path(folder) / "moec", pathlib.Path(folder) / "peers.json"
+            moec, document = pathlib.Path(folder) / "bin" / "moec", pathlib.Path(folder) / "peers.json"
+            moec.parent.mkdir()
+            (pathlib.Path(folder) / "VERSION").write_text("1.2-dirty\n")
             moec.write_text(MOEC.format(python=sys.executable))
             moec.chmod(0o700)
             arguments, worker = sys.argv, peers.WORKER
@@ -312,6 +314,7 @@ class Run(unittest.TestCase):
             written = json.loads(document.read_text())
         lines = said.getvalue().splitlines()
         self.assertEqual(lines[:2], ["a GPU; microseconds of a layer, bf16", "rivals: triton 1.0, tutel 1.0"])
+        self.assertRegex(lines.pop(2), r"^date 20\d\d-\d\d-\d\d \d\d:\d\d UTC, commit 1.2-dirty, driver ")
         self.assertRegex(lines[2], r" triton +err +tutel +err +triton, no sort +err +ahead  kernels$")
         # 25 us before the rivals and 28 after: flagged, and 100 us are 3.57 times as long.
         self.assertEqual(lines[3].split(), "olmoe 1 0.0 20.0 25.0 28.0! 2.0 71% 100.0 1.0 100.0* 1.0 100.0 1.0 3.57x fast".split())
@@ -324,6 +327,7 @@ class Run(unittest.TestCase):
                                      "*: on a stream, launches and waits included; no CUDA graph could hold it",
                                      "moec against the best rival: geometric mean 3.57x over 1 cells, 0 behind, worst 3.57x"])
         self.assertEqual((written["schema"], written["schema_version"]), ("moec.peers", 3))
+        self.assertEqual(written["commit"], "1.2-dirty")
         self.assertEqual(sorted(written["rows"][0]["rivals"]), ["triton", "tutel"])
         self.assertEqual(sorted(written["missing"]), ["tutel", "vllm"])
 

@@ -34,6 +34,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rivals  # noqa: E402
 from rivals import crew, table  # noqa: E402
+from rivals.provenance import provenance  # noqa: E402
 
 SHAPES = {  # hidden, intermediate, experts, top-k
     "olmoe": (2048, 1024, 64, 8),
@@ -155,7 +156,8 @@ class Comparison:
 
 def measure(options, present):
     """(All rows, each printed when it is done; {rival: why it is not in them}.) The document is whole after each shape."""
-    rows, struck, names = [], {}, list(present.versions)
+    rows, struck, names, origin = [], {}, list(present.versions), provenance(options.moec)
+    print(", ".join(f"{what} {value or 'unknown'}" for what, value in origin.items()))
     print(table.heading(names), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for shape in options.shapes.split(","):
@@ -163,7 +165,7 @@ def measure(options, present):
             struck |= comparison.run([name for name in names if name not in struck])
             rows += comparison.rows
             if options.json:
-                document = {"schema": "moec.peers", "schema_version": 3, "device": present.device, "torch": present.torch,
+                document = {"schema": "moec.peers", "schema_version": 3, **origin, "device": present.device, "torch": present.torch,
                             "versions": present.versions, "rows": rows, "missing": present.missing | struck}
                 pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
     return rows, present.missing | struck
