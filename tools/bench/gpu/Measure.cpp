@@ -1,8 +1,8 @@
 #include "tools/bench/gpu/Measure.h"
 
 #include "compiler/core/Median.h"
-#include "tools/bench/gpu/Inputs.h"
 #include "tools/bench/gpu/Layer.h"
+#include "tools/bench/gpu/MeasureInputs.h"
 
 #include <algorithm>
 #include <chrono>
@@ -17,57 +17,6 @@ namespace {
 struct SharedBuffers {
   Buffer gateUp, down, hidden;
 };
-
-Status fill(Device &device, const Buffer &buffer, InputTensor tensor) {
-  const std::vector<uint16_t> block = inputBlock(tensor);
-  const size_t bytes = block.size() * 2;
-  const size_t first = std::min(bytes, buffer.bytes());
-  MOEC_TRY(device.upload(buffer, block.data(), first));
-  for (size_t done = first; done < buffer.bytes(); done *= 2)
-    MOEC_TRY(device.copy(buffer.address() + done, buffer.address(), std::min(done, buffer.bytes() - done)));
-  return device.synchronise();
-}
-
-/// Bytes a second of a large copy, read and written.
-Result<double> copyRate(Device &device, const Buffer &buffer) {
-  const size_t half = buffer.bytes() / 2 / 4096 * 4096;
-  const auto copy = [&] { return device.copy(buffer.address() + half, buffer.address(), half); };
-  MOEC_TRY(copy());
-  Result<std::vector<double>> times = device.time(7, copy);
-  MOEC_TRY(times.status());
-  return 2.0 * static_cast<double>(half) / (median(*times) * 1e-6);
-}
-
-/// One shape, batch size and routing.
-struct Problem {
-  ModelShape model;
-  Shape shape;
-  double skew;
-  uint32_t routings;
-  double expertsHit; // mean over the routings
-  Buffer ids, weights;
-};
-
-Result<Problem> makeProblem(Device &device, const ModelShape &model, uint32_t tokens, double skew,
-                            const MeasureOptions &options) {
-  Problem p{.model = model,
-            .shape = {tokens, model.hidden, model.intermediate, model.experts, model.topK},
-            .skew = skew,
-            .routings = numRoutings(tokens),
-            .expertsHit = 0,
-            .ids = {},
-            .weights = {}};
-  const Routings routings = drawRoutings(model, tokens, skew);
-  p.expertsHit = routings.expertsHit;
-  if (!options.inputFolder.empty())
-    MOEC_TRY(writeRoutings(options.inputFolder, model, tokens, skew, routings));
-  Result<Buffer> idsOn = device.uploaded(routings.ids), weightsOn = device.uploaded(routings.weights);
-  MOEC_TRY(idsOn.status());
-  MOEC_TRY(weightsOn.status());
-  p.ids = std::move(*idsOn);
-  p.weights = std::move(*weightsOn);
-  return p;
-}
 
 /// The layer cannot be quicker than its arithmetic or its traffic, with the experts really hit.
 double floorMicroseconds(const Problem &p, double bytesPerSecond, double flops) {
@@ -201,8 +150,7 @@ public:
                p.expertsHit, choice.name(), microseconds, tflops, floor, 100 * floor / microseconds, parts);
     std::fflush(stdout);
     if (json.is_open())
-      json << fmt::format("{{\"shape\":\"{}\",\"tokens\":{},\"skew\":{},\"experts_hit\":{},"
-                          "\"kernels\":\"{}\",\"us\":{},"
+      json << fmt::format("{{\"shape\":\"{}\",\"tokens\":{},\"skew\":{},\"experts_hit\":{},\"kernels\":\"{}\",\"us\":{},"
                           "\"tflops\":{},\"floor_us\":{}}}\n",
                           p.model.name, T, p.skew, p.expertsHit, choice.name(), microseconds, tflops, floor)
            << std::flush;
@@ -282,7 +230,7 @@ Result<SharedBuffers> makeShared(Device &device, const ModelShape &model, uint32
     Result<Buffer> allocated = device.allocate(bytes);
     MOEC_TRY(allocated.status());
     buffer = std::move(*allocated);
-    return fill(device, buffer, tensor);
+    return fillWith(device, buffer, tensor);
   };
   MOEC_TRY(get(shared.gateUp, 2 * expert * model.experts, InputTensor::GateUp));
   MOEC_TRY(get(shared.down, expert * model.experts, InputTensor::Down));
@@ -307,7 +255,7 @@ Status measureLayers(Device &device, Bundle &bundle, const MeasureOptions &optio
       Result<double> measured = copyRate(device, shared->gateUp);
       MOEC_TRY(measured.status());
       rate = *measured;
-      MOEC_TRY(fill(device, shared->gateUp, InputTensor::GateUp)); // which the copy went over
+      MOEC_TRY(fillWith(device, shared->gateUp, InputTensor::GateUp)); // which the copy went over
       fmt::print("{}, driver {}, {} multiprocessors, copy {:.2f} TB/s, matrix {:.0f} TFLOP/s (given)\n", device.name(),
                  device.driverVersion(), device.multiprocessors(), rate * 1e-12, options.matrixTflops);
       report.emplace(options);
