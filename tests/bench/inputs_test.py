@@ -117,6 +117,32 @@ class Torch(Handed):
         error = self.inputs.error(self.problem.moec_output(), expected)
         self.assertTrue(1e-3 < error < 2.5e-3, error)  # rounding to bf16 once
 
+    def test_the_worker_finds_the_wrong_variant(self):
+        from rivals import contest, worker
+        from rivals.protocol import Variant
+
+        class Bench(worker.Bench):
+            def time(self, variant):
+                return 1.0, "graph"
+
+        def layer(exchanged):
+            def run(x, ids, weights, _):
+                out = torch.zeros(x.shape)
+                for token, k in ((token, k) for token in range(TOKENS) for k in range(TOP_K)):
+                    gate, up = (self.layer.w13[ids[token, k]] @ x[token]).chunk(2)
+                    gate, up = (up, gate) if exchanged else (gate, up)
+                    out[token] += weights[token, k] * (self.layer.w2[ids[token, k]] @ (torch.nn.functional.silu(gate) * up))
+                return out.bfloat16()
+
+            return Variant("exchanged" if exchanged else "right", run)
+
+        bench = Bench(self.layer, {"path": self.path, "tokens": TOKENS}, repeats=1, rest=0)
+        entry, wrong, reasons = contest.contest([layer(True), layer(False)], bench.problem, bench)
+        self.assertEqual((entry.variant, wrong), ("right", None))
+        self.assertGreater(entry.error, 1e-3)  # bf16, so not float32 against itself
+        self.assertRegex(reasons[0], "^exchanged: wrong, relative error ")
+        self.assertIsNone(bench.error_of_moec())
+
     def test_one_wrong_token_among_many_shows(self):
         expected = torch.ones(1000, 8)
         found = expected.clone()
