@@ -75,7 +75,7 @@ def run_moec(options, shape, folder, kernels=()):
     command = [options.moec, "measure", "--bundle", options.bundle, "--shapes", shape, "--tokens", options.tokens, "--skews",
                options.skews, "--repeats", str(options.repeats), "--rest-ms", str(options.rest_ms), "--overlap", "--json", str(out)]
     command += ["--every-choice"] if kernels else ["--inputs", str(folder)]
-    wanted = ",".join(sorted(kernels)) or options.kernels
+    wanted = ",".join(f"={name}" for name in sorted(kernels)) or options.kernels
     command += ["--kernels", wanted] if wanted else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -91,10 +91,10 @@ def cell(options, moec, layer, variant, shape, tokens):
     row = {"shape": shape, "tokens": tokens, "floor_us": floor, "kernels": best, "first": first, "moec": [], "rival": []}
     for _ in range(options.rounds):
         row["rival"].append(rival.time(options.repeats))
-        row["moec"].append(moec.time(shape, tokens, options.repeats, best)[0][best])
+        row["moec"].append(moec.time(shape, tokens, options.repeats, f"={best}")[0][best])
     many = max(options.repeats, int(SUSTAINED_US / (first[best] * rival.layers)))
     row["rival_sustained"] = rival.time(many)
-    row["moec_sustained"] = moec.time(shape, tokens, many, best)[0][best]
+    row["moec_sustained"] = moec.time(shape, tokens, many, f"={best}")[0][best]
     return row
 
 

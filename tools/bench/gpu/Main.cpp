@@ -30,7 +30,8 @@ moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 
 moec-bench-gpu facts   [--json FILE]                           what loads, graph updates, growth and counting cost
 moec-bench-gpu build-layouts --bundle DIR                      compile tests/emulation/hardware; needs no GPU
 moec-bench-gpu dump-layouts  --bundle DIR --json FILE          write where a Hopper GPU puts elements
-Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice; tiny, for tests. Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
+--kernels takes parts of names, and =NAME for one alone. Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice; tiny, for tests.
+Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
 )";
 
 using Options = std::map<std::string, std::string>;
