@@ -6,7 +6,7 @@
 
 peers.py measures all of moec's tile classes back to back and then the rivals, with pauses in which their inputs are made. Where a
 layer takes milliseconds at full power the clock falls by a quarter meanwhile, and whoever comes last looks slow. Here moec's best
-tile class and the rival's first variant run the same routings `rounds` times in turns; then each for some 0.6 s on end. moec is a
+tile class and the rival's first variant run the same inputs `rounds` times in turns; then each for some 0.6 s on end. moec is a
 process a turn, which starts for about a second; the rival follows as it ends, so where the card is still hot the rival's first
 turn is its best. Medians of layers in CUDA graphs, as there. The rival's answers are peers.py's to check.
 """
@@ -31,12 +31,17 @@ class Moec:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
 
-    def time(self, shape, tokens, repeats, kernels):
-        """({kernels: us}, the floor in us). Leaves the routings in the folder."""
+    def leave_blocks(self):
+        """Writes what layers are made of into the folder."""
+        subprocess.run([self.options.moec, "inputs", "--inputs", self.folder, "--shapes", "tiny", "--tokens", "1"], check=True)
+
+    def time(self, shape, tokens, repeats, kernels, leave=False):
+        """({kernels: us}, the floor in us). Leaves the inputs in the folder where it shall: that takes time in which cards cool."""
         out = pathlib.Path(self.folder) / "moec.jsonl"
         out.unlink(missing_ok=True)  # it is appended to
         command = [self.options.moec, "measure", "--bundle", self.options.bundle, "--shapes", shape, "--tokens", str(tokens), "--skews", "0",
-                   "--repeats", str(repeats), "--overlap", "--kernels", kernels, "--routings", self.folder, "--json", str(out)]
+                   "--repeats", str(repeats), "--overlap", "--kernels", kernels, "--json", str(out)]
+        command += ["--inputs", self.folder] if leave else []
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
@@ -45,22 +50,19 @@ class Moec:
 
 
 class Rival:
-    """A rival's first variant on one cell's routings, in a graph."""
+    """A rival's first variant on one cell's inputs, in a graph."""
 
     def __init__(self, layer, variant, path, tokens):
-        import numpy
         import torch
+        from rivals.inputs import Inputs
 
-        ids = torch.from_numpy(numpy.fromfile(path, dtype=numpy.int32)).cuda().view(-1, tokens, layer.top_k)
-        torch.manual_seed(2)
-        x = torch.randn(*ids.shape[:2], layer.hidden, device="cuda", dtype=torch.bfloat16)
-        weights = torch.rand(ids.shape, device="cuda") + 0.1
-        weights /= weights.sum(-1, keepdim=True)
-        inputs = list(zip(x, ids, weights, [variant.prepare(*pair) for pair in zip(ids, weights)]))
+        given = Inputs(layer, path, tokens)
+        prepared = [variant.prepare(*pair) for pair in zip(given.ids, given.weights)]
+        inputs = list(zip(given.x, given.ids, given.weights, prepared))
         with torch.cuda.stream(torch.cuda.Stream()):
             self.queue(variant, inputs)  # compiles and warms up
         torch.cuda.synchronize()
-        self.torch, self.layers, self.inputs, self.graph = torch, len(ids), inputs, torch.cuda.CUDAGraph()
+        self.torch, self.layers, self.inputs, self.graph = torch, len(inputs), inputs, torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.queue(variant, inputs)
 
@@ -83,17 +85,16 @@ class Rival:
 
 
 def cell(options, moec, layer, variant, shape, tokens):
-    first, floor = moec.time(shape, tokens, options.repeats, options.kernels)
+    first, floor = moec.time(shape, tokens, options.repeats, options.kernels, leave=True)
     best = min(first, key=first.get)
-    rival = Rival(layer, variant, f"{moec.folder}/{shape}-{tokens}-0.0.i32", tokens)
+    rival = Rival(layer, variant, f"{moec.folder}/{shape}-{tokens}-0.0", tokens)
     row = {"shape": shape, "tokens": tokens, "floor_us": floor, "kernels": best, "first": first, "moec": [], "rival": []}
     for _ in range(options.rounds):
         row["rival"].append(rival.time(options.repeats))
-        row["moec"].append(moec.time(shape, tokens, options.repeats, best)[0][best])
+        row["moec"].append(moec.time(shape, tokens, options.repeats, f"={best}")[0][best])
     many = max(options.repeats, int(SUSTAINED_US / (first[best] * rival.layers)))
-    halved = 2 if floor > 3000 else 1  # moec-bench-gpu halves the repeats of long layers
     row["rival_sustained"] = rival.time(many)
-    row["moec_sustained"] = moec.time(shape, tokens, many * halved, best)[0][best]
+    row["moec_sustained"] = moec.time(shape, tokens, many, f"={best}")[0][best]
     return row
 
 
@@ -117,7 +118,7 @@ def main():
     options = parser.parse_args()
 
     import torch
-    from rivals.worker import Layer
+    from rivals.inputs import Layer
 
     torch.set_grad_enabled(False)
     (rival,) = [rival for rival in rivals.RIVALS if rival.name == options.rival]
@@ -126,11 +127,12 @@ def main():
     rows, built = [], None
     with tempfile.TemporaryDirectory() as folder:
         moec = Moec(options, folder)
+        moec.leave_blocks()
         for shape, tokens in (text.split(":") for text in options.cells.split(",")):
             if built != shape:
                 layer = variant = None  # room for the next shape's weights
                 torch.cuda.empty_cache()
-                layer, built = Layer(peers.SHAPES[shape]), shape
+                layer, built = Layer(peers.SHAPES[shape], folder), shape
                 variant = rival.build(layer)[0]
             rows.append(cell(options, moec, layer, variant, shape, int(tokens)))
             print(line(rows[-1]), flush=True)

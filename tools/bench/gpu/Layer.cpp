@@ -50,7 +50,7 @@ Status allocateBuffer(Device &device, size_t bytes, Buffer &buffer) {
 bool isWanted(const std::vector<std::string> &parts, const LayerChoice &choice) {
   const std::string name = choice.name();
   return parts.empty() || std::any_of(parts.begin(), parts.end(), [&](const std::string &part) {
-           return name.find(part) != std::string::npos;
+           return part.starts_with('=') ? name == part.substr(1) : name.find(part) != std::string::npos;
          });
 }
 

@@ -18,7 +18,7 @@ struct LayerChoice {
 /// All choices of a family for an element.
 std::vector<LayerChoice> layerChoices(GemmFamily family, Element element);
 
-/// Whether a choice's name has one of `parts`, or there are none.
+/// Whether a choice's name has one of `parts`, or is one that begins with '=', or there are none.
 bool isWanted(const std::vector<std::string> &parts, const LayerChoice &choice);
 
 /// Where a layer's weights are: gate and up may be one tensor [E, 2I, H] or two [E, I, H], up behind gate in memory.

@@ -1,5 +1,6 @@
-// moec-bench-gpu build|verify|measure|orders|facts|build-layouts|dump-layouts: see usage().
+// moec-bench-gpu build|verify|measure|inputs|orders|facts|build-layouts|dump-layouts: see usage().
 #include "tools/bench/gpu/Facts.h"
+#include "tools/bench/gpu/Inputs.h"
 #include "tools/bench/gpu/Layouts.h"
 #include "tools/bench/gpu/Measure.h"
 #include "tools/bench/gpu/Orders.h"
@@ -21,11 +22,16 @@ moec-bench-gpu verify  --bundle DIR [--quick] [--kernels PART,...]  compare them
 moec-bench-gpu steps   --bundle DIR [--overlap]               times of the router's product and of each form of dispatch
 moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
-                       [--repeats N] [--turns N] [--kernels PART,...] [--every-choice] [--overlap] [--routings DIR] [--json FILE]
+                       [--repeats N] [--turns N] [--rest-ms N] [--kernels PART,...] [--every-choice] [--overlap]
+                       [--inputs DIR] [--json FILE]
+moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--reference]
+                                                               write what measure runs on, as with --inputs; needs no GPU.
+                                                               --reference: the float64 output too, minutes for a large shape
 moec-bench-gpu facts   [--json FILE]                           what loads, graph updates, growth and counting cost
 moec-bench-gpu build-layouts --bundle DIR                      compile tests/emulation/hardware; needs no GPU
 moec-bench-gpu dump-layouts  --bundle DIR --json FILE          write where a Hopper GPU puts elements
-Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice. Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
+--kernels takes parts of names, and =NAME for one alone. Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice; tiny, for tests.
+Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
 )";
 
 using Options = std::map<std::string, std::string>;
@@ -75,26 +81,27 @@ Result<Options> parseOptions(int count, char **arguments) {
   Options options;
   for (int i = 2; i < count; ++i) {
     const std::string option = arguments[i];
-    if (option == "--quick" || option == "--every-choice" || option == "--overlap")
+    if (option == "--quick" || option == "--every-choice" || option == "--overlap" || option == "--reference")
       options.emplace(option, "1");
     else if (option.substr(0, 2) == "--" && i + 1 < count)
       options[option] = arguments[++i];
     else
       return makeError(Code::InvalidArgument, "unexpected '{}'", option);
   }
-  if (!options.count("--bundle") && std::string(arguments[1]) != "facts")
-    return makeError(Code::InvalidArgument, "--bundle is needed");
+  const std::string command = arguments[1], needed = command == "inputs" ? "--inputs" : "--bundle";
+  if (!options.count(needed) && command != "facts")
+    return makeError(Code::InvalidArgument, "{} is needed", needed);
   return options;
 }
 
-Status measure(Device &device, Bundle &bundle, const Options &options) {
+Result<MeasureOptions> measureOptions(const Options &options) {
   MeasureOptions measure;
   measure.shapes = split(text(options, "--shapes"));
   measure.kernels = split(text(options, "--kernels"));
   measure.tokens = {1, 16, 64, 256, 1024, 4096, 16384};
   measure.overlap = options.count("--overlap");
   measure.everyChoice = options.count("--every-choice");
-  measure.routingFolder = text(options, "--routings");
+  measure.inputFolder = text(options, "--inputs");
   measure.jsonPath = text(options, "--json");
   MOEC_TRY(parseNumbers(options, "--tokens", measure.tokens));
   MOEC_TRY(parseNumbers(options, "--skews", measure.skews));
@@ -102,7 +109,8 @@ Status measure(Device &device, Bundle &bundle, const Options &options) {
   MOEC_TRY(parseOne(options, "--repeats", measure.repeats));
   MOEC_TRY(parseOne(options, "--turns", measure.turns));
   measure.turns = std::max(measure.turns, 1u);
-  return measureLayers(device, bundle, measure);
+  MOEC_TRY(parseOne(options, "--rest-ms", measure.restMs));
+  return measure;
 }
 
 Status run(const std::string &command, const Options &options) {
@@ -114,11 +122,16 @@ Status run(const std::string &command, const Options &options) {
                        std::max(1u, std::thread::hardware_concurrency()));
   if (command == "build-layouts")
     return buildLayouts(folder);
+  Result<MeasureOptions> measure = measureOptions(options);
+  MOEC_TRY(measure.status());
+  if (command == "inputs")
+    return writeInputs(measure->inputFolder, measure->shapes, measure->tokens, measure->skews,
+                       options.count("--reference"));
   Result<std::unique_ptr<Device>> device = Device::open(0);
   MOEC_TRY(device.status());
   Bundle bundle(**device, folder);
   if (command == "measure")
-    return measure(**device, bundle, options);
+    return measureLayers(**device, bundle, *measure);
   if (command == "steps")
     return measureSteps(**device, bundle, options.count("--overlap"));
   if (command == "orders")

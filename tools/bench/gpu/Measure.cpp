@@ -2,99 +2,21 @@
 
 #include "compiler/core/Median.h"
 #include "tools/bench/gpu/Layer.h"
-#include "tools/bench/gpu/Routing.h"
+#include "tools/bench/gpu/MeasureInputs.h"
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <optional>
-#include <set>
+#include <thread>
 
 namespace moec::bench {
 namespace {
 
-struct ModelShape {
-  const char *name;
-  uint32_t hidden, intermediate, experts, topK;
-};
-
-constexpr ModelShape models[] = {
-    {"olmoe", 2048, 1024, 64, 8},
-    {"qwen3-30b", 2048, 768, 128, 8},
-    {"mixtral", 4096, 14336, 8, 2},
-    {"dsv3-slice", 7168, 2048, 32, 1},
-};
-
-/// Different routings in turn, so that a replay reads more weights than the cache holds.
-uint32_t numRoutings(uint32_t tokens) { return tokens <= 64 ? 8 : tokens <= 1024 ? 4 : 1; }
-
-/// Weights of the model with the largest need, and random bits to fill them with.
+/// Weights of a model, and tokens.
 struct SharedBuffers {
   Buffer gateUp, down, hidden;
 };
-
-/// Repeats a block of random elements over a buffer: no value matters to a time, but zeros would.
-Status fillRandom(Device &device, const Buffer &buffer, double scale) {
-  std::mt19937_64 random(7);
-  const std::vector<uint16_t> block = drawElements(size_t{1} << 22, scale, true, random);
-  const size_t bytes = block.size() * 2;
-  const size_t first = std::min(bytes, buffer.bytes());
-  MOEC_TRY(device.upload(buffer, block.data(), first));
-  for (size_t done = first; done < buffer.bytes(); done *= 2)
-    MOEC_TRY(device.copy(buffer.address() + done, buffer.address(), std::min(done, buffer.bytes() - done)));
-  return device.synchronise();
-}
-
-/// Bytes a second of a large copy, read and written.
-Result<double> copyRate(Device &device, const Buffer &buffer) {
-  const size_t half = buffer.bytes() / 2 / 4096 * 4096;
-  const auto copy = [&] { return device.copy(buffer.address() + half, buffer.address(), half); };
-  MOEC_TRY(copy());
-  Result<std::vector<double>> times = device.time(7, copy);
-  MOEC_TRY(times.status());
-  return 2.0 * static_cast<double>(half) / (median(*times) * 1e-6);
-}
-
-/// One shape, batch size and routing.
-struct Problem {
-  ModelShape model;
-  Shape shape;
-  double skew;
-  uint32_t routings;
-  double expertsHit; // mean over the routings
-  Buffer ids, weights;
-};
-
-Result<Problem> makeProblem(Device &device, const ModelShape &model, uint32_t tokens, double skew,
-                            const MeasureOptions &options) {
-  Problem p{.model = model,
-            .shape = {tokens, model.hidden, model.intermediate, model.experts, model.topK},
-            .skew = skew,
-            .routings = numRoutings(tokens),
-            .expertsHit = 0,
-            .ids = {},
-            .weights = {}};
-  std::mt19937_64 random(tokens * 131 + model.experts);
-  std::vector<int32_t> ids;
-  std::vector<float> weights;
-  for (uint32_t i = 0; i < p.routings; ++i) {
-    const std::vector<int32_t> drawn = drawIds(tokens, model.experts, model.topK, skew, random);
-    p.expertsHit += static_cast<double>(std::set<int32_t>(drawn.begin(), drawn.end()).size()) / p.routings;
-    ids.insert(ids.end(), drawn.begin(), drawn.end());
-    const std::vector<float> more = drawWeights(tokens, model.topK, random);
-    weights.insert(weights.end(), more.begin(), more.end());
-  }
-  if (!options.routingFolder.empty()) {
-    std::ofstream file(fmt::format("{}/{}-{}-{:.1f}.i32", options.routingFolder, model.name, tokens, skew),
-                       std::ios::binary);
-    file.write(reinterpret_cast<const char *>(ids.data()), static_cast<std::streamsize>(ids.size() * 4));
-  }
-  Result<Buffer> idsOn = device.uploaded(ids), weightsOn = device.uploaded(weights);
-  MOEC_TRY(idsOn.status());
-  MOEC_TRY(weightsOn.status());
-  p.ids = std::move(*idsOn);
-  p.weights = std::move(*weightsOn);
-  return p;
-}
 
 /// The layer cannot be quicker than its arithmetic or its traffic, with the experts really hit.
 double floorMicroseconds(const Problem &p, double bytesPerSecond, double flops) {
@@ -121,8 +43,8 @@ struct Timing {
 class Runner {
 public:
   Runner(Device &device, Bundle &bundle, SharedBuffers &shared, const Problem &problem, LayerBuffers &buffers,
-         bool overlap)
-      : device(device), bundle(bundle), shared(shared), p(problem), buffers(buffers), overlap(overlap) {}
+         const MeasureOptions &options)
+      : device(device), bundle(bundle), shared(shared), p(problem), buffers(buffers), options(options) {}
 
   Result<DeviceLayer> layer(const LayerChoice &choice) {
     const int64_t expert = int64_t{p.shape.intermediate} * p.shape.hidden;
@@ -132,7 +54,7 @@ public:
                              shared.down.as<void>(), expert * 2},
                             buffers);
     if (made)
-      made->setOverlap(overlap && device.computeCapability() >= 90);
+      made->setOverlap(options.overlap && device.computeCapability() >= 90);
     return made;
   }
 
@@ -143,7 +65,7 @@ public:
   const float *weights(uint32_t routing) const { return p.weights.as<float>(size_t{routing} * pairs() * 4); }
 
   /// Median microseconds of one layer.
-  Result<double> time(const LayerChoice &choice, uint32_t repeats) {
+  Result<double> time(const LayerChoice &choice) {
     Result<DeviceLayer> made = layer(choice);
     MOEC_TRY(made.status());
     Result<Graph> graph = device.record([&]() -> Status {
@@ -152,10 +74,23 @@ public:
       return {};
     });
     MOEC_TRY(graph.status());
+    std::this_thread::sleep_for(std::chrono::milliseconds(options.restMs));
     MOEC_TRY(graph->launch());
-    Result<std::vector<double>> times = device.time(repeats, [&] { return graph->launch(); });
+    Result<std::vector<double>> times = device.time(options.repeats, [&] { return graph->launch(); });
     MOEC_TRY(times.status());
     return median(*times) / p.routings;
+  }
+
+  /// Writes the first routing's output, [T, H] bf16, to `path`.
+  Status writeOutput(const LayerChoice &choice, const std::string &path) {
+    Result<DeviceLayer> made = layer(choice);
+    MOEC_TRY(made.status());
+    MOEC_TRY(made->forward(hidden(0), ids(0), weights(0)));
+    MOEC_TRY(device.synchronise());
+    Result<std::vector<uint16_t>> output =
+        device.downloaded<uint16_t>(buffers.output, size_t{p.shape.tokens} * p.shape.hidden);
+    MOEC_TRY(output.status());
+    return writeValues(path, *output);
   }
 
   /// Median microseconds of each step by itself, in graphs that repeat that step alone over all routings.
@@ -192,7 +127,7 @@ private:
   SharedBuffers &shared;
   const Problem &p;
   LayerBuffers &buffers;
-  bool overlap;
+  const MeasureOptions &options;
 };
 
 class Report {
@@ -247,8 +182,7 @@ Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, con
                       const MeasureOptions &options, Report &report) {
   Result<LayerBuffers> buffers = LayerBuffers::allocate(device, p.shape);
   MOEC_TRY(buffers.status());
-  Runner runner(device, bundle, shared, p, *buffers, options.overlap);
-  const uint32_t repeats = floor > 3000 ? std::max(3u, options.repeats / 2) : options.repeats;
+  Runner runner(device, bundle, shared, p, *buffers, options);
   const std::vector<LayerChoice> choices = choicesFor(device, p, options);
   std::vector<std::vector<double>> times(choices.size());
   const uint32_t warmUps = options.turns > 1 ? 1 : 0;
@@ -256,7 +190,7 @@ Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, con
     for (size_t i = 0; i < choices.size(); ++i) {
       // Back every second time: where power decides, who comes first has more clock.
       const size_t which = turn % 2 == 0 ? i : choices.size() - 1 - i;
-      Result<double> time = runner.time(choices[which], repeats);
+      Result<double> time = runner.time(choices[which]);
       if (!time)
         return time.status().withContext("{} {} tokens, {}", p.model.name, p.shape.tokens, choices[which].name());
       if (turn < warmUps)
@@ -274,28 +208,33 @@ Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, con
     if (!slot || time < slot->microseconds)
       slot = Timing{choices[i], time};
   }
-  if (options.turns > 1)
-    return {};
+  const Timing *fastest = nullptr;
   for (const std::optional<Timing> &timing : best) {
     if (!timing)
       continue;
-    MOEC_TRY(reportSteps(runner, p, *timing, floor, report));
+    if (options.turns == 1)
+      MOEC_TRY(reportSteps(runner, p, *timing, floor, report));
+    if (!fastest || timing->microseconds < fastest->microseconds)
+      fastest = &*timing;
   }
-  return {};
+  if (!fastest || options.inputFolder.empty())
+    return {};
+  return runner.writeOutput(fastest->choice,
+                            problemPath(options.inputFolder, p.model, p.shape.tokens, p.skew) + ".bf16");
 }
 
 Result<SharedBuffers> makeShared(Device &device, const ModelShape &model, uint32_t maxTokens) {
   SharedBuffers shared;
   const size_t expert = size_t{model.intermediate} * model.hidden * 2;
-  const auto get = [&](Buffer &buffer, size_t bytes, double scale) -> Status {
+  const auto get = [&](Buffer &buffer, size_t bytes, InputTensor tensor) -> Status {
     Result<Buffer> allocated = device.allocate(bytes);
     MOEC_TRY(allocated.status());
     buffer = std::move(*allocated);
-    return fillRandom(device, buffer, scale);
+    return fillWith(device, buffer, tensor);
   };
-  MOEC_TRY(get(shared.gateUp, 2 * expert * model.experts, 0.02));
-  MOEC_TRY(get(shared.down, expert * model.experts, 0.02));
-  MOEC_TRY(get(shared.hidden, size_t{std::max(maxTokens, 4096u)} * model.hidden * 2, 1.0));
+  MOEC_TRY(get(shared.gateUp, 2 * expert * model.experts, InputTensor::GateUp));
+  MOEC_TRY(get(shared.down, expert * model.experts, InputTensor::Down));
+  MOEC_TRY(get(shared.hidden, size_t{std::max(maxTokens, 4096u)} * model.hidden * 2, InputTensor::Hidden));
   return shared;
 }
 
@@ -304,10 +243,11 @@ Result<SharedBuffers> makeShared(Device &device, const ModelShape &model, uint32
 Status measureLayers(Device &device, Bundle &bundle, const MeasureOptions &options) {
   double rate = 0;
   std::optional<Report> report;
-  for (const ModelShape &model : models) {
-    if (!options.shapes.empty() &&
-        std::find(options.shapes.begin(), options.shapes.end(), model.name) == options.shapes.end())
-      continue;
+  Result<std::vector<ModelShape>> models = modelShapes(options.shapes);
+  MOEC_TRY(models.status());
+  if (!options.inputFolder.empty())
+    MOEC_TRY(writeBlocks(options.inputFolder));
+  for (const ModelShape &model : *models) {
     Result<SharedBuffers> shared =
         makeShared(device, model, *std::max_element(options.tokens.begin(), options.tokens.end()));
     MOEC_TRY(shared.status());
@@ -315,6 +255,7 @@ Status measureLayers(Device &device, Bundle &bundle, const MeasureOptions &optio
       Result<double> measured = copyRate(device, shared->gateUp);
       MOEC_TRY(measured.status());
       rate = *measured;
+      MOEC_TRY(fillWith(device, shared->gateUp, InputTensor::GateUp)); // which the copy went over
       fmt::print("{}, driver {}, {} multiprocessors, copy {:.2f} TB/s, matrix {:.0f} TFLOP/s (given)\n", device.name(),
                  device.driverVersion(), device.multiprocessors(), rate * 1e-12, options.matrixTflops);
       report.emplace(options);

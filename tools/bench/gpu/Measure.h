@@ -11,7 +11,7 @@ namespace moec::bench {
 
 struct MeasureOptions {
   std::vector<std::string> shapes;   // names; empty: all
-  std::vector<std::string> kernels; ///< parts of names, of which a choice must have one; empty: all
+  std::vector<std::string> kernels;  ///< parts of names, of which a choice must have one; empty: all
   std::vector<uint32_t> tokens;      // batch sizes
   std::vector<double> skews = {0.0}; // 0: uniform routing, else zipf's exponent
   double matrixTflops = 790;         // of a large matrix product on this device
@@ -21,7 +21,8 @@ struct MeasureOptions {
   // more than one all choices are shown with their steps, not the best of each family alone.
   uint32_t turns = 1;
   bool everyChoice = false;  // print a line for each choice, not the best alone
-  std::string routingFolder; // where ids go, for rivals to run on; empty: nowhere
+  uint32_t restMs = 0;       // before each timing, for the card to cool
+  std::string inputFolder;   // where inputs (Inputs.h) and SHAPE-T-SKEW.bf16, the output, go, for rivals; empty: nowhere
   std::string jsonPath;      // one JSON line a measurement; empty: none
 };
 

@@ -2,31 +2,55 @@
 
 import math
 
+from rivals.contest import MAX_ERROR
+
+MOST_APART = 0.05  # moec's times before and after the rivals; more is flagged
+
 
 def width(name):
     return max(len(name), 8) + 2
 
 
-def cell(name, entry):
+def thousandths(error):
+    return f"{'' if error is None else f'{error * 1e3:.1f}':>5}"
+
+
+def cell(name, entry, wrong):
+    """A rival's time and error, `width(name)` + 6 wide."""
     if entry is None:
-        return f"{'-':>{width(name)}} "
-    return f"{entry['us']:{width(name)}.1f}{'*' if entry['timing'] == 'stream' else ' '}"
+        return f"{'-' if wrong is None else 'wrong':>{width(name)}} {thousandths(wrong)}"
+    return f"{entry['us']:{width(name)}.1f}{'*' if entry['timing'] == 'stream' else ' '}{thousandths(entry['error'])}"
 
 
 def heading(names):
-    columns = "".join(f"{name:>{width(name)}} " for name in names)
-    return f"{'shape':10} {'T':>6} {'skew':>4} {'floor':>9} {'moec':>9} share{columns}   ahead  kernels"
+    columns = "".join(f"{name:>{width(name)}} {'err':>5}" for name in names)
+    return f"{'shape':10} {'T':>6} {'skew':>4} {'floor':>9} {'moec':>9} {'after':>9}  {'err':>5} share{columns}   ahead  kernels"
+
+
+def is_wrong(row):
+    """Whether moec's own output is; None where it is not known."""
+    return row["moec_error"] is not None and not row["moec_error"] < MAX_ERROR
+
+
+def moved(row):
+    """Whether moec's two times are so far apart that who came when may decide the cell."""
+    before, after = row["moec_before_us"], row["moec_after_us"]
+    return after is not None and max(before, after) > (1 + MOST_APART) * min(before, after)
 
 
 def ahead(row):
-    """The best rival's time over moec's; NaN where no rival ran. Bounds are less than a layer and do not count."""
+    """The best rival's time over moec's; NaN where no rival ran, or moec is wrong. Bounds are less than a layer and do not count."""
+    if is_wrong(row):
+        return math.nan
     return min((entry["us"] for entry in row["rivals"].values()), default=math.nan) / row["moec_us"]
 
 
 def line(row, names):
     entries = {**row["rivals"], **row["bounds"]}
-    return (f"{row['shape']:10} {row['tokens']:6} {row['skew']:4.1f} {row['floor_us']:9.1f} {row['moec_us']:9.1f} "
-            f"{row['floor_us'] / row['moec_us']:5.0%}" + "".join(cell(name, entries.get(name)) for name in names)
+    after = "-" if row["moec_after_us"] is None else f"{row['moec_after_us']:.1f}"
+    return (f"{row['shape']:10} {row['tokens']:6} {row['skew']:4.1f} {row['floor_us']:9.1f} {row['moec_before_us']:9.1f} {after:>9}"
+            f"{'!' if moved(row) else ' '} {thousandths(row['moec_error'])} {row['floor_us'] / row['moec_us']:5.0%}"
+            + "".join(cell(name, entries.get(name), row["wrong"].get(name)) for name in names)
             + f" {ahead(row):6.2f}x  {row['kernels']}")
 
 
@@ -41,6 +65,11 @@ def notes(rows, missing):
     for (name, reason), where in cells.items():
         more = f" and {len(where) - 3} more" if len(where) > 3 else ""
         lines.append(f"{name}: {reason} ({', '.join(where[:3])}{more})")
+    lines += [f"moec: wrong, relative error {row['moec_error']:.1e}; not counted ({row['shape']} T={row['tokens']})"
+              for row in rows if is_wrong(row)]
+    if any(map(moved, rows)):
+        lines.append(f"!: moec's times before and after the rivals are more than {MOST_APART:.0%} apart; the slower one counts, and "
+                     "turns.py tells who is quicker")
     if any(entry["timing"] == "stream" for row in rows for entry in {**row["rivals"], **row["bounds"]}.values()):
         lines.append("*: on a stream, launches and waits included; no CUDA graph could hold it")
     return lines

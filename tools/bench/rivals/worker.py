@@ -1,8 +1,7 @@
 """The side that touches the GPU: reads a job on stdin, writes an event a line on stdout (crew.py says why).
 
-A job is {"do": "look", "rivals": [...]} or {"do": "measure", "rivals": [...], "layer": [H, I, E, K], "repeats": N,
-"cells": [{"key": ..., "path": of the ids, "tokens": T, "done": [...]}, ...]}. Weights and tokens come from the same seeds in
-every worker.
+A job is {"do": "look", "rivals": [...]} or {"do": "measure", "rivals": [...], "layer": [H, I, E, K], "folder": of the inputs,
+"repeats": N, "rest_ms": before each timing, "cells": [{"key": ..., "path": of the problem, "tokens": T, "done": [...]}, ...]}.
 """
 
 import dataclasses
@@ -10,58 +9,34 @@ import json
 import os
 import statistics
 import sys
+import time
 
 import rivals
 from rivals import contest
 from rivals.protocol import Problem
 
 
-class Layer:
-    """Weights of one shape, as transformers keeps them: w13 [E, 2I, H] (gate, then up) and w2 [E, H, I]."""
-
-    def __init__(self, sizes):
-        import torch
-
-        self.hidden, self.intermediate, self.experts, self.top_k = sizes
-        torch.manual_seed(1)
-        make = lambda *size: torch.randn(*size, device="cuda", dtype=torch.bfloat16) * 0.02
-        self.w13 = make(self.experts, 2 * self.intermediate, self.hidden)
-        self.w2 = make(self.experts, self.hidden, self.intermediate)
-
-    def expected(self, x, ids, weights):
-        """All tokens, in float32."""
-        import torch
-
-        out = torch.zeros(x.shape, device="cuda", dtype=torch.float32)
-        for expert in range(self.experts):
-            token, k = (ids == expert).nonzero(as_tuple=True)
-            if len(token):
-                gate, up = (x[token].float() @ self.w13[expert].float().T).chunk(2, -1)
-                act = torch.nn.functional.silu(gate) * up
-                out.index_add_(0, token, act @ self.w2[expert].float().T * weights[token, k, None])
-        return out
-
-
 class Bench:
     """One problem's inputs; checks and times a rival's variants on them."""
 
-    def __init__(self, layer, ids, repeats):
+    def __init__(self, layer, cell, repeats, rest):
         import torch
+        from rivals import inputs
 
-        self.torch, self.ids, self.repeats = torch, ids, repeats
-        torch.manual_seed(2)
-        self.x = torch.randn(*ids.shape[:2], layer.hidden, device="cuda", dtype=torch.bfloat16)
-        self.weights = torch.rand(ids.shape, device="cuda") + 0.1
-        self.weights /= self.weights.sum(-1, keepdim=True)
-        self.expected = layer.expected(self.x[0], ids[0], self.weights[0])
-        self.problem = Problem(tokens=ids.shape[1], rows=ids[0].numel() / len(torch.unique(ids[0])))
+        self.torch, self.repeats, self.rest, self.error = torch, repeats, rest, inputs.error
+        self.inputs = inputs.Inputs(layer, cell["path"], cell["tokens"])
+        self.x, self.ids, self.weights = self.inputs.x, self.inputs.ids, self.inputs.weights
+        self.expected = layer.expected(self.x[0], self.ids[0], self.weights[0])
+        self.problem = Problem(tokens=cell["tokens"], rows=self.ids[0].numel() / len(torch.unique(self.ids[0])))
 
     def error_of(self, variant):
-        got = variant.run(self.x[0], self.ids[0], self.weights[0], variant.prepare(self.ids[0], self.weights[0])).float()
-        if got.shape != self.expected.shape:
-            raise ValueError(f"returns {tuple(got.shape)}, not {tuple(self.expected.shape)}")
-        # Of the worst token: a wrong one among thousands would not show in the norm of them all.
-        return ((got - self.expected).norm(dim=1) / self.expected.norm(dim=1)).max().item()
+        prepared = variant.prepare(self.ids[0], self.weights[0])
+        return self.error(variant.run(self.x[0], self.ids[0], self.weights[0], prepared), self.expected)
+
+    def error_of_moec(self):
+        """None where it left no output."""
+        output = self.inputs.moec_output()
+        return None if output is None else self.error(output, self.expected)
 
     def time(self, variant):
         """(median microseconds of a layer, how they were taken)"""
@@ -82,7 +57,6 @@ class Bench:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             queue()
-        graph.replay()
         return self.median(graph.replay)
 
     def time_stream(self, queue):
@@ -90,7 +64,11 @@ class Bench:
         return self.median(queue)
 
     def median(self, run):
+        """As moec-bench-gpu does it: a rest, one that does not count, then all that do."""
         torch, times = self.torch, []
+        torch.cuda.synchronize()
+        time.sleep(self.rest)
+        run()
         for _ in range(self.repeats):
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             start.record()
@@ -126,11 +104,11 @@ def look(job, emit):
 
 
 def measure(job, emit):
-    import numpy
     import torch
+    from rivals.inputs import Layer
 
     torch.set_grad_enabled(False)
-    layer = Layer(job["layer"])
+    layer = Layer(job["layer"], job["folder"])
     here = rivals.named(job["rivals"])
     built = {}
     for rival in here:
@@ -139,14 +117,14 @@ def measure(job, emit):
     for cell in job["cells"]:
         left = [rival for rival in here if rival.name not in cell["done"]]
         emit(begin=None)
-        ids = torch.from_numpy(numpy.fromfile(cell["path"], dtype=numpy.int32)).cuda().view(-1, cell["tokens"], layer.top_k)
-        bench = Bench(layer, ids, job["repeats"])
+        bench = Bench(layer, cell, job["repeats"], job["rest_ms"] / 1000)
+        emit(key=cell["key"], moec_error=bench.error_of_moec())
         for rival in left:
             emit(begin=rival.name)
             variants, reason = built[rival.name]
-            entry, reasons = (None, [reason]) if reason else contest.contest(variants, bench.problem, bench)
-            emit(rival=rival.name, key=cell["key"], entry=entry and dataclasses.asdict(entry), failed=reasons)
-        emit(key=cell["key"])  # nobody is left to measure it
+            entry, wrong, reasons = (None, None, [reason]) if reason else contest.contest(variants, bench.problem, bench)
+            emit(rival=rival.name, key=cell["key"], entry=entry and dataclasses.asdict(entry), wrong=wrong, failed=reasons)
+        emit(key=cell["key"], done=True)
 
 
 def main():

@@ -1,0 +1,26 @@
+"""When, with which driver and which moec something was measured. No torch here."""
+
+import datetime
+import pathlib
+import subprocess
+
+
+def said(*command, **options):
+    """A command's first line, or "" where it cannot be had."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30, **options)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip().partition("\n")[0]
+
+
+def commit(moec):
+    """Of a bundle's VERSION (tools/bundle) beside its bin/, else of the checkout that these scripts are in; "" where there is neither."""
+    version = pathlib.Path(moec).resolve().parent.parent / "VERSION"
+    return version.read_text().strip() if version.exists() else said("git", "describe", "--always", "--dirty",
+                                                                      cwd=pathlib.Path(__file__).parent)
+
+
+def provenance(moec):
+    return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), "commit": commit(moec),
+            "driver": said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")}
