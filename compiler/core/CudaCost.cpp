@@ -28,9 +28,9 @@ uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 double of(uint64_t count) { return static_cast<double>(count); }
 
 /// What a fitted gate-up that gathers its token rows takes of arithmetic beside one whose rows follow each other: it waits for copies, and
-/// longer the fewer tiles of weights share a row that has come from memory. Measured with 6 to 112 of them (docs/performance-log.md,
-/// rows laid out by slot).
-double gatherStretch(uint64_t columnTiles) { return 1.08 + 0.4 / of(std::max<uint64_t>(columnTiles, 6)); }
+/// longer where few tiles of weights share a row that has come from memory. Fitted to an H100's and an H200's layers, which have 6, 8, 16
+/// and 112 of them (docs/performance-log.md, rows laid out by slot).
+double gatherStretch(uint64_t columnTiles) { return 1.09 + 1 / of(std::max<uint64_t>(columnTiles, 16)); }
 
 constexpr uint32_t mostGranules = 32;
 
