@@ -29,12 +29,12 @@ Status compareOrders(Device &device, Bundle &bundle) {
   std::mt19937_64 random(11);
   const size_t weights = size_t{shape.experts} * shape.intermediate * shape.hidden;
   Result<Buffer> hidden = device.uploaded(drawElements(size_t{shape.tokens} * shape.hidden, 1.0, true, random));
-  Result<Buffer> gate = device.uploaded(drawElements(weights, 1 / std::sqrt(shape.hidden), true, random));
-  Result<Buffer> up = device.uploaded(drawElements(weights, 1 / std::sqrt(shape.hidden), true, random));
+  // In one buffer: fitted tiles want up behind gate.
+  Result<Buffer> gateThenUp = device.uploaded(drawElements(2 * weights, 1 / std::sqrt(shape.hidden), true, random));
   Result<Buffer> down = device.uploaded(drawElements(weights, 1 / std::sqrt(shape.intermediate), true, random));
   Result<Buffer> ids = device.uploaded(drawIds(shape.tokens, shape.experts, shape.topK, 0.7, random));
   Result<Buffer> pairWeights = device.uploaded(drawWeights(shape.tokens, shape.topK, random));
-  for (const Result<Buffer> *buffer : {&hidden, &gate, &up, &down, &ids, &pairWeights})
+  for (const Result<Buffer> *buffer : {&hidden, &gateThenUp, &down, &ids, &pairWeights})
     MOEC_TRY(buffer->status());
   Result<LayerBuffers> buffers = LayerBuffers::allocate(device, shape);
   MOEC_TRY(buffers.status());
@@ -45,7 +45,7 @@ Status compareOrders(Device &device, Bundle &bundle) {
     if (family != GemmFamily::Portable && device.computeCapability() != 90)
       continue;
     for (const LayerChoice &choice : layerChoices(family, Element::BF16)) {
-      const LayerWeightsOnDevice on{gate->as<void>(), up->as<void>(), down->as<void>(),
+      const LayerWeightsOnDevice on{gateThenUp->as<void>(), gateThenUp->as<void>(weights * 2), down->as<void>(),
                                     int64_t{shape.intermediate} * shape.hidden};
       Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, shape, choice, on, *buffers);
       MOEC_TRY(layer.status());
