@@ -158,7 +158,7 @@ Status createProgram(const Nvrtc::Functions &f, std::string source, std::span<co
     add(header);
   for (const EmbeddedHeader &header : moreHeaders) {
     add(header);
-    source = fmt::format("#include \"{}\"\n", header.name) + source;
+    source.insert(0, fmt::format("#include \"{}\"\n", header.name));
   }
   return check(f,
                f.createProgram(&program.handle, source.c_str(), "moec.cu", static_cast<int>(texts.size()), texts.data(),
