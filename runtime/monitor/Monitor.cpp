@@ -26,8 +26,7 @@ struct alignas(64) Slot {
 
 struct Monitor::Ring {
   Ring(const LayerSpec &spec, uint32_t size)
-      : layer(spec.layer), experts(spec.experts), mask(size - 1), slots(size),
-        counts(size_t{size} * spec.experts) {
+      : layer(spec.layer), experts(spec.experts), mask(size - 1), slots(size), counts(size_t{size} * spec.experts) {
     arrived.reserve(size);
   }
 
@@ -71,8 +70,7 @@ void Monitor::observe(const LayerObservation &sample) noexcept {
   size_t index = ticket & ring->mask;
   Slot &slot = ring->slots[index];
   uint32_t expected = Free;
-  if (!slot.state.compare_exchange_strong(expected, Claimed, std::memory_order_acquire,
-                                          std::memory_order_relaxed)) {
+  if (!slot.state.compare_exchange_strong(expected, Claimed, std::memory_order_acquire, std::memory_order_relaxed)) {
     skippedSamples.fetch_add(1, std::memory_order_relaxed);
     return;
   }
@@ -83,8 +81,7 @@ void Monitor::observe(const LayerObservation &sample) noexcept {
   slot.spilledPairs = sample.spilledPairs;
   slot.generation = sample.generation;
   if (ring->experts)
-    std::memcpy(&ring->counts[index * ring->experts], sample.pairs.data(),
-                sample.pairs.size_bytes());
+    std::memcpy(&ring->counts[index * ring->experts], sample.pairs.data(), sample.pairs.size_bytes());
   slot.state.store(Full, std::memory_order_release);
 }
 

@@ -64,8 +64,7 @@ void WindowBuilder::add(const LayerObservation &sample, int64_t nowNs) {
   }
   if (sample.layerNs)
     entry.layerNs.push_back(sample.layerNs);
-  constexpr uint32_t mostTokens = 1u
-                                  << 30; // sums stay far from 2^32 even with the largest step added
+  constexpr uint32_t mostTokens = 1u << 30; // sums stay far from 2^32 even with the largest step added
   if (window.steps >= stepsPerWindow || window.tokens >= mostTokens)
     close(entry);
 }

@@ -22,8 +22,7 @@ void holdPeaks(LayerTable &table, std::span<const BucketMix> mix, uint32_t align
     }
 }
 
-std::vector<uint32_t> overflowing(const LayerTable &table, const Histogram &histogram,
-                                  uint64_t &pairs) {
+std::vector<uint32_t> overflowing(const LayerTable &table, const Histogram &histogram, uint64_t &pairs) {
   std::vector<uint32_t> experts;
   pairs = 0;
   for (uint32_t expert = 0; expert < std::min(table.slots.size(), histogram.pairs.size()); ++expert)
@@ -45,8 +44,7 @@ LayerConfig configFor(const LayerContext &context, const BucketMix &part) {
   wide.experts = static_cast<uint32_t>(steps.pairs.size());
   PlanLimits limits = context.setup.limits;
   uint64_t copies = std::max<uint64_t>(1, part.specimens.size());
-  limits.packBudgetBytes =
-      limits.packBudgetBytes > UINT64_MAX / copies ? UINT64_MAX : limits.packBudgetBytes * copies;
+  limits.packBudgetBytes = limits.packBudgetBytes > UINT64_MAX / copies ? UINT64_MAX : limits.packBudgetBytes * copies;
   return planLayer(wide, steps, context.facts, context.calibration, limits).config;
 }
 
@@ -57,8 +55,7 @@ std::string spillText(const LayerTable &from, const LayerTable &to, const Histog
   if (experts.empty() && still.empty())
     return "slots changed; nothing spills";
   if (still.empty())
-    return fmt::format("no more spills: {} pairs of experts {} did not fit their slots", before,
-                       textOfList(experts));
+    return fmt::format("no more spills: {} pairs of experts {} did not fit their slots", before, textOfList(experts));
   return fmt::format("spilled pairs {} -> {} (experts {})", before, after, textOfList(still));
 }
 
@@ -70,8 +67,7 @@ std::string tilesText(const LayerConfig &config) {
 
 std::string packingText(const LayerTable &from, const LayerTable &to) {
   std::vector<uint32_t> in = newlyPacked(from, to), out = newlyPacked(to, from);
-  std::string text = in.empty() ? "no expert newly packed"
-                                : fmt::format("experts newly packed: {}", textOfList(in));
+  std::string text = in.empty() ? "no expert newly packed" : fmt::format("experts newly packed: {}", textOfList(in));
   return out.empty() ? text : text + fmt::format("; no longer packed: {}", textOfList(out));
 }
 
@@ -88,8 +84,7 @@ double predictPart(const LayerContext &context, const LayerPlan &plan, const Buc
   return part.specimens.empty() ? 0 : ns / static_cast<double>(part.specimens.size());
 }
 
-double predictMix(const LayerContext &context, const LayerPlan &plan,
-                  std::span<const BucketMix> mix) {
+double predictMix(const LayerContext &context, const LayerPlan &plan, std::span<const BucketMix> mix) {
   double ns = 0;
   for (const BucketMix &part : mix)
     ns += part.weight * predictPart(context, plan, part);
@@ -118,8 +113,7 @@ Saving predictSaving(const LayerContext &context, const LayerPlan &from, const L
   return saving;
 }
 
-const BucketMix &heaviest(const LayerContext &context, const LayerPlan &live,
-                          std::span<const BucketMix> mix) {
+const BucketMix &heaviest(const LayerContext &context, const LayerPlan &live, std::span<const BucketMix> mix) {
   size_t best = 0;
   double bestNs = -1;
   for (size_t i = 0; i < mix.size(); ++i) {
@@ -132,23 +126,20 @@ const BucketMix &heaviest(const LayerContext &context, const LayerPlan &live,
   return mix[best];
 }
 
-Candidates findCandidates(const LayerContext &context, const LayerPlan &live,
-                          std::span<const BucketMix> mix) {
+Candidates findCandidates(const LayerContext &context, const LayerPlan &live, std::span<const BucketMix> mix) {
   const BucketMix &main = heaviest(context, live, mix);
   const LayerShape &shape = context.setup.shape;
   Candidates found;
-  found.reuse = planTable(shape, main.typical, context.facts, context.calibration, context.setup.limits,
-                          live.config);
+  found.reuse = planTable(shape, main.typical, context.facts, context.calibration, context.setup.limits, live.config);
   found.table = found.reuse;
   found.table.table.packed = live.table.packed;
   double liveNs = predictMix(context, live, mix);
   double bestNs = 0;
   for (const BucketMix &part : mix) {
-    if (&part != &main &&
-        part.weight * predictPart(context, live, part) < secondBucketShare * liveNs)
+    if (&part != &main && part.weight * predictPart(context, live, part) < secondBucketShare * liveNs)
       continue;
-    LayerPlan plan = planTable(shape, part.typical, context.facts, context.calibration,
-                               context.setup.limits, configFor(context, part));
+    LayerPlan plan = planTable(shape, part.typical, context.facts, context.calibration, context.setup.limits,
+                               configFor(context, part));
     holdPeaks(plan.table, mix, context.setup.limits.slotAlign);
     double ns = predictMix(context, plan, mix);
     if (bestNs == 0 || ns < bestNs) {
@@ -171,8 +162,8 @@ std::vector<uint32_t> newlyPacked(const LayerTable &from, const LayerTable &to) 
   return experts;
 }
 
-std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &from,
-                               const LayerPlan &to, const BucketMix &part) {
+std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &from, const LayerPlan &to,
+                               const BucketMix &part) {
   const Histogram &histogram = part.specimens.front();
   std::vector<Cause> causes;
   LayerPlan plan = from;
@@ -246,8 +237,7 @@ std::string explainFit(const LayerContext &context, const LayerPlan &live, const
                                  rows ? static_cast<double>(computed) / static_cast<double>(rows) : 0);
   if (live.config.device == DeviceKind::Cpu)
     text = fmt::format("{}, {}", packedFitText(live.table, histogram), text);
-  return text + (spilled ? fmt::format(", {} pairs a step spill", spilled)
-                         : std::string(", nothing spills"));
+  return text + (spilled ? fmt::format(", {} pairs a step spill", spilled) : std::string(", nothing spills"));
 }
 
 } // namespace moec

@@ -22,8 +22,7 @@ struct LayerContext {
 /// Predicted nanoseconds of one step of a bucket: the mean over its specimens.
 double predictPart(const LayerContext &context, const LayerPlan &plan, const BucketMix &part);
 /// Predicted nanoseconds of one step over the mix of buckets.
-double predictMix(const LayerContext &context, const LayerPlan &plan,
-                  std::span<const BucketMix> mix);
+double predictMix(const LayerContext &context, const LayerPlan &plan, std::span<const BucketMix> mix);
 
 /// What changing from one plan to another saves per step over the mix of buckets.
 struct Saving {
@@ -35,8 +34,7 @@ Saving predictSaving(const LayerContext &context, const LayerPlan &from, const L
                      std::span<const BucketMix> mix);
 
 /// The bucket that most of the live plan's time goes to. `mix` is not empty.
-const BucketMix &heaviest(const LayerContext &context, const LayerPlan &live,
-                          std::span<const BucketMix> mix);
+const BucketMix &heaviest(const LayerContext &context, const LayerPlan &live, std::span<const BucketMix> mix);
 
 /// The three ways to change a layer, cheapest first.
 struct Candidates {
@@ -48,16 +46,15 @@ struct Candidates {
 /// Plans for the heaviest bucket: tile heights for the spread of real steps, packing for their
 /// mean. Their slots hold every recent step of every bucket: a plan for decode must not spill the
 /// next prefill. Where a second bucket matters, the best plan is the better one over the mix.
-Candidates findCandidates(const LayerContext &context, const LayerPlan &live,
-                          std::span<const BucketMix> mix);
+Candidates findCandidates(const LayerContext &context, const LayerPlan &live, std::span<const BucketMix> mix);
 
 /// Experts that `to` packs and `from` does not.
 std::vector<uint32_t> newlyPacked(const LayerTable &from, const LayerTable &to);
 
 /// Takes the difference of two plans apart, one part changed at a time, in predicted nanoseconds of
 /// a step of `part`. The parts add up to the whole difference.
-std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &from,
-                               const LayerPlan &to, const BucketMix &part);
+std::vector<Cause> explainGain(const LayerContext &context, const LayerPlan &from, const LayerPlan &to,
+                               const BucketMix &part);
 
 /// Why no plan beats the live one: what is packed, how tight the tiles are, what spills.
 std::string explainFit(const LayerContext &context, const LayerPlan &live, const BucketMix &part);

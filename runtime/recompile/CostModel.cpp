@@ -5,15 +5,13 @@
 namespace moec {
 
 CostModel::CostModel(const PolicyConfig &config)
-    : smoothing(config.costSmoothing), perLayer(config.firstCost),
-      packNsPerByte(config.firstPackNsPerByte) {}
+    : smoothing(config.costSmoothing), perLayer(config.firstCost), packNsPerByte(config.firstPackNsPerByte) {}
 
 ChangeCost CostModel::of(Verdict verdict, uint64_t newlyPackedBytes) const {
   ChangeCost cost = perLayer;
   cost.compileMs = verdict == Verdict::Compile ? perLayer.compileMs : 0;
   cost.loadMs = verdict == Verdict::Retable ? 0 : perLayer.loadMs;
-  cost.packMs =
-      verdict == Verdict::Retable ? 0 : static_cast<double>(newlyPackedBytes) * packNsPerByte / 1e6;
+  cost.packMs = verdict == Verdict::Retable ? 0 : static_cast<double>(newlyPackedBytes) * packNsPerByte / 1e6;
   return cost;
 }
 
@@ -32,8 +30,7 @@ void CostModel::learn(const BuildReport &report, const BuildSize &size) {
 
 bool RateLimit::available(int64_t nowNs) {
   if (started)
-    tokens =
-        std::min(perMinute, tokens + static_cast<double>(nowNs - lastNs) * 1e-9 / 60 * perMinute);
+    tokens = std::min(perMinute, tokens + static_cast<double>(nowNs - lastNs) * 1e-9 / 60 * perMinute);
   started = true;
   lastNs = nowNs;
   return tokens >= 1;

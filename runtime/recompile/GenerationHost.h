@@ -14,14 +14,14 @@ namespace moec {
 /// What a generation costs and brings to build: filled while it is built, written to the trace.
 struct BuildReport {
   uint64_t generation = 0;
-  uint32_t kernelsBuilt = 0;  // by this build; 0 when every kernel existed (reuse)
-  bool cacheHit = false;      // the package came from the cache
-  double compileMs = 0;       // passes, code generation, link; 0 for a re-table
-  double packMs = 0;          // packing newly hot experts' weights; on a CPU, as validateMs, processor time
+  uint32_t kernelsBuilt = 0; // by this build; 0 when every kernel existed (reuse)
+  bool cacheHit = false;     // the package came from the cache
+  double compileMs = 0;      // passes, code generation, link; 0 for a re-table
+  double packMs = 0;         // packing newly hot experts' weights; on a CPU, as validateMs, processor time
   double loadMs = 0;
   double validateMs = 0;
-  double validateError = 0;   // relative L2 distance to generation 0 on the validation input
-  uint64_t packedBytes = 0;   // packed weights that the generation holds
+  double validateError = 0; // relative L2 distance to generation 0 on the validation input
+  uint64_t packedBytes = 0; // packed weights that the generation holds
 };
 
 /// What building has cost this host so far, for the loop to weigh its first change by. 0: not known.
@@ -47,7 +47,8 @@ public:
 
   /// Builds a generation in which the named layers have these plans and all others stay (they are shared, not copied).
   /// Compiles what is missing, packs, loads, validates against generation 0. Nothing goes live.
-  /// Errors: InvalidArgument (a plan that does not fit the layer, or spends more than its limits), CompileFailed, CompileForbidden (strict), VerificationMismatch, ResourceExhausted, Cancelled.
+  /// Errors: InvalidArgument (a plan that does not fit the layer, or spends more than its limits), CompileFailed,
+  /// CompileForbidden (strict), VerificationMismatch, ResourceExhausted, Cancelled.
   virtual Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
                                     const std::map<uint32_t, Histogram> &plannedFor,
                                     const std::function<bool()> &cancelled) = 0;

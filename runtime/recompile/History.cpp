@@ -22,14 +22,11 @@ double totalVariation(const std::vector<uint64_t> &a, const std::vector<uint64_t
     return 0;
   double moved = 0;
   for (size_t expert = 0; expert < a.size(); ++expert)
-    moved +=
-        std::abs(static_cast<double>(a[expert]) / sumA - static_cast<double>(b[expert]) / sumB);
+    moved += std::abs(static_cast<double>(a[expert]) / sumA - static_cast<double>(b[expert]) / sumB);
   return moved / 2;
 }
 
-uint64_t total(const std::vector<uint64_t> &pairs) {
-  return std::accumulate(pairs.begin(), pairs.end(), uint64_t{0});
-}
+uint64_t total(const std::vector<uint64_t> &pairs) { return std::accumulate(pairs.begin(), pairs.end(), uint64_t{0}); }
 
 } // namespace
 
@@ -91,8 +88,7 @@ void History::makeRoom() {
   size_t best = entries.size();
   double bestDistance = 2;
   for (size_t i = 0; i + 1 < older; ++i) {
-    if (entries[i].bucket != entries[i + 1].bucket ||
-        entries[i].sinceChange != entries[i + 1].sinceChange)
+    if (entries[i].bucket != entries[i + 1].bucket || entries[i].sinceChange != entries[i + 1].sinceChange)
       continue;
     double distance = totalVariation(entries[i].pairs, entries[i + 1].pairs);
     if (distance < bestDistance) {
@@ -124,8 +120,7 @@ std::vector<BucketMix> History::recent() const {
   std::map<uint32_t, std::vector<Histogram>> specimens;
   double weight = 1, sum = 0;
   size_t seen = 0;
-  for (auto entry = entries.rbegin(); entry != entries.rend() && seen < recentWindows;
-       ++entry, ++seen) {
+  for (auto entry = entries.rbegin(); entry != entries.rend() && seen < recentWindows; ++entry, ++seen) {
     double part = weight * static_cast<double>(entry->steps);
     weights[entry->bucket] += part;
     sum += part;
@@ -138,17 +133,15 @@ std::vector<BucketMix> History::recent() const {
       if (!over)
         merge(found->second, *entry);
     }
-    for (auto specimen = entry->specimens.rbegin(); !over && specimen != entry->specimens.rend();
-         ++specimen)
+    for (auto specimen = entry->specimens.rbegin(); !over && specimen != entry->specimens.rend(); ++specimen)
       if (steps.size() < mostSpecimens)
         steps.push_back(specimen->step);
   }
   std::vector<BucketMix> mix;
   for (auto &[bucket, stretch] : stretches)
-    mix.push_back({bucket, static_cast<uint32_t>(stretch.steps),
-                   sum > 0 ? weights[bucket] / sum : 0,
-                   typicalStep(stretch.tokens, stretch.pairs, stretch.steps),
-                   std::move(stretch.peak), std::move(specimens[bucket])});
+    mix.push_back({bucket, static_cast<uint32_t>(stretch.steps), sum > 0 ? weights[bucket] / sum : 0,
+                   typicalStep(stretch.tokens, stretch.pairs, stretch.steps), std::move(stretch.peak),
+                   std::move(specimens[bucket])});
   return mix;
 }
 
@@ -157,8 +150,7 @@ double History::regretNs(const std::function<double(const Histogram &)> &predict
   for (const Entry &entry : entries)
     if (entry.sinceChange)
       for (const Specimen &specimen : entry.specimens)
-        regret =
-            std::max(0.0, regret + (specimen.liveNs - predict(specimen.step)) * specimen.steps);
+        regret = std::max(0.0, regret + (specimen.liveNs - predict(specimen.step)) * specimen.steps);
   return regret;
 }
 

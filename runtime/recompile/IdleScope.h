@@ -10,11 +10,12 @@
 
 namespace moec {
 
-/// Puts the calling thread into the system's idle class (SCHED_IDLE) while it lives: the thread takes what steps leave, the
-/// scheduler counts its processor as free when it places theirs, and it gives way at once. After `patienceNs` the thread
-/// goes back to its own niceness, so that a build also ends on a machine whose processors are all busy.
+/// Puts the calling thread into the system's idle class (SCHED_IDLE) while it lives: the thread takes what steps leave,
+/// the scheduler counts its processor as free when it places theirs, and it gives way at once. After `patienceNs` the
+/// thread goes back to its own niceness, so that a build also ends on a machine whose processors are all busy.
 ///
-/// Does nothing where a thread may not leave the idle class again (no CAP_SYS_NICE and no RLIMIT_NICE), which is tried once.
+/// Does nothing where a thread may not leave the idle class again (no CAP_SYS_NICE and no RLIMIT_NICE), which is tried
+/// once.
 class IdleScope {
 public:
   explicit IdleScope(int64_t patienceNs);

@@ -8,10 +8,8 @@
 
 namespace moec {
 
-Measurement::Measurement(uint64_t incumbent, uint64_t challenger, std::set<uint32_t> layers,
-                         uint32_t wantedPairs,
-                         std::function<double(uint32_t, const Histogram &)> expectedNs,
-                         uint32_t warmUp)
+Measurement::Measurement(uint64_t incumbent, uint64_t challenger, std::set<uint32_t> layers, uint32_t wantedPairs,
+                         std::function<double(uint32_t, const Histogram &)> expectedNs, uint32_t warmUp)
     : incumbent(incumbent), challenger(challenger), layers(std::move(layers)),
       // Many layers give many pairs a step; each of them has to be seen as often as one alone would
       // be.
@@ -32,11 +30,9 @@ bool Measurement::done() const {
 
 void Measurement::add(const LayerObservation &sample) {
   bool isChallenger = sample.generation == challenger;
-  if ((!isChallenger && sample.generation != incumbent) || sample.layerNs == 0 ||
-      !layers.count(sample.layer))
+  if ((!isChallenger && sample.generation != incumbent) || sample.layerNs == 0 || !layers.count(sample.layer))
     return;
-  double expected =
-      expectedNs(sample.layer, {sample.tokens, {sample.pairs.begin(), sample.pairs.end()}});
+  double expected = expectedNs(sample.layer, {sample.tokens, {sample.pairs.begin(), sample.pairs.end()}});
   if (!(expected > 0))
     return;
   double mine = static_cast<double>(sample.layerNs) / expected;
@@ -73,8 +69,7 @@ Measured Measurement::result(int64_t nowNs) const {
   return measured;
 }
 
-std::pair<double, double> Measurement::interval(const std::vector<double> &sorted,
-                                                double deviations) {
+std::pair<double, double> Measurement::interval(const std::vector<double> &sorted, double deviations) {
   // How many of n ratios lie below the median is binomial(n, 1/2), of deviation sqrt(n)/2.
   double last = static_cast<double>(sorted.size()) - 1;
   double half = static_cast<double>(sorted.size()) / 2;

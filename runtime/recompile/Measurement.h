@@ -21,10 +21,8 @@ class Measurement {
 public:
   /// `layers` are those whose plans differ. The first `warmUp` pairs of each layer are left out: a
   /// new generation's first steps fetch its pages and code.
-  Measurement(uint64_t incumbent, uint64_t challenger, std::set<uint32_t> layers,
-              uint32_t wantedPairs,
-              std::function<double(uint32_t layer, const Histogram &step)> expectedNs,
-              uint32_t warmUp = 4);
+  Measurement(uint64_t incumbent, uint64_t challenger, std::set<uint32_t> layers, uint32_t wantedPairs,
+              std::function<double(uint32_t layer, const Histogram &step)> expectedNs, uint32_t warmUp = 4);
 
   void add(const LayerObservation &sample);
   /// Enough pairs to tell which is faster (few will do where the difference is plain), or four

@@ -37,8 +37,7 @@ class Policy {
 public:
   struct Tick {
     std::vector<PredictionRecord> predictions; // of every layer with new windows
-    std::vector<DecisionRecord>
-        decisions; // of those whose answer is a change, or another one than last time
+    std::vector<DecisionRecord> decisions;     // of those whose answer is a change, or another one than last time
   };
 
   explicit Policy(PolicySetup setup, PolicyHooks hooks = {});
@@ -104,17 +103,13 @@ private:
   Verdict classify(const Layer &layer, const LayerPlan &plan) const;
   LayerContext contextOf(const Layer &layer) const;
 
-  void decideLayer(Layer &layer, const Weighing &weighing, int64_t nowNs, bool requested,
-                   DecisionRecord &record);
-  void settle(const Layer &layer, const Weighing &weighing, const Choice &top,
-              DecisionRecord &record) const;
-  bool permitted(const Layer &layer, const Choice &choice, int64_t nowNs, bool requested,
-                 DecisionRecord &record) const;
+  void decideLayer(Layer &layer, const Weighing &weighing, int64_t nowNs, bool requested, DecisionRecord &record);
+  void settle(const Layer &layer, const Weighing &weighing, const Choice &top, DecisionRecord &record) const;
+  bool permitted(const Layer &layer, const Choice &choice, int64_t nowNs, bool requested, DecisionRecord &record) const;
   bool limited(const Layer &layer, int64_t nowNs, DecisionRecord &record);
   void askUser(const Weighing &weighing, DecisionRecord &record, Choice &choice) const;
   void begin(Layer &layer, const Weighing &weighing, const Choice &choice, DecisionRecord &record);
-  void describe(const Layer &layer, const Weighing &weighing, const Choice &choice,
-                DecisionRecord &record) const;
+  void describe(const Layer &layer, const Weighing &weighing, const Choice &choice, DecisionRecord &record) const;
   void backOff(int64_t nowNs);
 
   PolicySetup start;

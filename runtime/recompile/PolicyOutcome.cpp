@@ -63,15 +63,14 @@ JudgementRecord Policy::judge(const Measured &measured) {
   record.measuredLow = 1 - measured.high;
   record.measuredHigh = 1 - measured.low;
   bool enough = measured.pairs >= fewestPairs;
-  record.kept = !enough || (record.measuredGain > start.config.keepMedian &&
-                            record.measuredLow > start.config.keepAbove);
-  record.text =
-      enough ? fmt::format("measured {} faster ({} to {}, {} pairs of steps), predicted {}",
-                           textOfShare(record.measuredGain), textOfShare(record.measuredLow),
-                           textOfShare(record.measuredHigh), measured.pairs,
-                           textOfShare(record.predictedGain))
-             : fmt::format("kept on its prediction of {}: only {} pairs of steps could be compared",
-                           textOfShare(record.predictedGain), measured.pairs);
+  record.kept =
+      !enough || (record.measuredGain > start.config.keepMedian && record.measuredLow > start.config.keepAbove);
+  record.text = enough
+                    ? fmt::format("measured {} faster ({} to {}, {} pairs of steps), predicted {}",
+                                  textOfShare(record.measuredGain), textOfShare(record.measuredLow),
+                                  textOfShare(record.measuredHigh), measured.pairs, textOfShare(record.predictedGain))
+                    : fmt::format("kept on its prediction of {}: only {} pairs of steps could be compared",
+                                  textOfShare(record.predictedGain), measured.pairs);
   if (!record.kept) {
     backOff(measured.nowNs);
     for (const auto &[number, change] : changes) {

@@ -27,26 +27,24 @@ Verdict Policy::classify(const Layer &layer, const LayerPlan &plan) const {
   return knownConfigs.count(plan.config.text()) ? Verdict::Reuse : Verdict::Compile;
 }
 
-Policy::Choice Policy::makeChoice(const Layer &layer, LayerPlan plan,
-                                  const Weighing &weighing) const {
+Policy::Choice Policy::makeChoice(const Layer &layer, LayerPlan plan, const Weighing &weighing) const {
   LayerContext context = contextOf(layer);
   Choice choice;
   choice.verdict = classify(layer, plan);
   choice.saving = predictSaving(context, layer.live, plan, weighing.mix);
   choice.mixNs = weighing.liveNs - choice.saving.ns;
   choice.gain = weighing.liveNs > 0 ? choice.saving.ns / weighing.liveNs : 0;
-  uint64_t bytes = newlyPacked(layer.live.table, plan.table).size() *
-                   packedExpertBytes(layer.setup.shape, start.facts);
+  uint64_t bytes = newlyPacked(layer.live.table, plan.table).size() * packedExpertBytes(layer.setup.shape, start.facts);
   choice.cost = costs.of(choice.verdict, bytes);
   if (choice.gain >= start.config.minGain)
-    choice.regretNs = layer.history.regretNs(
-        [&](const Histogram &histogram) { return context.predict(plan, histogram); });
+    choice.regretNs =
+        layer.history.regretNs([&](const Histogram &histogram) { return context.predict(plan, histogram); });
   choice.plan = std::move(plan);
   return choice;
 }
 
-// A build beside steps on CPUs takes one of their threads' processors for as long as it works, so steps lose that part of
-// their speed. Steps on a GPU share little with it; what they do share (validation) is charged in full.
+// A build beside steps on CPUs takes one of their threads' processors for as long as it works, so steps lose that part
+// of their speed. Steps on a GPU share little with it; what they do share (validation) is charged in full.
 double Policy::paidNs(const ChangeCost &cost) const {
   const bool onCpu = start.facts.device == DeviceKind::Cpu;
   return cost.ns() / (onCpu ? std::max(1u, start.facts.threads) : 1u);
@@ -82,20 +80,17 @@ bool Policy::due(const Layer &layer, int64_t nowNs) const {
   for (const BucketMix &part : layer.history.recent()) {
     if (part.bucket != layer.looked.bucket)
       continue;
-    double noise =
-        samplingNoise(part.typical.total() * part.steps,
-                      layer.looked.typical.total() * layer.looked.steps, part.typical.pairs.size());
-    return totalVariation(part.typical.pairs, layer.looked.typical.pairs) >
-           start.config.driftFloor + 2 * noise;
+    double noise = samplingNoise(part.typical.total() * part.steps, layer.looked.typical.total() * layer.looked.steps,
+                                 part.typical.pairs.size());
+    return totalVariation(part.typical.pairs, layer.looked.typical.pairs) > start.config.driftFloor + 2 * noise;
   }
   return true; // the bucket has gone
 }
 
 void Policy::lookAgain(Layer &layer, const Weighing &weighing, Reason reason, int64_t nowNs) const {
-  bool settled = reason != Reason::Accumulating && reason != Reason::CoolingDown &&
-                 reason != Reason::RateLimited && reason != Reason::Measuring;
-  layer.lookWaitNs = settled ? std::min(std::max(layer.lookWaitNs * 2, start.config.lookNs),
-                                        start.config.mostLookNs)
+  bool settled = reason != Reason::Accumulating && reason != Reason::CoolingDown && reason != Reason::RateLimited &&
+                 reason != Reason::Measuring;
+  layer.lookWaitNs = settled ? std::min(std::max(layer.lookWaitNs * 2, start.config.lookNs), start.config.mostLookNs)
                              : start.config.lookNs;
   layer.lookNs = nowNs + layer.lookWaitNs;
   layer.looked = weighing.main();

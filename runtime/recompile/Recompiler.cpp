@@ -18,8 +18,7 @@ int64_t steadyNs() {
   return duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
 }
 
-std::vector<Monitor::LayerSpec> specsOf(const GenerationHost &host,
-                                        const RecompilerOptions &options) {
+std::vector<Monitor::LayerSpec> specsOf(const GenerationHost &host, const RecompilerOptions &options) {
   std::vector<Monitor::LayerSpec> specs;
   for (uint32_t layer : options.layers)
     specs.push_back({layer, host.layerShape(layer).experts});
@@ -60,11 +59,9 @@ PolicySetup Recompiler::setupOf(const GenerationHost &host, const RecompilerOpti
   return setup;
 }
 
-Recompiler::Recompiler(GenerationHost &host, RecompilerOptions given, LineSink *traceSink,
-                       LineSink *routingSink)
-    : host(host), options(std::move(given)), clock(options.clock ? options.clock : steadyNs),
-      startNs(clock()), steps(specsOf(host, options), options.monitorSlots),
-      policy(setupOf(host, options), recorded(options.hooks)),
+Recompiler::Recompiler(GenerationHost &host, RecompilerOptions given, LineSink *traceSink, LineSink *routingSink)
+    : host(host), options(std::move(given)), clock(options.clock ? options.clock : steadyNs), startNs(clock()),
+      steps(specsOf(host, options), options.monitorSlots), policy(setupOf(host, options), recorded(options.hooks)),
       windows(options.windowSteps, options.windowAgeNs), trace(traceSink), routing(routingSink),
       traceRouting(routingSink != nullptr), live(options.liveGeneration) {
   liveNow = live;
@@ -76,24 +73,22 @@ Recompiler::~Recompiler() { stop(); }
 PolicyHooks Recompiler::recorded(PolicyHooks hooks) {
   PolicyHooks noting;
   if (hooks.trigger)
-    noting.trigger = [this, ask = std::move(hooks.trigger)](const LayerStatistics &seen)
-                         MOEC_REQUIRES(loop) {
-                           HookEvent event;
-                           event.layer = seen.layer;
-                           event.isTrigger = true;
-                           event.fired = ask(seen);
-                           answers.push_back(event);
-                           return event.fired;
-                         };
+    noting.trigger = [this, ask = std::move(hooks.trigger)](const LayerStatistics &seen) MOEC_REQUIRES(loop) {
+      HookEvent event;
+      event.layer = seen.layer;
+      event.isTrigger = true;
+      event.fired = ask(seen);
+      answers.push_back(event);
+      return event.fired;
+    };
   if (hooks.policy)
-    noting.policy = [this, ask = std::move(hooks.policy)](const DecisionRecord &proposed)
-                        MOEC_REQUIRES(loop) {
-                          HookEvent event;
-                          event.layer = proposed.statistics.layer;
-                          event.verdict = ask(proposed);
-                          answers.push_back(event);
-                          return event.verdict;
-                        };
+    noting.policy = [this, ask = std::move(hooks.policy)](const DecisionRecord &proposed) MOEC_REQUIRES(loop) {
+      HookEvent event;
+      event.layer = proposed.statistics.layer;
+      event.verdict = ask(proposed);
+      answers.push_back(event);
+      return event.verdict;
+    };
   return noting;
 }
 
@@ -106,8 +101,7 @@ Status Recompiler::start() {
   try {
     thread = std::thread([this] { run(); });
   } catch (const std::system_error &error) {
-    return makeError(Code::ResourceExhausted, "cannot start the recompilation thread: {}",
-                     error.what());
+    return makeError(Code::ResourceExhausted, "cannot start the recompilation thread: {}", error.what());
   }
   return {};
 }
@@ -137,8 +131,7 @@ void Recompiler::stop() {
     return;
   ended = true;
   if (measurement)
-    if (Status status = host.alternate(measurement->incumbentGeneration(),
-                                       measurement->challengerGeneration(), false);
+    if (Status status = host.alternate(measurement->incumbentGeneration(), measurement->challengerGeneration(), false);
         !status.ok())
       emit(ErrorEvent{now(), "alternate", status.message()});
   measurement.reset();
@@ -259,11 +252,10 @@ void Recompiler::change() {
   int64_t since = now();
   Result<BuildReport> report = build();
   if (!report) {
-    bool late =
-        report.status().code() == Code::Cancelled && now() - since > options.buildDeadlineNs;
+    bool late = report.status().code() == Code::Cancelled && now() - since > options.buildDeadlineNs;
     failed(report.status().code(),
-           late ? fmt::format("cancelled after {:.1f} s: {}",
-                              static_cast<double>(now() - since) * 1e-9, report.status().message())
+           late ? fmt::format("cancelled after {:.1f} s: {}", static_cast<double>(now() - since) * 1e-9,
+                              report.status().message())
                 : report.status().message());
     return;
   }
@@ -293,10 +285,9 @@ void Recompiler::swap(uint64_t generation) {
     layers.insert(layer);
     before.emplace(layer, planned.before);
   }
-  measurement.emplace(
-      incumbent, generation, std::move(layers), options.measurePairs,
-      [this, before = std::move(before)](uint32_t layer, const Histogram &step)
-          MOEC_REQUIRES(loop) { return policy.predict(layer, before.at(layer), step); });
+  measurement.emplace(incumbent, generation, std::move(layers), options.measurePairs,
+                      [this, before = std::move(before)](uint32_t layer, const Histogram &step)
+                          MOEC_REQUIRES(loop) { return policy.predict(layer, before.at(layer), step); });
   measureUntilNs = now() + options.measureDeadlineNs;
   if (Status status = host.alternate(incumbent, generation, true); !status.ok()) {
     emit(ErrorEvent{now(), "alternate", status.message()});
@@ -307,8 +298,7 @@ void Recompiler::swap(uint64_t generation) {
 //===-- Whether it paid -----------------------------------------------------------------------===//
 
 void Recompiler::finishMeasurement() {
-  uint64_t incumbent = measurement->incumbentGeneration(),
-           challenger = measurement->challengerGeneration();
+  uint64_t incumbent = measurement->incumbentGeneration(), challenger = measurement->challengerGeneration();
   if (Status status = host.alternate(incumbent, challenger, false); !status.ok())
     emit(ErrorEvent{now(), "alternate", status.message()});
   Measured measured = measurement->result(now());

@@ -37,10 +37,10 @@ struct RecompilerOptions {
   int64_t buildDeadlineNs = 60'000'000'000;   // a build that takes longer is cancelled
   uint32_t measurePairs = 48;                 // pairs of alternating steps, per changed layer
   int64_t measureDeadlineNs = 30'000'000'000; // then what has been measured counts
-  uint32_t monitorSlots = 64; // samples per layer that wait for the background thread
-  int niceness = 10;          // of the background thread, and so of compiles
-  /// A build beside steps on CPUs runs in the system's idle class this long, then at `niceness`; 0: never idle. Beside steps
-  /// on GPUs it never does: they leave processors free, but share the driver's locks with it.
+  uint32_t monitorSlots = 64;                 // samples per layer that wait for the background thread
+  int niceness = 10;                          // of the background thread, and so of compiles
+  /// A build beside steps on CPUs runs in the system's idle class this long, then at `niceness`; 0: never idle. Beside
+  /// steps on GPUs it never does: they leave processors free, but share the driver's locks with it.
   int64_t idlePatienceNs = 30'000'000'000;
 
   /// Nanoseconds of a steady clock. A test hands in its own.
@@ -55,8 +55,7 @@ struct RecompilerStats {
   uint64_t changes = 0; // generations that went live
   uint64_t kept = 0, rolledBack = 0, failedBuilds = 0, droppedTraceLines = 0;
   uint64_t liveGeneration = 0;
-  int64_t pendingAgeNs =
-      0; // since the decision that is being built or measured; 0 when there is none
+  int64_t pendingAgeNs = 0; // since the decision that is being built or measured; 0 when there is none
 };
 
 /// Calls its host from one thread: the one that `start` begins, or whoever calls `pump`. Steps
@@ -134,8 +133,8 @@ private:
   std::condition_variable_any wake;
   std::atomic<bool> stopping{false}, requested{false};
   std::atomic<int64_t> pendingSince{0}; // 0: nothing pending
-  std::atomic<uint64_t> samples{0}, windowCount{0}, decisions{0}, changes{0}, kept{0},
-      rolledBack{0}, failedBuilds{0}, droppedLines{0}, liveNow{0};
+  std::atomic<uint64_t> samples{0}, windowCount{0}, decisions{0}, changes{0}, kept{0}, rolledBack{0}, failedBuilds{0},
+      droppedLines{0}, liveNow{0};
   std::thread thread;
   bool ended = false;
 };

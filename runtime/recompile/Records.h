@@ -67,21 +67,18 @@ struct ChangeCost {
 };
 
 struct PolicyConfig {
-  double minGain = 0.03;    // a smaller predicted gain (share of the live plan's time) is noise
-  double driftFloor = 0.05; // total variation that is no drift, on top of twice the sampling noise
+  double minGain = 0.03;              // a smaller predicted gain (share of the live plan's time) is noise
+  double driftFloor = 0.05;           // total variation that is no drift, on top of twice the sampling noise
   uint64_t repayHorizonSteps = 50000; // a change that needs more steps than this to pay is refused
-  uint32_t noticeSteps =
-      64; // steps that pass before a wrong plan is noticed: part of what a change risks
-  double changesPerMinute = 8;      // refill of the token bucket, and its size
-  int64_t coolDownNs = 500'000'000; // between two changes of one layer
-  int64_t backOffNs =
-      30'000'000'000; // after a change that failed or measured worse; doubles each time
-  int64_t lookNs =
-      250'000'000; // a layer is weighed again after this; doubles while the answer is settled ...
+  uint32_t noticeSteps = 64;          // steps that pass before a wrong plan is noticed: part of what a change risks
+  double changesPerMinute = 8;        // refill of the token bucket, and its size
+  int64_t coolDownNs = 500'000'000;   // between two changes of one layer
+  int64_t backOffNs = 30'000'000'000; // after a change that failed or measured worse; doubles each time
+  int64_t lookNs = 250'000'000;       // a layer is weighed again after this; doubles while the answer is settled ...
   int64_t mostLookNs = 8'000'000'000; // ... up to this. Routing that moves is weighed at once
   double costSmoothing = 0.4;         // weight of the newest measured cost
-  double keepAbove = -0.02; // a change is kept where the interval of its gain stays above this ...
-  double keepMedian = 0.0;  // ... and its median gain is above this
+  double keepAbove = -0.02;           // a change is kept where the interval of its gain stays above this ...
+  double keepMedian = 0.0;            // ... and its median gain is above this
   /// Assumed of a change where the host has measured nothing yet (GenerationHost::costs).
   ChangeCost firstCost = {.compileMs = 400, .packMs = 0, .loadMs = 2, .validateMs = 5};
   double firstPackNsPerByte = 0.5;

@@ -26,8 +26,6 @@ std::string textOfList(std::span<const uint32_t> numbers, size_t most) {
   return fmt::format("{} and {} more", fmt::join(numbers.first(most), ", "), numbers.size() - most);
 }
 
-std::string textOfHeights(std::span<const uint16_t> heights) {
-  return fmt::format("{{{}}}", fmt::join(heights, ","));
-}
+std::string textOfHeights(std::span<const uint16_t> heights) { return fmt::format("{{{}}}", fmt::join(heights, ",")); }
 
 } // namespace moec

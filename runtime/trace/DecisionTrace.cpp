@@ -6,8 +6,7 @@
 
 namespace moec {
 
-Result<std::unique_ptr<LineWriter>> openDecisionTrace(LineWriterOptions options, TraceInfo info,
-                                                      PolicySetup setup) {
+Result<std::unique_ptr<LineWriter>> openDecisionTrace(LineWriterOptions options, TraceInfo info, PolicySetup setup) {
   options.header = [info = std::move(info), setup = std::move(setup)](uint32_t segment) mutable {
     info.segment = segment;
     return traceHeader(info, setup);
@@ -17,11 +16,10 @@ Result<std::unique_ptr<LineWriter>> openDecisionTrace(LineWriterOptions options,
 
 void RoutingTrace::write(const LayerObservation &sample) {
   if (sink)
-    sink->write(
-        fmt::format("{{\"n\":{},\"event\":\"step\",\"layer\":{},\"tokens\":{},\"layer_ns\":{},"
-                    "\"spilled_pairs\":{},\"generation\":{},\"pairs\":[{}]}}",
-                    next, sample.layer, sample.tokens, sample.layerNs, sample.spilledPairs,
-                    sample.generation, fmt::join(sample.pairs, ",")));
+    sink->write(fmt::format("{{\"n\":{},\"event\":\"step\",\"layer\":{},\"tokens\":{},\"layer_ns\":{},"
+                            "\"spilled_pairs\":{},\"generation\":{},\"pairs\":[{}]}}",
+                            next, sample.layer, sample.tokens, sample.layerNs, sample.spilledPairs, sample.generation,
+                            fmt::join(sample.pairs, ",")));
   ++next;
 }
 

@@ -29,8 +29,7 @@ private:
 
 /// A file sink whose every segment begins with the header of `setup`.
 /// Errors: Failure (the file cannot be written).
-Result<std::unique_ptr<LineWriter>> openDecisionTrace(LineWriterOptions options, TraceInfo info,
-                                                      PolicySetup setup);
+Result<std::unique_ptr<LineWriter>> openDecisionTrace(LineWriterOptions options, TraceInfo info, PolicySetup setup);
 
 /// Per-step counts, on request: what a what-if needs. One thread at a time.
 class RoutingTrace {

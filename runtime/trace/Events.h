@@ -55,9 +55,8 @@ struct EndEvent {
 
 /// Predictions, decisions and judgements are what the policy answered: a replay makes them again
 /// and compares.
-using TraceEvent =
-    std::variant<CountsEvent, HookEvent, TickEvent, PredictionRecord, DecisionRecord, BuildOutcome,
-                 SwapEvent, Measured, JudgementRecord, RollbackEvent, ErrorEvent, EndEvent>;
+using TraceEvent = std::variant<CountsEvent, HookEvent, TickEvent, PredictionRecord, DecisionRecord, BuildOutcome,
+                                SwapEvent, Measured, JudgementRecord, RollbackEvent, ErrorEvent, EndEvent>;
 
 /// The line of an event, without its newline. `n` numbers the lines of a run; a gap shows that
 /// lines were lost. Doubles are printed so that reading them gives the same bits.

@@ -137,8 +137,8 @@ TraceEvent readDecision(const JsonValue &json, const PolicySetup &setup) {
   record.toConfig = json["to"].text();
   JsonValue causes = json["causes"];
   for (size_t i = 0, count = causes.size(); i < count; ++i)
-    record.causes.push_back({causes.at(i)["name"].text(), causes.at(i)["text"].text(),
-                             causes.at(i)["gain_ns"].number()});
+    record.causes.push_back(
+        {causes.at(i)["name"].text(), causes.at(i)["text"].text(), causes.at(i)["gain_ns"].number()});
   if (json.has("plan"))
     record.plan = readPlan(json["plan"], experts);
   return record;
@@ -147,8 +147,7 @@ TraceEvent readDecision(const JsonValue &json, const PolicySetup &setup) {
 TraceEvent readBuild(const JsonValue &json, const PolicySetup &) {
   BuildOutcome outcome;
   outcome.nowNs = readNow(json);
-  outcome.code =
-      static_cast<Code>(json["code"].integer(0, static_cast<uint64_t>(Code::DeviceLost)));
+  outcome.code = static_cast<Code>(json["code"].integer(0, static_cast<uint64_t>(Code::DeviceLost)));
   outcome.message = json["message"].text();
   BuildReport &report = outcome.report;
   report.generation = read64(json, "generation");
@@ -200,8 +199,7 @@ TraceEvent readError(const JsonValue &json, const PolicySetup &) {
 }
 
 TraceEvent readEnd(const JsonValue &json, const PolicySetup &) {
-  return EndEvent{readNow(json), read64(json, "samples"), read64(json, "skipped"),
-                  read64(json, "dropped_lines")};
+  return EndEvent{readNow(json), read64(json, "samples"), read64(json, "skipped"), read64(json, "dropped_lines")};
 }
 
 struct Reader {

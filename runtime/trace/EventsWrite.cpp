@@ -106,8 +106,7 @@ struct Writer {
     json["to"] = record.toConfig;
     json["causes"] = OrderedJson::array();
     for (const Cause &cause : record.causes)
-      json["causes"].push_back(
-          {{"name", cause.name}, {"text", cause.text}, {"gain_ns", cause.gainNs}});
+      json["causes"].push_back({{"name", cause.name}, {"text", cause.text}, {"gain_ns", cause.gainNs}});
     if (record.plan)
       json["plan"] = moec::toJson(*record.plan);
     return json;
@@ -191,9 +190,7 @@ struct Writer {
 
 } // namespace
 
-std::string traceLine(uint64_t n, const TraceEvent &event) {
-  return dumped(std::visit(Writer{n}, event));
-}
+std::string traceLine(uint64_t n, const TraceEvent &event) { return dumped(std::visit(Writer{n}, event)); }
 
 std::string traceHeader(const TraceInfo &info, const PolicySetup &setup) {
   OrderedJson json = {{"schema", kDecisionTraceSchema}, {"schema_version", kTraceVersion},

@@ -18,12 +18,10 @@ Result<std::unique_ptr<LineWriter>> LineWriter::open(LineWriterOptions options) 
 
 Status LineWriter::openFile() {
   // Not followed where it is a link: a trace in a shared folder must not overwrite another file.
-  file = ::open(options.path.c_str(),
-                O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+  file = ::open(options.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
   fileBytes = 0;
   if (file < 0)
-    return makeError(Code::Failure, "cannot write the trace {}: {}", options.path,
-                     std::strerror(errno));
+    return makeError(Code::Failure, "cannot write the trace {}: {}", options.path, std::strerror(errno));
   if (options.header)
     put(options.header(segment));
   return {};
@@ -91,8 +89,7 @@ void LineWriter::rotate() {
   std::string oldest = fmt::format("{}.{}", options.path, options.keep);
   std::remove(oldest.c_str());
   for (uint32_t i = options.keep; i > 1; --i)
-    std::rename(fmt::format("{}.{}", options.path, i - 1).c_str(),
-                fmt::format("{}.{}", options.path, i).c_str());
+    std::rename(fmt::format("{}.{}", options.path, i - 1).c_str(), fmt::format("{}.{}", options.path, i).c_str());
   if (options.keep)
     std::rename(options.path.c_str(), fmt::format("{}.1", options.path).c_str());
   ++segment;

@@ -27,8 +27,7 @@ struct LineWriterOptions {
   std::string path;
   uint64_t maxBytes = 64u << 20; // a file is rotated before it grows beyond this
   uint32_t keep = 4;             // rotated files kept: PATH.1 is the newest of them
-  size_t queueBytes =
-      8u << 20; // lines waiting to be written; what does not fit is dropped and counted
+  size_t queueBytes = 8u << 20;  // lines waiting to be written; what does not fit is dropped and counted
   /// The first line of each file; the argument is the number of files begun before it.
   std::function<std::string(uint32_t segment)> header;
 };

@@ -42,8 +42,7 @@ template <typename Take> void eachLine(const std::string &text, Take take) {
 
 Result<Segment> readSegment(const TraceText &source, TraceFile &trace) {
   Segment segment{.name = source.name, .header = {}, .lines = {}};
-  Status error =
-      makeError(Code::InvalidArgument, "{}: empty; a trace begins with a header line", source.name);
+  Status error = makeError(Code::InvalidArgument, "{}: empty; a trace begins with a header line", source.name);
   eachLine(source.text, [&](size_t number, std::string line, bool whole) {
     if (number == 1) {
       Result<TraceHeader> header = readTraceHeader(line);
@@ -55,15 +54,12 @@ Result<Segment> readSegment(const TraceText &source, TraceFile &trace) {
     if (!error.ok() || line.empty())
       return;
     if (line.size() > mostLineBytes)
-      return report(trace,
-                    fmt::format("{}:{}: longer than {} bytes", source.name, number, mostLineBytes));
+      return report(trace, fmt::format("{}:{}: longer than {} bytes", source.name, number, mostLineBytes));
     Result<NumberedEvent> event = readTraceLine(line, segment.header.setup);
     if (!event)
-      return report(trace,
-                    fmt::format("{}:{}: {}{}", source.name, number,
-                                whole ? "" : "cut off before its end: ", event.status().message()));
-    segment.lines.push_back(
-        {number, event->n, source.name, std::move(line), std::move(event->event)});
+      return report(trace, fmt::format("{}:{}: {}{}", source.name, number,
+                                       whole ? "" : "cut off before its end: ", event.status().message()));
+    segment.lines.push_back({number, event->n, source.name, std::move(line), std::move(event->event)});
   });
   if (!error.ok())
     return error;
@@ -73,14 +69,12 @@ Result<Segment> readSegment(const TraceText &source, TraceFile &trace) {
 void noteGaps(TraceFile &trace) {
   if (trace.info.segment > 0)
     trace.gaps.push_back(
-        fmt::format("the trace's beginning was rotated away: its oldest file is segment {}",
-                    trace.info.segment));
+        fmt::format("the trace's beginning was rotated away: its oldest file is segment {}", trace.info.segment));
   uint64_t expected = trace.info.segment > 0 && !trace.lines.empty() ? trace.lines.front().n : 1;
   for (const TraceLine &line : trace.lines) {
     if (line.n != expected && trace.gaps.size() < mostProblems)
-      trace.gaps.push_back(
-          fmt::format("{}:{}: event {} follows where {} was expected: lines were lost", line.file,
-                      line.number, line.n, expected));
+      trace.gaps.push_back(fmt::format("{}:{}: event {} follows where {} was expected: lines were lost", line.file,
+                                       line.number, line.n, expected));
     expected = line.n + 1;
   }
 }

@@ -36,7 +36,8 @@ uint64_t residentBytes() {
 }
 
 LayerDescription layer(uint32_t number) {
-  return describeLayer(number, {.hidden = 24, .intermediate = 16, .experts = experts, .topK = topK, .dtype = DType::BF16});
+  return describeLayer(number,
+                       {.hidden = 24, .intermediate = 16, .experts = experts, .topK = topK, .dtype = DType::BF16});
 }
 
 /// A step with its routing, and what generation 0 computed for it in each layer.
@@ -67,7 +68,8 @@ Case makeCase(uint32_t seed, uint32_t hot) {
 }
 
 Status forward(Session &session, const Case &step, uint32_t number, Tensor &output) {
-  Result<Step> begun = session.begin({.tokens = step.hidden.rows, .phase = step.hidden.rows > 8 ? Phase::Prefill : Phase::Decode});
+  Result<Step> begun =
+      session.begin({.tokens = step.hidden.rows, .phase = step.hidden.rows > 8 ? Phase::Prefill : Phase::Decode});
   if (!begun)
     return begun.status();
   ConstTensorView in{step.hidden.bytes.data(), step.hidden.dtype, step.hidden.rows, step.hidden.columns};
@@ -177,9 +179,9 @@ TEST_CASE("random drift under 4 callers: no wrong bit, no leak, and the trace re
   loop.reset();
   trace->reset(); // writes what is queued
 
-  WARN(steps << " steps, " << stats.changes << " swaps (" << stats.kept << " kept, " << stats.rolledBack << " rolled back), "
-             << stats.failedBuilds << " failed builds, " << harness.compiler.compiles << " compiles, resident "
-             << (residentEarly >> 20) << " -> " << (residentLate >> 20) << " MiB");
+  WARN(steps << " steps, " << stats.changes << " swaps (" << stats.kept << " kept, " << stats.rolledBack
+             << " rolled back), " << stats.failedBuilds << " failed builds, " << harness.compiler.compiles
+             << " compiles, resident " << (residentEarly >> 20) << " -> " << (residentLate >> 20) << " MiB");
   CHECK(wrong == 0);
   CHECK(failed == 0);
   CHECK(static_cast<double>(stats.changes) > 2 * seconds); // a machine with little to do makes a hundred a second

@@ -64,8 +64,7 @@ std::string describeUnexpected(CLI::App &app, const std::string &word) {
   const std::string bare = isOption ? word.substr(0, word.find('=')) : word;
   const std::string nearest = nearestWord(bare, isOption ? optionNames(app) : verbs);
   const char *what = isOption ? "unknown option" : verbs.empty() ? "unexpected argument" : "unknown verb";
-  return fmt::format("{} '{}'{}", what, bare,
-                     nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest));
+  return fmt::format("{} '{}'{}", what, bare, nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest));
 }
 
 } // namespace

@@ -16,8 +16,8 @@ Result<std::string> readWholeFile(const std::string &path);
 /// Writes a result to stdout. Error: Failure, where stdout is closed or full: a result that nobody got is no success.
 Status printResult(std::string_view text);
 
-/// Writes `bytes` to `path`; "-" is stdout. A regular file appears in one step: it is written beside its final place and
-/// renamed, so an error leaves neither half a file nor a changed one. Error: Failure, naming the path.
+/// Writes `bytes` to `path`; "-" is stdout. A regular file appears in one step: it is written beside its final place
+/// and renamed, so an error leaves neither half a file nor a changed one. Error: Failure, naming the path.
 Status writeOutput(const std::string &path, std::string_view bytes);
 Status writeOutput(const std::string &path, std::span<const uint8_t> bytes);
 

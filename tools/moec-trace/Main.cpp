@@ -19,20 +19,17 @@ struct Arguments {
   Format wanted() const { return format == "json" ? Format::Json : Format::Text; }
 };
 
-CLI::App *addCommand(CLI::App &app, const char *name, const char *what, const char *example,
-                     Arguments &arguments) {
+CLI::App *addCommand(CLI::App &app, const char *name, const char *what, const char *example, Arguments &arguments) {
   CLI::App *command = app.add_subcommand(name, what);
   command
-      ->add_option("TRACE", arguments.trace,
-                   "decision trace; its rotated segments TRACE.1, TRACE.2, ... are read too")
+      ->add_option("TRACE", arguments.trace, "decision trace; its rotated segments TRACE.1, TRACE.2, ... are read too")
       ->required();
   command->footer(std::string("Example:\n  ") + example);
   return command;
 }
 
 void addFormat(CLI::App *command, Arguments &arguments) {
-  command->add_option("--format", arguments.format, "text or json")
-      ->check(CLI::IsMember({"text", "json"}));
+  command->add_option("--format", arguments.format, "text or json")->check(CLI::IsMember({"text", "json"}));
 }
 
 int run(CLI::App &app, const Arguments &arguments) {
@@ -55,33 +52,28 @@ int run(CLI::App &app, const Arguments &arguments) {
 } // namespace
 
 int main(int argc, char **argv) {
-  CLI::App app{
-      "Reads the decision traces that a moec session writes: what was recompiled, why, and "
-      "whether it paid.",
-      "moec-trace"};
+  CLI::App app{"Reads the decision traces that a moec session writes: what was recompiled, why, and "
+               "whether it paid.",
+               "moec-trace"};
   app.require_subcommand(1);
-  app.footer(
-      "Exit codes: 0 ok, 1 a file that cannot be read or written, 2 usage or a file that is no "
-      "trace, 7 a replay that decided differently.\n"
-      "Example:\n"
-      "  moec bench tests/golden/olmoe --drift=sudden --pack-budget=40% --seconds 2 --trace "
-      "loop.jsonl\n"
-      "  moec-trace summary loop.jsonl");
+  app.footer("Exit codes: 0 ok, 1 a file that cannot be read or written, 2 usage or a file that is no "
+             "trace, 7 a replay that decided differently.\n"
+             "Example:\n"
+             "  moec bench tests/golden/olmoe --drift=sudden --pack-budget=40% --seconds 2 --trace "
+             "loop.jsonl\n"
+             "  moec-trace summary loop.jsonl");
   Arguments arguments;
   arguments.output = "-";
-  addFormat(addCommand(app, "summary",
-                       "What happened: decisions, changes, gains predicted and measured",
+  addFormat(addCommand(app, "summary", "What happened: decisions, changes, gains predicted and measured",
                        "moec-trace summary loop.jsonl --format=json", arguments),
             arguments);
   CLI::App *explain = addCommand(app, "explain", "Why each decision was made, with its numbers",
                                  "moec-trace explain loop.jsonl --decision 1", arguments);
   explain->add_option("--decision", arguments.decision, "only the decision with this number");
   addFormat(explain, arguments);
-  addFormat(
-      addCommand(app, "replay",
-                 "Decide again from the recorded counts; every line must come out byte for byte",
-                 "moec-trace replay loop.jsonl", arguments),
-      arguments);
+  addFormat(addCommand(app, "replay", "Decide again from the recorded counts; every line must come out byte for byte",
+                       "moec-trace replay loop.jsonl", arguments),
+            arguments);
   addCommand(app, "render", "Timeline, heat-map and drift chart as one HTML file",
              "moec-trace render loop.jsonl -o report.html", arguments)
       ->add_option("-o,--output", arguments.output, "HTML file, or - for stdout");

@@ -37,8 +37,7 @@ int profileCommand(const TraceFile &trace, const std::string &output) {
     profile.defaultTokens = std::max(1u, profile.layers[layer].tokens);
   }
   if (profile.layers.empty())
-    return fail(
-        makeError(Code::InvalidArgument, "the trace holds no counts to make a profile from"));
+    return fail(makeError(Code::InvalidArgument, "the trace holds no counts to make a profile from"));
   Status status = writeText(output, profile.toJson());
   return status.ok() ? 0 : fail(status);
 }

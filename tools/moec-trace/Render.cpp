@@ -97,8 +97,7 @@ Json decisionJson(const Timeline &timeline, const DecisionRecord &record) {
                {"to", record.toConfig},
                {"causes", Json::array()}};
   for (const Cause &cause : record.causes)
-    json["causes"].push_back(
-        {{"name", cause.name}, {"text", cause.text}, {"ms", cause.gainNs * 1e-6}});
+    json["causes"].push_back({{"name", cause.name}, {"text", cause.text}, {"ms", cause.gainNs * 1e-6}});
   if (const ChangeStory *change = timeline.storyOf(record)) {
     json["outcome"] = change->outcome();
     if (change->swap)
@@ -118,16 +117,13 @@ Json generationsOf(const TraceFile &trace, const Timeline &timeline) {
   auto begin = [&](uint64_t generation, int64_t ns, const char *verdict) {
     if (!spans.empty())
       spans.back()["to"] = seconds(ns);
-    spans.push_back({{"generation", generation},
-                     {"from", seconds(ns)},
-                     {"to", seconds(timeline.lastNs)},
-                     {"verdict", verdict}});
+    spans.push_back(
+        {{"generation", generation}, {"from", seconds(ns)}, {"to", seconds(timeline.lastNs)}, {"verdict", verdict}});
   };
   begin(trace.setup.liveGeneration, timeline.firstNs, "start");
   const char *verdict = "change";
   for (const TraceLine &line : trace.lines) {
-    if (const auto *decision = std::get_if<DecisionRecord>(&line.event);
-        decision && isChange(decision->verdict))
+    if (const auto *decision = std::get_if<DecisionRecord>(&line.event); decision && isChange(decision->verdict))
       verdict = verdictName(decision->verdict);
     else if (const auto *swap = std::get_if<SwapEvent>(&line.event))
       begin(swap->generation, swap->nowNs, verdict);
@@ -143,19 +139,18 @@ Json buildsOf(const Timeline &timeline) {
     if (!change.build)
       continue;
     const BuildReport &report = change.build->report;
-    builds.push_back(
-        {{"from", seconds(change.decisions.front()->nowNs)},
-         {"to", seconds(change.build->nowNs)},
-         {"judged", change.judgement ? seconds(change.judgement->nowNs) : seconds(timeline.lastNs)},
-         {"generation", report.generation},
-         {"status", codeName(change.build->code)},
-         {"message", change.build->message},
-         {"compile", report.compileMs},
-         {"pack", report.packMs},
-         {"load", report.loadMs},
-         {"validate", report.validateMs},
-         {"kernels", report.kernelsBuilt},
-         {"outcome", change.outcome()}});
+    builds.push_back({{"from", seconds(change.decisions.front()->nowNs)},
+                      {"to", seconds(change.build->nowNs)},
+                      {"judged", change.judgement ? seconds(change.judgement->nowNs) : seconds(timeline.lastNs)},
+                      {"generation", report.generation},
+                      {"status", codeName(change.build->code)},
+                      {"message", change.build->message},
+                      {"compile", report.compileMs},
+                      {"pack", report.packMs},
+                      {"load", report.loadMs},
+                      {"validate", report.validateMs},
+                      {"kernels", report.kernelsBuilt},
+                      {"outcome", change.outcome()}});
   }
   return builds;
 }

@@ -11,16 +11,15 @@ int replayCommand(const TraceFile &trace, Format format) {
   if (!report)
     return fail(report.status());
   if (format == Format::Json) {
-    nlohmann::ordered_json json = {
-        {"schema", "moec.trace-replay"},     {"schema_version", 1},
-        {"matches", report->matches},        {"predictions", report->predictions},
-        {"decisions", report->decisions},    {"judgements", report->judgements},
-        {"first_difference", report->where}, {"recorded", report->recorded},
-        {"replayed", report->replayed}};
+    nlohmann::ordered_json json = {{"schema", "moec.trace-replay"},     {"schema_version", 1},
+                                   {"matches", report->matches},        {"predictions", report->predictions},
+                                   {"decisions", report->decisions},    {"judgements", report->judgements},
+                                   {"first_difference", report->where}, {"recorded", report->recorded},
+                                   {"replayed", report->replayed}};
     fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   } else if (report->matches) {
-    fmt::print("{} decisions, {} predictions and {} judgements came out byte for byte\n",
-               report->decisions, report->predictions, report->judgements);
+    fmt::print("{} decisions, {} predictions and {} judgements came out byte for byte\n", report->decisions,
+               report->predictions, report->judgements);
   } else {
     fmt::print("{}: the first line that differs\n  recorded: {}\n  replayed: {}\n", report->where,
                report->recorded.empty() ? "(nothing)" : report->recorded,

@@ -84,36 +84,31 @@ void printJson(const TraceFile &trace, const Timeline &timeline) {
 }
 
 void printText(const TraceFile &trace, const Timeline &timeline) {
-  fmt::print("{} layers, {} on {} threads, mode {}, build {}\n", trace.setup.layers.size(),
-             trace.setup.facts.name, trace.setup.facts.threads, modeName(trace.setup.mode),
-             trace.info.buildId);
-  fmt::print("{:.1f} s, {} steps seen\n\n",
-             static_cast<double>(timeline.lastNs - timeline.firstNs) * 1e-9, timeline.steps);
+  fmt::print("{} layers, {} on {} threads, mode {}, build {}\n", trace.setup.layers.size(), trace.setup.facts.name,
+             trace.setup.facts.threads, modeName(trace.setup.mode), trace.info.buildId);
+  fmt::print("{:.1f} s, {} steps seen\n\n", static_cast<double>(timeline.lastNs - timeline.firstNs) * 1e-9,
+             timeline.steps);
   fmt::print("decisions\n");
   for (const auto &[reason, count] : reasonsOf(timeline))
     fmt::print("  {:5}  {}\n", count, reason);
   fmt::print("\nchanges: {}\n", timeline.changes.size());
   if (!timeline.changes.empty())
-    fmt::print("  {:>8}  {:<8} {:>4}  {:<16} {:>10} {:>10} {:>9} {:>9}  {}\n", "time", "verdict",
-               "gen", "layers", "compile", "packing", "predicted", "measured", "outcome");
+    fmt::print("  {:>8}  {:<8} {:>4}  {:<16} {:>10} {:>10} {:>9} {:>9}  {}\n", "time", "verdict", "gen", "layers",
+               "compile", "packing", "predicted", "measured", "outcome");
   for (const ChangeStory &change : timeline.changes) {
     const DecisionRecord &first = *change.decisions.front();
-    fmt::print(
-        "  {:>8}  {:<8} {:>4}  {:<16} {:>10} {:>10} {:>9} {:>9}  {}\n",
-        fmt::format("{:.2f} s", static_cast<double>(first.nowNs) * 1e-9),
-        verdictName(first.verdict), change.swap ? std::to_string(change.swap->generation) : "-",
-        layersOf(change), change.build ? textOfNs(change.build->report.compileMs * 1e6) : "-",
-        change.build ? textOfNs(change.build->report.packMs * 1e6) : "-",
-        textOfShare(predictedGain(change)),
-        change.judgement ? textOfShare(change.judgement->measuredGain) : "-", change.outcome());
+    fmt::print("  {:>8}  {:<8} {:>4}  {:<16} {:>10} {:>10} {:>9} {:>9}  {}\n",
+               fmt::format("{:.2f} s", static_cast<double>(first.nowNs) * 1e-9), verdictName(first.verdict),
+               change.swap ? std::to_string(change.swap->generation) : "-", layersOf(change),
+               change.build ? textOfNs(change.build->report.compileMs * 1e6) : "-",
+               change.build ? textOfNs(change.build->report.packMs * 1e6) : "-", textOfShare(predictedGain(change)),
+               change.judgement ? textOfShare(change.judgement->measuredGain) : "-", change.outcome());
   }
   for (const ErrorEvent *error : timeline.errors)
-    fmt::print("error at {:.2f} s in {}: {}\n", static_cast<double>(error->nowNs) * 1e-9,
-               error->where, error->message);
+    fmt::print("error at {:.2f} s in {}: {}\n", static_cast<double>(error->nowNs) * 1e-9, error->where, error->message);
   if (timeline.end && (timeline.end->skipped || timeline.end->droppedLines))
     fmt::print("\n{} of {} samples were skipped (ring full), {} trace lines dropped (queue full)\n",
-               timeline.end->skipped, timeline.end->samples + timeline.end->skipped,
-               timeline.end->droppedLines);
+               timeline.end->skipped, timeline.end->samples + timeline.end->skipped, timeline.end->droppedLines);
 }
 
 } // namespace

@@ -16,8 +16,7 @@ const char *ChangeStory::outcome() const {
 
 const ChangeStory *Timeline::storyOf(const DecisionRecord &decision) const {
   for (const ChangeStory &change : changes)
-    if (std::find(change.decisions.begin(), change.decisions.end(), &decision) !=
-        change.decisions.end())
+    if (std::find(change.decisions.begin(), change.decisions.end(), &decision) != change.decisions.end())
       return &change;
   return nullptr;
 }

@@ -47,8 +47,7 @@ TEST_CASE("what steps observe comes out in order and unchanged", "[recompile][mo
   CHECK(monitor.drain([](const LayerObservation &) { FAIL("drained twice"); }) == 0);
 }
 
-TEST_CASE("a full ring skips and counts, and takes samples again once it is drained",
-          "[recompile][monitor]") {
+TEST_CASE("a full ring skips and counts, and takes samples again once it is drained", "[recompile][monitor]") {
   Monitor monitor(twoLayers, 4);
   const uint32_t pairs[] = {1, 0, 0, 0};
   for (int step = 0; step < 7; ++step)
@@ -59,8 +58,7 @@ TEST_CASE("a full ring skips and counts, and takes samples again once it is drai
   CHECK(monitor.drain([](const LayerObservation &) {}) == 1);
 }
 
-TEST_CASE("a sample of an unknown layer or of another size is skipped, not read",
-          "[recompile][monitor]") {
+TEST_CASE("a sample of an unknown layer or of another size is skipped, not read", "[recompile][monitor]") {
   Monitor monitor(twoLayers);
   const uint32_t pairs[] = {1, 2};
   monitor.observe(sampleOf(3, pairs)); // layer 3 has four experts
@@ -70,8 +68,7 @@ TEST_CASE("a sample of an unknown layer or of another size is skipped, not read"
   CHECK(monitor.drain([](const LayerObservation &) {}) == 0);
 }
 
-TEST_CASE("under four step threads each sample arrives whole or is counted as skipped",
-          "[recompile][monitor]") {
+TEST_CASE("under four step threads each sample arrives whole or is counted as skipped", "[recompile][monitor]") {
   constexpr uint32_t numThreads = 4, perThread = 20'000;
   const Monitor::LayerSpec layers[] = {{.layer = 0, .experts = 64}};
   Monitor monitor(layers, 16);
@@ -124,7 +121,7 @@ TEST_CASE("cost of one observation", "[.][benchmark]") {
       monitor.drain([](const LayerObservation &) {});
     }
     REQUIRE(monitor.skipped() == 0);
-    WARN("observe, " << experts << " experts: "
-                     << static_cast<double>(spent.count()) / (double{rounds} * perRound) << " ns");
+    WARN("observe, " << experts << " experts: " << static_cast<double>(spent.count()) / (double{rounds} * perRound)
+                     << " ns");
   }
 }

@@ -16,8 +16,7 @@ struct Stretch {
 /// Cheapest schedule over the phases, by dynamic programming over which plan is live: what a
 /// clairvoyant would pay in steps and changes. Its changes cost what ours do when every kernel
 /// exists, so it is not handicapped.
-double clairvoyantNs(const Simulation &simulation, const std::vector<Stretch> &phases,
-                     double changeNs) {
+double clairvoyantNs(const Simulation &simulation, const std::vector<Stretch> &phases, double changeNs) {
   const SimulatedHost &host = *simulation.host;
   std::mt19937_64 random(99);
   std::vector<std::vector<Histogram>> drawn; // steps of each phase
@@ -32,8 +31,7 @@ double clairvoyantNs(const Simulation &simulation, const std::vector<Stretch> &p
     }
     Histogram typical = typicalStep(100ull * simulation.options.tokens, sums, 100);
     if (plans.size() < 3) // a wave has two phases, which return
-      plans.push_back(planLayer(host.shape, typical, host.machine, host.model,
-                                simulation.options.limits));
+      plans.push_back(planLayer(host.shape, typical, host.machine, host.model, simulation.options.limits));
   }
   std::vector<double> best(plans.size(), 1e30);
   best[0] = 0;
@@ -42,8 +40,7 @@ double clairvoyantNs(const Simulation &simulation, const std::vector<Stretch> &p
     for (size_t plan = 0; plan < plans.size(); ++plan) {
       double ns = 0;
       for (const Histogram &step : drawn[phase])
-        ns += predictLayer(host.shape, plans[plan], host.genericConfig(0), step, host.machine,
-                           host.model);
+        ns += predictLayer(host.shape, plans[plan], host.genericConfig(0), step, host.machine, host.model);
       best[plan] = std::min(best[plan], cheapest + changeNs) +
                    phases[phase].steps * ns / static_cast<double>(drawn[phase].size());
     }
@@ -82,14 +79,12 @@ TEST_CASE("on a square wave changes are bounded and cost at most twice the clair
   // The optimum pays for packing, loading and validating, not for kernels: those are the loop's
   // own first cost. At least what a change costs that packs nothing.
   double kernelsNs = simulation.host->kernelsBuilt ? simulation.host->compileMs * 1e6 : 0;
-  double changeNs = simulation.host->builds
-                        ? (simulation.host->spentNs - kernelsNs) / simulation.host->builds
-                        : 0;
+  double changeNs = simulation.host->builds ? (simulation.host->spentNs - kernelsNs) / simulation.host->builds : 0;
   changeNs = std::max(changeNs, 5e6);
   double optimum = clairvoyantNs(simulation, wave, changeNs);
   double floor = floorNs(simulation, wave);
-  INFO("half period " << halfPeriod << ": spent " << spent / 1e9 << " s, optimum " << optimum / 1e9
-                      << " s, floor " << floor / 1e9 << " s, builds " << simulation.host->builds);
+  INFO("half period " << halfPeriod << ": spent " << spent / 1e9 << " s, optimum " << optimum / 1e9 << " s, floor "
+                      << floor / 1e9 << " s, builds " << simulation.host->builds);
   CHECK(spent <= 2 * optimum);
   // The bound that matters: what is paid beyond the unavoidable step time, against the excess of an
   // optimum whose changes carry the same risk, as in the two-state task system (3). Staying on the
@@ -102,6 +97,5 @@ TEST_CASE("on a square wave changes are bounded and cost at most twice the clair
   CHECK(spent - floor <= 3 * (bound - floor) + 0.02 * floor);
   CHECK(simulation.host->builds <= phases + 2);
   if (halfPeriod <= 16)
-    CHECK(simulation.host->builds <=
-          4); // swinging faster than it repays: settle on one plan and stay
+    CHECK(simulation.host->builds <= 4); // swinging faster than it repays: settle on one plan and stay
 }

@@ -36,8 +36,7 @@ TEST_CASE("hot experts that move make one change where packing is short", "[reco
   bool packing = false;
   for (const Cause &cause : change.causes) {
     sum += cause.gainNs;
-    packing |=
-        cause.name == "packing" && cause.text.find("experts newly packed") == 0 && cause.gainNs > 0;
+    packing |= cause.name == "packing" && cause.text.find("experts newly packed") == 0 && cause.gainNs > 0;
   }
   CHECK(packing);
   CHECK(sum == Approx(change.gainNs).epsilon(1e-9));
@@ -104,8 +103,7 @@ TEST_CASE("what a host has measured stands in for assumed costs", "[recompile][p
   CHECK(setup.config.firstPackNsPerByte == 6);
 }
 
-TEST_CASE("a move that no plan helps is refused, and the reason has the numbers",
-          "[recompile][policy]") {
+TEST_CASE("a move that no plan helps is refused, and the reason has the numbers", "[recompile][policy]") {
   Simulation simulation(Simulation::withBudget(1.0));
   simulation.run(1500, domain(0));
   uint32_t builds = simulation.host->builds;
@@ -190,13 +188,10 @@ TEST_CASE("several layers that drift together share one generation", "[recompile
   CHECK(replays(simulation));
 }
 
-TEST_CASE("a user's trigger and policy have their say, and replay needs neither",
-          "[recompile][policy]") {
+TEST_CASE("a user's trigger and policy have their say, and replay needs neither", "[recompile][policy]") {
   Simulation::Options options;
   uint32_t triggered = 0;
-  options.loop.hooks.trigger = [&](const LayerStatistics &seen) {
-    return ++triggered > 5 && seen.imbalance > 1;
-  };
+  options.loop.hooks.trigger = [&](const LayerStatistics &seen) { return ++triggered > 5 && seen.imbalance > 1; };
   options.loop.hooks.policy = [](const DecisionRecord &proposed) {
     return proposed.verdict == Verdict::Retable ? Verdict::Refuse : proposed.verdict;
   };

@@ -14,9 +14,7 @@ std::vector<DecisionRecord> withReason(const Simulation &simulation, Reason reas
   return found;
 }
 
-bool contains(const std::string &text, const char *part) {
-  return text.find(part) != std::string::npos;
-}
+bool contains(const std::string &text, const char *part) { return text.find(part) != std::string::npos; }
 
 /// A GPU under a load for which only other kernels help.
 Simulation::Options otherLoadOnGpu() {
@@ -29,8 +27,7 @@ Simulation::Options otherLoadOnGpu() {
 
 } // namespace
 
-TEST_CASE("accumulating: a change that gains waits until its regret has paid for it",
-          "[recompile][reasons]") {
+TEST_CASE("accumulating: a change that gains waits until its regret has paid for it", "[recompile][reasons]") {
   Simulation simulation;
   while (simulation.changes().empty() && simulation.steppedNs < 100e9)
     simulation.run(8, domain(32));
@@ -47,8 +44,7 @@ TEST_CASE("accumulating: a change that gains waits until its regret has paid for
   CHECK(replays(simulation));
 }
 
-TEST_CASE("cooling down: what would pay waits for the last change's time to pass",
-          "[recompile][reasons]") {
+TEST_CASE("cooling down: what would pay waits for the last change's time to pass", "[recompile][reasons]") {
   Simulation::Options options;
   options.loop.policy.coolDownNs = 1'000'000'000'000;
   Simulation simulation(options);
@@ -68,8 +64,7 @@ TEST_CASE("cooling down: what would pay waits for the last change's time to pass
   CHECK(replays(simulation));
 }
 
-TEST_CASE("compile forbidden: strict mode names the kernels that it may not build",
-          "[recompile][reasons]") {
+TEST_CASE("compile forbidden: strict mode names the kernels that it may not build", "[recompile][reasons]") {
   Simulation::Options options = otherLoadOnGpu();
   options.loop.mode = LoopMode::Strict;
   Simulation simulation(options);
@@ -84,19 +79,17 @@ TEST_CASE("compile forbidden: strict mode names the kernels that it may not buil
   CHECK(replays(simulation));
 }
 
-TEST_CASE("measuring: while one change is in flight no layer begins another",
-          "[recompile][reasons]") {
+TEST_CASE("measuring: while one change is in flight no layer begins another", "[recompile][reasons]") {
   Simulation::Options options;
   options.layers = {0, 1};
   Simulation simulation(options);
   // Each layer's steps by its own routing.
-  auto run = [&](uint32_t steps, const std::vector<double> &first,
-                 const std::vector<double> &second) {
+  auto run = [&](uint32_t steps, const std::vector<double> &first, const std::vector<double> &second) {
     for (uint32_t step = 0; step < steps; ++step) {
       uint64_t generation = simulation.host->pin();
       for (uint32_t layer : options.layers) {
-        Histogram histogram = draw(layer ? second : first, options.tokens,
-                                   simulation.host->shape.topK, simulation.random);
+        Histogram histogram =
+            draw(layer ? second : first, options.tokens, simulation.host->shape.topK, simulation.random);
         double ns = simulation.host->stepNs(generation, layer, histogram);
         simulation.nowNs += static_cast<int64_t>(ns);
         simulation.loop->monitor().observe({.layer = layer,
@@ -145,9 +138,8 @@ TEST_CASE("hook refused: a user's policy can refuse what would pay", "[recompile
   CHECK(replays(simulation));
 }
 
-TEST_CASE(
-    "hook changed: a user's policy can change what would be kept, to any plan but a forbidden one",
-    "[recompile][reasons]") {
+TEST_CASE("hook changed: a user's policy can change what would be kept, to any plan but a forbidden one",
+          "[recompile][reasons]") {
   Simulation::Options options;
   options.loop.hooks.policy = [](const DecisionRecord &proposed) {
     return proposed.reason == Reason::Accumulating ? Verdict::Retable : proposed.verdict;

@@ -16,15 +16,14 @@ std::string lastDecision(const MemorySink &sink) {
 
 } // namespace
 
-TEST_CASE("a build that fails is an event, serving goes on, and it is not tried again at once",
-          "[recompile][loop]") {
+TEST_CASE("a build that fails is an event, serving goes on, and it is not tried again at once", "[recompile][loop]") {
   struct Case {
     Code code;
     const char *message;
   };
-  auto [code, message] = GENERATE(Case{Code::CompileFailed, "out of registers"},
-                                  Case{Code::VerificationMismatch, "relative error 0.3"},
-                                  Case{Code::ResourceExhausted, "no memory for packing"});
+  auto [code, message] =
+      GENERATE(Case{Code::CompileFailed, "out of registers"}, Case{Code::VerificationMismatch, "relative error 0.3"},
+               Case{Code::ResourceExhausted, "no memory for packing"});
   Simulation simulation;
   simulation.host->onBuild = [&](auto &) { return makeError(code, "{}", message); };
   simulation.run(1000, domain(32));
@@ -46,9 +45,7 @@ TEST_CASE("after the back-off a failed change is tried again", "[recompile][loop
   options.loop.policy.backOffNs = 1'000'000'000;
   Simulation simulation(options);
   bool fail = true;
-  simulation.host->onBuild = [&](auto &) {
-    return fail ? makeError(Code::CompileFailed, "broken") : Status();
-  };
+  simulation.host->onBuild = [&](auto &) { return fail ? makeError(Code::CompileFailed, "broken") : Status(); };
   simulation.run(400, domain(32));
   CHECK(simulation.host->live == 0);
   fail = false;
@@ -87,8 +84,7 @@ TEST_CASE("a generation that cannot be published is retired and backed off", "[r
   CHECK(replays(simulation));
 }
 
-TEST_CASE("what measures worse than before is rolled back, retired and remembered",
-          "[recompile][loop]") {
+TEST_CASE("what measures worse than before is rolled back, retired and remembered", "[recompile][loop]") {
   Simulation simulation;
   simulation.host->truth = 3; // new generations take three times what the model says
   simulation.run(1500, domain(32));
@@ -151,8 +147,7 @@ TEST_CASE("kernels are compiled once; a session that knows them reuses them", "[
   CHECK(replays(simulation));
 }
 
-TEST_CASE("under its own thread the loop swaps while four threads step",
-          "[recompile][loop][threads]") {
+TEST_CASE("under its own thread the loop swaps while four threads step", "[recompile][loop][threads]") {
   RecompilerOptions options;
   options.layers = {0};
   options.windowSteps = 8;

@@ -6,8 +6,8 @@
 
 namespace moec::test {
 
-/// Checks that the trace has no problem and every decision and prediction in it, and answers whether all come out again,
-/// byte for byte.
+/// Checks that the trace has no problem and every decision and prediction in it, and answers whether all come out
+/// again, byte for byte.
 inline bool replays(const Simulation &simulation) {
   Result<TraceFile> trace = parseTrace({{"trace", simulation.traceText()}});
   REQUIRE(trace);

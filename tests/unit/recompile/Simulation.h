@@ -61,8 +61,7 @@ inline std::vector<double> domain(uint32_t first, uint32_t experts = 64, uint32_
 }
 
 /// One step's counts: T*K draws by share.
-inline Histogram draw(const std::vector<double> &shares, uint32_t tokens, uint32_t topK,
-                      std::mt19937_64 &random) {
+inline Histogram draw(const std::vector<double> &shares, uint32_t tokens, uint32_t topK, std::mt19937_64 &random) {
   std::discrete_distribution<uint32_t> expert(shares.begin(), shares.end());
   Histogram histogram{tokens, std::vector<uint32_t>(shares.size(), 0)};
   for (uint32_t pair = 0; pair < tokens * topK; ++pair)
@@ -72,8 +71,8 @@ inline Histogram draw(const std::vector<double> &shares, uint32_t tokens, uint32
 
 class SimulatedHost : public GenerationHost {
 public:
-  SimulatedHost(std::vector<uint32_t> layers, uint32_t tokens, PlanLimits limits,
-                double streamScale = 1, const TargetFacts &target = twoCores())
+  SimulatedHost(std::vector<uint32_t> layers, uint32_t tokens, PlanLimits limits, double streamScale = 1,
+                const TargetFacts &target = twoCores())
       : machine(target), planLimits(limits) {
     model.streamNsPerByte *= streamScale;
     for (uint32_t layer : layers)
@@ -86,12 +85,9 @@ public:
   Calibration calibration() const override { return model; }
   PlanLimits limits(uint32_t) const override { return planLimits; }
   LayerPlan livePlan(uint32_t layer) const override { return generations.at(live).at(layer); }
-  LayerConfig genericConfig(uint32_t layer) const override {
-    return generations.at(0).at(layer).config;
-  }
+  LayerConfig genericConfig(uint32_t layer) const override { return generations.at(0).at(layer).config; }
 
-  Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
-                            const std::map<uint32_t, Histogram> &,
+  Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans, const std::map<uint32_t, Histogram> &,
                             const std::function<bool()> &cancelled) override {
     ++builds;
     if (onBuild)
@@ -135,8 +131,8 @@ public:
   }
   /// What a step really takes.
   double stepNs(uint64_t generation, uint32_t layer, const Histogram &histogram) const {
-    double ns = predictLayer(shape, generations.at(generation).at(layer), genericConfig(layer),
-                             histogram, machine, model);
+    double ns =
+        predictLayer(shape, generations.at(generation).at(layer), genericConfig(layer), histogram, machine, model);
     return generation ? ns * truth : ns;
   }
 
@@ -162,8 +158,7 @@ private:
 
 /// Experts that the budget packs, as bytes.
 inline uint64_t budgetOf(double share) {
-  return static_cast<uint64_t>(share * 64 *
-                               static_cast<double>(packedExpertBytes(olmoeShape(), twoCores())));
+  return static_cast<uint64_t>(share * 64 * static_cast<double>(packedExpertBytes(olmoeShape(), twoCores())));
 }
 
 class Simulation {
@@ -176,7 +171,7 @@ public:
     TargetFacts machine = twoCores();
     RecompilerOptions loop;
     std::function<void(SimulatedHost &)> prepare; // before the loop looks at the host
-    PlanLimits limits; // the pack budget is taken from `packBudget`
+    PlanLimits limits;                            // the pack budget is taken from `packBudget`
   };
   static Options defaults() { return {}; }
   static Options withBudget(double share) {
@@ -186,8 +181,7 @@ public:
   }
 
   explicit Simulation(Options given = defaults()) : options(prepare(std::move(given))) {
-    host = std::make_unique<SimulatedHost>(options.layers, options.tokens,
-                                           options.limits, options.streamScale,
+    host = std::make_unique<SimulatedHost>(options.layers, options.tokens, options.limits, options.streamScale,
                                            options.machine);
     if (options.prepare)
       options.prepare(*host);
@@ -219,9 +213,7 @@ public:
         loop->pump();
     }
   }
-  void run(uint32_t steps, const std::vector<double> &shares) {
-    run(steps, shares, options.tokens);
-  }
+  void run(uint32_t steps, const std::vector<double> &shares) { run(steps, shares, options.tokens); }
 
   template <typename Event> std::vector<Event> all() const {
     std::vector<Event> found;
@@ -237,8 +229,8 @@ public:
   }
   uint32_t count(Reason reason) const {
     auto decisions = all<DecisionRecord>();
-    return static_cast<uint32_t>(std::count_if(
-        decisions.begin(), decisions.end(), [&](auto &record) { return record.reason == reason; }));
+    return static_cast<uint32_t>(
+        std::count_if(decisions.begin(), decisions.end(), [&](auto &record) { return record.reason == reason; }));
   }
   std::string traceText() const { return sink.text(traceHeader({"test", 1, 0}, setup)); }
 

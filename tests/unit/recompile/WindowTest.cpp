@@ -67,8 +67,7 @@ TEST_CASE("a window that does not fill closes by age", "[recompile][window]") {
   CHECK(builder.take(9999).empty());
 }
 
-TEST_CASE("two samples of one distribution lie within twice the sampling noise",
-          "[recompile][window]") {
+TEST_CASE("two samples of one distribution lie within twice the sampling noise", "[recompile][window]") {
   // 64 experts, 2 samples of 2048 pairs: expected variation sqrt(64 / 2pi * 2/2048) = 0.0997.
   CHECK(samplingNoise(2048, 2048, 64) == Approx(0.0997).margin(0.0001));
   CHECK(samplingNoise(0, 2048, 64) == 1);
@@ -89,13 +88,10 @@ TEST_CASE("after a move, routing now is the stretch since the move", "[recompile
   CHECK(mix[0].weight == Approx(1));
 }
 
-TEST_CASE("regret is counted from the moment that serves the candidate best",
-          "[recompile][window]") {
+TEST_CASE("regret is counted from the moment that serves the candidate best", "[recompile][window]") {
   History history(0.05);
   // The live plan takes 10 a step; the candidate 8 for hot expert 0, and 13 for hot expert 1.
-  auto candidate = [](const Histogram &histogram) {
-    return histogram.pairs[0] > histogram.pairs[1] ? 8.0 : 13.0;
-  };
+  auto candidate = [](const Histogram &histogram) { return histogram.pairs[0] > histogram.pairs[1] ? 8.0 : 13.0; };
   const double live[] = {10};
   Window forIt = windowOf({60, 4}), against = windowOf({4, 60});
   history.add(forIt, live);
@@ -111,8 +107,7 @@ TEST_CASE("regret is counted from the moment that serves the candidate best",
   CHECK(history.regretNs(candidate) == 0);
 }
 
-TEST_CASE("a full history merges like neighbours and keeps the regret of all steps",
-          "[recompile][window]") {
+TEST_CASE("a full history merges like neighbours and keeps the regret of all steps", "[recompile][window]") {
   History history(0.05, 24);
   const double live[] = {10};
   for (int i = 0; i < 200; ++i)
@@ -121,8 +116,7 @@ TEST_CASE("a full history merges like neighbours and keeps the regret of all ste
   CHECK(history.regretNs([](const Histogram &) { return 8.0; }) == Approx(4000));
 }
 
-TEST_CASE("specimens are spread over the window, and a short window has one",
-          "[recompile][window]") {
+TEST_CASE("specimens are spread over the window, and a short window has one", "[recompile][window]") {
   WindowBuilder builder(8, 1000);
   for (uint32_t step = 0; step < 8; ++step) {
     const uint32_t pairs[] = {step, 8};

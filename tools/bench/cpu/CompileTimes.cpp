@@ -75,7 +75,9 @@ Result<nlohmann::json> buildSets(const tool::BenchOptions &options) {
   json["layers"] = compile.size(), json["cache_hits"] = hits, json["kernels_built"] = kernels;
   auto add = [&](const char *name, const std::vector<double> &ms) {
     const tool::Interval interval = tool::intervalOf(ms);
-    json[name] = {{"median", interval.median}, {"low", interval.low}, {"high", interval.high},
+    json[name] = {{"median", interval.median},
+                  {"low", interval.low},
+                  {"high", interval.high},
                   {"most", *std::max_element(ms.begin(), ms.end())}};
   };
   add("get_ms", compile), add("load_ms", load), add("validate_ms", validate);
@@ -117,8 +119,9 @@ Result<nlohmann::json> buildSetsElsewhere(const tool::BenchOptions &options) {
 }
 
 void printLine(const char *name, const nlohmann::json &part) {
-  fmt::print("{:<10} {:>8.1f} ({:.1f} .. {:.1f}) {:>10.2f} {:>11.2f} {:>12} {:>16}\n", name, part["get_ms"]["median"].get<double>(),
-             part["get_ms"]["low"].get<double>(), part["get_ms"]["high"].get<double>(), part["load_ms"]["median"].get<double>(),
+  fmt::print("{:<10} {:>8.1f} ({:.1f} .. {:.1f}) {:>10.2f} {:>11.2f} {:>12} {:>16}\n", name,
+             part["get_ms"]["median"].get<double>(), part["get_ms"]["low"].get<double>(),
+             part["get_ms"]["high"].get<double>(), part["load_ms"]["median"].get<double>(),
              part["validate_ms"]["median"].get<double>(),
              fmt::format("{}/{}", part["cache_hits"].get<int>(), part["layers"].get<int>()),
              part["compiler_loaded"].get<bool>() ? "yes" : "no");
@@ -141,14 +144,18 @@ Status runCompileTimes(const CpuBenchOptions &given) {
   if ((*warm)["compiler_loaded"].get<bool>())
     return makeError(Code::VerificationMismatch, "everything was in the cache, and yet the compiler was loaded");
   if (options.format != "text") {
-    fmt::print("{}\n", nlohmann::json{{"schema", "moec.bench-cpu-compile"}, {"schema_version", 1}, {"model", (*cold)["model"]},
-                                      {"cold", *cold}, {"cached", *warm}}
+    fmt::print("{}\n", nlohmann::json{{"schema", "moec.bench-cpu-compile"},
+                                      {"schema_version", 1},
+                                      {"model", (*cold)["model"]},
+                                      {"cold", *cold},
+                                      {"cached", *warm}}
                            .dump());
     return {};
   }
-  fmt::print("{}: kernels of one layer, {} sets of tile heights, medians with 95 % intervals\n\n", (*cold)["model"].get<std::string>(),
-             (*cold)["layers"].get<int>());
-  fmt::print("{:<10} {:>24} {:>10} {:>11} {:>12} {:>16}\n", "", "get ms", "load ms", "validate ms", "cache hits", "compiler loaded");
+  fmt::print("{}: kernels of one layer, {} sets of tile heights, medians with 95 % intervals\n\n",
+             (*cold)["model"].get<std::string>(), (*cold)["layers"].get<int>());
+  fmt::print("{:<10} {:>24} {:>10} {:>11} {:>12} {:>16}\n", "", "get ms", "load ms", "validate ms", "cache hits",
+             "compiler loaded");
   printLine("cold", *cold);
   printLine("cached", *warm);
   return {};

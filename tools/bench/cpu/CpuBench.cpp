@@ -41,10 +41,10 @@ nlohmann::json machineJson(const tool::BenchSession &bench) {
 
 std::string machineText(const tool::BenchSession &bench) {
   const Calibration calibration = bench.session->host().calibration();
-  return fmt::format("{}, {} on {} threads; read {:.0f} GB/s, {} tiles {:.0f} GFLOP/s ({})", cpuName(), isaName(bench.facts.isa),
-                     bench.facts.threads, 1 / calibration.streamNsPerByte, dtypeName(computeDType(bench.shape)),
-                     peakGflops(bench.facts, calibration, computeDType(bench.shape)),
-                     calibration.measured ? "measured" : "assumed");
+  return fmt::format(
+      "{}, {} on {} threads; read {:.0f} GB/s, {} tiles {:.0f} GFLOP/s ({})", cpuName(), isaName(bench.facts.isa),
+      bench.facts.threads, 1 / calibration.streamNsPerByte, dtypeName(computeDType(bench.shape)),
+      peakGflops(bench.facts, calibration, computeDType(bench.shape)), calibration.measured ? "measured" : "assumed");
 }
 
 double relativeDistance(const void *a, const void *b, uint64_t elements, DType dtype) {

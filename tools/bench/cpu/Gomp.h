@@ -1,6 +1,7 @@
 // Parallel loops on libgomp's threads, which oneDNN's own loops use too: one team, so no two teams fight for the cores.
 //
-// clang's OpenMP would bring a second run-time library, so the few entry points are called directly; GCC keeps them stable.
+// clang's OpenMP would bring a second run-time library, so the few entry points are called directly; GCC keeps them
+// stable.
 #pragma once
 
 #include <atomic>
@@ -15,7 +16,8 @@ void omp_set_num_threads(int threads);
 
 namespace moec::bench {
 
-/// Calls body(item, thread) once for each item, on as many threads as omp_set_num_threads said; returns when all are done.
+/// Calls body(item, thread) once for each item, on as many threads as omp_set_num_threads said; returns when all are
+/// done.
 template <typename Body> void gompFor(uint32_t items, Body &&body) {
   struct Shared {
     std::remove_reference_t<Body> *body;

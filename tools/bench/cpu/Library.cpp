@@ -25,18 +25,20 @@ tool::Interval milliseconds(const std::vector<double> &ns) {
 }
 
 /// Both must compute the same layer: a rival that leaves something out proves nothing.
-Result<double> compareOutputs(tool::BenchSession &bench, OneDnnLayer &rival, const tool::RoutedStep &step, Schedule schedule) {
+Result<double> compareOutputs(tool::BenchSession &bench, OneDnnLayer &rival, const tool::RoutedStep &step,
+                              Schedule schedule) {
   if (Result<uint64_t> ns = bench.run(step); !ns)
     return ns.status();
   std::vector<uint8_t> output(bench.output.size());
   if (Result<uint64_t> ns = rival.run(bench.hidden.data(), step, output.data(), schedule); !ns)
     return ns.status();
-  const double distance = relativeDistance(bench.output.data(), output.data(), uint64_t{step.tokens} * bench.shape.hidden,
-                                           bench.shape.dtype);
+  const double distance = relativeDistance(bench.output.data(), output.data(),
+                                           uint64_t{step.tokens} * bench.shape.hidden, bench.shape.dtype);
   // bf16: both round rows between the products, at places of their own. f32: order of sums.
   const double most = bench.shape.dtype == DType::BF16 ? 1e-2 : 1e-5;
   if (!(distance <= most))
-    return makeError(Code::VerificationMismatch, "oneDNN ({}) and moec differ by {:.2e} relative at {} tokens, above {:.0e}",
+    return makeError(Code::VerificationMismatch,
+                     "oneDNN ({}) and moec differ by {:.2e} relative at {} tokens, above {:.0e}",
                      scheduleName(schedule), distance, step.tokens, most);
   return distance;
 }
@@ -55,9 +57,15 @@ public:
     options.format == "text" ? printText() : printJson();
     if (options.routingFile.empty())
       return {};
-    nlohmann::json file = {{"schema", "moec.bench-cpu-routing"}, {"schema_version", 1}, {"hidden", shape.hidden},
-                           {"intermediate", shape.intermediate}, {"experts", shape.experts}, {"top_k", shape.topK},
-                           {"dtype", dtypeName(shape.dtype)}, {"threads", machineFields["threads"]}, {"steps", routing}};
+    nlohmann::json file = {{"schema", "moec.bench-cpu-routing"},
+                           {"schema_version", 1},
+                           {"hidden", shape.hidden},
+                           {"intermediate", shape.intermediate},
+                           {"experts", shape.experts},
+                           {"top_k", shape.topK},
+                           {"dtype", dtypeName(shape.dtype)},
+                           {"threads", machineFields["threads"]},
+                           {"steps", routing}};
     return tool::writeOutput(options.routingFile, file.dump());
   }
 
@@ -87,18 +95,21 @@ private:
     std::vector<uint8_t> output(bench.output.size());
     auto ofRival = [&](Schedule schedule) {
       return tool::Contestant{scheduleName(schedule), {}, [&, schedule](uint32_t index) {
-                                return rival->run(bench.hidden.data(), steps[index % steps.size()], output.data(), schedule);
+                                return rival->run(bench.hidden.data(), steps[index % steps.size()], output.data(),
+                                                  schedule);
                               }};
     };
     Result<std::vector<std::vector<double>>> times =
         tool::contest({{"moec", {}, [&](uint32_t index) { return bench.run(steps[index % steps.size()]); }},
-                       ofRival(Schedule::InTurn), ofRival(Schedule::AtOnce)},
+                       ofRival(Schedule::InTurn),
+                       ofRival(Schedule::AtOnce)},
                       {.repeats = options.repeats, .period = static_cast<uint32_t>(steps.size())});
     if (!times)
       return times.status();
     row.schedule = tool::median((*times)[1]) <= tool::median((*times)[2]) ? Schedule::InTurn : Schedule::AtOnce;
     const std::vector<double> &best = (*times)[row.schedule == Schedule::InTurn ? 1 : 2];
-    row.moecMs = milliseconds((*times)[0]), row.onednnMs = milliseconds(best), row.ratio = tool::ratioOf(best, (*times)[0]);
+    row.moecMs = milliseconds((*times)[0]), row.onednnMs = milliseconds(best),
+    row.ratio = tool::ratioOf(best, (*times)[0]);
     rows.push_back(row);
     for (const tool::RoutedStep &step : steps)
       routing.push_back({{"tokens", step.tokens}, {"ids", step.ids}});
@@ -148,11 +159,12 @@ private:
                options.repeats, machine);
     fmt::print("oneDNN {}.{}.{}: {}; {} weight layout(s), {:.1f} GB packed ahead\n\n", version->major, version->minor,
                version->patch, rival->implementations(), rival->numLayouts(), double(rival->packedBytes()) / 1e9);
-    fmt::print("{:>6} {:>12} {:>10} {:>10} {:>9} {:>24} {:>11}\n", "tokens", "rows/expert", "moec ms", "oneDNN ms", "schedule",
-               "oneDNN / moec", "difference");
+    fmt::print("{:>6} {:>12} {:>10} {:>10} {:>9} {:>24} {:>11}\n", "tokens", "rows/expert", "moec ms", "oneDNN ms",
+               "schedule", "oneDNN / moec", "difference");
     for (const LibraryRow &row : rows)
-      fmt::print("{:>6} {:>12.1f} {:>10.3f} {:>10.3f} {:>9} {:>24} {:>11.1e}\n", row.tokens, row.rowsPerExpert, row.moecMs.median,
-                 row.onednnMs.median, scheduleName(row.schedule), tool::ratioText(row.ratio), row.distance);
+      fmt::print("{:>6} {:>12.1f} {:>10.3f} {:>10.3f} {:>9} {:>24} {:>11.1e}\n", row.tokens, row.rowsPerExpert,
+                 row.moecMs.median, row.onednnMs.median, scheduleName(row.schedule), tool::ratioText(row.ratio),
+                 row.distance);
   }
 
   const CpuBenchOptions &options;

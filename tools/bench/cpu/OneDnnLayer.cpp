@@ -45,8 +45,8 @@ Result<std::unique_ptr<OneDnnLayer>> OneDnnLayer::make(const LayerDescription &l
                                                        std::shared_ptr<const WeightSource> weights, uint32_t threads,
                                                        uint32_t maxTokens) {
   if (layer.shape.dtype == DType::F16 || layer.shape.sharedIntermediate > 0 || layer.shape.topK > mostTopK)
-    return makeError(Code::InvalidArgument, "the oneDNN rival takes bf16 and f32 layers without shared experts, top-k up to {}",
-                     mostTopK);
+    return makeError(Code::InvalidArgument,
+                     "the oneDNN rival takes bf16 and f32 layers without shared experts, top-k up to {}", mostTopK);
   std::unique_ptr<OneDnnLayer> made(new OneDnnLayer(layer, std::move(weights), threads));
   if (Status status = made->open(maxTokens); !status.ok())
     return status;
@@ -56,7 +56,9 @@ Result<std::unique_ptr<OneDnnLayer>> OneDnnLayer::make(const LayerDescription &l
 Status OneDnnLayer::open(uint32_t maxTokens) {
   if (Status status = dnnlStatus(dnnl_engine_create(&place.engine, dnnl_cpu, 0), "the engine"); !status.ok())
     return status;
-  if (Status status = dnnlStatus(dnnl_stream_create(&place.stream, place.engine, dnnl_stream_default_flags), "the stream"); !status.ok())
+  if (Status status =
+          dnnlStatus(dnnl_stream_create(&place.stream, place.engine, dnnl_stream_default_flags), "the stream");
+      !status.ok())
     return status;
   const uint64_t pairs = uint64_t{maxTokens} * shape.topK, element = byteSize(shape.dtype);
   for (auto [region, columns] : {std::pair{&gathered, shape.hidden}, std::pair{&gateUpOut, 2 * shape.intermediate},
@@ -118,7 +120,8 @@ void OneDnnLayer::sortPairs(const tool::RoutedStep &step) {
     if (begin[e + 1] > begin[e])
       hit.push_back(e);
   std::sort(hit.begin(), hit.end(), [&](uint32_t a, uint32_t b) {
-    return begin[a + 1] - begin[a] > begin[b + 1] - begin[b] || (begin[a + 1] - begin[a] == begin[b + 1] - begin[b] && a < b);
+    return begin[a + 1] - begin[a] > begin[b + 1] - begin[b] ||
+           (begin[a + 1] - begin[a] == begin[b + 1] - begin[b] && a < b);
   });
 }
 
@@ -165,11 +168,12 @@ dnnl_status_t OneDnnLayer::runAtOnce(const void *hidden) {
   gompFor(static_cast<uint32_t>(hit.size()), [&](uint32_t item, unsigned thread) {
     const uint32_t e = hit[item], first = begin[e], rows = begin[e + 1] - first;
     gather(first, first + rows, hidden);
-    dnnl_status_t status =
-        use.gateUp->run(rows, e, gathered.data() + first * hiddenBytes, gateUpOut.data() + 2 * first * middleBytes, thread);
+    dnnl_status_t status = use.gateUp->run(rows, e, gathered.data() + first * hiddenBytes,
+                                           gateUpOut.data() + 2 * first * middleBytes, thread);
     activate(first, first + rows);
     if (status == dnnl_success)
-      status = use.down->run(rows, e, middle.data() + first * middleBytes, downOut.data() + first * hiddenBytes, thread);
+      status =
+          use.down->run(rows, e, middle.data() + first * middleBytes, downOut.data() + first * hiddenBytes, thread);
     if (status != dnnl_success)
       failure.store(status);
   });

@@ -19,15 +19,17 @@ enum class Schedule : uint8_t {
 };
 const char *scheduleName(Schedule schedule);
 
-/// Gather, gate and up as one product of [2I, H], SiLU and multiply, down, weighted combine; the router's part is given.
+/// Gather, gate and up as one product of [2I, H], SiLU and multiply, down, weighted combine; the router's part is
+/// given.
 ///
 /// As strong as we can make it: weights packed ahead in the layouts that oneDNN asks for, primitives made ahead per row
 /// count, every loop of ours vectorized and parallel on the same threads as oneDNN's, nothing allocated by us per step.
 class OneDnnLayer {
 public:
   /// Errors: InvalidArgument (a dtype other than bf16 and f32, shared experts), Failure (oneDNN's), ResourceExhausted.
-  static Result<std::unique_ptr<OneDnnLayer>> make(const LayerDescription &layer, std::shared_ptr<const WeightSource> weights,
-                                                   uint32_t threads, uint32_t maxTokens);
+  static Result<std::unique_ptr<OneDnnLayer>> make(const LayerDescription &layer,
+                                                   std::shared_ptr<const WeightSource> weights, uint32_t threads,
+                                                   uint32_t maxTokens);
 
   /// Makes the primitives for a step's row counts. Errors: as OneDnnProduct::prepare.
   Status prepare(const tool::RoutedStep &step, Schedule schedule);

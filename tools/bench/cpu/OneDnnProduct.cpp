@@ -31,8 +31,8 @@ Result<DnnlMemory> makeMemory(dnnl_engine_t engine, const dnnl_memory_desc_t &de
 Status dnnlStatus(dnnl_status_t status, const char *what) {
   if (status == dnnl_success)
     return {};
-  return makeError(status == dnnl_out_of_memory ? Code::ResourceExhausted : Code::Failure, "oneDNN, {}: status {}", what,
-                   static_cast<int>(status));
+  return makeError(status == dnnl_out_of_memory ? Code::ResourceExhausted : Code::Failure, "oneDNN, {}: status {}",
+                   what, static_cast<int>(status));
 }
 
 Result<size_t> OneDnnWeights::find(const dnnl_memory_desc_t &desc) {
@@ -58,9 +58,9 @@ Status OneDnnWeights::pack(Layout &layout) const {
   layout.memory = std::move(*packed);
   omp_set_num_threads(1); // each thread reorders experts of its own
   dnnl_primitive_desc_t made = nullptr;
-  if (Status status = dnnlStatus(dnnl_reorder_primitive_desc_create(&made, &*storedDesc, place.engine, &layout.desc,
-                                                                    place.engine, nullptr),
-                                 "choosing a reorder");
+  if (Status status = dnnlStatus(
+          dnnl_reorder_primitive_desc_create(&made, &*storedDesc, place.engine, &layout.desc, place.engine, nullptr),
+          "choosing a reorder");
       !status.ok())
     return status;
   DnnlPrimitiveDesc desc(made);
@@ -70,7 +70,8 @@ Status OneDnnWeights::pack(Layout &layout) const {
   DnnlPrimitive reorder(primitive);
   std::vector<DnnlMemory> from;
   for (int thread = 0; thread < threads; ++thread) {
-    Result<DnnlMemory> object = makeMemory(place.engine, *storedDesc, stored->data() + static_cast<uint64_t>(thread) * storedBytes);
+    Result<DnnlMemory> object =
+        makeMemory(place.engine, *storedDesc, stored->data() + static_cast<uint64_t>(thread) * storedBytes);
     if (!object)
       return object.status();
     from.push_back(std::move(*object));
@@ -129,7 +130,8 @@ Status OneDnnProduct::prepare(uint32_t rows) {
   (void)dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
   omp_set_num_threads(threads); // a primitive is made for as many threads as there are now
   dnnl_primitive_desc_t made = nullptr;
-  if (Status status = dnnlStatus(dnnl_primitive_desc_create(&made, &matmul, attributes, weights.place.engine, nullptr), "choosing a matmul");
+  if (Status status = dnnlStatus(dnnl_primitive_desc_create(&made, &matmul, attributes, weights.place.engine, nullptr),
+                                 "choosing a matmul");
       !status.ok())
     return status;
   DnnlPrimitiveDesc desc(made);
@@ -150,7 +152,8 @@ Status OneDnnProduct::prepare(uint32_t rows) {
     if (!region)
       return region.status();
     prepared->scratch.push_back(std::move(*region));
-    Result<DnnlMemory> in = makeMemory(engine, *from, DNNL_MEMORY_NONE), out = makeMemory(engine, *to, DNNL_MEMORY_NONE),
+    Result<DnnlMemory> in = makeMemory(engine, *from, DNNL_MEMORY_NONE),
+                       out = makeMemory(engine, *to, DNNL_MEMORY_NONE),
                        work = makeMemory(engine, *scratch, prepared->scratch.back().data());
     for (const auto *object : {&in, &out, &work})
       if (!*object)
@@ -163,7 +166,8 @@ Status OneDnnProduct::prepare(uint32_t rows) {
   return {};
 }
 
-dnnl_status_t OneDnnProduct::run(uint32_t rows, uint32_t expert, const std::byte *from, std::byte *to, unsigned caller) {
+dnnl_status_t OneDnnProduct::run(uint32_t rows, uint32_t expert, const std::byte *from, std::byte *to,
+                                 unsigned caller) {
   Prepared &prepared = *ofRows[rows];
   Caller &mine = prepared.callers[caller];
   (void)dnnl_memory_set_data_handle(mine.from.get(), const_cast<std::byte *>(from));

@@ -38,7 +38,8 @@ public:
   /// Writes expert `e`'s weights, [n, k] in the product's dtype, as checkpoints store them. Thread-safe.
   using Read = std::function<Status(uint32_t e, std::byte *to)>;
 
-  OneDnnWeights(DnnlPlace place, dnnl_data_type_t type, uint32_t n, uint32_t k, uint32_t experts, int threads, Read read)
+  OneDnnWeights(DnnlPlace place, dnnl_data_type_t type, uint32_t n, uint32_t k, uint32_t experts, int threads,
+                Read read)
       : type(type), n(n), k(k), place(place), experts(experts), threads(threads), read(std::move(read)) {}
 
   /// The number of a layout; packs the weights if it is a new one. Errors: Failure (oneDNN's), ResourceExhausted, those
@@ -78,7 +79,8 @@ public:
   OneDnnProduct(OneDnnWeights &weights, int threads, unsigned callers)
       : weights(weights), threads(threads), callers(callers) {}
 
-  /// Makes what `run` needs for this row count. Errors: Failure (oneDNN's), ResourceExhausted, those of reading weights.
+  /// Makes what `run` needs for this row count. Errors: Failure (oneDNN's), ResourceExhausted, those of reading
+  /// weights.
   Status prepare(uint32_t rows);
 
   /// to [rows, n] = from [rows, k] times expert `e`'s weights. `rows` was prepared; `caller` is below `callers` and not

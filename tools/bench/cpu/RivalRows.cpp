@@ -56,7 +56,8 @@ inline void sumRows(const T *const *rows, const float *weights, uint32_t count, 
 // Plain functions, since clones cannot be templates.
 MOEC_CLONES void siluBf16(const uint16_t *gateUp, uint16_t *out, uint32_t columns) { siluRow(gateUp, out, columns); }
 MOEC_CLONES void siluF32(const float *gateUp, float *out, uint32_t columns) { siluRow(gateUp, out, columns); }
-MOEC_CLONES void sumBf16(const uint16_t *const *rows, const float *weights, uint32_t count, uint16_t *out, uint32_t columns) {
+MOEC_CLONES void sumBf16(const uint16_t *const *rows, const float *weights, uint32_t count, uint16_t *out,
+                         uint32_t columns) {
   sumRows(rows, weights, count, out, columns);
 }
 MOEC_CLONES void sumF32(const float *const *rows, const float *weights, uint32_t count, float *out, uint32_t columns) {
@@ -72,7 +73,8 @@ void siluMultiply(const void *gateUp, void *out, uint32_t columns, DType dtype) 
     siluF32(static_cast<const float *>(gateUp), static_cast<float *>(out), columns);
 }
 
-void weightedSum(const void *const *rows, const float *weights, uint32_t count, void *out, uint32_t columns, DType dtype) {
+void weightedSum(const void *const *rows, const float *weights, uint32_t count, void *out, uint32_t columns,
+                 DType dtype) {
   if (dtype == DType::BF16)
     sumBf16(reinterpret_cast<const uint16_t *const *>(rows), weights, count, static_cast<uint16_t *>(out), columns);
   else

@@ -1,4 +1,5 @@
-// What an expert loop around a matrix library has to do itself: the activation between the products, and the weighted sum.
+// What an expert loop around a matrix library has to do itself: the activation between the products, and the weighted
+// sum.
 #pragma once
 
 #include "compiler/core/LayerShape.h"
@@ -11,6 +12,7 @@ namespace moec::bench {
 void siluMultiply(const void *gateUp, void *out, uint32_t columns, DType dtype);
 
 /// out[column] = sum over k of weights[k] * rows[k][column], summed in f32 with k ascending.
-void weightedSum(const void *const *rows, const float *weights, uint32_t count, void *out, uint32_t columns, DType dtype);
+void weightedSum(const void *const *rows, const float *weights, uint32_t count, void *out, uint32_t columns,
+                 DType dtype);
 
 } // namespace moec::bench

@@ -1,4 +1,5 @@
-// moec-bench-cpu static: generation 0 beside other static sets of tile heights, and beside a choice per step among prebuilt ones.
+// moec-bench-cpu static: generation 0 beside other static sets of tile heights, and beside a choice per step among
+// prebuilt ones.
 #include "tools/bench/cpu/CpuBench.h"
 
 #include "runtime/recompile/Text.h"
@@ -43,8 +44,8 @@ public:
     return time(repeats);
   }
 
-  /// Repeats in which the best variant is picked, and those in which it is held against generation 0: the best of many in
-  /// the repeats that made it the best would win by luck.
+  /// Repeats in which the best variant is picked, and those in which it is held against generation 0: the best of many
+  /// in the repeats that made it the best would win by luck.
   static std::vector<double> half(const std::vector<double> &all, size_t parity) {
     std::vector<double> values;
     for (size_t repeat = parity; repeat < all.size(); repeat += 2)
@@ -71,22 +72,25 @@ private:
         return void(known.origin += ", " + origin);
     CpuConfig config = host.genericConfig(layer).cpu;
     config.tileRows = heights;
-    variants.push_back({std::move(origin), planTable(bench.shape, now, host.facts(), host.calibration(), limits, config), 0, {}});
+    variants.push_back(
+        {std::move(origin), planTable(bench.shape, now, host.facts(), host.calibration(), limits, config), 0, {}});
   }
 
   void propose() {
     add("generation 0", host.genericConfig(layer).cpu.tileRows);
     for (const char *routing : {"uniform", "zipf:1.5"})
       for (uint32_t tokens : {1u, 8u, 16u, 64u, 256u, 1024u}) {
-        const tool::RoutedStep step = tool::drawStep(*tool::RoutingSpec::parse(routing), tokens, bench.shape.topK,
-                                                     bench.shape.experts, 7, 0);
+        const tool::RoutedStep step =
+            tool::drawStep(*tool::RoutingSpec::parse(routing), tokens, bench.shape.topK, bench.shape.experts, 7, 0);
         const Histogram load = histogramOf(step, bench.shape.experts);
         add(fmt::format("planned for {} x {}", tokens, routing),
             planLayer(bench.shape, load, host.facts(), host.calibration(), limits).config.cpu.tileRows);
       }
     const auto most = static_cast<uint16_t>(bench.facts.maxTileRows());
-    for (std::vector<uint16_t> heights : std::vector<std::vector<uint16_t>>{{most}, {most, 1}, {8, 4, 2, 1}, {4, 2, 1}}) {
-      heights.erase(std::remove_if(heights.begin(), heights.end(), [&](uint16_t rows) { return rows > most; }), heights.end());
+    for (std::vector<uint16_t> heights :
+         std::vector<std::vector<uint16_t>>{{most}, {most, 1}, {8, 4, 2, 1}, {4, 2, 1}}) {
+      heights.erase(std::remove_if(heights.begin(), heights.end(), [&](uint16_t rows) { return rows > most; }),
+                    heights.end());
       add("picked by hand", heights);
     }
   }
@@ -104,7 +108,8 @@ private:
     for (const tool::RoutedStep &step : steps) {
       const Histogram histogram = histogramOf(step, bench.shape.experts);
       auto predicted = [&](const Variant &variant) {
-        return predictLayer(bench.shape, variant.plan, host.genericConfig(layer), histogram, host.facts(), host.calibration());
+        return predictLayer(bench.shape, variant.plan, host.genericConfig(layer), histogram, host.facts(),
+                            host.calibration());
       };
       choice.push_back(static_cast<size_t>(
           std::min_element(variants.begin(), variants.end(),
@@ -114,8 +119,12 @@ private:
     contestants.push_back({"chosen per step", {}, [&, runOn](uint32_t index) {
                              return runOn(variants[choice[index % choice.size()]], index);
                            }});
-    Result<std::vector<std::vector<double>>> times = tool::contest(
-        contestants, {.repeats = repeats, .blockSeconds = 0.1, .fewestSteps = 4, .period = static_cast<uint32_t>(steps.size()), .restSeconds = 0.001});
+    Result<std::vector<std::vector<double>>> times =
+        tool::contest(contestants, {.repeats = repeats,
+                                    .blockSeconds = 0.1,
+                                    .fewestSteps = 4,
+                                    .period = static_cast<uint32_t>(steps.size()),
+                                    .restSeconds = 0.001});
     if (!times)
       return times.status();
     for (size_t index = 0; index < variants.size(); ++index)
@@ -148,18 +157,22 @@ nlohmann::json rowJson(uint32_t tokens, const StaticContest &contest) {
 }
 
 void printRow(uint32_t tokens, const StaticContest &contest) {
-  fmt::print("\n{} tokens: generation 0 runs at {} of the best of {} static sets, {} of a free choice per step\n", tokens,
-             tool::ratioText(contest.overBest()), contest.variants.size() - 1, tool::ratioText(contest.overChoice()));
+  fmt::print("\n{} tokens: generation 0 runs at {} of the best of {} static sets, {} of a free choice per step\n",
+             tokens, tool::ratioText(contest.overBest()), contest.variants.size() - 1,
+             tool::ratioText(contest.overChoice()));
   fmt::print("  {:<20} {:>9} {:>12}   {}\n", "tile heights", "ms", "predicted ms", "proposed by");
   for (const Variant &variant : contest.variants)
-    fmt::print("  {:<20} {:>9.3f} {:>12.3f}   {}{}\n", textOfHeights(variant.plan.config.cpu.tileRows), tool::median(variant.ns) / 1e6,
-               variant.plan.predictedNs / 1e6, variant.origin, &variant == &contest.best() ? " (best)" : "");
+    fmt::print("  {:<20} {:>9.3f} {:>12.3f}   {}{}\n", textOfHeights(variant.plan.config.cpu.tileRows),
+               tool::median(variant.ns) / 1e6, variant.plan.predictedNs / 1e6, variant.origin,
+               &variant == &contest.best() ? " (best)" : "");
 }
 
 } // namespace
 
 Status runStatic(const CpuBenchOptions &options) {
-  nlohmann::json json = {{"schema", "moec.bench-cpu-static"}, {"schema_version", 1}, {"routing", options.routing},
+  nlohmann::json json = {{"schema", "moec.bench-cpu-static"},
+                         {"schema_version", 1},
+                         {"routing", options.routing},
                          {"repeats", options.repeats}};
   for (uint32_t tokens : options.tokens.empty() ? std::vector<uint32_t>{1, 16, 64, 256} : options.tokens) {
     Result<tool::BenchSession> bench = tool::BenchSession::open(options, tokens, tokens);
@@ -170,8 +183,8 @@ Status runStatic(const CpuBenchOptions &options) {
     if (Status status = contest.run(options.repeats); !status.ok())
       return status.withContext("{} tokens", tokens);
     if (options.format == "text" && !json.contains("rows"))
-      fmt::print("{}, routing {}, {} repeats in turns, medians with 95 % intervals\n{}\n", bench->model->name(), options.routing,
-                 options.repeats, machineText(*bench));
+      fmt::print("{}, routing {}, {} repeats in turns, medians with 95 % intervals\n{}\n", bench->model->name(),
+                 options.routing, options.repeats, machineText(*bench));
     json["model"] = bench->model->name(), json["machine"] = machineJson(*bench);
     json["rows"].push_back(rowJson(tokens, contest));
     if (options.format == "text")
