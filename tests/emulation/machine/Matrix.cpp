@@ -153,6 +153,14 @@ void loadShared16(uint32_t (&values)[4], uint32_t shared) {
   std::memcpy(values, block.hostOf(shared, 16, "ld.shared"), 16);
 }
 
+void loadShared8(float (&values)[2], uint32_t shared) {
+  Block &block = Block::current();
+  if (shared % 8 != 0)
+    block.fail(Fault::OutOfBounds, fmt::format("ld.shared.v2 of {:#x}: not a multiple of 8", shared));
+  block.touchShared(shared, 8, Use::Read, block.actor(block.self()), "ld.shared");
+  std::memcpy(values, block.hostOf(shared, 8, "ld.shared"), 8);
+}
+
 uint32_t transpose8x8(uint32_t matrix) {
   MoveOperands operands{matrix, 0};
   meet("movmatrix", allLanes, &operands, moveAct);
