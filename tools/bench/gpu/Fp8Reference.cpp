@@ -108,22 +108,26 @@ Fp8Weights drawFp8Weights(uint32_t matrices, uint32_t rows, uint32_t columns, do
   return weights;
 }
 
-std::vector<double> referenceFp8Product(const Fp8Rows &rows, const Fp8Weights &weights,
-                                        const std::vector<int32_t> &expertBegin) {
+std::vector<double> referenceFp8Product(const Fp8Rows &rows, const Fp8Weights &weights, const std::vector<int32_t> &expertBegin) {
   const size_t numSlots = rows.elements.size() / std::max(1u, rows.columns);
-  std::vector<double> sums(numSlots * weights.rows), row(rows.columns);
-  for (size_t expert = 0; expert + 1 < expertBegin.size(); ++expert)
-    for (auto slot = static_cast<size_t>(expertBegin[expert]);
-         slot < static_cast<size_t>(expertBegin[expert + 1]); ++slot) {
+  std::vector<double> sums(numSlots * weights.rows), row(rows.columns), matrix(size_t{weights.rows} * weights.columns);
+  for (size_t expert = 0; expert + 1 < expertBegin.size(); ++expert) {
+    if (expertBegin[expert] == expertBegin[expert + 1])
+      continue;
+    for (uint32_t n = 0; n < weights.rows; ++n)
+      for (uint32_t k = 0; k < weights.columns; ++k)
+        matrix[size_t{n} * weights.columns + k] = weights.at(expert, n, k);
+    for (auto slot = static_cast<size_t>(expertBegin[expert]); slot < static_cast<size_t>(expertBegin[expert + 1]); ++slot) {
       for (uint32_t k = 0; k < rows.columns; ++k)
         row[k] = rows.at(slot, k);
       for (uint32_t n = 0; n < weights.rows; ++n) {
         double sum = 0;
         for (uint32_t k = 0; k < rows.columns; ++k)
-          sum += row[k] * weights.at(expert, n, k);
+          sum += row[k] * matrix[size_t{n} * weights.columns + k];
         sums[slot * weights.rows + n] = sum;
       }
     }
+  }
   return sums;
 }
 
