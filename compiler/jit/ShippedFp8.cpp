@@ -10,8 +10,9 @@ struct Fp8Tile {
 /// 16 rows: the more tiles the better, and all of shared memory in flight. 64 and 128: two
 /// warpgroups, of which one adds up products while the other multiplies.
 constexpr Fp8Tile tiles[] = {
-    {16, 64, 256, 5, 1, 2},   {16, 128, 256, 5, 2, 1},  {64, 128, 128, 8, 2, 1},
-    {128, 128, 128, 6, 2, 1}, {192, 128, 128, 5, 2, 1}, {128, 256, 128, 4, 2, 1},
+    {16, 64, 256, 5, 1, 2},   {16, 64, 512, 5, 1, 1},   {16, 128, 256, 5, 2, 1},  {64, 128, 128, 8, 2, 1},
+    {64, 256, 128, 5, 2, 1},  {96, 256, 128, 4, 2, 1},  {128, 128, 128, 6, 2, 1}, {128, 128, 256, 3, 2, 1},
+    {192, 128, 128, 5, 2, 1}, {128, 256, 128, 4, 2, 1},
 };
 
 } // namespace

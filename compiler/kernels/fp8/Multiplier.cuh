@@ -56,24 +56,31 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
     skip();
   }
 
+  /// Products of 64 weight rows over one block of the scales make a unit; so many are in a stage.
+  static constexpr uint32_t units = Ring::spans * blocks;
+  /// Where registers allow it a stage's next unit is multiplied while one is added up; else the other
+  /// warpgroup multiplies meanwhile. (Not from stage to stage: ptxas then serialises all of them.)
+  static constexpr uint32_t ahead = units > 1 && (blocks + 2) * C.tileTokens / 2 <= 192 ? 1 : 0;
+
   template <uint32_t Width> __device__ void multiply() {
     clearSums<Width>();
-    float products[Width / 2]; // of one block of the scales; shared by all widths, ptxas would
-                               // serialise them
+    float products[ahead + 1][Width / 2]; // shared by all widths, ptxas would serialise them
     const uint32_t steps = ring.numSteps(args.k);
     for (uint32_t step = 0; step < steps; ++step) {
       ptx::barrierWait(ring.full(), ring.parity);
 #pragma unroll
-      for (uint32_t span = 0; span < Ring::spans; ++span) {
-        const float2 weightScales = ptx::loadShared8(ring.weightScales(span));
-#pragma unroll
-        for (uint32_t block = 0; block < blocks; ++block) {
-          multiplyBlock<Width>(span, block, products);
-          if (step + span + block == 0)
-            finishStore();
-          ptx::wgmmaWait<0>();
-          addProducts<Width>(span, block, weightScales, products);
+      for (uint32_t unit = 0; unit < units; ++unit) {
+        multiplyUnit<Width>(unit, products[unit % (ahead + 1)]);
+        if (unit == 0 && step == 0)
+          finishStore();
+        if (unit >= ahead) {
+          ptx::wgmmaWait<ahead>();
+          addProducts<Width>(unit - ahead, products[(unit - ahead) % (ahead + 1)]);
         }
+      }
+      if constexpr (ahead > 0) {
+        ptx::wgmmaWait<0>();
+        addProducts<Width>(units - 1, products[(units - 1) % 2]);
       }
       __syncwarp(); // all lanes have read the scales
       if (step + Ring::held < steps)
@@ -90,10 +97,11 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
         sums[block][i] = 0;
   }
 
-  /// Starts the products of 64 weight rows over one block of the scales. Their sum starts anew: the
-  /// tensor cores keep only some 14 bits of it, which a longer chain would lose more and more of.
+  /// Starts the products of a unit. Their sum starts anew: the tensor cores keep only some 14 bits of
+  /// it, which a longer chain would lose more and more of.
   template <uint32_t Width>
-  __device__ void multiplyBlock(uint32_t span, uint32_t block, float (&products)[Width / 2]) {
+  __device__ void multiplyUnit(uint32_t unit, float (&products)[Width / 2]) {
+    const uint32_t span = unit / blocks, block = unit % blocks;
     const uint64_t weights =
         ptx::swizzledTile(ring.weights(span) + (group * blocks + block) * 64 * tile::rowBytes);
     const uint64_t tokens = ptx::swizzledTile(ring.tokens(span));
@@ -108,8 +116,9 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
   /// Adds the products, times their scales, to the sums. A lane has two token rows of each eight;
   /// its first weight row is gate's and its second up's.
   template <uint32_t Width>
-  __device__ void addProducts(uint32_t span, uint32_t block, const float2 &weightScales,
-                              const float (&products)[Width / 2]) {
+  __device__ void addProducts(uint32_t unit, const float (&products)[Width / 2]) {
+    const uint32_t span = unit / blocks, block = unit % blocks;
+    const float2 weightScales = ptx::loadShared8(ring.weightScales(span));
     const uint32_t scales = ring.scales(span) + threadIdx.x % 4 * 8;
     const float ofRows =
         (group * blocks + block) * 64 < kFp8Block ? weightScales.x : weightScales.y;

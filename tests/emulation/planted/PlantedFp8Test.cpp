@@ -53,7 +53,7 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
       {"down: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, down},
       {"gate-up: scales to the wrong rows", Fault::Race, {Bug::CopyWrongPlace}, gateUp},
       {"gate-up: full wait of stage 0 skipped",
-       Fault::Unwritten,
+       Fault::Race,
        {Bug::SkipBarrierWait, 0},
        gateUp},
       {"down: empty wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 4}, down},
