@@ -66,13 +66,14 @@ struct QuantiseArgs {
   uint32_t scaleStride; ///< slots or more
 };
 
-/// Half a warp quantises a block at a time, and four of them at once.
+/// Half a warp quantises a block at a time, and four of them at once where there are many.
 inline constexpr uint32_t kQuantiseTogether = 4;
-/// Blocks of quantise that take one turn; any other grid is right too.
+/// Blocks of quantise: few items reach many multiprocessors. Any other grid is right too.
 constexpr uint32_t quantiseBlocks(const QuantiseConfig &c, uint32_t numRows, uint32_t k) {
-  const uint32_t blocks =
-      ceilDivide(uint64_t{numRows} * ceilDivide(k, kFp8Block), c.threads / 16 * kQuantiseTogether);
-  return blocks > 0 ? blocks : 1;
+  constexpr uint32_t few = 512;
+  const uint64_t items = uint64_t{numRows} * ceilDivide(k, kFp8Block);
+  const uint32_t each = ceilDivide(items, c.threads / 16), four = ceilDivide(items, c.threads / 16 * kQuantiseTogether);
+  return each < 1 ? 1 : each <= few ? each : four < few ? few : four;
 }
 
 } // namespace moec

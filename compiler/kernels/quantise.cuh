@@ -49,6 +49,38 @@ template <Element E> struct BlockPart {
   }
 };
 
+/// A block of a row, and the slots that its row goes to, sixteen at a time: one in each lane of half a warp.
+struct QuantiseItem {
+  uint32_t row, block;
+  bool exists;
+
+  __device__ uint32_t column() const { return block * kFp8Block + threadIdx.x % 16 * 8; }
+  __device__ int32_t laneSlot(const QuantiseArgs &args, uint32_t firstPair) const {
+    const uint32_t pair = firstPair + threadIdx.x % 16;
+    if (!exists || pair >= args.topK)
+      return -1;
+    return args.slotOfPair ? args.slotOfPair[static_cast<uint64_t>(row) * args.topK + pair]
+                           : static_cast<int32_t>(row);
+  }
+};
+
+/// Stores the lane's part of a block, and lane 0 its scale, in each of the row's slots. By all lanes of a warp.
+inline __device__ void storeQuantised(const QuantiseArgs &args, const QuantiseItem &item, int32_t laneSlots,
+                                      const uint2 &packed, float scale) {
+  for (uint32_t pair = 0; pair < args.topK; ++pair) {
+    if (pair > 0 && pair % 16 == 0)
+      laneSlots = item.laneSlot(args, pair);
+    const int32_t slot = __shfl_sync(tile::allLanes, laneSlots, threadIdx.x % 32 / 16 * 16 + pair % 16);
+    if (slot < 0)
+      continue;
+    const auto to = static_cast<uint64_t>(slot);
+    if (item.column() < args.k)
+      *reinterpret_cast<uint2 *>(args.quantised + to * args.k + item.column()) = packed;
+    if (threadIdx.x % 16 == 0)
+      args.scales[static_cast<uint64_t>(item.block) * args.scaleStride + to] = scale;
+  }
+}
+
 /// See QuantiseArgs. Waits for the kernel before it before it lets the next one start: that one may
 /// then take for granted that whatever came before this one is done.
 ///
@@ -58,44 +90,29 @@ __global__ void __launch_bounds__(C.threads) quantise(const __grid_constant__ Qu
   ptx::waitForPrevious();
   ptx::startNext();
   constexpr uint32_t together = kQuantiseTogether, halves = C.threads / 16;
-  const uint32_t lane = threadIdx.x % 16, perRow = ceilDivide(args.k, kFp8Block);
+  const uint32_t perRow = ceilDivide(args.k, kFp8Block), stride = gridDim.x * halves;
   const uint32_t used = args.rowsInUse ? static_cast<uint32_t>(*args.rowsInUse) : args.numRows;
-  const uint32_t total = used * perRow;
+  const uint32_t total = used * perRow, half = threadIdx.x / 16 % 2;
   // Warps stay whole, for the shuffles: the first block of a warp decides.
-  for (uint32_t first = blockIdx.x * halves * together + threadIdx.x / 32 * 2; first < total;
-       first += gridDim.x * halves * together) {
+  for (uint32_t first = blockIdx.x * halves + threadIdx.x / 32 * 2; first < total; first += stride * together) {
+    QuantiseItem items[together];
     uint4 loaded[together]; // all loads first, so that they are under way together
+    int32_t slots[together];
 #pragma unroll
     for (uint32_t i = 0; i < together; ++i) {
-      const uint32_t item = first + i * halves + threadIdx.x / 16 % 2,
-                     column = item % perRow * kFp8Block + lane * 8;
-      const bool valid = item < total && column < args.k;
-      loaded[i] = ptx::load16(
-          tile::elementAt(args.rows, valid ? item / perRow : 0, args.k, valid ? column : 0), valid);
+      const uint32_t index = first + half + i * stride;
+      const bool exists = index < total;
+      items[i] = {exists ? index / perRow : 0, exists ? index % perRow : 0, exists};
+      const bool valid = exists && items[i].column() < args.k;
+      loaded[i] =
+          ptx::load16(tile::elementAt(args.rows, items[i].row, args.k, valid ? items[i].column() : 0), valid);
+      slots[i] = items[i].laneSlot(args, 0);
     }
 #pragma unroll
     for (uint32_t i = 0; i < together; ++i) {
-      const uint32_t item = first + i * halves + threadIdx.x / 16 % 2;
       const BlockPart<C.element> part(loaded[i]);
       const float most = part.most();
-      if (item >= total)
-        continue;
-      const uint2 packed = part.times(kFp8Most / most);
-      const uint32_t row = item / perRow, block = item % perRow,
-                     column = block * kFp8Block + lane * 8;
-      for (uint32_t pair = 0; pair < args.topK; ++pair) {
-        const int32_t slot = args.slotOfPair
-                                 ? args.slotOfPair[static_cast<uint64_t>(row) * args.topK + pair]
-                                 : static_cast<int32_t>(row);
-        if (slot < 0)
-          continue;
-        if (column < args.k)
-          *reinterpret_cast<uint2 *>(args.quantised + static_cast<uint64_t>(slot) * args.k +
-                                     column) = packed;
-        if (lane == 0)
-          args.scales[static_cast<uint64_t>(block) * args.scaleStride +
-                      static_cast<uint32_t>(slot)] = most / kFp8Most;
-      }
+      storeQuantised(args, items[i], slots[i], part.times(kFp8Most / most), most / kFp8Most);
     }
   }
 }

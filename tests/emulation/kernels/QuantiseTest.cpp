@@ -55,14 +55,13 @@ constexpr QuantiseConfig config{.element = Element::BF16, .threads = 64};
 
 TEST_CASE("tokens are quantised into the slots of their pairs, whatever the schedule",
           "[emulation][fp8]") {
-  for (const auto &[tokens, k, blocks] :
-       {std::tuple{9u, 272u, 2u}, {1u, 80u, 1u}, {21u, 128u, 5u}}) {
+  for (const auto &[tokens, k, blocks, topK] :
+       {std::tuple{9u, 272u, 2u, 2u}, {1u, 80u, 1u, 2u}, {21u, 128u, 5u, 1u}, {5u, 144u, 2u, 19u}}) {
     std::mt19937_64 random(tokens);
-    const uint32_t topK = 2;
-    std::vector<int32_t> ids = bench::drawIds(tokens, 8, topK, 0.5, random);
+    std::vector<int32_t> ids = bench::drawIds(tokens, 24, topK, 0.5, random);
     for (size_t i = 1; i < ids.size(); i += 5)
       ids[i] = -1;
-    const bench::ReferenceSlots slots = bench::referenceSlots(ids, 8);
+    const bench::ReferenceSlots slots = bench::referenceSlots(ids, 24);
     const std::vector<uint16_t> rows = drawRows(tokens, k, random);
     const bench::Fp8Rows expected =
         bench::gatherRows(bench::quantiseRows(rows, k, true), slots.slotPair, topK);
