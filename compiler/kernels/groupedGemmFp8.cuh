@@ -5,6 +5,7 @@
 #pragma once
 
 #include "compiler/kernels/fp8/Multiplier.cuh"
+#include "compiler/kernels/fp8/RowMultiplier.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
 
 namespace moec {
@@ -56,7 +57,11 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   } else {
     if constexpr (trade)
       ptx::takeRegisters<224>();
-    Fp8Multiplier<C, Activation>{args.gemm, &output, ring, queue, threadIdx.x / 128 - 1}.run();
+    const Fp8Consumer<C> consumer{args.gemm, &output, ring, queue, threadIdx.x / 128 - 1};
+    if constexpr (C.swapAB)
+      Fp8Multiplier<C, Activation>{consumer}.run();
+    else
+      Fp8RowMultiplier<C, Activation>{consumer}.run();
   }
 }
 

@@ -1,28 +1,23 @@
-// What a multiplying warpgroup of groupedGemmFp8 does.
+// What a multiplying warpgroup of groupedGemmFp8 does for few rows an expert.
 #pragma once
 
-#include "compiler/kernels/fp8/Loader.cuh"
+#include "compiler/kernels/fp8/Consumer.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
-#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
-#include "compiler/kernels/tile/Fragment.cuh"
 
 namespace moec {
 
-template <GemmConfig C, class Activation> struct Fp8Multiplier {
+/// Weights are on the 64-row side: the tile is as wide as its token rows.
+template <GemmConfig C, class Activation> struct Fp8Multiplier : Fp8Consumer<C> {
+  using Base = Fp8Consumer<C>;
   using Ring = Fp8Ring<C>;
+  using Base::args, Base::ring, Base::queue, Base::group;
   static constexpr bool gated = Ring::gated;
   static constexpr uint32_t blocks = Ring::blocks;
   static constexpr uint32_t blockColumns = gated ? 32 : 64; // outputs of 64 weight rows
-  static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 192);
+  static_assert(C.swapAB && C.tileTokens % 16 == 0 && C.tileTokens <= 192);
 
-  const GroupedGemmArgs &args;
-  const TensorMap *outputMap;
-  Ring ring;
-  Fp8Queue<C> queue;
-  uint32_t group;       // this warpgroup among the multiplying ones
-  bool storing = false; // outputs of the last tile are still leaving the held stages
   float sums[blocks][C.tileTokens / 2];
 
   __device__ void run() {
@@ -35,7 +30,7 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
         keepOutputs(work);
       ptx::fenceProxyAsync();
       ptx::namedBarrier<1, Ring::multipliers>();
-      storeOutputs(work);
+      Base::storeOutputs(work);
     }
     if (threadIdx.x % 32 == 0)
       ptx::bulkWait(); // before the block, and its shared memory, goes away
@@ -53,7 +48,7 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
           MOEC_WIDTH(8) MOEC_WIDTH(9) MOEC_WIDTH(10) MOEC_WIDTH(11) MOEC_WIDTH(12)
 #undef MOEC_WIDTH
     }
-    skip();
+    Base::skip();
   }
 
   /// Products of 64 weight rows over one block of the scales make a unit; so many are in a stage.
@@ -72,7 +67,7 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
       for (uint32_t unit = 0; unit < units; ++unit) {
         multiplyUnit<Width>(unit, products[unit % (ahead + 1)]);
         if (unit == 0 && step == 0)
-          finishStore();
+          Base::finishStore();
         if (unit >= ahead) {
           ptx::wgmmaWait<ahead>();
           addProducts<Width>(unit - ahead, products[(unit - ahead) % (ahead + 1)]);
@@ -84,7 +79,7 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
       }
       __syncwarp(); // all lanes have read the scales
       if (step + Ring::held < steps)
-        release(ring.stage);
+        Base::release(ring.stage);
       ring.next();
     }
   }
@@ -133,26 +128,6 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
     }
   }
 
-  /// Takes part in a tile without any weight row for this warpgroup.
-  __device__ void skip() {
-    const uint32_t steps = ring.numSteps(args.k);
-    for (uint32_t step = 0; step < steps; ++step) {
-      ptx::barrierWait(ring.full(), ring.parity);
-      if (step == 0)
-        finishStore();
-      __syncwarp(); // all lanes have seen it full, before it can be filled again
-      if (step + Ring::held < steps)
-        release(ring.stage);
-      ring.next();
-    }
-  }
-
-  /// Tells the loaders that this warp needs the stage no more.
-  __device__ void release(uint32_t stage) const {
-    if (threadIdx.x % 32 == 0)
-      ptx::barrierArrive(ring.emptyOf(stage));
-  }
-
   /// Writes the outputs into their panels.
   __device__ void keepOutputs(const tile::Work &work) {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
@@ -189,51 +164,6 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier {
                                            Activation::apply(from[1], from[3]));
     else
       return ptx::Convert<C.element>::pack(from[0], from[1]);
-  }
-
-  /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the
-  /// warps; what is left of an expert's last rows (and all of a tile too narrow for the engine's
-  /// boxes) is copied here.
-  __device__ void storeOutputs(const tile::Work &work) {
-    constexpr bool byEngine = tile::outputColumns(C) % 64 == 0;
-    const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
-    if (threadIdx.x % 32 == 0) {
-      for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels;
-           i += Ring::multipliers / 32) {
-        const uint32_t panel = i % Ring::panels, row = i / Ring::panels * kOutputBoxRows;
-        if (work.firstColumn + panel * 64 < args.n)
-          ptx::tmaStore2d(outputMap, work.firstColumn + panel * 64, work.firstSlot + row,
-                          ring.panel(panel) + row * tile::rowBytes);
-      }
-      ptx::bulkCommit();
-    }
-    constexpr uint32_t pieces = tile::outputColumns(C) / 8; // of a row
-    for (uint32_t i = threadIdx.x - 128; i < (work.rows - boxes * kOutputBoxRows) * pieces;
-         i += Ring::multipliers) {
-      const uint32_t row = boxes * kOutputBoxRows + i / pieces, piece = i % pieces;
-      if (work.firstColumn + piece * 8 >= args.n)
-        continue;
-      uint32_t values[4];
-      ptx::loadShared16(values, ring.panel(piece / 8) + tile::swizzled(row, piece % 8));
-      tile::store16(
-          tile::elementAt(args.output, work.firstSlot + row, args.n, work.firstColumn + piece * 8),
-          values);
-    }
-    __syncwarp();
-    storing = true;
-  }
-
-  /// In the first step of a tile: gives the stages back that the last tile's outputs have left.
-  __device__ void finishStore() {
-    if (!storing)
-      return;
-    if (threadIdx.x % 32 == 0) {
-      ptx::bulkWaitRead();
-#pragma unroll
-      for (uint32_t i = 1; i <= Ring::held; ++i)
-        ptx::barrierArrive(ring.emptyOf(ring.before(i)));
-    }
-    storing = false;
   }
 };
 

@@ -15,9 +15,9 @@ template <GemmConfig C> struct Fp8Ring {
   static constexpr bool gated = C.role == GemmRole::GateUp;
   static constexpr uint32_t groups = C.warpsTokens;     // multiplying warpgroups
   static constexpr uint32_t multipliers = groups * 128; // threads
-  static constexpr uint32_t blocks =
-      C.tileWeights / 64 / groups; // of 64 weight rows, for each of them
-  static_assert(C.tileWeights == groups * blocks * 64 && !C.dense && !C.biased);
+  // Of 64 rows, for each of them: of weights, or of tokens (RowMultiplier.cuh).
+  static constexpr uint32_t wgmmaRows = C.swapAB ? C.tileWeights : C.tileTokens, blocks = wgmmaRows / 64 / groups;
+  static_assert(wgmmaRows == groups * blocks * 64 && !C.dense && !C.biased);
   // Gate-up: 128 columns of gate and up at most, so that one scale of each serves the tile. Down:
   // two.
   static_assert(C.tileWeights <= 256);

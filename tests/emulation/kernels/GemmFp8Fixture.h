@@ -12,6 +12,12 @@ constexpr GemmConfig fp8Config(GemmRole role, uint32_t tokens, uint32_t weights,
   return fittedConfig(Element::BF16, role, tokens, weights, tileK, stages, groups, blocksPerSm);
 }
 
+/// Token rows on the 64-row side.
+constexpr GemmConfig inRows(GemmConfig config) {
+  config.swapAB = false;
+  return config;
+}
+
 /// Sums are multiples of 16 long, columns multiples of 8, and of nothing else.
 inline std::vector<GemmCase> fp8Cases() {
   return {{"one token", 1, 80, 40, 4, 2, GemmCase::Drawn, true, false},

@@ -67,6 +67,9 @@ void ldmatrix4(uint32_t (&matrix)[4], uint32_t shared);
 void storeTransposed(uint32_t shared, const uint32_t *matrix, uint32_t matrices);
 /// ld.shared of 16 bytes
 void loadShared16(uint32_t (&values)[4], uint32_t shared);
+/// ld.shared and st.shared of 4 bytes
+float loadShared4(uint32_t shared);
+void storeShared4(uint32_t shared, uint32_t value);
 /// ld.shared of 8 bytes
 void loadShared8(float (&values)[2], uint32_t shared);
 uint32_t transpose8x8(uint32_t matrix);

@@ -20,7 +20,8 @@ template <GemmConfig C> std::string run(uint64_t seed) {
       makeFp8Problem({"planted", 40, 400, 264, 4, 2, GemmCase::Drawn, true, false}, C.role);
   return runFp8<C>(made, seed, 2);
 }
-const auto gateUp = run<gateUpConfig>, down = run<downConfig>;
+constexpr GemmConfig rowsConfig = inRows(fp8Config(GemmRole::GateUp, 128, 128, 256, 3, 2, 1));
+const auto gateUp = run<gateUpConfig>, down = run<downConfig>, rows = run<rowsConfig>;
 /// Tiles of which one warpgroup has no row.
 std::string skipping(uint64_t seed) {
   static const Fp8Problem oneToken =
@@ -40,7 +41,7 @@ struct PlantedBug {
 } // namespace
 
 TEST_CASE("the e4m3 kernels are well without a bug", "[emulation][planted][fp8]") {
-  for (const auto kernel : {+gateUp, +down, +skipping})
+  for (const auto kernel : {+gateUp, +down, +skipping, +rows})
     for (uint64_t seed = 1; seed <= 5; ++seed)
       CHECK(kernel(seed) == "");
 }
@@ -89,6 +90,12 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
       {"down: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, down},
       {"gate-up: no griddepcontrol.wait", Fault::Order, {Bug::NoWaitForPrevious}, gateUp},
       {"down: nobody gives registers", Fault::Deadlock, {Bug::RegistersNeverGiven}, down},
+      {"rows: products go on from block to block", wrongResult, {Bug::WgmmaKeepsSum}, rows},
+      {"rows: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, rows},
+      {"rows: wgmma wait_group 1 is 2", Fault::Race, {Bug::WgmmaWaitWeak, 1}, rows},
+      {"rows: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, rows},
+      {"rows: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, rows},
+      {"rows: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, rows},
   };
   for (const PlantedBug &bug : bugs) {
     const Caught caught = firstFailure(bug.plant, bug.kernel);
