@@ -8,11 +8,11 @@ struct Fp8Tile {
   bool weightsInRows = true; // on the 64-row side of wgmma
 };
 
-/// 16 rows: the more tiles the better, and all of shared memory in flight. Beyond, two warpgroups, of which one adds up
-/// products while the other multiplies. Many rows: token rows on the 64-row side, where adding up costs half.
+/// 16 rows: all of shared memory in flight, by two blocks or, for very few rows, one with long stages. Beyond, two warpgroups,
+/// of which one adds up products while the other multiplies. From some 500 rows on: token rows on the 64-row side, where
+/// adding up costs half. Best where (H100): docs/performance-log.md.
 constexpr Fp8Tile tiles[] = {
-    {16, 64, 256, 5, 1, 2},   {16, 64, 512, 5, 1, 1},   {16, 128, 256, 5, 2, 1},         {96, 256, 128, 4, 2, 1},
-    {192, 128, 128, 5, 2, 1}, {128, 256, 128, 4, 2, 1}, {128, 128, 256, 3, 2, 1, false}, {256, 128, 128, 4, 2, 1, false},
+    {16, 64, 256, 5, 1, 2}, {16, 64, 512, 5, 1, 1}, {96, 256, 128, 4, 2, 1}, {192, 128, 128, 5, 2, 1}, {256, 128, 128, 4, 2, 1, false},
 };
 
 } // namespace

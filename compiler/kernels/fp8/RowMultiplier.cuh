@@ -18,10 +18,6 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : Fp8Consumer<
   static constexpr bool gated = Ring::gated;
   static constexpr uint32_t blocks = Ring::blocks, groups = Ring::groups, width = C.tileWeights;
   static_assert(!C.swapAB && width == kFp8Block, "one scale of weights, or one of gate and one of up, for a tile");
-  /// Products of 64 token rows over one block of the scales make a unit; so many are in a stage.
-  static constexpr uint32_t units = Ring::spans * blocks;
-  static constexpr uint32_t ahead = units > 1 && (blocks + 2) * width / 2 <= 192 ? 1 : 0; // as Fp8Multiplier's
-
   float sums[blocks][width / 2];
 
   /// Blocks of 64 rows go to the warpgroups in turn, so that few rows are shared out as well.
@@ -53,25 +49,20 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : Fp8Consumer<
 #pragma unroll
       for (uint32_t i = 0; i < width / 2; ++i)
         sums[block][i] = 0;
-    constexpr uint32_t here = Ring::spans * Blocks; // units
-    float products[ahead + 1][width / 2];
+    float products[width / 2];
     const uint32_t steps = ring.numSteps(args.k);
     for (uint32_t step = 0; step < steps; ++step) {
       ptx::barrierWait(ring.full(), ring.parity);
 #pragma unroll
-      for (uint32_t unit = 0; unit < here; ++unit) {
-        multiplyUnit<Blocks>(unit, products[unit % (ahead + 1)]);
-        if (unit == 0 && step == 0)
-          Base::finishStore();
-        if (unit + 1 > ahead) {
-          ptx::wgmmaWait<ahead>();
-          addProducts<Blocks>(unit - ahead, products[(unit - ahead) % (ahead + 1)]);
+      for (uint32_t span = 0; span < Ring::spans; ++span)
+#pragma unroll
+        for (uint32_t block = 0; block < Blocks; ++block) {
+          startProducts(span, block, products);
+          if (step + span + block == 0)
+            Base::finishStore();
+          ptx::wgmmaWait<0>(); // the other warpgroup multiplies while this one adds
+          addProducts(span, block, products);
         }
-      }
-      if constexpr (ahead > 0) {
-        ptx::wgmmaWait<0>();
-        addProducts<Blocks>(here - 1, products[(here - 1) % 2]);
-      }
       __syncwarp(); // all lanes have read the scales
       if (step + Ring::held < steps)
         Base::release(ring.stage);
@@ -79,8 +70,8 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : Fp8Consumer<
     }
   }
 
-  template <uint32_t Blocks> __device__ void multiplyUnit(uint32_t unit, float (&products)[width / 2]) {
-    const uint32_t span = unit / Blocks, block = unit % Blocks;
+  /// Of 64 token rows over one block of the scales (Fp8Multiplier::multiplyUnit).
+  __device__ void startProducts(uint32_t span, uint32_t block, float (&products)[width / 2]) const {
     const uint64_t tokens = ptx::swizzledTile(ring.tokens(span) + firstRow(block) * tile::rowBytes);
     const uint64_t weights = ptx::swizzledTile(ring.weights(span));
     ptx::wgmmaFence();
@@ -92,8 +83,7 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : Fp8Consumer<
 
   /// Adds the products, times their scales, to the sums. A lane has two token rows; of its columns eight are gate's, the next
   /// eight up's.
-  template <uint32_t Blocks> __device__ void addProducts(uint32_t unit, const float (&products)[width / 2]) {
-    const uint32_t span = unit / Blocks, block = unit % Blocks;
+  __device__ void addProducts(uint32_t span, uint32_t block, const float (&products)[width / 2]) {
     const uint32_t row = firstRow(block) + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
     const float2 ofWeights = ptx::loadShared8(ring.weightScales(span));
     const float first = ptx::loadShared4(ring.scales(span) + row * 4), second = ptx::loadShared4(ring.scales(span) + row * 4 + 32);

@@ -92,7 +92,6 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
       {"down: nobody gives registers", Fault::Deadlock, {Bug::RegistersNeverGiven}, down},
       {"rows: products go on from block to block", wrongResult, {Bug::WgmmaKeepsSum}, rows},
       {"rows: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, rows},
-      {"rows: wgmma wait_group 1 is 2", wrongResult, {Bug::WgmmaWaitWeak, 1}, rows},
       {"rows: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, rows},
       {"rows: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, rows},
       {"rows: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, rows},
