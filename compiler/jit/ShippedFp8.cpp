@@ -8,11 +8,12 @@ struct Fp8Tile {
   bool weightsInRows = true; // on the 64-row side of wgmma
 };
 
-/// 16 rows: all of shared memory in flight, by two blocks or, for very few rows, one with long stages. Beyond, two warpgroups,
-/// of which one adds up products while the other multiplies. From some 500 rows on: token rows on the 64-row side, where
-/// adding up costs half. Best where (H100): docs/performance-log.md.
+/// 16 rows: all of shared memory in flight, by two blocks or, for very few rows, one with long stages. Beyond, two
+/// warpgroups, of which one adds up products while the other multiplies. From some 500 rows on: token rows on the
+/// 64-row side, where adding up costs half. Best where (H100): docs/performance-log.md.
 constexpr Fp8Tile tiles[] = {
-    {16, 64, 256, 5, 1, 2}, {16, 64, 512, 5, 1, 1}, {96, 256, 128, 4, 2, 1}, {192, 128, 128, 5, 2, 1}, {256, 128, 128, 4, 2, 1, false},
+    {16, 64, 256, 5, 1, 2},   {16, 64, 512, 5, 1, 1},          {96, 256, 128, 4, 2, 1},
+    {192, 128, 128, 5, 2, 1}, {256, 128, 128, 4, 2, 1, false},
 };
 
 } // namespace
@@ -43,9 +44,7 @@ ShippedKernel shippedFp8Gemm(const GemmConfig &c) {
            .kernels = {gemmFp8Kernel(c, gated ? "SiluGate" : "NoActivation")}}};
 }
 
-QuantiseConfig shippedQuantiseConfig(Element element) {
-  return {.element = element, .threads = 256};
-}
+QuantiseConfig shippedQuantiseConfig(Element element) { return {.element = element, .threads = 256}; }
 
 ShippedKernel shippedQuantise(const QuantiseConfig &c) {
   return {fmt::format("quantise-{}", c.element == Element::BF16 ? "bf16" : "f16"),

@@ -21,9 +21,7 @@ inline constexpr float kFp8Least = 7.88860905e-31f;
 ///
 /// The product's compile-time choices are a GemmConfig: `element` is the outputs' and `tileK` a
 /// multiple of kFp8Block.
-constexpr uint32_t fp8StageBytes(const GemmConfig &c) {
-  return (c.tileTokens + c.tileWeights) * c.tileK;
-}
+constexpr uint32_t fp8StageBytes(const GemmConfig &c) { return (c.tileTokens + c.tileWeights) * c.tileK; }
 constexpr uint32_t fp8ScaleFloats(const GemmConfig &c) { return c.tileTokens + 4; }
 /// Dynamic shared memory of a launch; swizzled tiles start at multiples of 1024 bytes.
 constexpr uint32_t fp8SharedBytes(const GemmConfig &c) {
@@ -35,8 +33,7 @@ constexpr uint32_t fp8SharedBytes(const GemmConfig &c) {
 /// is a multiple of 16, `gemm.n` of 8.
 struct Fp8GemmArgs {
   GroupedGemmArgs gemm;
-  const float
-      *tokenScales; ///< [ceil(k / 128), tokenScaleStride], of each slot (QuantiseArgs::scales)
+  const float *tokenScales;    ///< [ceil(k / 128), tokenScaleStride], of each slot (QuantiseArgs::scales)
   const float *weightScales;   ///< gate's or down's [E, ceil(n / 128), ceil(k / 128)]
   const float *upWeightScales; ///< GateUp: up's, laid out as `weightScales`
   int64_t expertScaleStride;   ///< floats from one expert's scales to the next

@@ -23,10 +23,8 @@ namespace moec {
 /// Launch: any grid, hopperThreads(C) threads, fp8SharedBytes(C).
 template <GemmConfig C, class Activation>
 __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
-    groupedGemmFp8(const __grid_constant__ TensorMap weights,
-                   const __grid_constant__ TensorMap tokens,
-                   const __grid_constant__ TensorMap output,
-                   const __grid_constant__ Fp8GemmArgs args) {
+    groupedGemmFp8(const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap tokens,
+                   const __grid_constant__ TensorMap output, const __grid_constant__ Fp8GemmArgs args) {
   extern __shared__ uint8_t unaligned[];
   __shared__ __align__(8) uint64_t barriers[2 * C.stages];
   __shared__ __align__(16) tile::SharedWork<C> sharedWork;

@@ -42,10 +42,8 @@ template <Element E> struct BlockPart {
   }
 
   __device__ uint2 times(float factor) const {
-    return make_uint2(ptx::packE4M3(values[0] * factor, values[1] * factor, values[2] * factor,
-                                    values[3] * factor),
-                      ptx::packE4M3(values[4] * factor, values[5] * factor, values[6] * factor,
-                                    values[7] * factor));
+    return make_uint2(ptx::packE4M3(values[0] * factor, values[1] * factor, values[2] * factor, values[3] * factor),
+                      ptx::packE4M3(values[4] * factor, values[5] * factor, values[6] * factor, values[7] * factor));
   }
 };
 
@@ -59,8 +57,7 @@ struct QuantiseItem {
     const uint32_t pair = firstPair + threadIdx.x % 16;
     if (!exists || pair >= args.topK)
       return -1;
-    return args.slotOfPair ? args.slotOfPair[static_cast<uint64_t>(row) * args.topK + pair]
-                           : static_cast<int32_t>(row);
+    return args.slotOfPair ? args.slotOfPair[static_cast<uint64_t>(row) * args.topK + pair] : static_cast<int32_t>(row);
   }
 };
 
@@ -104,8 +101,7 @@ __global__ void __launch_bounds__(C.threads) quantise(const __grid_constant__ Qu
       const bool exists = index < total;
       items[i] = {exists ? index / perRow : 0, exists ? index % perRow : 0, exists};
       const bool valid = exists && items[i].column() < args.k;
-      loaded[i] =
-          ptx::load16(tile::elementAt(args.rows, items[i].row, args.k, valid ? items[i].column() : 0), valid);
+      loaded[i] = ptx::load16(tile::elementAt(args.rows, items[i].row, args.k, valid ? items[i].column() : 0), valid);
       slots[i] = items[i].laneSlot(args, 0);
     }
 #pragma unroll

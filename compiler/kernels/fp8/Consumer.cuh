@@ -44,8 +44,7 @@ template <GemmConfig C> struct Fp8Consumer {
     constexpr bool byEngine = tile::outputColumns(C) % 64 == 0;
     const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
     if (threadIdx.x % 32 == 0) {
-      for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels;
-           i += Ring::multipliers / 32) {
+      for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels; i += Ring::multipliers / 32) {
         const uint32_t panel = i % Ring::panels, row = i / Ring::panels * kOutputBoxRows;
         if (work.firstColumn + panel * 64 < args.n)
           ptx::tmaStore2d(outputMap, work.firstColumn + panel * 64, work.firstSlot + row,
@@ -54,16 +53,13 @@ template <GemmConfig C> struct Fp8Consumer {
       ptx::bulkCommit();
     }
     constexpr uint32_t pieces = tile::outputColumns(C) / 8; // of a row
-    for (uint32_t i = threadIdx.x - 128; i < (work.rows - boxes * kOutputBoxRows) * pieces;
-         i += Ring::multipliers) {
+    for (uint32_t i = threadIdx.x - 128; i < (work.rows - boxes * kOutputBoxRows) * pieces; i += Ring::multipliers) {
       const uint32_t row = boxes * kOutputBoxRows + i / pieces, piece = i % pieces;
       if (work.firstColumn + piece * 8 >= args.n)
         continue;
       uint32_t values[4];
       ptx::loadShared16(values, ring.panel(piece / 8) + tile::swizzled(row, piece % 8));
-      tile::store16(
-          tile::elementAt(args.output, work.firstSlot + row, args.n, work.firstColumn + piece * 8),
-          values);
+      tile::store16(tile::elementAt(args.output, work.firstSlot + row, args.n, work.firstColumn + piece * 8), values);
     }
     __syncwarp();
     storing = true;

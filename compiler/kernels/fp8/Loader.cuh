@@ -73,29 +73,23 @@ template <GemmConfig C> struct Fp8Loader {
       }
       loadTokens(work, step);
       if (!finder.done())
-        finder.advance(
-            queue); // a piece of looking up the next tile, whose loads are back by the next step
+        finder.advance(queue); // a piece of looking up the next tile, whose loads are back by the next step
       ring.next();
     }
   }
 
-  static __device__ uint32_t numBoxes(const tile::Work &work) {
-    return (work.rows + boxTokens - 1) / boxTokens;
-  }
+  static __device__ uint32_t numBoxes(const tile::Work &work) { return (work.rows + boxTokens - 1) / boxTokens; }
 
   __device__ void beginStage(const tile::Work &work, uint32_t step) const {
     constexpr uint32_t boxBytes = boxTokens * tile::rowBytes;
-    ptx::barrierArriveExpect(ring.full(),
-                             Ring::spans * (Ring::weightBytes + numBoxes(work) * boxBytes));
+    ptx::barrierArriveExpect(ring.full(), Ring::spans * (Ring::weightBytes + numBoxes(work) * boxBytes));
 #pragma unroll
     for (uint32_t span = 0; span < Ring::spans; ++span) {
       const uint32_t k0 = step * C.tileK + span * kFp8Block;
       if constexpr (Ring::gated)
-        ptx::tmaLoadInterleaved(ring.weights(span), weightMap, k0, work.firstColumn / 8,
-                                work.expert, ring.full());
+        ptx::tmaLoadInterleaved(ring.weights(span), weightMap, k0, work.firstColumn / 8, work.expert, ring.full());
       else
-        ptx::tmaLoad3d(ring.weights(span), weightMap, k0, work.firstColumn, work.expert,
-                       ring.full());
+        ptx::tmaLoad3d(ring.weights(span), weightMap, k0, work.firstColumn, work.expert, ring.full());
     }
   }
 
@@ -104,8 +98,7 @@ template <GemmConfig C> struct Fp8Loader {
     for (uint32_t span = 0; span < Ring::spans; ++span)
       for (uint32_t box = 0; box < numBoxes(work); ++box)
         ptx::tmaLoad2d(ring.tokens(span) + box * boxTokens * tile::rowBytes, tokenMap,
-                       step * C.tileK + span * kFp8Block, work.firstSlot + box * boxTokens,
-                       ring.full());
+                       step * C.tileK + span * kFp8Block, work.firstSlot + box * boxTokens, ring.full());
   }
 };
 
@@ -140,15 +133,12 @@ template <GemmConfig C> struct Fp8ScaleLoader {
 #pragma unroll
         for (uint32_t row = 0; row < C.tileTokens; row += 32) {
           const bool valid = exists && row + lane < work.rows;
-          const float *from =
-              tokenScales + static_cast<uint64_t>(block) * args.tokenScaleStride + row;
+          const float *from = tokenScales + static_cast<uint64_t>(block) * args.tokenScaleStride + row;
           if (row + lane < C.tileTokens)
-            ptx::cpAsync4(ring.scales(span) + (row + lane) * 4, valid ? from : args.tokenScales,
-                          valid);
+            ptx::cpAsync4(ring.scales(span) + (row + lane) * 4, valid ? from : args.tokenScales, valid);
         }
         if (lane < 2)
-          ptx::cpAsync4(ring.weightScales(span) + lane * 4,
-                        exists ? weightScales + block : weightScales, exists);
+          ptx::cpAsync4(ring.weightScales(span) + lane * 4, exists ? weightScales + block : weightScales, exists);
       }
       ptx::cpAsyncArrive(ring.full());
       ring.next();
@@ -162,8 +152,7 @@ template <GemmConfig C> struct Fp8ScaleLoader {
     const float *from = Ring::gated && second ? args.upWeightScales : args.weightScales;
     const uint32_t rowBlocks = (args.gemm.n + kFp8Block - 1) / kFp8Block;
     uint32_t rowBlock = work.firstColumn / kFp8Block + (Ring::gated ? 0 : second);
-    rowBlock =
-        rowBlock < rowBlocks ? rowBlock : rowBlocks - 1; // past the last: no weight row asks for it
+    rowBlock = rowBlock < rowBlocks ? rowBlock : rowBlocks - 1; // past the last: no weight row asks for it
     return from + static_cast<int64_t>(work.expert) * args.expertScaleStride +
            static_cast<uint64_t>(rowBlock) * kBlocks;
   }

@@ -38,14 +38,15 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier : Fp8Consumer<C> 
 
   __device__ void multiplyTile(uint32_t sixteens) {
     switch (sixteens) {
-#define MOEC_WIDTH(n)                                                                              \
-  case n:                                                                                          \
-    if constexpr (n * 16 <= C.tileTokens)                                                          \
-      return multiply<n * 16>();                                                                   \
+#define MOEC_WIDTH(n)                                                                                                  \
+  case n:                                                                                                              \
+    if constexpr (n * 16 <= C.tileTokens)                                                                              \
+      return multiply<n * 16>();                                                                                       \
     break;
       MOEC_WIDTH(1)
-      MOEC_WIDTH(2) MOEC_WIDTH(3) MOEC_WIDTH(4) MOEC_WIDTH(5) MOEC_WIDTH(6) MOEC_WIDTH(7)
-          MOEC_WIDTH(8) MOEC_WIDTH(9) MOEC_WIDTH(10) MOEC_WIDTH(11) MOEC_WIDTH(12)
+      MOEC_WIDTH(2)
+      MOEC_WIDTH(3) MOEC_WIDTH(4) MOEC_WIDTH(5) MOEC_WIDTH(6) MOEC_WIDTH(7) MOEC_WIDTH(8) MOEC_WIDTH(9) MOEC_WIDTH(10)
+          MOEC_WIDTH(11) MOEC_WIDTH(12)
 #undef MOEC_WIDTH
     }
     Base::skip();
@@ -94,29 +95,24 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier : Fp8Consumer<C> 
 
   /// Starts the products of a unit. Their sum starts anew: the tensor cores keep only some 14 bits of
   /// it, which a longer chain would lose more and more of.
-  template <uint32_t Width>
-  __device__ void multiplyUnit(uint32_t unit, float (&products)[Width / 2]) {
+  template <uint32_t Width> __device__ void multiplyUnit(uint32_t unit, float (&products)[Width / 2]) {
     const uint32_t span = unit / blocks, block = unit % blocks;
-    const uint64_t weights =
-        ptx::swizzledTile(ring.weights(span) + (group * blocks + block) * 64 * tile::rowBytes);
+    const uint64_t weights = ptx::swizzledTile(ring.weights(span) + (group * blocks + block) * 64 * tile::rowBytes);
     const uint64_t tokens = ptx::swizzledTile(ring.tokens(span));
     ptx::wgmmaFence();
 #pragma unroll
     for (uint32_t k = 0; k < kFp8Block; k += 32)
-      ptx::WgmmaE4M3<Width>::run(products, ptx::advanceBytes(weights, k),
-                                 ptx::advanceBytes(tokens, k), k != 0);
+      ptx::WgmmaE4M3<Width>::run(products, ptx::advanceBytes(weights, k), ptx::advanceBytes(tokens, k), k != 0);
     ptx::wgmmaCommit();
   }
 
   /// Adds the products, times their scales, to the sums. A lane has two token rows of each eight;
   /// its first weight row is gate's and its second up's.
-  template <uint32_t Width>
-  __device__ void addProducts(uint32_t unit, const float (&products)[Width / 2]) {
+  template <uint32_t Width> __device__ void addProducts(uint32_t unit, const float (&products)[Width / 2]) {
     const uint32_t span = unit / blocks, block = unit % blocks;
     const float2 weightScales = ptx::loadShared8(ring.weightScales(span));
     const uint32_t scales = ring.scales(span) + threadIdx.x % 4 * 8;
-    const float ofRows =
-        (group * blocks + block) * 64 < kFp8Block ? weightScales.x : weightScales.y;
+    const float ofRows = (group * blocks + block) * 64 < kFp8Block ? weightScales.x : weightScales.y;
     const float first = gated ? weightScales.x : ofRows, second = gated ? weightScales.y : ofRows;
 #pragma unroll
     for (uint32_t i = 0; i < Width / 2; i += 4) {
@@ -150,8 +146,7 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier : Fp8Consumer<C> 
         if constexpr (gated)
           ptx::storeTransposed2(panel + first * tile::rowBytes, packed[0], packed[1]);
         else
-          ptx::storeTransposed4(panel + first * tile::rowBytes, packed[0], packed[1], packed[2],
-                                packed[3]);
+          ptx::storeTransposed4(panel + first * tile::rowBytes, packed[0], packed[1], packed[2], packed[3]);
       }
     }
   }
@@ -160,8 +155,7 @@ template <GemmConfig C, class Activation> struct Fp8Multiplier : Fp8Consumer<C> 
   /// the gate sums.
   static __device__ uint32_t outputPair(const float *from) {
     if constexpr (gated)
-      return ptx::Convert<C.element>::pack(Activation::apply(from[0], from[2]),
-                                           Activation::apply(from[1], from[3]));
+      return ptx::Convert<C.element>::pack(Activation::apply(from[0], from[2]), Activation::apply(from[1], from[3]));
     else
       return ptx::Convert<C.element>::pack(from[0], from[1]);
   }

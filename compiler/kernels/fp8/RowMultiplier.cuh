@@ -8,9 +8,9 @@
 
 namespace moec {
 
-/// Token rows are on the 64-row side: of 128 products that a thread has, 64 share a token's scale and all those of gate, or
-/// of up, a weights' scale, so that adding them up costs one operation each. On the other side it costs two and a load, which
-/// the tensor cores wait for (docs/performance-log.md).
+/// Token rows are on the 64-row side: of 128 products that a thread has, 64 share a token's scale and all those of
+/// gate, or of up, a weights' scale, so that adding them up costs one operation each. On the other side it costs two
+/// and a load, which the tensor cores wait for (docs/performance-log.md).
 template <GemmConfig C, class Activation> struct Fp8RowMultiplier : Fp8Consumer<C> {
   using Base = Fp8Consumer<C>;
   using Ring = Fp8Ring<C>;
@@ -81,12 +81,13 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : Fp8Consumer<
     ptx::wgmmaCommit();
   }
 
-  /// Adds the products, times their scales, to the sums. A lane has two token rows; of its columns eight are gate's, the next
-  /// eight up's.
+  /// Adds the products, times their scales, to the sums. A lane has two token rows; of its columns eight are gate's,
+  /// the next eight up's.
   __device__ void addProducts(uint32_t span, uint32_t block, const float (&products)[width / 2]) {
     const uint32_t row = firstRow(block) + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
     const float2 ofWeights = ptx::loadShared8(ring.weightScales(span));
-    const float first = ptx::loadShared4(ring.scales(span) + row * 4), second = ptx::loadShared4(ring.scales(span) + row * 4 + 32);
+    const float first = ptx::loadShared4(ring.scales(span) + row * 4),
+                second = ptx::loadShared4(ring.scales(span) + row * 4 + 32);
     const float gate[2] = {first * ofWeights.x, second * ofWeights.x};
     const float up[2] = {first * ofWeights.y, second * ofWeights.y};
 #pragma unroll

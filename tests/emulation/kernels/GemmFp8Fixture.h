@@ -7,8 +7,8 @@
 
 namespace moec::emulation {
 
-constexpr GemmConfig fp8Config(GemmRole role, uint32_t tokens, uint32_t weights, uint32_t tileK,
-                               uint32_t stages, uint32_t groups, uint32_t blocksPerSm) {
+constexpr GemmConfig fp8Config(GemmRole role, uint32_t tokens, uint32_t weights, uint32_t tileK, uint32_t stages,
+                               uint32_t groups, uint32_t blocksPerSm) {
   return fittedConfig(Element::BF16, role, tokens, weights, tileK, stages, groups, blocksPerSm);
 }
 
@@ -39,11 +39,9 @@ struct Fp8Problem {
 
 inline Fp8Problem makeFp8Problem(const GemmCase &test, GemmRole role) {
   std::mt19937_64 random(test.tokens * 7919 + test.k);
-  Fp8Problem p{
-      .test = test, .role = role, .slots = {}, .rows = {}, .weights = {}, .up = {}, .expected = {}};
+  Fp8Problem p{.test = test, .role = role, .slots = {}, .rows = {}, .weights = {}, .up = {}, .expected = {}};
   p.slots = bench::referenceSlots(drawCaseIds(test, random), test.experts);
-  p.rows = bench::quantiseRows(
-      bench::drawElements(p.slots.slotPair.size() * test.k, 1, true, random), test.k, true);
+  p.rows = bench::quantiseRows(bench::drawElements(p.slots.slotPair.size() * test.k, 1, true, random), test.k, true);
   const double scale = 1 / std::sqrt(test.k);
   p.weights = bench::drawFp8Weights(test.experts, test.n, test.k, scale, random);
   p.expected = bench::referenceFp8Product(p.rows, p.weights, p.slots.expertBegin);
@@ -71,11 +69,11 @@ inline std::vector<uint8_t> fusedElements(const Fp8Problem &p) {
 inline TensorMap fp8WeightMap(const GemmConfig &c, const void *weights, const GemmCase &test) {
   const uint64_t matrix = uint64_t{test.n} * test.k / 2; // in pairs of elements
   if (c.role == GemmRole::Down)
-    return tensorMap<TensorMap>(inBytes(weightTensor(Element::BF16, addressOf(weights), test.k / 2,
-                                                     test.n, test.experts, matrix, boxRows(c))));
+    return tensorMap<TensorMap>(
+        inBytes(weightTensor(Element::BF16, addressOf(weights), test.k / 2, test.n, test.experts, matrix, boxRows(c))));
   return tensorMap<TensorMap>(
-      inBytes(interleavedTensor(Element::BF16, addressOf(weights), addressOf(weights) + matrix * 2,
-                                test.k / 2, test.n, test.experts, matrix * 2, boxGroups(c))));
+      inBytes(interleavedTensor(Element::BF16, addressOf(weights), addressOf(weights) + matrix * 2, test.k / 2, test.n,
+                                test.experts, matrix * 2, boxGroups(c))));
 }
 
 template <GemmConfig C> std::string runFp8(const Fp8Problem &p, uint64_t seed, uint32_t blocks) {
@@ -101,11 +99,9 @@ template <GemmConfig C> std::string runFp8(const Fp8Problem &p, uint64_t seed, u
   args.upWeightScales = gated ? device.constant(p.up.scales) : nullptr;
   args.expertScaleStride = int64_t{p.weights.rowBlocks()} * p.weights.columnBlocks();
   const uint32_t rows = std::max<uint32_t>(1, static_cast<uint32_t>(p.slots.slotPair.size()));
-  const TensorMap weights =
-      fp8WeightMap(C, device.constant(gated ? fusedElements(p) : p.weights.elements), p.test);
+  const TensorMap weights = fp8WeightMap(C, device.constant(gated ? fusedElements(p) : p.weights.elements), p.test);
   const TensorMap tokens = tensorMap<TensorMap>(
-      inBytes(rowTensor(Element::BF16, addressOf(device.input(p.rows.elements)), p.test.k / 2, rows,
-                        tokenBoxRows(C))));
+      inBytes(rowTensor(Element::BF16, addressOf(device.input(p.rows.elements)), p.test.k / 2, rows, tokenBoxRows(C))));
   const TensorMap output = rowMap(args.gemm.output, p.test.n, rows, kOutputBoxRows);
   const LaunchShape shape{.blocks = blocks,
                           .threads = hopperThreads(C),
@@ -113,12 +109,11 @@ template <GemmConfig C> std::string runFp8(const Fp8Problem &p, uint64_t seed, u
                           .dynamicShared = unaligned,
                           .unwrittenRows = true};
   using Activation = std::conditional_t<gated, SiluGate, NoActivation>;
-  const auto failure = launch(
-      device, shape, seed, [&] { groupedGemmFp8<C, Activation>(weights, tokens, output, args); });
+  const auto failure =
+      launch(device, shape, seed, [&] { groupedGemmFp8<C, Activation>(weights, tokens, output, args); });
   if (failure)
     return failure->message;
-  return *args.gemm.tileCounter ? "the tile counter is not left as zero"
-                                : compare(tables, args.gemm.output);
+  return *args.gemm.tileCounter ? "the tile counter is not left as zero" : compare(tables, args.gemm.output);
 }
 
 } // namespace moec::emulation

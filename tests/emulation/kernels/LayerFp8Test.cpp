@@ -1,5 +1,5 @@
-// A layer of e4m3 weights, launch after launch: dispatch, quantise, gate-up, quantise, down, combine. Products look at the
-// tile tables and weights while quantise runs, which must be in order.
+// A layer of e4m3 weights, launch after launch: dispatch, quantise, gate-up, quantise, down, combine. Products look at
+// the tile tables and weights while quantise runs, which must be in order.
 #include "tests/emulation/machine/Cuda.h"
 
 #include "compiler/kernels/combine.cuh"
@@ -84,14 +84,28 @@ struct Fp8Layer {
   }
 
   void quantiseTokens() {
-    const QuantiseArgs args{.rows = hidden, .slotOfPair = slotOfPair, .rowsInUse = nullptr, .quantised = rows,
-                            .scales = rowScales, .numRows = T, .k = H, .topK = K, .scaleStride = stride};
+    const QuantiseArgs args{.rows = hidden,
+                            .slotOfPair = slotOfPair,
+                            .rowsInUse = nullptr,
+                            .quantised = rows,
+                            .scales = rowScales,
+                            .numRows = T,
+                            .k = H,
+                            .topK = K,
+                            .scaleStride = stride};
     run({.blocks = 2, .threads = quantiseConfig.threads}, [&] { quantise<quantiseConfig>(args); });
   }
 
   void quantiseActivated() {
-    const QuantiseArgs args{.rows = activated, .slotOfPair = nullptr, .rowsInUse = expertBegin + E, .quantised = activatedRows,
-                            .scales = activatedScales, .numRows = T * K, .k = I, .topK = 1, .scaleStride = stride};
+    const QuantiseArgs args{.rows = activated,
+                            .slotOfPair = nullptr,
+                            .rowsInUse = expertBegin + E,
+                            .quantised = activatedRows,
+                            .scales = activatedScales,
+                            .numRows = T * K,
+                            .k = I,
+                            .topK = 1,
+                            .scaleStride = stride};
     run({.blocks = 2, .threads = quantiseConfig.threads}, [&] { quantise<quantiseConfig>(args); });
   }
 
@@ -100,8 +114,13 @@ struct Fp8Layer {
     constexpr GemmConfig c = fp8Config(Role, 16, 64, 128, 3, 1, 2);
     constexpr uint32_t k = gated ? H : I, n = gated ? I : H;
     const bench::Fp8Weights &first = gated ? inputs().gate : inputs().down;
-    Fp8Problem problem{.test = {"", T, k, n, E, K, GemmCase::Drawn, true, false}, .role = Role, .slots = {}, .rows = {},
-                       .weights = first, .up = gated ? inputs().up : first, .expected = {}};
+    Fp8Problem problem{.test = {"", T, k, n, E, K, GemmCase::Drawn, true, false},
+                       .role = Role,
+                       .slots = {},
+                       .rows = {},
+                       .weights = first,
+                       .up = gated ? inputs().up : first,
+                       .expected = {}};
     Fp8GemmArgs args{};
     args.gemm.output = gated ? activated : expertOutput;
     args.gemm.expertBegin = expertBegin;
@@ -117,12 +136,16 @@ struct Fp8Layer {
     args.weightScales = device.constant(first.scales);
     args.upWeightScales = gated ? device.constant(inputs().up.scales) : nullptr;
     args.expertScaleStride = int64_t{first.rowBlocks()} * first.columnBlocks();
-    const TensorMap weights = fp8WeightMap(c, device.constant(gated ? fusedElements(problem) : first.elements), problem.test);
+    const TensorMap weights =
+        fp8WeightMap(c, device.constant(gated ? fusedElements(problem) : first.elements), problem.test);
     const TensorMap tokens = tensorMap<TensorMap>(
         inBytes(rowTensor(Element::BF16, addressOf(gated ? rows : activatedRows), k / 2, T * K, tokenBoxRows(c))));
     const TensorMap outputs = rowMap(args.gemm.output, n, T * K, kOutputBoxRows);
     using Activation = std::conditional_t<gated, SiluGate, NoActivation>;
-    run({.blocks = 3, .threads = hopperThreads(c), .sharedBytes = fp8SharedBytes(c), .dynamicShared = unaligned,
+    run({.blocks = 3,
+         .threads = hopperThreads(c),
+         .sharedBytes = fp8SharedBytes(c),
+         .dynamicShared = unaligned,
          .unwrittenRows = true},
         [&] { groupedGemmFp8<c, Activation>(weights, tokens, outputs, args); });
   }
@@ -147,7 +170,8 @@ std::string compareRows(const char *what, const std::vector<double> &expected, c
   const double rms = std::sqrt(squares / static_cast<double>(expected.size()));
   for (size_t i = 0; i < expected.size(); ++i) {
     const float value = bench::elementValue(got[i], true);
-    if (std::isnan(expected[i]) ? !std::isnan(value) : !(std::abs(value - expected[i]) <= bound * (std::abs(expected[i]) + rms)))
+    if (std::isnan(expected[i]) ? !std::isnan(value)
+                                : !(std::abs(value - expected[i]) <= bound * (std::abs(expected[i]) + rms)))
       return fmt::format("{}: element {} is {}, expected {}", what, i, value, expected[i]);
   }
   return "";
@@ -165,11 +189,13 @@ std::string check(const Fp8Layer &layer) {
     return wrong;
   // From here on with what the layer itself has rounded: where a rounding ends may depend on an f32's last place.
   const std::vector<uint16_t> own(layer.activated, layer.activated + activated.size());
-  const std::vector<double> products = bench::referenceFp8Product(bench::quantiseRows(own, I, true), in.down, slots.expertBegin);
+  const std::vector<double> products =
+      bench::referenceFp8Product(bench::quantiseRows(own, I, true), in.down, slots.expertBegin);
   std::vector<double> output(T * H, 0);
   for (uint32_t pair = 0; pair < T * K; ++pair)
     for (uint32_t h = 0; h < H && slots.slotOfPair[pair] >= 0; ++h)
-      output[pair / K * H + h] += double{in.pairWeights[pair]} * products[static_cast<size_t>(slots.slotOfPair[pair]) * H + h];
+      output[pair / K * H + h] +=
+          double{in.pairWeights[pair]} * products[static_cast<size_t>(slots.slotOfPair[pair]) * H + h];
   if (const std::string wrong = compareRows("output", output, layer.output, 3.0 / 256); !wrong.empty())
     return wrong;
   for (uint32_t i = 0; i < T * H; ++i)

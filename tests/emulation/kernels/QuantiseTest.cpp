@@ -32,8 +32,7 @@ std::vector<uint16_t> drawRows(uint32_t rows, uint32_t k, std::mt19937_64 &rando
   return elements;
 }
 
-std::string difference(const bench::Fp8Rows &expected, const uint8_t *elements,
-                       const float *scales) {
+std::string difference(const bench::Fp8Rows &expected, const uint8_t *elements, const float *scales) {
   for (size_t i = 0; i < expected.elements.size(); ++i) {
     const bool bothNan = (elements[i] & 0x7f) == 0x7f && (expected.elements[i] & 0x7f) == 0x7f;
     if (elements[i] != expected.elements[i] && !bothNan)
@@ -44,8 +43,7 @@ std::string difference(const bench::Fp8Rows &expected, const uint8_t *elements,
     for (size_t row = 0; row < rows; ++row)
       if (scales[block * expected.stride + row] != expected.scales[block * expected.stride + row])
         return fmt::format("scale of row {}, block {}: {}, expected {}", row, block,
-                           scales[block * expected.stride + row],
-                           expected.scales[block * expected.stride + row]);
+                           scales[block * expected.stride + row], expected.scales[block * expected.stride + row]);
   return "";
 }
 
@@ -53,8 +51,7 @@ constexpr QuantiseConfig config{.element = Element::BF16, .threads = 64};
 
 } // namespace
 
-TEST_CASE("tokens are quantised into the slots of their pairs, whatever the schedule",
-          "[emulation][fp8]") {
+TEST_CASE("tokens are quantised into the slots of their pairs, whatever the schedule", "[emulation][fp8]") {
   for (const auto &[tokens, k, blocks, topK] :
        {std::tuple{9u, 272u, 2u, 2u}, {1u, 80u, 1u, 2u}, {21u, 128u, 5u, 1u}, {5u, 144u, 2u, 19u}}) {
     std::mt19937_64 random(tokens);
@@ -63,8 +60,7 @@ TEST_CASE("tokens are quantised into the slots of their pairs, whatever the sche
       ids[i] = -1;
     const bench::ReferenceSlots slots = bench::referenceSlots(ids, 24);
     const std::vector<uint16_t> rows = drawRows(tokens, k, random);
-    const bench::Fp8Rows expected =
-        bench::gatherRows(bench::quantiseRows(rows, k, true), slots.slotPair, topK);
+    const bench::Fp8Rows expected = bench::gatherRows(bench::quantiseRows(rows, k, true), slots.slotPair, topK);
     forSchedules(kSchedules, [&](uint64_t seed) -> std::string {
       DeviceMemory device;
       const QuantiseArgs args{.rows = device.input(rows),
@@ -76,8 +72,8 @@ TEST_CASE("tokens are quantised into the slots of their pairs, whatever the sche
                               .k = k,
                               .topK = topK,
                               .scaleStride = static_cast<uint32_t>(expected.stride)};
-      if (const auto failure = launch(device, {.blocks = blocks, .threads = config.threads}, seed,
-                                      [&] { quantise<config>(args); }))
+      if (const auto failure =
+              launch(device, {.blocks = blocks, .threads = config.threads}, seed, [&] { quantise<config>(args); }))
         return failure->message;
       return difference(expected, args.quantised, args.scales);
     });
@@ -93,16 +89,15 @@ TEST_CASE("rows beyond those in use are left alone", "[emulation][fp8]") {
     DeviceMemory device;
     const QuantiseArgs args{.rows = device.input(rows),
                             .slotOfPair = nullptr,
-                            .rowsInUse =
-                                device.input(std::vector<int32_t>{static_cast<int32_t>(used)}),
+                            .rowsInUse = device.input(std::vector<int32_t>{static_cast<int32_t>(used)}),
                             .quantised = device.output<uint8_t>(expected.elements.size()),
                             .scales = device.output<float>(expected.scales.size()),
                             .numRows = used + 4,
                             .k = k,
                             .topK = 1,
                             .scaleStride = static_cast<uint32_t>(expected.stride)};
-    if (const auto failure = launch(device, {.blocks = 2, .threads = config.threads}, seed,
-                                    [&] { quantise<config>(args); }))
+    if (const auto failure =
+            launch(device, {.blocks = 2, .threads = config.threads}, seed, [&] { quantise<config>(args); }))
       return failure->message;
     return difference(expected, args.quantised, args.scales);
   });
@@ -110,15 +105,12 @@ TEST_CASE("rows beyond those in use are left alone", "[emulation][fp8]") {
 
 TEST_CASE("the emulated e4m3 conversions are those of the reference", "[emulation][fp8]") {
   for (uint32_t bits = 0; bits < 256; ++bits) {
-    const float mine = e4m3Value(static_cast<uint8_t>(bits)),
-                theirs = bench::fp8Value(static_cast<uint8_t>(bits));
+    const float mine = e4m3Value(static_cast<uint8_t>(bits)), theirs = bench::fp8Value(static_cast<uint8_t>(bits));
     CHECK((mine == theirs || (std::isnan(mine) && std::isnan(theirs))));
   }
   std::mt19937_64 random(1);
   std::uniform_real_distribution<float> exponent(-14, 10);
-  const auto same = [](float value) {
-    return (packE4M3(value, 0, 0, 0) & 0xff) == bench::toFp8(value);
-  };
+  const auto same = [](float value) { return (packE4M3(value, 0, 0, 0) & 0xff) == bench::toFp8(value); };
   for (int i = 0; i < 100000; ++i)
     REQUIRE(same(std::exp2(exponent(random)) * (i % 2 ? 1.0f : -1.0f)));
   for (int i = 0; i < 254; ++i) { // values, and what lies between two

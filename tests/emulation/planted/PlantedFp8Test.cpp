@@ -16,8 +16,7 @@ constexpr GemmConfig gateUpConfig = fp8Config(GemmRole::GateUp, 32, 128, 128, 3,
 
 /// Several blocks of the scales, the last not whole, and more than one tile a block.
 template <GemmConfig C> std::string run(uint64_t seed) {
-  static const Fp8Problem made =
-      makeFp8Problem({"planted", 40, 400, 264, 4, 2, GemmCase::Drawn, true, false}, C.role);
+  static const Fp8Problem made = makeFp8Problem({"planted", 40, 400, 264, 4, 2, GemmCase::Drawn, true, false}, C.role);
   return runFp8<C>(made, seed, 2);
 }
 constexpr GemmConfig rowsConfig = inRows(fp8Config(GemmRole::GateUp, 128, 128, 256, 3, 2, 1));
@@ -53,10 +52,7 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
       {"gate-up: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, gateUp},
       {"down: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, down},
       {"gate-up: scales to the wrong rows", Fault::Race, {Bug::CopyWrongPlace}, gateUp},
-      {"gate-up: full wait of stage 0 skipped",
-       Fault::Race,
-       {Bug::SkipBarrierWait, 0},
-       gateUp},
+      {"gate-up: full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, gateUp},
       {"down: empty wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 4}, down},
       {"gate-up: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, gateUp},
       {"down: no wgmma.fence", Fault::Wgmma, {Bug::SkipWgmmaFence}, down},
@@ -64,27 +60,12 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
       {"gate-up: descriptor: step within a row", Fault::Race, {Bug::DescriptorAdvance}, gateUp},
       {"down: TMA: a row late", wrongResult, {Bug::TmaWrongRow}, down},
       {"gate-up: TMA: not swizzled", wrongResult, {Bug::SwizzleWrong}, gateUp},
-      {"gate-up: one cp.async.mbarrier.arrive missing",
-       Fault::Deadlock,
-       {Bug::ArrivalsTooMany},
-       gateUp},
+      {"gate-up: one cp.async.mbarrier.arrive missing", Fault::Deadlock, {Bug::ArrivalsTooMany}, gateUp},
       {"gate-up: a plain arrival for cp.async's", Fault::Race, {Bug::CopyArriveEarly}, gateUp},
-      {"gate-up: a stage given back while a lane reads its scales",
-       Fault::Race,
-       {Bug::SkipSyncWarp},
-       gateUp},
-      {"skipping: a stage given back while a lane waits",
-       Fault::Race,
-       {Bug::SkipSyncWarp},
-       skipping},
-      {"down: panels written while others read them",
-       Fault::Race,
-       {Bug::SkipNamedBarrier, 0},
-       down},
-      {"gate-up: panels leave before all is in them",
-       Fault::Race,
-       {Bug::SkipNamedBarrier, 1},
-       gateUp},
+      {"gate-up: a stage given back while a lane reads its scales", Fault::Race, {Bug::SkipSyncWarp}, gateUp},
+      {"skipping: a stage given back while a lane waits", Fault::Race, {Bug::SkipSyncWarp}, skipping},
+      {"down: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, down},
+      {"gate-up: panels leave before all is in them", Fault::Race, {Bug::SkipNamedBarrier, 1}, gateUp},
       {"down: stages given back while they leave", Fault::Race, {Bug::SkipBulkWaitRead}, down},
       {"gate-up: the block ends before its stores", Fault::Copy, {Bug::SkipBulkWait}, gateUp},
       {"down: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, down},

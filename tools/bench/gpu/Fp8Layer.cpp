@@ -49,15 +49,15 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
   const uint64_t matrix = uint64_t{I} * H, gate = addressOf(weights.gateUp);
   const CudaTensor gateUp =
       interleavedTensor(Element::BF16, gate, gate + matrix, H / 2, I, shape.experts, matrix, boxGroups(choice.gateUp));
-  const CudaTensor down = weightTensor(Element::BF16, addressOf(weights.down), I / 2, H, shape.experts, matrix / 2,
-                                       boxRows(choice.down));
+  const CudaTensor down =
+      weightTensor(Element::BF16, addressOf(weights.down), I / 2, H, shape.experts, matrix / 2, boxRows(choice.down));
   MOEC_TRY(layer.loadGemm(bundle, choice.gateUp, gateUp, quantised.tokens, H, buffers.activated, I, layer.gateUpGemm));
   MOEC_TRY(layer.loadGemm(bundle, choice.down, down, quantised.activated, I, buffers.expertOutput, H, layer.downGemm));
   return layer;
 }
 
-Status Fp8Layer::loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows, uint32_t k,
-                          const Buffer &output, uint32_t n, Gemm &gemm) {
+Status Fp8Layer::loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows,
+                          uint32_t k, const Buffer &output, uint32_t n, Gemm &gemm) {
   gemm.config = config;
   MOEC_TRY(loadKernel(bundle, shippedFp8Gemm(config).name, fp8SharedBytes(config), gemm.kernel));
   const uint32_t slots = std::max(numSlots(), 1u);
@@ -78,7 +78,8 @@ Status Fp8Layer::quantise(const QuantiseArgs &args) {
   QuantiseArgs copy = args;
   void *parameters[] = {&copy};
   return device->launch(quantiseKernel,
-                        {quantiseBlocks(quantiseConfig, args.numRows, args.k), quantiseConfig.threads, overlap}, parameters);
+                        {quantiseBlocks(quantiseConfig, args.numRows, args.k), quantiseConfig.threads, overlap},
+                        parameters);
 }
 
 Status Fp8Layer::quantiseTokens(const void *hidden) {

@@ -25,7 +25,7 @@ public:
   static Result<Fp8Buffers> allocate(Device &device, const Shape &shape);
 
   uint32_t scaleStride = 0;
-  Buffer tokens, tokenScales;       // [T * K, H] e4m3, [ceil(H / 128), scaleStride]
+  Buffer tokens, tokenScales;        // [T * K, H] e4m3, [ceil(H / 128), scaleStride]
   Buffer activated, activatedScales; // [T * K, I] e4m3, [ceil(I / 128), scaleStride]
 };
 

@@ -45,8 +45,7 @@ struct Fp8Weights {
 
 /// Normal values with deviation `scale`; blocks differ by up to four in what their largest element
 /// stands for.
-Fp8Weights drawFp8Weights(uint32_t matrices, uint32_t rows, uint32_t columns, double scale,
-                          std::mt19937_64 &random);
+Fp8Weights drawFp8Weights(uint32_t matrices, uint32_t rows, uint32_t columns, double scale, std::mt19937_64 &random);
 
 /// Rows of a slot's expert times that expert's weights: sum[slot, n].
 std::vector<double> referenceFp8Product(const Fp8Rows &rows, const Fp8Weights &weights,

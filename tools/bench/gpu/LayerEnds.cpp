@@ -43,7 +43,8 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
 LayerEnds::LayerEnds(Device &device, const Shape &shape, uint32_t tileTokens, Element element, LayerBuffers &buffers)
     : device(&device), shape(shape), buffers(&buffers), tileTokens(tileTokens),
       dispatchConfig(dispatchConfigOf(shape.experts)), combineConfig(combineConfigOf(element, shape.topK)),
-      dispatchForm(shape.tokens * shape.topK <= kOneBlockPairs ? DispatchForm::OneBlock : DispatchForm::ThreeLaunches) {}
+      dispatchForm(shape.tokens * shape.topK <= kOneBlockPairs ? DispatchForm::OneBlock : DispatchForm::ThreeLaunches) {
+}
 
 Status LayerEnds::loadEnds(Bundle &bundle) {
   MOEC_TRY(loadKernel(bundle, shippedDispatch("OneBlock", dispatchConfig).name, 0, oneBlock));

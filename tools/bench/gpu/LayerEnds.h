@@ -41,7 +41,8 @@ enum class DispatchForm : uint8_t {
 /// Keeps a pointer to the buffers that it is given.
 class LayerEnds {
 public:
-  /// Whether launches overlap (programmatic dependent launch; sm_90 and up). Off at first; 5 to 10 % at T = 1 on an H200.
+  /// Whether launches overlap (programmatic dependent launch; sm_90 and up). Off at first; 5 to 10 % at T = 1 on an
+  /// H200.
   void setOverlap(bool on) { overlap = on; }
 
   /// At first: one block up to kOneBlockPairs pairs, three launches beyond.

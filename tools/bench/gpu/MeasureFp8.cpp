@@ -109,10 +109,11 @@ private:
     for (const LayerChoice &choice : layerChoices(GemmFamily::Fitted, Element::BF16)) {
       if (choice.gateUp.tileTokens == 16 && rows > 32)
         continue;
-      Result<DeviceLayer> layer = DeviceLayer::create(
-          device, bundle, p.shape, choice,
-          {weights.gateUp.as<void>(), weights.gateUp.as<void>(static_cast<size_t>(expert) * 2), weights.down.as<void>(), expert * 2},
-          buffers);
+      Result<DeviceLayer> layer =
+          DeviceLayer::create(device, bundle, p.shape, choice,
+                              {weights.gateUp.as<void>(), weights.gateUp.as<void>(static_cast<size_t>(expert) * 2),
+                               weights.down.as<void>(), expert * 2},
+                              buffers);
       MOEC_TRY(layer.status());
       bf16Layers.push_back(std::make_unique<DeviceLayer>(std::move(*layer)));
       Result<Recorded> recorded = record(*bf16Layers.back(), choice.name());
@@ -187,13 +188,15 @@ private:
     MOEC_TRY(timeSteps(steps));
     const auto [T, H, I, E, K] = p.shape;
     const double bf16 = bestBf16->microseconds, fp8 = bestFp8->microseconds;
-    fmt::print("{:10} {:6} {:4.1f} {:7.1f} {:9.1f} {:5.1f}% {:9.1f} {:5.1f}% {:5.2f} {:7.1f} {:24} {:28}{}\n", p.model.name, T,
-               p.skew, p.expertsHit, bf16, 100 * floors.bf16 / bf16, fp8, 100 * floors.fp8 / fp8, fp8 / bf16,
-               6.0 * T * K * H * I / fp8 * 1e-6, bestFp8->name, bestBf16->name, steps);
+    fmt::print("{:10} {:6} {:4.1f} {:7.1f} {:9.1f} {:5.1f}% {:9.1f} {:5.1f}% {:5.2f} {:7.1f} {:24} {:28}{}\n",
+               p.model.name, T, p.skew, p.expertsHit, bf16, 100 * floors.bf16 / bf16, fp8, 100 * floors.fp8 / fp8,
+               fp8 / bf16, 6.0 * T * K * H * I / fp8 * 1e-6, bestFp8->name, bestBf16->name, steps);
     if (json.is_open())
-      json << fmt::format("{{\"shape\":\"{}\",\"tokens\":{},\"skew\":{},\"experts_hit\":{},\"bf16_kernels\":\"{}\",\"bf16_us\":{},"
+      json << fmt::format("{{\"shape\":\"{}\",\"tokens\":{},\"skew\":{},\"experts_hit\":{},\"bf16_kernels\":\"{}\","
+                          "\"bf16_us\":{},"
                           "\"bf16_floor_us\":{},\"fp8_kernels\":\"{}\",\"fp8_us\":{},\"fp8_floor_us\":{}}}\n",
-                          p.model.name, T, p.skew, p.expertsHit, bestBf16->name, bf16, floors.bf16, bestFp8->name, fp8, floors.fp8)
+                          p.model.name, T, p.skew, p.expertsHit, bestBf16->name, bf16, floors.bf16, bestFp8->name, fp8,
+                          floors.fp8)
            << std::flush;
     return {};
   }
@@ -237,10 +240,11 @@ Status measureFp8Layers(Device &device, Bundle &bundle, const MeasureOptions &op
       Result<double> measured = copyRate(device, weights->gateUp);
       MOEC_TRY(measured.status());
       rate = *measured;
-      fmt::print("{}, driver {}, {} multiprocessors, copy {:.2f} TB/s, matrix {:.0f} TFLOP/s of bf16 (given), twice that of e4m3\n",
+      fmt::print("{}, driver {}, {} multiprocessors, copy {:.2f} TB/s, matrix {:.0f} TFLOP/s of bf16 (given), twice "
+                 "that of e4m3\n",
                  device.name(), device.driverVersion(), device.multiprocessors(), rate * 1e-12, options.matrixTflops);
-      fmt::print("{:10} {:>6} {:>4} {:>7} {:>9} {:>6} {:>9} {:>6} {:>5} {:>7} {:24} {:28} {}\n", "shape", "T", "skew", "experts",
-                 "bf16 us", "floor", "e4m3 us", "floor", "ratio", "TFLOP/s", "e4m3 tiles", "bf16 tiles",
+      fmt::print("{:10} {:>6} {:>4} {:>7} {:>9} {:>6} {:>9} {:>6} {:>5} {:>7} {:24} {:28} {}\n", "shape", "T", "skew",
+                 "experts", "bf16 us", "floor", "e4m3 us", "floor", "ratio", "TFLOP/s", "e4m3 tiles", "bf16 tiles",
                  "us of dispatch, quantise, gate-up, quantise, down, combine");
     }
     for (double skew : options.skews)

@@ -47,10 +47,10 @@ struct Prepared {
 std::vector<int32_t> caseIds(const Case &test, std::mt19937_64 &random) {
   std::vector<int32_t> ids = drawIds(test.shape.tokens, test.shape.experts, test.shape.topK, 0.7, random);
   for (size_t i = 0; i < ids.size(); ++i)
-    ids[i] = test.ids == Case::Idle                                                                 ? ids[i] % 3 * 2
-             : test.ids == Case::OneExpert                                                          ? 5
+    ids[i] = test.ids == Case::Idle                                                                    ? ids[i] % 3 * 2
+             : test.ids == Case::OneExpert                                                             ? 5
              : test.ids == Case::PaddingAlone || (test.ids == Case::Padded && (i % 3 == 0 || i == 10)) ? -1
-                                                                                                    : ids[i];
+                                                                                                       : ids[i];
   return ids;
 }
 
@@ -129,8 +129,8 @@ std::vector<double> combined(const Prepared &p, const Fp8Rows &activated) {
 Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffers &buffers, const Fp8Buffers &quantised,
                  std::vector<uint16_t> &output, std::string &report) {
   const auto [T, H, I, E, K] = p.shape;
-  for (const Buffer *buffer : {&buffers.activated, &buffers.expertOutput, &buffers.output, &quantised.tokens, &quantised.tokenScales,
-                               &quantised.activated, &quantised.activatedScales})
+  for (const Buffer *buffer : {&buffers.activated, &buffers.expertOutput, &buffers.output, &quantised.tokens,
+                               &quantised.tokenScales, &quantised.activated, &quantised.activatedScales})
     MOEC_TRY(device.fill(*buffer, 0xff)); // NaN
   MOEC_TRY(layer.forward(p.hiddenOn.as<void>(), p.idsOn.as<int32_t>(), p.weightsOn.as<float>()));
   MOEC_TRY(device.synchronise());
@@ -141,7 +141,8 @@ Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffer
   // One rounding to bf16 is 2^-8 at most; e4m3 sums keep some 14 bits of 128 terms, whose part in this is small.
   const double activatedError = worstError(*activated, p.activated, true);
   const Fp8Rows again = quantiseRows(*activated, I, true);
-  MOEC_TRY(checkRows(device, "activated", again, slots, quantised.activated, quantised.activatedScales, quantised.scaleStride));
+  MOEC_TRY(checkRows(device, "activated", again, slots, quantised.activated, quantised.activatedScales,
+                     quantised.scaleStride));
   Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers.output, size_t{T} * H);
   MOEC_TRY(got.status());
   output = *got;
@@ -164,10 +165,10 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
   MOEC_TRY(buffers.status());
   Result<Fp8Buffers> quantised = Fp8Buffers::allocate(device, p.shape);
   MOEC_TRY(quantised.status());
-  Result<Fp8Layer> layer =
-      Fp8Layer::create(device, bundle, p.shape, choice,
-                       {p.gateUpOn.as<uint8_t>(), p.downOn.as<uint8_t>(), p.gateUpScalesOn.as<float>(), p.downScalesOn.as<float>()},
-                       *buffers, *quantised);
+  Result<Fp8Layer> layer = Fp8Layer::create(
+      device, bundle, p.shape, choice,
+      {p.gateUpOn.as<uint8_t>(), p.downOn.as<uint8_t>(), p.gateUpScalesOn.as<float>(), p.downScalesOn.as<float>()},
+      *buffers, *quantised);
   MOEC_TRY(layer.status());
   std::vector<uint16_t> outputs[2];
   for (bool overlap : {false, true}) {

@@ -6,8 +6,6 @@
 
 namespace moec::ptx {
 
-inline uint32_t packE4M3(float a, float b, float c, float d) {
-  return emulation::packE4M3(a, b, c, d);
-}
+inline uint32_t packE4M3(float a, float b, float c, float d) { return emulation::packE4M3(a, b, c, d); }
 
 } // namespace moec::ptx
