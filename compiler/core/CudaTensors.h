@@ -8,12 +8,12 @@
 
 namespace moec {
 
-/// A tensor of two-byte elements that is copied box by box. Dimension 0 is contiguous; its boxes are 64 elements and
-/// swizzled by 128 bytes.
+/// A tensor that is copied box by box. Dimension 0 is contiguous; its boxes are 128 bytes and swizzled by 128 bytes.
 struct CudaTensor {
   static constexpr uint32_t maxRank = 5;
 
   Element element = Element::BF16;
+  uint32_t elementBytes = 2; // 1: bytes (e4m3), whatever `element` says
   uint64_t address = 0; // a multiple of 16
   uint32_t rank = 0;
   std::array<uint64_t, maxRank> sizes{};       // elements
@@ -21,7 +21,15 @@ struct CudaTensor {
   std::array<uint32_t, maxRank> box{};         // elements
 };
 
-inline constexpr uint32_t kCudaBoxColumns = 64;
+inline constexpr uint32_t kCudaBoxColumns = 64; // of two-byte elements
+
+/// A tensor of so many two-byte columns as one of bytes: e4m3 elements, twice as many in the same places.
+constexpr CudaTensor inBytes(CudaTensor tensor) {
+  tensor.elementBytes = 1;
+  tensor.sizes[0] *= 2;
+  tensor.box[0] *= 2;
+  return tensor;
+}
 
 /// Weights [experts, n, k], experts `expertStride` elements apart, in boxes of `boxRows` rows (KernelAbi.h, boxRows()): of
 /// the Hopper family gate, up or down, of the fitted family down alone.

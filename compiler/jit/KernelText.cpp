@@ -19,6 +19,8 @@ const char *includeOf(KernelFile file) {
   case KernelFile::GroupedGemmPortable: return "compiler/kernels/groupedGemmPortable.cuh";
   case KernelFile::GroupedGemmSm90: return "compiler/kernels/groupedGemmSm90.cuh";
   case KernelFile::GroupedGemmFitted: return "compiler/kernels/groupedGemmFitted.cuh";
+  case KernelFile::Quantise: return "compiler/kernels/quantise.cuh";
+  case KernelFile::GroupedGemmFp8: return "compiler/kernels/groupedGemmFp8.cuh";
   }
   return "";
 }
@@ -119,6 +121,15 @@ std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activati
 
 std::string gemmFittedKernel(const GemmConfig &config, const std::string &activation) {
   return fmt::format("moec::groupedGemmFitted<{}, moec::{}>", text(config), activation);
+}
+
+std::string quantiseKernel(const QuantiseConfig &c) {
+  return fmt::format("moec::quantise<moec::QuantiseConfig{{.element = moec::Element::{}, .threads = {}u}}>", nameOf(c.element),
+                     c.threads);
+}
+
+std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation) {
+  return fmt::format("moec::groupedGemmFp8<{}, moec::{}>", text(config), activation);
 }
 
 Result<std::string> unitSource(const KernelUnit &unit) {

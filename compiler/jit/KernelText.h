@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/core/Status.h"
+#include "compiler/kernels/Fp8Abi.h"
 #include "compiler/kernels/KernelAbi.h"
 
 #include <string>
@@ -10,7 +11,7 @@
 namespace moec {
 
 /// Which kernels of compiler/kernels a unit uses.
-enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, DispatchGrid, DispatchSlots, LayRows, Combine, GroupedGemmPortable, GroupedGemmSm90, GroupedGemmFitted };
+enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, DispatchGrid, DispatchSlots, LayRows, Combine, GroupedGemmPortable, GroupedGemmSm90, GroupedGemmFitted, Quantise, GroupedGemmFp8 };
 
 /// An activation made by code generation: `struct NAME { static __device__ float apply(float gate, float up); };`
 struct Functor {
@@ -35,6 +36,8 @@ std::string combineKernel(const CombineConfig &config);
 std::string gemmPortableKernel(const GemmConfig &config, const std::string &activation);
 std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activation);
 std::string gemmFittedKernel(const GemmConfig &config, const std::string &activation);
+std::string quantiseKernel(const QuantiseConfig &config);
+std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation);
 
 /// The unit's source.
 ///

@@ -2,6 +2,7 @@
 
 #include "compiler/core/CudaLaunch.h"
 #include "compiler/core/CudaTiles.h"
+#include "compiler/jit/ShippedFp8.h"
 
 #include <algorithm>
 #include <string_view>
@@ -220,6 +221,9 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
       }
     }
   }
+  if (target == "sm_90a")
+    for (ShippedKernel &kernel : shippedFp8Kernels())
+      all.push_back(std::move(kernel));
   return all;
 }
 

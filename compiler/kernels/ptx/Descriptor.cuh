@@ -5,8 +5,8 @@
 
 namespace moec::ptx {
 
-/// Descriptor of a tile of 128-byte rows (64 two-byte elements of the sum), swizzled by 128 bytes, that starts at a
-/// multiple of 1024 bytes. PTX ISA, "Matrix Descriptor Format": bits 0-13 address / 16, 16-29 leading offset (unused
+/// Descriptor of a tile of 128-byte rows (64 two-byte elements of the sum or 128 of one byte), swizzled by 128 bytes, that
+/// starts at a multiple of 1024 bytes. PTX ISA, "Matrix Descriptor Format": bits 0-13 address / 16, 16-29 leading offset (unused
 /// with a swizzle when the sum is contiguous), 32-45 bytes between groups of eight rows / 16, 62-63 swizzle (1 = 128 B).
 inline __device__ uint64_t swizzledTile(uint32_t shared) {
   constexpr uint64_t groupOfRows = 1024 / 16;
@@ -16,5 +16,8 @@ inline __device__ uint64_t swizzledTile(uint32_t shared) {
 
 /// The same tile, `elements` further along the sum (a multiple of 16, less than 64).
 inline __device__ uint64_t advance(uint64_t descriptor, uint32_t elements) { return descriptor + elements * 2 / 16; }
+
+/// As advance, in bytes: a multiple of 32, less than 128.
+inline __device__ uint64_t advanceBytes(uint64_t descriptor, uint32_t bytes) { return descriptor + bytes / 16; }
 
 } // namespace moec::ptx

@@ -1,4 +1,4 @@
-// Registers to shared memory and back: stmatrix (sm_90), 16-byte loads.
+// Registers to shared memory and back: stmatrix (sm_90), plain accesses of 4 to 16 bytes.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -24,6 +24,22 @@ inline __device__ void loadShared16(uint32_t (&values)[4], uint32_t shared) {
                : "=r"(values[0]), "=r"(values[1]), "=r"(values[2]), "=r"(values[3])
                : "r"(shared)
                : "memory");
+}
+
+inline __device__ float loadShared4(uint32_t shared) {
+  float value;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(shared) : "memory");
+  return value;
+}
+
+inline __device__ void storeShared4(uint32_t shared, uint32_t value) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared), "r"(value) : "memory");
+}
+
+inline __device__ float2 loadShared8(uint32_t shared) {
+  float2 values;
+  asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(values.x), "=f"(values.y) : "r"(shared) : "memory");
+  return values;
 }
 
 } // namespace moec::ptx

@@ -1,4 +1,4 @@
-// wgmma.mma_async (sm_90a): 64 x N x 16, both operands in shared memory, sums in registers.
+// wgmma.mma_async (sm_90a): 64 x N x 16 (e4m3: 32), both operands in shared memory, sums in registers.
 //
 // The fragment of a warpgroup's thread: warp w holds rows 16w .. 16w+15; lane 4g+t holds, for each block j of eight
 // columns, sum[4j + {0, 1}] = (row g, columns 2t, 2t+1) and sum[4j + {2, 3}] = (row g+8, the same columns).
@@ -21,6 +21,9 @@ template <uint32_t Pending> __device__ void wgmmaWait() {
 
 /// sum[64 x N] (+)= a[64 x 16] * b[N x 16]^T; `accumulate` false overwrites the sum. The first N / 2 of `sum` take part.
 template <Element E, uint32_t N> struct Wgmma;
+
+/// As Wgmma, of e4m3: sum[64 x N] (+)= a[64 x 32] * b[N x 32]^T. A chain of these keeps some 14 bits of its sums only.
+template <uint32_t N> struct WgmmaE4M3;
 
 // The registers of `sum` from index i on, as asm operands, and their names in the text. X(n) covers 8n of them.
 #define MOEC_SUM4(i) "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3])
@@ -78,27 +81,39 @@ template <Element E, uint32_t N> struct Wgmma;
                    : "l"(a), "l"(b), "r"(static_cast<uint32_t>(accumulate)));                                          \
     }                                                                                                                  \
   };
-#define MOEC_WGMMA_BOTH(N, SUMS, A, B, P)                                                                              \
+#define MOEC_WGMMA_E4M3(N, SUMS, A, B, P)                                                                              \
+  template <> struct WgmmaE4M3<N> {                                                                                    \
+    template <uint32_t Sums> static __device__ void run(float (&sum)[Sums], uint64_t a, uint64_t b, bool accumulate) { \
+      static_assert(Sums >= SUMS);                                                                                     \
+      asm volatile("{ .reg .pred p; setp.ne.b32 p, %" #P ", 0; "                                                       \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k32.f32.e4m3.e4m3 {" MOEC_NAMES##SUMS "}, %" #A             \
+                   ", %" #B ", p, 1, 1; }"                                                                             \
+                   : MOEC_SUMS##SUMS                                                                                   \
+                   : "l"(a), "l"(b), "r"(static_cast<uint32_t>(accumulate)));                                          \
+    }                                                                                                                  \
+  };
+#define MOEC_WGMMA_ALL(N, SUMS, A, B, P)                                                                               \
   MOEC_WGMMA(BF16, bf16, N, SUMS, A, B, P)                                                                             \
-  MOEC_WGMMA(F16, f16, N, SUMS, A, B, P)
+  MOEC_WGMMA(F16, f16, N, SUMS, A, B, P)                                                                               \
+  MOEC_WGMMA_E4M3(N, SUMS, A, B, P)
 
-MOEC_WGMMA_BOTH(8, 4, 4, 5, 6)
-MOEC_WGMMA_BOTH(16, 8, 8, 9, 10)
-MOEC_WGMMA_BOTH(32, 16, 16, 17, 18)
-MOEC_WGMMA_BOTH(48, 24, 24, 25, 26)
-MOEC_WGMMA_BOTH(64, 32, 32, 33, 34)
-MOEC_WGMMA_BOTH(80, 40, 40, 41, 42)
-MOEC_WGMMA_BOTH(96, 48, 48, 49, 50)
-MOEC_WGMMA_BOTH(112, 56, 56, 57, 58)
-MOEC_WGMMA_BOTH(128, 64, 64, 65, 66)
-MOEC_WGMMA_BOTH(144, 72, 72, 73, 74)
-MOEC_WGMMA_BOTH(160, 80, 80, 81, 82)
-MOEC_WGMMA_BOTH(176, 88, 88, 89, 90)
-MOEC_WGMMA_BOTH(192, 96, 96, 97, 98)
-MOEC_WGMMA_BOTH(208, 104, 104, 105, 106)
-MOEC_WGMMA_BOTH(224, 112, 112, 113, 114)
-MOEC_WGMMA_BOTH(240, 120, 120, 121, 122)
-MOEC_WGMMA_BOTH(256, 128, 128, 129, 130)
+MOEC_WGMMA_ALL(8, 4, 4, 5, 6)
+MOEC_WGMMA_ALL(16, 8, 8, 9, 10)
+MOEC_WGMMA_ALL(32, 16, 16, 17, 18)
+MOEC_WGMMA_ALL(48, 24, 24, 25, 26)
+MOEC_WGMMA_ALL(64, 32, 32, 33, 34)
+MOEC_WGMMA_ALL(80, 40, 40, 41, 42)
+MOEC_WGMMA_ALL(96, 48, 48, 49, 50)
+MOEC_WGMMA_ALL(112, 56, 56, 57, 58)
+MOEC_WGMMA_ALL(128, 64, 64, 65, 66)
+MOEC_WGMMA_ALL(144, 72, 72, 73, 74)
+MOEC_WGMMA_ALL(160, 80, 80, 81, 82)
+MOEC_WGMMA_ALL(176, 88, 88, 89, 90)
+MOEC_WGMMA_ALL(192, 96, 96, 97, 98)
+MOEC_WGMMA_ALL(208, 104, 104, 105, 106)
+MOEC_WGMMA_ALL(224, 112, 112, 113, 114)
+MOEC_WGMMA_ALL(240, 120, 120, 121, 122)
+MOEC_WGMMA_ALL(256, 128, 128, 129, 130)
 
 #undef MOEC_SUM4
 #undef MOEC_SUM8
@@ -140,6 +155,7 @@ MOEC_WGMMA_BOTH(256, 128, 128, 129, 130)
 #undef MOEC_SUMS128
 #undef MOEC_NAMES128
 #undef MOEC_WGMMA
-#undef MOEC_WGMMA_BOTH
+#undef MOEC_WGMMA_E4M3
+#undef MOEC_WGMMA_ALL
 
 } // namespace moec::ptx

@@ -7,8 +7,9 @@
 namespace moec {
 
 Status encode(const CudaDriver &driver, const CudaTensor &tensor, const char *what, CUtensorMap &map) {
-  const auto type =
-      tensor.element == Element::BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+  const auto type = tensor.elementBytes == 1          ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                    : tensor.element == Element::BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                                      : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
   const cuuint32_t steps[CudaTensor::maxRank] = {1, 1, 1, 1, 1};
   MOEC_CUDA(driver, cuTensorMapEncodeTiled,
             (&map, type, tensor.rank, reinterpret_cast<void *>(tensor.address), tensor.sizes.data(), tensor.strides.data(),

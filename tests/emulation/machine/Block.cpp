@@ -191,6 +191,8 @@ void Block::changed() {
 void Block::step() {
   if (!underWay.empty() && random.chance(eagerness))
     finishOne(random.below(static_cast<uint32_t>(underWay.size())));
+  if (!canStep())
+    return; // the last operation woke nobody: a deadlock
   if (readyThreads.empty() || (readyThreads.top().first == laggard && !underWay.empty())) {
     finishOne(random.below(static_cast<uint32_t>(underWay.size())));
     return;

@@ -82,7 +82,7 @@ struct AsyncOperation {
   uint32_t shared = 0, barrier = 0;
   const uint8_t *global = nullptr; // Piece: null means zeros
   std::function<void()> move = {}; // Bulk, Store
-  uint32_t bytes = 0;              // Bulk
+  uint32_t bytes = 0;              // Piece, Bulk
 };
 
 class Block {
@@ -128,6 +128,8 @@ public:
   /// A plain load or store of the kernel's.
   void touch(const void *address, uint32_t bytes, Use use);
   uint8_t *hostOf(uint32_t address, uint32_t bytes, const char *what);
+  /// Whether the bytes lie in one buffer of device memory.
+  bool isOnDevice(const void *address, size_t bytes) const { return device.find(address, bytes) != nullptr; }
 
   void start(AsyncOperation operation) { underWay.push_back(std::move(operation)); }
   /// Finishes this thread's operations of a kind up to `number`, in any order.

@@ -13,7 +13,7 @@
 namespace moec::emulation {
 namespace {
 
-/// Calls `row(shared offset, coordinates of its first element)` for each row of 64 elements of a box at `at`.
+/// Calls `row(shared offset, coordinates of its first element)` for each row of 128 bytes of a box at `at`.
 template <class Row> void forRows(const Box &map, const int32_t *at, Row row) {
   int32_t position[Box::maxRank];
   std::copy_n(at, map.rank, position);
@@ -36,23 +36,23 @@ const uint8_t *rowInTensor(const Box &map, const int32_t *position, uint32_t &co
     from += static_cast<uint32_t>(position[i]) * map.stride[i];
   }
   if (position[0] < 0 || static_cast<uint32_t>(position[0]) >= map.size[0])
-    return nullptr; // boxes of ours start at a multiple of 64 elements
+    return nullptr; // boxes of ours start at a multiple of 128 bytes
   count = std::min<uint32_t>(map.box[0], map.size[0] - static_cast<uint32_t>(position[0]));
-  return from + position[0] * 2;
+  return from + position[0] * map.elementBytes;
 }
 
 /// PTX ISA, "Tensors", "Swizzling Modes", 128B: bits 4-6 of the shared address are XORed with bits 7-9. Elements
 /// outside of the tensor are zeros.
 void moveBox(Block &block, const Box &map, uint32_t address, const int32_t *at) {
   forRows(map, at, [&](uint32_t offset, const int32_t *position) {
-    uint16_t elements[64] = {};
+    uint8_t bytes[128] = {};
     uint32_t count = 0;
     if (const uint8_t *from = rowInTensor(map, position, count))
-      std::memcpy(elements, from, count * 2);
+      std::memcpy(bytes, from, count * map.elementBytes);
     for (uint32_t piece = 0; piece < 8; ++piece) {
       const uint32_t linear = address + offset + piece * 16;
       const uint32_t to = isPlanted(Bug::SwizzleWrong) ? linear : swizzle128(linear);
-      std::memcpy(block.shared.at(to, 16).host, &elements[piece * 8], 16);
+      std::memcpy(block.shared.at(to, 16).host, &bytes[piece * 16], 16);
     }
   });
 }
@@ -62,15 +62,15 @@ void moveBoxOut(Block &block, const Box &map, uint32_t address, const int32_t *a
   forRows(map, at, [&](uint32_t offset, const int32_t *position) {
     uint32_t count = 0;
     uint8_t *to = const_cast<uint8_t *>(rowInTensor(map, position, count));
-    for (uint32_t i = 0; to && i < count; ++i)
-      std::memcpy(to + i * 2, block.shared.at(swizzle128(address + offset + i * 2), 2).host, 2);
+    for (uint32_t i = 0; to && i < count * map.elementBytes; i += 2)
+      std::memcpy(to + i, block.shared.at(swizzle128(address + offset + i), 2).host, 2);
   });
 }
 
 /// Checks what all bulk tensor copies must keep to.
 Box boxOf(Block &block, const void *tensorMap, uint32_t rank, uint32_t address) {
   Box map;
-  if (!readBox(tensorMap, map) || map.rank != rank || map.box[0] != 64)
+  if (!readBox(tensorMap, map) || map.rank != rank || map.box[0] * map.elementBytes != 128)
     block.fail(Fault::Copy, fmt::format("no tensor map of {} dimensions", rank));
   if (address % 128 != 0)
     block.fail(Fault::Copy, fmt::format("a bulk tensor copy to or from {:#x}: not a multiple of 128", address));
@@ -98,7 +98,7 @@ void tmaStore(const void *tensorMap, std::initializer_list<uint32_t> coordinates
   forRows(map, at.data(), [&](uint32_t, const int32_t *position) {
     uint32_t count = 0;
     if (const uint8_t *to = rowInTensor(map, position, count))
-      block.touchGlobal(to, count * 2, Use::Write, writer(thread, stores.writes, number, id, false),
+      block.touchGlobal(to, count * map.elementBytes, Use::Write, writer(thread, stores.writes, number, id, false),
                         "cp.async.bulk.tensor to device memory");
   });
   block.start({.kind = AsyncOperation::Store, .thread = &thread, .number = number, .move = [&block, map, address, at] {
@@ -157,7 +157,7 @@ void tmaLoad(uint32_t address, const void *tensorMap, std::initializer_list<uint
   forRows(map, at.data(), [&](uint32_t, const int32_t *position) {
     uint32_t count = 0;
     if (const uint8_t *from = rowInTensor(map, position, count))
-      block.touchGlobal(from, count * 2, Use::Read, actor, "cp.async.bulk.tensor");
+      block.touchGlobal(from, count * map.elementBytes, Use::Read, actor, "cp.async.bulk.tensor");
   });
   block.touchShared(address, bytes, Use::Write, writer(thread, barrier.agent, number, actor.epoch.block, true),
                     "cp.async.bulk.tensor");

@@ -18,15 +18,18 @@ uint32_t sharedAddress(const void *shared) {
 
 // PTX ISA, "Data Movement and Conversion Instructions: cp.async". Generic proxy, but seen by the issuing thread only
 // after wait_group, and by others through an mbarrier or what that thread does after its wait.
-void cpAsync16(uint32_t address, const void *global, bool valid) {
+void cpAsync(uint32_t address, const void *global, uint32_t bytes, bool valid) {
   Block &block = Block::current();
   Thread &thread = block.self();
   if (isPlanted(Bug::CopyWrongPlace))
     address ^= 16;
   if (isPlanted(Bug::CopyInvalid))
     valid = true;
-  if (address % 16 != 0 || reinterpret_cast<uintptr_t>(global) % 16 != 0)
-    block.fail(Fault::Copy, fmt::format("cp.async of 16 bytes to {:#x} from an address that ends in {:#x}: not aligned",
+  const uint8_t *next = static_cast<const uint8_t *>(global) + bytes;
+  if (isPlanted(Bug::CopyFromNext) && block.isOnDevice(next, bytes))
+    global = next;
+  if (address % bytes != 0 || reinterpret_cast<uintptr_t>(global) % bytes != 0)
+    block.fail(Fault::Copy, fmt::format("cp.async of {} bytes to {:#x} from an address that ends in {:#x}: not aligned", bytes,
                                         address, reinterpret_cast<uintptr_t>(global) % 16));
   Copies &copies = thread.copies;
   if (copies.agent == 0)
@@ -34,16 +37,17 @@ void cpAsync16(uint32_t address, const void *global, bool valid) {
   const uint32_t number = ++copies.issued;
   const Actor actor = block.actor(thread);
   if (valid)
-    block.touchGlobal(global, 16, Use::Read, actor, "cp.async");
-  block.touchShared(address, 16, Use::Write, writer(thread, copies.agent, number, actor.epoch.block, false),
+    block.touchGlobal(global, bytes, Use::Read, actor, "cp.async");
+  block.touchShared(address, bytes, Use::Write, writer(thread, copies.agent, number, actor.epoch.block, false),
                     "cp.async");
-  std::memset(block.hostOf(address, 16, "cp.async"), notThere, 16);
+  std::memset(block.hostOf(address, bytes, "cp.async"), notThere, bytes);
   copies.underWay.push_back(number);
   block.start({.kind = AsyncOperation::Piece,
                .thread = &thread,
                .number = number,
                .shared = address,
-               .global = valid ? static_cast<const uint8_t *>(global) : nullptr});
+               .global = valid ? static_cast<const uint8_t *>(global) : nullptr,
+               .bytes = bytes});
   block.pause();
 }
 
@@ -109,11 +113,11 @@ void Block::finishOne(size_t which) {
 /// Brings a piece, and makes the arrivals that waited for it possible.
 void Block::landPiece(const AsyncOperation &operation) {
   Copies &copies = operation.thread->copies;
-  uint8_t *to = shared.at(operation.shared, 16).host;
+  uint8_t *to = shared.at(operation.shared, operation.bytes).host;
   if (operation.global)
-    std::memcpy(to, operation.global, 16);
+    std::memcpy(to, operation.global, operation.bytes);
   else
-    std::memset(to, 0, 16);
+    std::memset(to, 0, operation.bytes);
   copies.underWay.erase(std::find(copies.underWay.begin(), copies.underWay.end(), operation.number));
   const uint32_t oldest =
       copies.underWay.empty() ? UINT32_MAX : *std::min_element(copies.underWay.begin(), copies.underWay.end());

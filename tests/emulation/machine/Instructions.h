@@ -25,7 +25,8 @@ void setRegisters(uint32_t registers, bool more);
 
 // Copies.cpp: "cp.async", "cp.async.bulk.tensor"
 uint32_t sharedAddress(const void *shared);
-void cpAsync16(uint32_t shared, const void *global, bool valid);
+/// bytes: 4 or 16
+void cpAsync(uint32_t shared, const void *global, uint32_t bytes, bool valid);
 void cpAsyncCommit();
 void cpAsyncWait(uint32_t pending);
 void cpAsyncArrive(uint32_t barrier);
@@ -66,6 +67,11 @@ void ldmatrix4(uint32_t (&matrix)[4], uint32_t shared);
 void storeTransposed(uint32_t shared, const uint32_t *matrix, uint32_t matrices);
 /// ld.shared of 16 bytes
 void loadShared16(uint32_t (&values)[4], uint32_t shared);
+/// ld.shared and st.shared of 4 bytes
+float loadShared4(uint32_t shared);
+void storeShared4(uint32_t shared, uint32_t value);
+/// ld.shared of 8 bytes
+void loadShared8(float (&values)[2], uint32_t shared);
 uint32_t transpose8x8(uint32_t matrix);
 void mma16816(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool bf16);
 
@@ -73,12 +79,14 @@ void mma16816(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
 void wgmmaFence();
 void wgmmaCommit();
 void wgmmaWait(uint32_t pending);
+enum class MatrixType : uint8_t { F16, BF16, E4M3 };
 /// sums: n / 2 of them.
-void wgmma(float *sums, uint32_t n, uint64_t a, uint64_t b, bool accumulate, bool bf16);
+void wgmma(float *sums, uint32_t n, uint64_t a, uint64_t b, bool accumulate, MatrixType type);
 
 // Convert.cpp: "cvt"
 uint32_t packBf16(float low, float high);
 uint32_t packF16(float low, float high);
 float halfToFloat(uint16_t bits);
+uint32_t packE4M3(float a, float b, float c, float d);
 
 } // namespace moec::emulation

@@ -153,6 +153,32 @@ void loadShared16(uint32_t (&values)[4], uint32_t shared) {
   std::memcpy(values, block.hostOf(shared, 16, "ld.shared"), 16);
 }
 
+float loadShared4(uint32_t shared) {
+  Block &block = Block::current();
+  if (shared % 4 != 0)
+    block.fail(Fault::OutOfBounds, fmt::format("ld.shared of {:#x}: not a multiple of 4", shared));
+  block.touchShared(shared, 4, Use::Read, block.actor(block.self()), "ld.shared");
+  float value;
+  std::memcpy(&value, block.hostOf(shared, 4, "ld.shared"), 4);
+  return value;
+}
+
+void storeShared4(uint32_t shared, uint32_t value) {
+  Block &block = Block::current();
+  if (shared % 4 != 0)
+    block.fail(Fault::OutOfBounds, fmt::format("st.shared of {:#x}: not a multiple of 4", shared));
+  block.touchShared(shared, 4, Use::Write, block.actor(block.self()), "st.shared");
+  std::memcpy(block.hostOf(shared, 4, "st.shared"), &value, 4);
+}
+
+void loadShared8(float (&values)[2], uint32_t shared) {
+  Block &block = Block::current();
+  if (shared % 8 != 0)
+    block.fail(Fault::OutOfBounds, fmt::format("ld.shared.v2 of {:#x}: not a multiple of 8", shared));
+  block.touchShared(shared, 8, Use::Read, block.actor(block.self()), "ld.shared");
+  std::memcpy(values, block.hostOf(shared, 8, "ld.shared"), 8);
+}
+
 uint32_t transpose8x8(uint32_t matrix) {
   MoveOperands operands{matrix, 0};
   meet("movmatrix", allLanes, &operands, moveAct);

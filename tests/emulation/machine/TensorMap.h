@@ -8,8 +8,8 @@
 
 namespace moec::emulation {
 
-/// A tensor of two-byte elements, read in boxes and swizzled by 128 bytes. Dimension 0 is contiguous and its box 64
-/// elements, as that swizzle demands.
+/// A tensor read in boxes and swizzled by 128 bytes. Dimension 0 is contiguous and its box 128 bytes, as that swizzle
+/// demands.
 struct Box {
   static constexpr uint32_t maxRank = 5;
   uint64_t magic = 0;
@@ -18,12 +18,13 @@ struct Box {
   uint32_t size[maxRank] = {};   // elements
   uint16_t box[maxRank] = {};    // elements
   uint16_t rank = 0;
+  uint16_t elementBytes = 2;
 
   uint32_t bytes() const {
     uint32_t elements = 1;
     for (uint32_t i = 0; i < rank; ++i)
       elements *= box[i];
-    return elements * 2;
+    return elements * elementBytes;
   }
 };
 inline constexpr uint64_t boxMagic = 0x6d6f6563426f7821;
@@ -44,9 +45,10 @@ template <class Map> Map tensorMap(const Box &box) {
 /// The tensor as the driver would encode it.
 template <class Map> Map tensorMap(const CudaTensor &tensor) {
   static_assert(Box::maxRank == CudaTensor::maxRank);
-  Box box{.magic = boxMagic, .base = reinterpret_cast<const uint8_t *>(tensor.address), .rank = static_cast<uint16_t>(tensor.rank)};
+  Box box{.magic = boxMagic, .base = reinterpret_cast<const uint8_t *>(tensor.address), .rank = static_cast<uint16_t>(tensor.rank),
+          .elementBytes = static_cast<uint16_t>(tensor.elementBytes)};
   for (uint32_t i = 0; i < tensor.rank; ++i) {
-    box.stride[i] = i == 0 ? 2 : tensor.strides[i - 1];
+    box.stride[i] = i == 0 ? tensor.elementBytes : tensor.strides[i - 1];
     box.size[i] = static_cast<uint32_t>(tensor.sizes[i]);
     box.box[i] = static_cast<uint16_t>(tensor.box[i]);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tests/emulation/machine/Clock.h"
+#include "tests/emulation/machine/Instructions.h"
 
 #include <bitset>
 #include <boost/context/fiber.hpp>
@@ -98,7 +99,8 @@ struct Meeting {
 struct PendingWgmma {
   uint64_t a, b;
   uint32_t chain; // whose sums it adds to
-  bool accumulate, bf16;
+  bool accumulate;
+  MatrixType type;
   uint32_t n;
   std::bitset<256> unusedA, unusedB; // rows that are NaN
 };

@@ -17,12 +17,17 @@ struct Operands {
   float *sums;
   uint32_t n;
   uint64_t a, b;
-  bool accumulate, bf16;
+  bool accumulate;
+  MatrixType type;
 
   bool same(const Operands &other) const {
-    return n == other.n && a == other.a && b == other.b && accumulate == other.accumulate && bf16 == other.bf16;
+    return n == other.n && a == other.a && b == other.b && accumulate == other.accumulate && type == other.type;
   }
 };
+
+/// Elements of the sum of one instruction: 32 bytes of a row.
+constexpr uint32_t depthOf(MatrixType type) { return type == MatrixType::E4M3 ? 32 : 16; }
+constexpr uint32_t mostDepth = 32;
 
 /// Reads count as done at the instruction's number, which wait_group makes known. Returns the rows that do not count.
 std::bitset<256> touchOperand(Block &block, const WarpWgmma &state, uint32_t warp, const MatrixDescriptor &d,
@@ -95,37 +100,41 @@ void issueAct(Block &block, Warp &warp, void *(&operands)[32]) {
   const auto unusedB = touchOperand(block, state, index, b, 0, first.n, first.n);
   const uint32_t chain = findChain(block, state, operands, first.n, first.accumulate);
   ++state.chains[chain].pending;
-  state.queue.push_back({first.a, first.b, chain, first.accumulate, first.bf16, first.n, unusedA, unusedB});
+  state.queue.push_back({first.a, first.b, chain, first.accumulate, first.type, first.n, unusedA, unusedB});
   warp.groupLog.insert(warp.groupLog.end(), {first.a, first.b, first.n | uint64_t{first.accumulate} << 32});
 }
 
-void loadOperand(Block &block, const MatrixDescriptor &d, uint32_t firstRow, uint32_t rows, bool bf16,
+void loadOperand(Block &block, const MatrixDescriptor &d, uint32_t firstRow, uint32_t rows, MatrixType type,
                  const std::bitset<256> &unused, float *values) {
+  const uint32_t depth = depthOf(type);
   for (uint32_t row = 0; row < rows; ++row) {
     if (unused[row])
-      std::fill_n(values + row * 16, 16, std::numeric_limits<float>::quiet_NaN());
+      std::fill_n(values + row * depth, depth, std::numeric_limits<float>::quiet_NaN());
     for (uint32_t piece = 0; piece < 2 && !unused[row]; ++piece) {
-      uint16_t elements[8];
-      std::memcpy(elements, block.hostOf(operandPiece(d, firstRow + row, piece), 16, "wgmma"), 16);
-      for (uint32_t i = 0; i < 8; ++i)
-        values[row * 16 + piece * 8 + i] = elementValue(elements[i], bf16);
+      const uint8_t *bytes = block.hostOf(operandPiece(d, firstRow + row, piece), 16, "wgmma");
+      float *to = values + row * depth + piece * depth / 2;
+      for (uint32_t i = 0; i < depth / 2; ++i)
+        to[i] = type == MatrixType::E4M3 ? e4m3Value(bytes[i])
+                                         : elementValue(static_cast<uint16_t>(bytes[i * 2] | bytes[i * 2 + 1] << 8),
+                                                        type == MatrixType::BF16);
     }
   }
 }
 
 void execute(Block &block, WarpWgmma &state, uint32_t warp, const PendingWgmma &operation) {
-  float a[16 * 16], b[256 * 16], transposed[16 * 256], product[16 * 256];
-  const uint32_t n = operation.n;
-  loadOperand(block, decode(operation.a), warp % 4 * 16, 16, operation.bf16, operation.unusedA, a);
-  loadOperand(block, decode(operation.b), 0, n, operation.bf16, operation.unusedB, b);
+  // Not on the stack of a fiber, which is small; no fiber gives way in here.
+  static thread_local float a[16 * mostDepth], b[256 * mostDepth], transposed[mostDepth * 256], product[16 * 256];
+  const uint32_t n = operation.n, depth = depthOf(operation.type);
+  loadOperand(block, decode(operation.a), warp % 4 * 16, 16, operation.type, operation.unusedA, a);
+  loadOperand(block, decode(operation.b), 0, n, operation.type, operation.unusedB, b);
   for (uint32_t column = 0; column < n; ++column)
-    for (uint32_t k = 0; k < 16; ++k)
-      transposed[k * n + column] = b[column * 16 + k];
+    for (uint32_t k = 0; k < depth; ++k)
+      transposed[k * n + column] = b[column * depth + k];
   std::fill_n(product, 16 * n, 0.0f);
   for (uint32_t row = 0; row < 16; ++row)
-    for (uint32_t k = 0; k < 16; ++k)
+    for (uint32_t k = 0; k < depth; ++k)
       for (uint32_t column = 0; column < n; ++column)
-        product[row * n + column] += a[row * 16 + k] * transposed[k * n + column];
+        product[row * n + column] += a[row * depth + k] * transposed[k * n + column];
   SumChain &chain = state.chains[operation.chain];
   for (uint32_t lane = 0; lane < 32; ++lane)
     for (uint32_t i = 0; i < n / 2; ++i) {
@@ -206,10 +215,11 @@ uint64_t planting(uint64_t descriptor) {
 
 } // namespace
 
-void wgmma(float *sums, uint32_t n, uint64_t a, uint64_t b, bool accumulate, bool bf16) {
+void wgmma(float *sums, uint32_t n, uint64_t a, uint64_t b, bool accumulate, MatrixType type) {
   a = planting(a);
   b = planting(b);
-  Operands operands{sums, n, a, b, accumulate, bf16};
+  accumulate |= isPlanted(Bug::WgmmaKeepsSum);
+  Operands operands{sums, n, a, b, accumulate, type};
   meet("wgmma.mma_async", allLanes, &operands, issueAct);
 }
 

@@ -68,6 +68,7 @@ CUresult encodeHere(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank,
                     const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
                     CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
   CudaTensor tensor{.element = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ? Element::BF16 : Element::F16,
+                    .elementBytes = type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1u : 2u,
                     .address = reinterpret_cast<uint64_t>(address),
                     .rank = rank,
                     .sizes = {},

@@ -1,5 +1,6 @@
 #include "compiler/core/CudaTiles.h"
 #include "compiler/jit/Nvrtc.h"
+#include "compiler/jit/ShippedFp8.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "tests/unit/Catch.h"
 
@@ -17,6 +18,7 @@ bool contains(const std::string &text, const std::string &part) { return text.fi
 
 bool isGemm(const ShippedKernel &kernel) { return contains(kernel.name, "gateup") || contains(kernel.name, "down"); }
 bool isBf16(const ShippedKernel &kernel) { return contains(kernel.name, "-bf16-"); }
+bool isFp8(const ShippedKernel &kernel) { return kernel.name.starts_with("fp8-"); }
 
 /// Every instruction of PTX that begins with `name` ends in `types`, and there is one.
 bool multiplies(const std::string &ptx, const std::string &name, const std::string &types) {
@@ -29,7 +31,7 @@ bool multiplies(const std::string &ptx, const std::string &name, const std::stri
 
 /// What is wrong with a kernel's instructions; empty if nothing. Another element's would be as quick, and wrong.
 std::string instructionComplaint(const ShippedKernel &kernel, const std::string &ptx) {
-  const std::string element = isBf16(kernel) ? "bf16" : "f16", types = fmt::format(".f32.{0}.{0}", element);
+  const std::string element = isFp8(kernel) ? "e4m3" : isBf16(kernel) ? "bf16" : "f16", types = fmt::format(".f32.{0}.{0}", element);
   const bool portable = contains(kernel.name, "portable");
   if (!isGemm(kernel) && !contains(kernel.name, "routerlogits"))
     return "";
@@ -117,11 +119,12 @@ TEST_CASE("names of shipped kernels are unique and fit to be file names", "[kern
   }
 }
 
-TEST_CASE("only sm_90a gets the Hopper and fitted families", "[kernels][shipped]") {
+TEST_CASE("only sm_90a gets the Hopper, fitted and e4m3 families", "[kernels][shipped]") {
   const auto hopper = [](const std::string &target) {
     const std::vector<ShippedKernel> all = shippedKernels(target);
     return std::count_if(all.begin(), all.end(), [](const ShippedKernel &kernel) {
-      return kernel.unit.files[0] == KernelFile::GroupedGemmSm90 || kernel.unit.files[0] == KernelFile::GroupedGemmFitted;
+      return kernel.unit.files[0] == KernelFile::GroupedGemmSm90 || kernel.unit.files[0] == KernelFile::GroupedGemmFitted ||
+             kernel.unit.files[0] == KernelFile::GroupedGemmFp8;
     });
   };
   CHECK(hopper("sm_90a") > 0);
@@ -142,6 +145,15 @@ TEST_CASE("shared memory of a shipped tile fits its multiprocessors", "[kernels]
           CHECK(bytes <= 227u * 1024);
           CHECK(c.blocksPerSm * (bytes + 1024) <= 228u * 1024);
         }
+    }
+}
+
+TEST_CASE("shared memory of an e4m3 tile fits its multiprocessor", "[kernels][shipped]") {
+  for (GemmRole role : {GemmRole::GateUp, GemmRole::Down})
+    for (const GemmConfig &c : shippedFp8Gemms(role)) {
+      const uint32_t bytes = fp8SharedBytes(c) + 16 * c.stages + 64;
+      CHECK(bytes <= 227u * 1024);
+      CHECK(c.blocksPerSm * (bytes + 1024) <= 228u * 1024);
     }
 }
 

@@ -1,10 +1,7 @@
 // One MoE layer on the device: dispatch, gate-up, down, combine, queued as a runtime would queue them.
 #pragma once
 
-#include "compiler/jit/ShippedKernels.h"
-#include "tools/bench/gpu/Bundle.h"
-#include "tools/bench/gpu/Driver.h"
-#include "tools/bench/gpu/Reference.h"
+#include "tools/bench/gpu/LayerEnds.h"
 
 namespace moec::bench {
 
@@ -53,78 +50,28 @@ private:
   Status launchFitted(Device &device, GroupedGemmArgs &args, uint32_t numSlots, bool overlap);
 };
 
-/// Loads a kernel of the bundle into `kernel`.
-Status loadKernel(Bundle &bundle, const std::string &name, uint32_t sharedBytes, Kernel &kernel);
-/// Allocates at least 16 bytes into `buffer`.
-Status allocateBuffer(Device &device, size_t bytes, Buffer &buffer);
-
-/// What combine adds besides the experts' outputs; null pointers: nothing.
-struct SharedOutput {
-  const void *output = nullptr;     // [T, H]
-  const float *gateLogit = nullptr; // one every `gateStride` floats
-  uint32_t gateStride = 0;
-};
-
-/// Buffers between the kernels; enough for `shape`.
-class LayerBuffers {
-public:
-  static Result<LayerBuffers> allocate(Device &device, const Shape &shape);
-
-  Buffer counts, expertBegin, tileBegin, tilePlace, slotPair, slotOfPair, blockCounts, gridBarrier;
-  Buffer activated;    // [T * K, I]
-  Buffer expertOutput; // [T * K, H]; before down: gate-up's rows, where they are laid out
-  Buffer output;       // [T, H]
-};
-
-/// How pairs get their slots (dispatch.cuh, dispatchGrid.cuh); the slots are the same.
-enum class DispatchForm : uint8_t {
-  OneBlock,
-  Grid,          // one launch of blocks that wait for each other
-  ThreeLaunches, // count, scan, place
-};
-
 /// A layer ready to launch. Keeps pointers to what it is given.
-class DeviceLayer {
+class DeviceLayer : public LayerEnds {
 public:
   static Result<DeviceLayer> create(Device &device, Bundle &bundle, const Shape &shape, const LayerChoice &choice,
                                     const LayerWeightsOnDevice &weights, LayerBuffers &buffers);
 
-  /// Whether launches overlap (programmatic dependent launch; sm_90 and up). Off at first; 5 to 10 % at T = 1 on an H200.
-  void setOverlap(bool on) { overlap = on; }
-
-  /// At first: one block up to kOneBlockPairs pairs, three launches beyond.
-  void setDispatch(DispatchForm form) { dispatchForm = form; }
-  /// Where dispatch leaves samples of its counts; nowhere at first.
-  void setRing(const CountsRing &ring) { countsRing = ring; }
-
-  /// Queue the steps. ids, pairWeights [T, K] and hidden [T, H] are on the device.
-  Status dispatch(const int32_t *ids);
+  /// Queue the steps. hidden [T, H] is on the device.
   Status layRows(const void *hidden); // nothing where gate-up gathers its rows
   Status gateUp(const void *hidden);
   Status down();
-  Status combine(const float *pairWeights, const SharedOutput &shared = {});
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
-  static constexpr uint32_t numSteps = 5; // of the above, without forward
+  static constexpr uint32_t numSteps = 5; // dispatch, rows laid, gate-up, down, combine
 
   DeviceLayer(DeviceLayer &&) = default;
 
 private:
   DeviceLayer(Device &device, const Shape &shape, const LayerChoice &choice, LayerBuffers &buffers)
-      : device(&device), shape(shape), choice(choice), buffers(&buffers) {}
-  Status loadKernels(Bundle &bundle);
-  GroupedGemmArgs gemmArgs() const;
+      : LayerEnds(device, shape, choice.gateUp.tileTokens, choice.down.element, buffers), choice(choice) {}
 
-  Device *device;
-  Shape shape;
   LayerChoice choice;
-  LayerBuffers *buffers;
-  bool overlap = false;
-  DispatchConfig dispatchConfig{};
-  CombineConfig combineConfig{};
-  DispatchForm dispatchForm{};
-  CountsRing countsRing{};
-  Kernel oneBlock, grid, count, scan, place, layRowsKernel, combineKernel;
+  Kernel layRowsKernel;
   DeviceGemm gateUpGemm, downGemm;
 };
 

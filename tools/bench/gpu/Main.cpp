@@ -1,4 +1,5 @@
-// moec-bench-gpu build|verify|measure|inputs|orders|facts|build-layouts|dump-layouts: see usage().
+// moec-bench-gpu build|verify|verify-fp8|measure|measure-fp8|inputs|steps|orders|facts|build-layouts|dump-layouts: see
+// usage().
 #include "tools/bench/gpu/Facts.h"
 #include "tools/bench/gpu/Inputs.h"
 #include "tools/bench/gpu/Layouts.h"
@@ -19,6 +20,8 @@ namespace {
 constexpr const char *usage =
     R"(moec-bench-gpu build   --bundle DIR [--target sm_90a] [--only PART-OF-NAME]   compile shipped kernels; needs no GPU
 moec-bench-gpu verify  --bundle DIR [--quick] [--kernels PART,...]  compare them with a float64 reference
+moec-bench-gpu verify-fp8  --bundle DIR [--quick]              layers of e4m3 weights against float64
+moec-bench-gpu measure-fp8 --bundle DIR [as measure]           their times beside bf16's, in turns
 moec-bench-gpu steps   --bundle DIR [--overlap]               times of the router's product and of each form of dispatch
 moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
@@ -132,15 +135,19 @@ Status run(const std::string &command, const Options &options) {
   Bundle bundle(**device, folder);
   if (command == "measure")
     return measureLayers(**device, bundle, *measure);
+  if (command == "measure-fp8")
+    return measureFp8Layers(**device, bundle, *measure);
   if (command == "steps")
     return measureSteps(**device, bundle, options.count("--overlap"));
   if (command == "orders")
     return compareOrders(**device, bundle);
   if (command == "dump-layouts")
     return dumpLayouts(**device, bundle, text(options, "--json", "layouts.json"));
+  const VerifyOptions verify{.quick = options.count("--quick") > 0, .kernels = split(text(options, "--kernels"))};
+  if (command == "verify-fp8")
+    return verifyFp8Layers(**device, bundle, verify);
   if (command != "verify")
     return makeError(Code::InvalidArgument, "no command '{}'", command);
-  const VerifyOptions verify{.quick = options.count("--quick") > 0, .kernels = split(text(options, "--kernels"))};
   const Status routing = verifyRouting(**device, bundle, verify);
   const Status whole = verifyWholeLayers(**device, bundle, verify);
   const Status layers = verifyLayers(**device, bundle, verify);

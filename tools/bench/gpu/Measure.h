@@ -30,6 +30,9 @@ struct MeasureOptions {
 /// routings, each with its own tokens and ids, so that weights come from memory; times are medians over replays.
 Status measureLayers(Device &device, Bundle &bundle, const MeasureOptions &options);
 
+/// As measureLayers, of e4m3 weights beside bf16 ones: the best tiles of both, timed in turns.
+Status measureFp8Layers(Device &device, Bundle &bundle, const MeasureOptions &options);
+
 /// Prints times of the router's product, in each of its tiles, and of each form of dispatch, on the models' shapes.
 Status measureSteps(Device &device, Bundle &bundle, bool overlap);
 

@@ -17,6 +17,8 @@ Status verifyRouting(Device &device, Bundle &bundle, const VerifyOptions &option
 /// Whole layers of every family: router, shared experts and all.
 Status verifyWholeLayers(Device &device, Bundle &bundle, const VerifyOptions &options);
 Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options);
+/// Layers of e4m3 weights.
+Status verifyFp8Layers(Device &device, Bundle &bundle, const VerifyOptions &options);
 
 /// Largest |got - expected| / (|expected| + rms of expected); NaN gives infinity.
 double worstError(const std::vector<uint16_t> &got, const std::vector<double> &expected, bool bf16);

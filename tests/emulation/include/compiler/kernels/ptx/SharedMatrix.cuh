@@ -15,5 +15,12 @@ inline void storeTransposed2(uint32_t shared, uint32_t a, uint32_t b) {
   emulation::storeTransposed(shared, matrix, 2);
 }
 inline void loadShared16(uint32_t (&values)[4], uint32_t shared) { emulation::loadShared16(values, shared); }
+inline float loadShared4(uint32_t shared) { return emulation::loadShared4(shared); }
+inline void storeShared4(uint32_t shared, uint32_t value) { emulation::storeShared4(shared, value); }
+inline float2 loadShared8(uint32_t shared) {
+  float values[2];
+  emulation::loadShared8(values, shared);
+  return make_float2(values[0], values[1]);
+}
 
 } // namespace moec::ptx

@@ -1,0 +1,20 @@
+// The kernels that we ship for layers with e4m3 weights (compiler/kernels/Fp8Abi.h). The planner
+// does not know them yet.
+#pragma once
+
+#include "compiler/jit/ShippedKernels.h"
+#include "compiler/kernels/Fp8Abi.h"
+
+namespace moec {
+
+/// The tiles of groupedGemmFp8 with bf16 outputs, for few rows first.
+std::vector<GemmConfig> shippedFp8Gemms(GemmRole role);
+
+ShippedKernel shippedFp8Gemm(const GemmConfig &config);
+ShippedKernel shippedQuantise(const QuantiseConfig &config);
+QuantiseConfig shippedQuantiseConfig(Element element);
+
+/// All of the above. They need sm_90a.
+std::vector<ShippedKernel> shippedFp8Kernels();
+
+} // namespace moec

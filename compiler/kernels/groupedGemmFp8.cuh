@@ -1,0 +1,66 @@
+// Grouped GEMM of e4m3 for Hopper, tiles that fit the rows that an expert has: weights are on the
+// 64-row side of wgmma, token rows on the other, whose width each tile picks. One thread loads, one
+// warp brings the scales, the other warpgroups own 64 weight rows each; 128 elements of the sum at
+// a time are multiplied and then added up in f32 times their scales.
+#pragma once
+
+#include "compiler/kernels/fp8/Multiplier.cuh"
+#include "compiler/kernels/fp8/RowMultiplier.cuh"
+#include "compiler/kernels/ptx/Registers.cuh"
+
+namespace moec {
+
+/// output[slot, n] = sum over k of tokens[slot, k] * weights[expert, n, k], both times their
+/// scales; gate-up: activation(gate, up). `weights` maps gate and up rows interleaved by eight as
+/// (128 elements of k, 8 rows, 2, tileWeights / 16 groups, 1 expert); down: [E, n, k] in boxes of
+/// 128 elements of k by tileWeights rows. `tokens` maps [numSlots, k] in boxes of 128 elements by
+/// tokenBoxRows(C) rows, `output` args.gemm.output in boxes of 64 columns by kOutputBoxRows rows.
+/// All are swizzled by 128 bytes (compiler/core/CudaTensors.h).
+///
+/// The tile tables and weights are read while the kernel before this one runs, which must have
+/// waited for dispatch before it let this one start; quantise does.
+///
+/// Launch: any grid, hopperThreads(C) threads, fp8SharedBytes(C).
+template <GemmConfig C, class Activation>
+__global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
+    groupedGemmFp8(const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap tokens,
+                   const __grid_constant__ TensorMap output, const __grid_constant__ Fp8GemmArgs args) {
+  extern __shared__ uint8_t unaligned[];
+  __shared__ __align__(8) uint64_t barriers[2 * C.stages];
+  __shared__ __align__(16) tile::SharedWork<C> sharedWork;
+  Fp8Queue<C> queue{{&sharedWork}};
+  Fp8Ring<C> ring;
+  ring.tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
+  ring.barriers = ptx::sharedAddress(barriers);
+  if (threadIdx.x == 0) {
+    ring.init();
+    queue.init();
+    ptx::prefetchTensorMap(&weights);
+    ptx::prefetchTensorMap(&tokens);
+    ptx::prefetchTensorMap(&output);
+  }
+  __syncthreads();
+
+  // Registers follow the work. What the block may share out is what it started with, 3 * 168;
+  // asking for more waits forever.
+  constexpr bool trade = Fp8Ring<C>::groups == 2 && C.blocksPerSm == 1;
+  static_assert(56 + 2 * 224 <= 3 * 168);
+  if (threadIdx.x < 128) {
+    if constexpr (trade)
+      ptx::giveRegisters<56>();
+    if (threadIdx.x == 0)
+      Fp8Loader<C>{args.gemm, &weights, &tokens, ring, queue}.run();
+    else if (threadIdx.x / 32 == 1)
+      Fp8ScaleLoader<C>{args, ring, queue}.run();
+  } else {
+    if constexpr (trade)
+      ptx::takeRegisters<224>();
+    const Fp8Consumer<C> consumer{args.gemm, &output, ring, queue, threadIdx.x / 128 - 1};
+    if constexpr (C.swapAB)
+      Fp8Multiplier<C, Activation>{consumer}.run();
+    else
+      Fp8RowMultiplier<C, Activation>{consumer}.run();
+  }
+}
+
+} // namespace moec

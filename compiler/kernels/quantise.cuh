@@ -1,0 +1,116 @@
+// Quantise: rows of two-byte elements become e4m3 with a scale for each 128, and go to the slots of
+// their pairs.
+#pragma once
+
+#include "compiler/kernels/Fp8Abi.h"
+#include "compiler/kernels/ptx/Element.cuh"
+#include "compiler/kernels/ptx/Fp8.cuh"
+#include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/ptx/Load.cuh"
+#include "compiler/kernels/tile/Fragment.cuh"
+#include "compiler/kernels/tile/Warp.cuh"
+
+namespace moec {
+
+/// A lane's eight elements of a block.
+template <Element E> struct BlockPart {
+  float values[8];
+
+  __device__ explicit BlockPart(const uint4 &loaded) {
+    const uint32_t packed[4] = {loaded.x, loaded.y, loaded.z, loaded.w};
+#pragma unroll
+    for (uint32_t i = 0; i < 4; ++i) {
+      values[i * 2] = finiteOrNan(ptx::Convert<E>::low(packed[i]));
+      values[i * 2 + 1] = finiteOrNan(ptx::Convert<E>::high(packed[i]));
+    }
+  }
+  /// An infinity would be cut off to 448 and pass for a number.
+  static __device__ float finiteOrNan(float value) {
+    return value - value == 0.0f ? value : __uint_as_float(0x7fffffffu);
+  }
+
+  /// The largest magnitude of the sixteen lanes' elements; NaN does not count.
+  __device__ float most() const {
+    float largest = kFp8Least;
+#pragma unroll
+    for (uint32_t i = 0; i < 8; ++i)
+      largest = fmaxf(largest, fabsf(values[i]));
+#pragma unroll
+    for (uint32_t step = 8; step > 0; step /= 2)
+      largest = fmaxf(largest, __shfl_xor_sync(tile::allLanes, largest, step));
+    return largest;
+  }
+
+  __device__ uint2 times(float factor) const {
+    return make_uint2(ptx::packE4M3(values[0] * factor, values[1] * factor, values[2] * factor, values[3] * factor),
+                      ptx::packE4M3(values[4] * factor, values[5] * factor, values[6] * factor, values[7] * factor));
+  }
+};
+
+/// A block of a row, and the slots that its row goes to, sixteen at a time: one in each lane of half a warp.
+struct QuantiseItem {
+  uint32_t row, block;
+  bool exists;
+
+  __device__ uint32_t column() const { return block * kFp8Block + threadIdx.x % 16 * 8; }
+  __device__ int32_t laneSlot(const QuantiseArgs &args, uint32_t firstPair) const {
+    const uint32_t pair = firstPair + threadIdx.x % 16;
+    if (!exists || pair >= args.topK)
+      return -1;
+    return args.slotOfPair ? args.slotOfPair[static_cast<uint64_t>(row) * args.topK + pair] : static_cast<int32_t>(row);
+  }
+};
+
+/// Stores the lane's part of a block, and lane 0 its scale, in each of the row's slots. By all lanes of a warp.
+inline __device__ void storeQuantised(const QuantiseArgs &args, const QuantiseItem &item, int32_t laneSlots,
+                                      const uint2 &packed, float scale) {
+  for (uint32_t pair = 0; pair < args.topK; ++pair) {
+    if (pair > 0 && pair % 16 == 0)
+      laneSlots = item.laneSlot(args, pair);
+    const int32_t slot = __shfl_sync(tile::allLanes, laneSlots, threadIdx.x % 32 / 16 * 16 + pair % 16);
+    if (slot < 0)
+      continue;
+    const auto to = static_cast<uint64_t>(slot);
+    if (item.column() < args.k)
+      *reinterpret_cast<uint2 *>(args.quantised + to * args.k + item.column()) = packed;
+    if (threadIdx.x % 16 == 0)
+      args.scales[static_cast<uint64_t>(item.block) * args.scaleStride + to] = scale;
+  }
+}
+
+/// See QuantiseArgs. Waits for the kernel before it before it lets the next one start: that one may
+/// then take for granted that whatever came before this one is done.
+///
+/// Launch: any grid of C.threads threads (quantiseBlocks()).
+template <QuantiseConfig C>
+__global__ void __launch_bounds__(C.threads) quantise(const __grid_constant__ QuantiseArgs args) {
+  ptx::waitForPrevious();
+  ptx::startNext();
+  constexpr uint32_t together = kQuantiseTogether, halves = C.threads / 16;
+  const uint32_t perRow = ceilDivide(args.k, kFp8Block), stride = gridDim.x * halves;
+  const uint32_t used = args.rowsInUse ? static_cast<uint32_t>(*args.rowsInUse) : args.numRows;
+  const uint32_t total = used * perRow, half = threadIdx.x / 16 % 2;
+  // Warps stay whole, for the shuffles: the first block of a warp decides.
+  for (uint32_t first = blockIdx.x * halves + threadIdx.x / 32 * 2; first < total; first += stride * together) {
+    QuantiseItem items[together];
+    uint4 loaded[together]; // all loads first, so that they are under way together
+    int32_t slots[together];
+#pragma unroll
+    for (uint32_t i = 0; i < together; ++i) {
+      const uint32_t index = first + half + i * stride;
+      const bool exists = index < total;
+      items[i] = {exists ? index / perRow : 0, exists ? index % perRow : 0, exists};
+      const bool valid = exists && items[i].column() < args.k;
+      loaded[i] = ptx::load16(tile::elementAt(args.rows, items[i].row, args.k, valid ? items[i].column() : 0), valid);
+      slots[i] = items[i].laneSlot(args, 0);
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < together; ++i) {
+      const BlockPart<C.element> part(loaded[i]);
+      const float most = part.most();
+      storeQuantised(args, items[i], slots[i], part.times(kFp8Most / most), most / kFp8Most);
+    }
+  }
+}
+
+} // namespace moec

@@ -1,0 +1,86 @@
+// As PlantedTest.cpp, in the e4m3 products and what quantises for them.
+#include "tests/emulation/machine/Cuda.h"
+
+#include "compiler/kernels/groupedGemmFp8.cuh"
+#include "tests/emulation/kernels/GemmFp8Fixture.h"
+#include "tests/emulation/planted/Caught.h"
+
+using namespace moec;
+using namespace moec::emulation;
+
+namespace {
+
+// Outputs leave by boxes; down: from two stages.
+constexpr GemmConfig gateUpConfig = fp8Config(GemmRole::GateUp, 32, 128, 128, 3, 2, 1),
+                     downConfig = fp8Config(GemmRole::Down, 32, 256, 128, 4, 2, 1);
+
+/// Several blocks of the scales, the last not whole, and more than one tile a block.
+template <GemmConfig C> std::string run(uint64_t seed) {
+  static const Fp8Problem made = makeFp8Problem({"planted", 40, 400, 264, 4, 2, GemmCase::Drawn, true, false}, C.role);
+  return runFp8<C>(made, seed, 2);
+}
+constexpr GemmConfig rowsConfig = inRows(fp8Config(GemmRole::GateUp, 128, 128, 256, 3, 2, 1));
+const auto gateUp = run<gateUpConfig>, down = run<downConfig>, rows = run<rowsConfig>;
+/// Tiles of which one warpgroup has no row.
+std::string skipping(uint64_t seed) {
+  static const Fp8Problem oneToken =
+      makeFp8Problem({"skipping", 1, 1040, 40, 4, 2, GemmCase::Drawn, true, false}, GemmRole::Down);
+  return runFp8<downConfig>(oneToken, seed, 3);
+}
+
+constexpr std::nullopt_t wrongResult = std::nullopt;
+
+struct PlantedBug {
+  const char *name;
+  std::optional<Fault> fault; // that it leads to
+  Plant plant;
+  std::string (*kernel)(uint64_t seed);
+};
+
+} // namespace
+
+TEST_CASE("the e4m3 kernels are well without a bug", "[emulation][planted][fp8]") {
+  for (const auto kernel : {+gateUp, +down, +skipping, +rows})
+    for (uint64_t seed = 1; seed <= 5; ++seed)
+      CHECK(kernel(seed) == "");
+}
+
+TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][planted][fp8]") {
+  const PlantedBug bugs[] = {
+      {"gate-up: products go on from block to block", wrongResult, {Bug::WgmmaKeepsSum}, gateUp},
+      {"down: products go on from block to block", wrongResult, {Bug::WgmmaKeepsSum}, down},
+      {"gate-up: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, gateUp},
+      {"down: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, down},
+      {"gate-up: scales to the wrong rows", Fault::Race, {Bug::CopyWrongPlace}, gateUp},
+      {"gate-up: full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, gateUp},
+      {"down: empty wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 4}, down},
+      {"gate-up: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, gateUp},
+      {"down: no wgmma.fence", Fault::Wgmma, {Bug::SkipWgmmaFence}, down},
+      {"gate-up: no wgmma.commit_group", Fault::Race, {Bug::SkipWgmmaCommit}, gateUp},
+      {"gate-up: descriptor: step within a row", Fault::Race, {Bug::DescriptorAdvance}, gateUp},
+      {"down: TMA: a row late", wrongResult, {Bug::TmaWrongRow}, down},
+      {"gate-up: TMA: not swizzled", wrongResult, {Bug::SwizzleWrong}, gateUp},
+      {"gate-up: one cp.async.mbarrier.arrive missing", Fault::Deadlock, {Bug::ArrivalsTooMany}, gateUp},
+      {"gate-up: a plain arrival for cp.async's", Fault::Race, {Bug::CopyArriveEarly}, gateUp},
+      {"gate-up: a stage given back while a lane reads its scales", Fault::Race, {Bug::SkipSyncWarp}, gateUp},
+      {"skipping: a stage given back while a lane waits", Fault::Race, {Bug::SkipSyncWarp}, skipping},
+      {"down: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, down},
+      {"gate-up: panels leave before all is in them", Fault::Race, {Bug::SkipNamedBarrier, 1}, gateUp},
+      {"down: stages given back while they leave", Fault::Race, {Bug::SkipBulkWaitRead}, down},
+      {"gate-up: the block ends before its stores", Fault::Copy, {Bug::SkipBulkWait}, gateUp},
+      {"down: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, down},
+      {"gate-up: no griddepcontrol.wait", Fault::Order, {Bug::NoWaitForPrevious}, gateUp},
+      {"down: nobody gives registers", Fault::Deadlock, {Bug::RegistersNeverGiven}, down},
+      {"rows: products go on from block to block", wrongResult, {Bug::WgmmaKeepsSum}, rows},
+      {"rows: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, rows},
+      {"rows: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, rows},
+      {"rows: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, rows},
+      {"rows: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, rows},
+  };
+  for (const PlantedBug &bug : bugs) {
+    const Caught caught = firstFailure(bug.plant, bug.kernel);
+    INFO(bug.name << ": " << caught.message);
+    CHECK(caught.seed != 0);
+    CHECK(textOf(caught.fault()) == textOf(bug.fault));
+  }
+}

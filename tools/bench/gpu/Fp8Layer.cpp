@@ -1,0 +1,156 @@
+#include "tools/bench/gpu/Fp8Layer.h"
+
+#include <algorithm>
+
+namespace moec::bench {
+namespace {
+
+uint64_t addressOf(const void *pointer) { return reinterpret_cast<uint64_t>(pointer); }
+
+} // namespace
+
+std::string Fp8Choice::name() const {
+  const std::string full = shippedFp8Gemm(gateUp).name; // "fp8-gateup-tile"
+  return full.substr(0, 3) + full.substr(full.find("-gateup") + 7);
+}
+
+std::vector<Fp8Choice> fp8Choices() {
+  const std::vector<GemmConfig> gateUp = shippedFp8Gemms(GemmRole::GateUp), down = shippedFp8Gemms(GemmRole::Down);
+  std::vector<Fp8Choice> choices;
+  for (size_t i = 0; i < gateUp.size(); ++i)
+    choices.push_back({gateUp[i], down[i]});
+  return choices;
+}
+
+Result<Fp8Buffers> Fp8Buffers::allocate(Device &device, const Shape &shape) {
+  Fp8Buffers all;
+  const size_t pairs = std::max<size_t>(size_t{shape.tokens} * shape.topK, 1);
+  all.scaleStride = static_cast<uint32_t>((pairs + 3) / 4 * 4);
+  const auto scaleBytes = [&](uint32_t k) { return size_t{ceilDivide(k, kFp8Block)} * all.scaleStride * 4; };
+  MOEC_TRY(allocateBuffer(device, pairs * shape.hidden, all.tokens));
+  MOEC_TRY(allocateBuffer(device, scaleBytes(shape.hidden), all.tokenScales));
+  MOEC_TRY(allocateBuffer(device, pairs * shape.intermediate, all.activated));
+  MOEC_TRY(allocateBuffer(device, scaleBytes(shape.intermediate), all.activatedScales));
+  return all;
+}
+
+Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &shape, const Fp8Choice &choice,
+                                  const Fp8WeightsOnDevice &weights, LayerBuffers &buffers, Fp8Buffers &quantised) {
+  const uint32_t H = shape.hidden, I = shape.intermediate;
+  if (H % 16 != 0 || I % 16 != 0)
+    return makeError(Code::InvalidArgument, "e4m3 layers need H and I in sixteens");
+  Fp8Layer layer(device, shape, choice, buffers, quantised);
+  layer.gateUpScales = weights.gateUpScales;
+  layer.downScales = weights.downScales;
+  layer.quantiseConfig = shippedQuantiseConfig(Element::BF16);
+  MOEC_TRY(layer.loadEnds(bundle));
+  MOEC_TRY(loadKernel(bundle, shippedQuantise(layer.quantiseConfig).name, 0, layer.quantiseKernel));
+  // Maps count in pairs of elements (inBytes).
+  const uint64_t matrix = uint64_t{I} * H, gate = addressOf(weights.gateUp);
+  const CudaTensor gateUp =
+      interleavedTensor(Element::BF16, gate, gate + matrix, H / 2, I, shape.experts, matrix, boxGroups(choice.gateUp));
+  const CudaTensor down =
+      weightTensor(Element::BF16, addressOf(weights.down), I / 2, H, shape.experts, matrix / 2, boxRows(choice.down));
+  MOEC_TRY(layer.loadGemm(bundle, choice.gateUp, gateUp, quantised.tokens, H, buffers.activated, I, layer.gateUpGemm));
+  MOEC_TRY(layer.loadGemm(bundle, choice.down, down, quantised.activated, I, buffers.expertOutput, H, layer.downGemm));
+  return layer;
+}
+
+Status Fp8Layer::loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows,
+                          uint32_t k, const Buffer &output, uint32_t n, Gemm &gemm) {
+  gemm.config = config;
+  MOEC_TRY(loadKernel(bundle, shippedFp8Gemm(config).name, fp8SharedBytes(config), gemm.kernel));
+  const uint32_t slots = std::max(numSlots(), 1u);
+  const auto map = [&](const CudaTensor &tensor, CUtensorMap &to) -> Status {
+    Result<CUtensorMap> made = device->tensorMap(tensor);
+    MOEC_TRY(made.status());
+    to = *made;
+    return {};
+  };
+  MOEC_TRY(map(inBytes(weights), gemm.weights));
+  MOEC_TRY(map(inBytes(rowTensor(Element::BF16, rows.address(), k / 2, slots, tokenBoxRows(config))), gemm.tokens));
+  MOEC_TRY(map(rowTensor(Element::BF16, output.address(), n, slots, kOutputBoxRows), gemm.output));
+  MOEC_TRY(allocateBuffer(*device, 4, gemm.tileCounter));
+  return device->fill(gemm.tileCounter, 0);
+}
+
+Status Fp8Layer::quantise(const QuantiseArgs &args) {
+  QuantiseArgs copy = args;
+  void *parameters[] = {&copy};
+  return device->launch(quantiseKernel,
+                        {quantiseBlocks(quantiseConfig, args.numRows, args.k), quantiseConfig.threads, overlap},
+                        parameters);
+}
+
+Status Fp8Layer::quantiseTokens(const void *hidden) {
+  return quantise({.rows = hidden,
+                   .slotOfPair = buffers->slotOfPair.as<int32_t>(),
+                   .rowsInUse = nullptr,
+                   .quantised = quantised->tokens.as<uint8_t>(),
+                   .scales = quantised->tokenScales.as<float>(),
+                   .numRows = shape.tokens,
+                   .k = shape.hidden,
+                   .topK = shape.topK,
+                   .scaleStride = quantised->scaleStride});
+}
+
+Status Fp8Layer::quantiseActivated() {
+  return quantise({.rows = buffers->activated.as<void>(),
+                   .slotOfPair = nullptr,
+                   .rowsInUse = buffers->expertBegin.as<int32_t>(size_t{shape.experts} * 4),
+                   .quantised = quantised->activated.as<uint8_t>(),
+                   .scales = quantised->activatedScales.as<float>(),
+                   .numRows = numSlots(),
+                   .k = shape.intermediate,
+                   .topK = 1,
+                   .scaleStride = quantised->scaleStride});
+}
+
+Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
+  const GroupedGemmArgs own = args.gemm;
+  args.gemm = gemmArgs();
+  args.gemm.output = own.output;
+  args.gemm.k = own.k;
+  args.gemm.n = own.n;
+  args.gemm.numExperts = shape.experts;
+  args.gemm.tileCounter = gemm.tileCounter.as<uint32_t>();
+  args.tokenScaleStride = quantised->scaleStride;
+  void *parameters[] = {&gemm.weights, &gemm.tokens, &gemm.output, &args};
+  const uint32_t blocks = device->multiprocessors() * gemm.config.blocksPerSm;
+  return device->launch(gemm.kernel, {blocks, hopperThreads(gemm.config), overlap}, parameters);
+}
+
+Status Fp8Layer::gateUp() {
+  const int64_t scales = int64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block);
+  Fp8GemmArgs args{};
+  args.gemm.output = buffers->activated.as<void>();
+  args.gemm.k = shape.hidden;
+  args.gemm.n = shape.intermediate;
+  args.tokenScales = quantised->tokenScales.as<float>();
+  args.weightScales = gateUpScales;
+  args.upWeightScales = gateUpScales + scales;
+  args.expertScaleStride = 2 * scales;
+  return launch(gateUpGemm, args);
+}
+
+Status Fp8Layer::down() {
+  Fp8GemmArgs args{};
+  args.gemm.output = buffers->expertOutput.as<void>();
+  args.gemm.k = shape.intermediate;
+  args.gemm.n = shape.hidden;
+  args.tokenScales = quantised->activatedScales.as<float>();
+  args.weightScales = downScales;
+  args.expertScaleStride = int64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block);
+  return launch(downGemm, args);
+}
+
+Status Fp8Layer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {
+  MOEC_TRY(dispatch(ids));
+  MOEC_TRY(quantiseTokens(hidden));
+  MOEC_TRY(gateUp());
+  MOEC_TRY(quantiseActivated());
+  MOEC_TRY(down());
+  return combine(pairWeights);
+}
+
+} // namespace moec::bench

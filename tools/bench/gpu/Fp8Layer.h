@@ -1,0 +1,72 @@
+// One MoE layer of e4m3 weights on the device: dispatch, quantise, gate-up, quantise, down, combine.
+#pragma once
+
+#include "compiler/jit/ShippedFp8.h"
+#include "tools/bench/gpu/LayerEnds.h"
+
+namespace moec::bench {
+
+/// Tiles of both products, of the same tileTokens.
+struct Fp8Choice {
+  GemmConfig gateUp, down;
+  std::string name() const;
+};
+std::vector<Fp8Choice> fp8Choices();
+
+/// Where the weights are: of each expert gate [I, H], then up; down [H, I]. Scales of 128x128 blocks likewise.
+struct Fp8WeightsOnDevice {
+  const uint8_t *gateUp, *down;
+  const float *gateUpScales, *downScales;
+};
+
+/// What the quantised rows need, beside LayerBuffers.
+class Fp8Buffers {
+public:
+  static Result<Fp8Buffers> allocate(Device &device, const Shape &shape);
+
+  uint32_t scaleStride = 0;
+  Buffer tokens, tokenScales;        // [T * K, H] e4m3, [ceil(H / 128), scaleStride]
+  Buffer activated, activatedScales; // [T * K, I] e4m3, [ceil(I / 128), scaleStride]
+};
+
+/// A layer ready to launch. Keeps pointers to what it is given. H and I are multiples of 16.
+class Fp8Layer : public LayerEnds {
+public:
+  static Result<Fp8Layer> create(Device &device, Bundle &bundle, const Shape &shape, const Fp8Choice &choice,
+                                 const Fp8WeightsOnDevice &weights, LayerBuffers &buffers, Fp8Buffers &quantised);
+
+  /// Queue the steps. hidden [T, H] bf16 is on the device.
+  Status quantiseTokens(const void *hidden);
+  Status gateUp();
+  Status quantiseActivated();
+  Status down();
+  Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
+
+  static constexpr uint32_t numSteps = 6; // dispatch, the four, combine
+
+  Fp8Layer(Fp8Layer &&) = default;
+
+private:
+  /// A product's kernel and the maps that do not change.
+  struct Gemm {
+    GemmConfig config{};
+    Kernel kernel;
+    CUtensorMap weights{}, tokens{}, output{};
+    Buffer tileCounter;
+  };
+  Fp8Layer(Device &device, const Shape &shape, const Fp8Choice &choice, LayerBuffers &buffers, Fp8Buffers &quantised)
+      : LayerEnds(device, shape, choice.gateUp.tileTokens, Element::BF16, buffers), quantised(&quantised) {}
+  Status loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows, uint32_t k,
+                  const Buffer &output, uint32_t n, Gemm &gemm);
+  Status quantise(const QuantiseArgs &args);
+  Status launch(Gemm &gemm, Fp8GemmArgs args);
+  uint32_t numSlots() const { return shape.tokens * shape.topK; }
+
+  Fp8Buffers *quantised;
+  const float *gateUpScales = nullptr, *downScales = nullptr;
+  QuantiseConfig quantiseConfig{};
+  Kernel quantiseKernel;
+  Gemm gateUpGemm, downGemm;
+};
+
+} // namespace moec::bench

@@ -1,0 +1,78 @@
+// What a layer does before and after its products, whatever these are made of: dispatch and combine.
+#pragma once
+
+#include "compiler/jit/ShippedKernels.h"
+#include "tools/bench/gpu/Bundle.h"
+#include "tools/bench/gpu/Driver.h"
+#include "tools/bench/gpu/Reference.h"
+
+namespace moec::bench {
+
+/// Loads a kernel of the bundle into `kernel`.
+Status loadKernel(Bundle &bundle, const std::string &name, uint32_t sharedBytes, Kernel &kernel);
+/// Allocates at least 16 bytes into `buffer`.
+Status allocateBuffer(Device &device, size_t bytes, Buffer &buffer);
+
+/// What combine adds besides the experts' outputs; null pointers: nothing.
+struct SharedOutput {
+  const void *output = nullptr;     // [T, H]
+  const float *gateLogit = nullptr; // one every `gateStride` floats
+  uint32_t gateStride = 0;
+};
+
+/// Buffers between the kernels; enough for `shape`.
+class LayerBuffers {
+public:
+  static Result<LayerBuffers> allocate(Device &device, const Shape &shape);
+
+  Buffer counts, expertBegin, tileBegin, tilePlace, slotPair, slotOfPair, blockCounts, gridBarrier;
+  Buffer activated;    // [T * K, I]
+  Buffer expertOutput; // [T * K, H]; before down: gate-up's rows, where they are laid out
+  Buffer output;       // [T, H]
+};
+
+/// How pairs get their slots (dispatch.cuh, dispatchGrid.cuh); the slots are the same.
+enum class DispatchForm : uint8_t {
+  OneBlock,
+  Grid,          // one launch of blocks that wait for each other
+  ThreeLaunches, // count, scan, place
+};
+
+/// Keeps a pointer to the buffers that it is given.
+class LayerEnds {
+public:
+  /// Whether launches overlap (programmatic dependent launch; sm_90 and up). Off at first; 5 to 10 % at T = 1 on an
+  /// H200.
+  void setOverlap(bool on) { overlap = on; }
+
+  /// At first: one block up to kOneBlockPairs pairs, three launches beyond.
+  void setDispatch(DispatchForm form) { dispatchForm = form; }
+  /// Where dispatch leaves samples of its counts; nowhere at first.
+  void setRing(const CountsRing &ring) { countsRing = ring; }
+
+  /// Queue the steps. ids, pairWeights [T, K] are on the device.
+  Status dispatch(const int32_t *ids);
+  Status combine(const float *pairWeights, const SharedOutput &shared = {});
+
+protected:
+  /// Tiles are of `tileTokens` rows, outputs of `element`.
+  LayerEnds(Device &device, const Shape &shape, uint32_t tileTokens, Element element, LayerBuffers &buffers);
+  Status loadEnds(Bundle &bundle);
+  /// What dispatch says to the products.
+  GroupedGemmArgs gemmArgs() const;
+
+  Device *device;
+  Shape shape;
+  LayerBuffers *buffers;
+  bool overlap = false;
+
+private:
+  uint32_t tileTokens;
+  DispatchConfig dispatchConfig{};
+  CombineConfig combineConfig{};
+  DispatchForm dispatchForm{};
+  CountsRing countsRing{};
+  Kernel oneBlock, grid, count, scan, place, combineKernel;
+};
+
+} // namespace moec::bench

@@ -1,0 +1,262 @@
+// Times of layers of e4m3 weights beside the same layers of bf16 weights.
+#include "compiler/core/Median.h"
+#include "tools/bench/gpu/Fp8Layer.h"
+#include "tools/bench/gpu/Fp8Reference.h"
+#include "tools/bench/gpu/Layer.h"
+#include "tools/bench/gpu/MeasureInputs.h"
+#include "tools/bench/gpu/Routing.h"
+
+#include <algorithm>
+#include <fstream>
+#include <optional>
+
+namespace moec::bench {
+namespace {
+
+/// A model's weights in both forms, and tokens; all random.
+struct BothWeights {
+  Buffer gateUp, down, gateUp8, down8, scales, hidden;
+
+  static Result<BothWeights> make(Device &device, const ModelShape &model, uint32_t maxTokens) {
+    BothWeights all;
+    const size_t matrix = size_t{model.intermediate} * model.hidden;
+    const size_t scales = size_t{2} * ceilDivide(model.intermediate, kFp8Block) * ceilDivide(model.hidden, kFp8Block);
+    MOEC_TRY(allocateBuffer(device, 4 * matrix * model.experts, all.gateUp));
+    MOEC_TRY(allocateBuffer(device, 2 * matrix * model.experts, all.down));
+    MOEC_TRY(allocateBuffer(device, 2 * matrix * model.experts, all.gateUp8));
+    MOEC_TRY(allocateBuffer(device, matrix * model.experts, all.down8));
+    MOEC_TRY(allocateBuffer(device, scales * model.experts * 4, all.scales));
+    MOEC_TRY(allocateBuffer(device, size_t{std::max(maxTokens, 4096u)} * model.hidden * 2, all.hidden));
+    MOEC_TRY(fillWith(device, all.gateUp, InputTensor::GateUp));
+    MOEC_TRY(fillWith(device, all.down, InputTensor::Down));
+    MOEC_TRY(fillWith(device, all.hidden, InputTensor::Hidden));
+    std::mt19937_64 random(9);
+    const Fp8Weights drawn = drawFp8Weights(1, 1024, 1024, 0.02, random);
+    MOEC_TRY(fillWith(device, all.gateUp8, drawn.elements.data(), drawn.elements.size()));
+    MOEC_TRY(fillWith(device, all.down8, drawn.elements.data(), drawn.elements.size()));
+    MOEC_TRY(fillWith(device, all.scales, drawn.scales.data(), drawn.scales.size() * 4));
+    return all;
+  }
+};
+
+struct Floors {
+  double bf16, fp8;
+};
+/// e4m3 products at twice the rate of bf16's, weights of one byte and a scale in 16,384.
+Floors floorsOf(const Problem &p, double bytesPerSecond, double flops) {
+  const auto [T, H, I, E, K] = p.shape;
+  const double compute = 6.0 * T * K * H * I / flops, tokens = 4.0 * T * H / bytesPerSecond;
+  const double weights = p.expertsHit * 3.0 * H * I / bytesPerSecond;
+  return {std::max(compute, 2 * weights + tokens) * 1e6,
+          std::max(compute / 2, weights * (1 + 4.0 / (kFp8Block * kFp8Block)) + tokens) * 1e6};
+}
+
+/// A layer in one form of weights, recorded over all routings.
+struct Recorded {
+  std::string name;
+  Graph graph;
+  double microseconds; // median of a layer
+};
+
+class Cell {
+public:
+  Cell(Device &device, Bundle &bundle, BothWeights &weights, const Problem &problem, const MeasureOptions &options)
+      : device(device), bundle(bundle), weights(weights), p(problem), options(options) {}
+
+  Status run(const Floors &floors, std::ofstream &json) {
+    Result<LayerBuffers> allocated = LayerBuffers::allocate(device, p.shape);
+    MOEC_TRY(allocated.status());
+    buffers = std::move(*allocated);
+    Result<Fp8Buffers> rows = Fp8Buffers::allocate(device, p.shape);
+    MOEC_TRY(rows.status());
+    quantised = std::move(*rows);
+    MOEC_TRY(timeBf16());
+    MOEC_TRY(timeFp8());
+    if (!bestBf16 || !bestFp8)
+      return makeError(Code::InvalidArgument, "--kernels leaves no tile of one form");
+    MOEC_TRY(inTurns());
+    return print(floors, json);
+  }
+
+private:
+  static constexpr uint32_t few = 5; // repeats to choose by
+
+  template <class Layer> Result<Recorded> record(Layer &layer, const std::string &name) {
+    layer.setOverlap(options.overlap);
+    Result<Graph> graph = device.record([&]() -> Status {
+      for (uint32_t i = 0; i < p.routings; ++i)
+        MOEC_TRY(layer.forward(hidden(i), ids(i), pairWeights(i)));
+      return {};
+    });
+    MOEC_TRY(graph.status());
+    MOEC_TRY(graph->launch());
+    Result<std::vector<double>> times = device.time(few, [&] { return graph->launch(); });
+    MOEC_TRY(times.status());
+    if (options.everyChoice)
+      fmt::print("  {:32} {:9.1f} us\n", name, median(*times) / p.routings);
+    return Recorded{name, std::move(*graph), median(*times) / p.routings};
+  }
+
+  void keepBetter(std::optional<Recorded> &best, Recorded &&recorded) {
+    if (!best || recorded.microseconds < best->microseconds)
+      best.emplace(std::move(recorded));
+  }
+
+  /// Fitted tiles alone: they are the quickest, or within 2 %.
+  Status timeBf16() {
+    const int64_t expert = int64_t{p.shape.intermediate} * p.shape.hidden;
+    const double rows = p.shape.tokens * p.shape.topK / p.expertsHit;
+    for (const LayerChoice &choice : layerChoices(GemmFamily::Fitted, Element::BF16)) {
+      if (choice.gateUp.tileTokens == 16 && rows > 32)
+        continue;
+      Result<DeviceLayer> layer =
+          DeviceLayer::create(device, bundle, p.shape, choice,
+                              {weights.gateUp.as<void>(), weights.gateUp.as<void>(static_cast<size_t>(expert) * 2),
+                               weights.down.as<void>(), expert * 2},
+                              buffers);
+      MOEC_TRY(layer.status());
+      bf16Layers.push_back(std::make_unique<DeviceLayer>(std::move(*layer)));
+      Result<Recorded> recorded = record(*bf16Layers.back(), choice.name());
+      MOEC_TRY(recorded.status());
+      keepBetter(bestBf16, std::move(*recorded));
+    }
+    return {};
+  }
+
+  Status timeFp8() {
+    const double rows = p.shape.tokens * p.shape.topK / p.expertsHit;
+    for (const Fp8Choice &choice : fp8Choices()) {
+      const auto named = [&](const std::string &part) { return choice.name().find(part) != std::string::npos; };
+      if ((choice.gateUp.tileTokens == 16 && rows > 32) ||
+          (!options.kernels.empty() && std::none_of(options.kernels.begin(), options.kernels.end(), named)))
+        continue;
+      Result<Fp8Layer> layer = Fp8Layer::create(device, bundle, p.shape, choice,
+                                                {weights.gateUp8.as<uint8_t>(), weights.down8.as<uint8_t>(),
+                                                 weights.scales.as<float>(), weights.scales.as<float>()},
+                                                buffers, quantised);
+      MOEC_TRY(layer.status());
+      fp8Layers.push_back(std::make_unique<Fp8Layer>(std::move(*layer)));
+      Result<Recorded> recorded = record(*fp8Layers.back(), choice.name());
+      MOEC_TRY(recorded.status());
+      if (!bestFp8 || recorded->microseconds < bestFp8->microseconds)
+        bestLayer = fp8Layers.back().get();
+      keepBetter(bestFp8, std::move(*recorded));
+    }
+    return {};
+  }
+
+  /// The best of both again, one after the other, so that clocks and heat are shared.
+  Status inTurns() {
+    std::vector<double> times[2];
+    for (uint32_t i = 0; i < options.repeats; ++i)
+      for (Recorded *one : {&*bestBf16, &*bestFp8}) {
+        Result<std::vector<double>> time = device.time(1, [&] { return one->graph.launch(); });
+        MOEC_TRY(time.status());
+        times[one == &*bestFp8].push_back((*time)[0] / p.routings);
+      }
+    bestBf16->microseconds = median(times[0]);
+    bestFp8->microseconds = median(times[1]);
+    return {};
+  }
+
+  /// Median microseconds of each step of the best e4m3 layer by itself.
+  Status timeSteps(std::string &text) {
+    std::vector<double> times[Fp8Layer::numSteps];
+    for (uint32_t i = 0; i < 3 * p.routings; ++i)
+      for (uint32_t step = 0; step < Fp8Layer::numSteps; ++step) {
+        const uint32_t routing = i % p.routings;
+        Result<std::vector<double>> one = device.time(1, [&]() -> Status {
+          switch (step) {
+          case 0: return bestLayer->dispatch(ids(routing));
+          case 1: return bestLayer->quantiseTokens(hidden(routing));
+          case 2: return bestLayer->gateUp();
+          case 3: return bestLayer->quantiseActivated();
+          case 4: return bestLayer->down();
+          default: return bestLayer->combine(pairWeights(routing));
+          }
+        });
+        MOEC_TRY(one.status());
+        times[step].push_back((*one)[0]);
+      }
+    for (const std::vector<double> &step : times)
+      text += fmt::format(" {:.1f}", median(step));
+    return {};
+  }
+
+  Status print(const Floors &floors, std::ofstream &json) {
+    std::string steps;
+    MOEC_TRY(timeSteps(steps));
+    const auto [T, H, I, E, K] = p.shape;
+    const double bf16 = bestBf16->microseconds, fp8 = bestFp8->microseconds;
+    fmt::print("{:10} {:6} {:4.1f} {:7.1f} {:9.1f} {:5.1f}% {:9.1f} {:5.1f}% {:5.2f} {:7.1f} {:24} {:28}{}\n",
+               p.model.name, T, p.skew, p.expertsHit, bf16, 100 * floors.bf16 / bf16, fp8, 100 * floors.fp8 / fp8,
+               fp8 / bf16, 6.0 * T * K * H * I / fp8 * 1e-6, bestFp8->name, bestBf16->name, steps);
+    if (json.is_open())
+      json << fmt::format("{{\"shape\":\"{}\",\"tokens\":{},\"skew\":{},\"experts_hit\":{},\"bf16_kernels\":\"{}\","
+                          "\"bf16_us\":{},"
+                          "\"bf16_floor_us\":{},\"fp8_kernels\":\"{}\",\"fp8_us\":{},\"fp8_floor_us\":{}}}\n",
+                          p.model.name, T, p.skew, p.expertsHit, bestBf16->name, bf16, floors.bf16, bestFp8->name, fp8,
+                          floors.fp8)
+           << std::flush;
+    return {};
+  }
+
+  const void *hidden(uint32_t routing) const {
+    return weights.hidden.as<void>(size_t{routing} * p.shape.tokens * p.shape.hidden * 2);
+  }
+  const int32_t *ids(uint32_t routing) const { return p.ids.as<int32_t>(size_t{routing} * pairs() * 4); }
+  const float *pairWeights(uint32_t routing) const { return p.weights.as<float>(size_t{routing} * pairs() * 4); }
+  size_t pairs() const { return size_t{p.shape.tokens} * p.shape.topK; }
+
+  Device &device;
+  Bundle &bundle;
+  BothWeights &weights;
+  const Problem &p;
+  const MeasureOptions &options;
+  LayerBuffers buffers;
+  Fp8Buffers quantised;
+  std::vector<std::unique_ptr<DeviceLayer>> bf16Layers; // graphs use their counters
+  std::vector<std::unique_ptr<Fp8Layer>> fp8Layers;
+  std::optional<Recorded> bestBf16, bestFp8;
+  Fp8Layer *bestLayer = nullptr;
+};
+
+} // namespace
+
+Status measureFp8Layers(Device &device, Bundle &bundle, const MeasureOptions &options) {
+  if (device.computeCapability() != 90)
+    return makeError(Code::DeviceMissing, "e4m3 layers need a Hopper GPU");
+  std::ofstream json;
+  if (!options.jsonPath.empty())
+    json.open(options.jsonPath, std::ios::app);
+  double rate = 0;
+  Result<std::vector<ModelShape>> shapes = modelShapes(options.shapes);
+  MOEC_TRY(shapes.status());
+  for (const ModelShape &model : *shapes) {
+    Result<BothWeights> weights =
+        BothWeights::make(device, model, *std::max_element(options.tokens.begin(), options.tokens.end()));
+    MOEC_TRY(weights.status());
+    if (rate == 0) {
+      Result<double> measured = copyRate(device, weights->gateUp);
+      MOEC_TRY(measured.status());
+      rate = *measured;
+      fmt::print("{}, driver {}, {} multiprocessors, copy {:.2f} TB/s, matrix {:.0f} TFLOP/s of bf16 (given), twice "
+                 "that of e4m3\n",
+                 device.name(), device.driverVersion(), device.multiprocessors(), rate * 1e-12, options.matrixTflops);
+      fmt::print("{:10} {:>6} {:>4} {:>7} {:>9} {:>6} {:>9} {:>6} {:>5} {:>7} {:24} {:28} {}\n", "shape", "T", "skew",
+                 "experts", "bf16 us", "floor", "e4m3 us", "floor", "ratio", "TFLOP/s", "e4m3 tiles", "bf16 tiles",
+                 "us of dispatch, quantise, gate-up, quantise, down, combine");
+    }
+    for (double skew : options.skews)
+      for (uint32_t tokens : options.tokens) {
+        Result<Problem> problem = makeProblem(device, model, tokens, skew, options);
+        MOEC_TRY(problem.status());
+        const Floors floors = floorsOf(*problem, rate, options.matrixTflops * 1e12);
+        if (const Status status = Cell(device, bundle, *weights, *problem, options).run(floors, json); !status.ok())
+          return status.withContext("{} {} tokens", model.name, tokens);
+      }
+  }
+  return {};
+}
+
+} // namespace moec::bench

@@ -1,0 +1,215 @@
+// Layers of e4m3 weights against float64 sums of the same quantised values, step by step.
+#include "tools/bench/gpu/Fp8Layer.h"
+#include "tools/bench/gpu/Fp8Reference.h"
+#include "tools/bench/gpu/Routing.h"
+#include "tools/bench/gpu/Verify.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace moec::bench {
+namespace {
+
+struct Case {
+  const char *name;
+  Shape shape;
+  enum Ids : uint8_t { Drawn, Idle, OneExpert, Padded, PaddingAlone } ids = Drawn;
+};
+
+/// H and I are multiples of 16 but not of 128; T is no multiple of a tile.
+constexpr Case cases[] = {
+    {"one token", {1, 128, 64, 8, 2}},
+    {"odd sizes", {37, 272, 208, 8, 2}},
+    {"idle experts", {61, 208, 80, 8, 2}, Case::Idle},
+    {"all pairs to one expert", {300, 400, 144, 8, 1}, Case::OneExpert},
+    {"padding", {130, 144, 272, 8, 2}, Case::Padded},
+    {"padding alone", {5, 128, 64, 8, 2}, Case::PaddingAlone},
+    {"long sums", {129, 2064, 528, 8, 2}},
+    {"many experts", {45, 80, 48, 128, 8}},
+    {"more tiles than blocks", {700, 1040, 592, 16, 2}},
+};
+
+struct Prepared {
+  Shape shape{};
+  std::vector<int32_t> ids;
+  std::vector<uint16_t> hidden;
+  std::vector<float> pairWeights;
+  Fp8Weights gate, up, down;
+  ReferenceSlots slots;
+  Fp8Rows rows;                  // by slot
+  std::vector<double> activated; // [numSlots, I]
+  // The output for activated rows that a run has given: every tile gives the same ones.
+  std::vector<uint16_t> givenActivated;
+  std::vector<double> outputOfGiven; // [T, H]
+  Buffer idsOn, hiddenOn, weightsOn, gateUpOn, gateUpScalesOn, downOn, downScalesOn;
+};
+
+std::vector<int32_t> caseIds(const Case &test, std::mt19937_64 &random) {
+  std::vector<int32_t> ids = drawIds(test.shape.tokens, test.shape.experts, test.shape.topK, 0.7, random);
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = test.ids == Case::Idle                                                                    ? ids[i] % 3 * 2
+             : test.ids == Case::OneExpert                                                             ? 5
+             : test.ids == Case::PaddingAlone || (test.ids == Case::Padded && (i % 3 == 0 || i == 10)) ? -1
+                                                                                                       : ids[i];
+  return ids;
+}
+
+/// Of each expert gate's part, then up's.
+template <class T> std::vector<T> alternate(const std::vector<T> &gate, const std::vector<T> &up, uint32_t experts) {
+  const auto each = static_cast<std::ptrdiff_t>(gate.size() / experts);
+  std::vector<T> both;
+  for (uint32_t e = 0; e < experts; ++e)
+    for (const std::vector<T> *from : {&gate, &up})
+      both.insert(both.end(), from->begin() + e * each, from->begin() + (e + 1) * each);
+  return both;
+}
+
+Status prepare(Device &device, const Case &test, Prepared &p) {
+  const auto [T, H, I, E, K] = p.shape = test.shape;
+  std::mt19937_64 random(T * 7919 + H);
+  p.ids = caseIds(test, random);
+  p.hidden = drawElements(size_t{T} * H, 1, true, random);
+  p.pairWeights = drawWeights(T, K, random);
+  p.gate = drawFp8Weights(E, I, H, 1 / std::sqrt(H), random);
+  p.up = drawFp8Weights(E, I, H, 1 / std::sqrt(H), random);
+  p.down = drawFp8Weights(E, H, I, 1 / std::sqrt(I), random);
+  p.slots = referenceSlots(p.ids, E);
+  p.rows = gatherRows(quantiseRows(p.hidden, H, true), p.slots.slotPair, K);
+  p.activated = referenceFp8Product(p.rows, p.gate, p.slots.expertBegin);
+  const std::vector<double> up = referenceFp8Product(p.rows, p.up, p.slots.expertBegin);
+  for (size_t i = 0; i < up.size(); ++i)
+    p.activated[i] = p.activated[i] / (1 + std::exp(-p.activated[i])) * up[i];
+  const auto put = [&](Buffer &buffer, const auto &values) -> Status {
+    Result<Buffer> uploaded = device.uploaded(values);
+    MOEC_TRY(uploaded.status());
+    buffer = std::move(*uploaded);
+    return {};
+  };
+  MOEC_TRY(put(p.idsOn, p.ids));
+  MOEC_TRY(put(p.hiddenOn, p.hidden));
+  MOEC_TRY(put(p.weightsOn, p.pairWeights));
+  MOEC_TRY(put(p.gateUpOn, alternate(p.gate.elements, p.up.elements, E)));
+  MOEC_TRY(put(p.gateUpScalesOn, alternate(p.gate.scales, p.up.scales, E)));
+  MOEC_TRY(put(p.downOn, p.down.elements));
+  return put(p.downScalesOn, p.down.scales);
+}
+
+/// Whether quantised rows on the device are those expected, bit for bit.
+Status checkRows(Device &device, const char *what, const Fp8Rows &expected, size_t rows, const Buffer &elements,
+                 const Buffer &scales, uint32_t stride) {
+  Result<std::vector<uint8_t>> got = device.downloaded<uint8_t>(elements, rows * expected.columns);
+  MOEC_TRY(got.status());
+  const uint32_t blocks = ceilDivide(expected.columns, kFp8Block);
+  Result<std::vector<float>> gotScales = device.downloaded<float>(scales, size_t{blocks} * stride);
+  MOEC_TRY(gotScales.status());
+  for (size_t i = 0; i < got->size(); ++i)
+    if ((*got)[i] != expected.elements[i])
+      return makeError(Code::VerificationMismatch, "{}: element {} of row {} is {:#x}, expected {:#x}", what,
+                       i % expected.columns, i / expected.columns, (*got)[i], expected.elements[i]);
+  for (uint32_t block = 0; block < blocks; ++block)
+    for (size_t row = 0; row < rows; ++row)
+      if ((*gotScales)[block * size_t{stride} + row] != expected.scales[block * expected.stride + row])
+        return makeError(Code::VerificationMismatch, "{}: scale {} of row {} is {}, expected {}", what, block, row,
+                         (*gotScales)[block * size_t{stride} + row], expected.scales[block * expected.stride + row]);
+  return {};
+}
+
+/// Down's products of the given rows, weighted and summed.
+std::vector<double> combined(const Prepared &p, const Fp8Rows &activated) {
+  const auto [T, H, I, E, K] = p.shape;
+  const std::vector<double> rows = referenceFp8Product(activated, p.down, p.slots.expertBegin);
+  std::vector<double> output(size_t{T} * H, 0);
+  for (size_t pair = 0; pair < p.ids.size(); ++pair)
+    if (const int32_t slot = p.slots.slotOfPair[pair]; slot >= 0)
+      for (uint32_t h = 0; h < H; ++h)
+        output[pair / K * H + h] += double{p.pairWeights[pair]} * rows[static_cast<size_t>(slot) * H + h];
+  return output;
+}
+
+Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffers &buffers, const Fp8Buffers &quantised,
+                 std::vector<uint16_t> &output, std::string &report) {
+  const auto [T, H, I, E, K] = p.shape;
+  for (const Buffer *buffer : {&buffers.activated, &buffers.expertOutput, &buffers.output, &quantised.tokens,
+                               &quantised.tokenScales, &quantised.activated, &quantised.activatedScales})
+    MOEC_TRY(device.fill(*buffer, 0xff)); // NaN
+  MOEC_TRY(layer.forward(p.hiddenOn.as<void>(), p.idsOn.as<int32_t>(), p.weightsOn.as<float>()));
+  MOEC_TRY(device.synchronise());
+  const size_t slots = p.slots.slotPair.size();
+  MOEC_TRY(checkRows(device, "tokens", p.rows, slots, quantised.tokens, quantised.tokenScales, quantised.scaleStride));
+  Result<std::vector<uint16_t>> activated = device.downloaded<uint16_t>(buffers.activated, slots * I);
+  MOEC_TRY(activated.status());
+  // One rounding to bf16 is 2^-8 at most; e4m3 sums keep some 14 bits of 128 terms, whose part in this is small.
+  const double activatedError = worstError(*activated, p.activated, true);
+  const Fp8Rows again = quantiseRows(*activated, I, true);
+  MOEC_TRY(checkRows(device, "activated", again, slots, quantised.activated, quantised.activatedScales,
+                     quantised.scaleStride));
+  Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers.output, size_t{T} * H);
+  MOEC_TRY(got.status());
+  output = *got;
+  if (p.outputOfGiven.empty() || p.givenActivated != *activated) {
+    p.givenActivated = *activated;
+    p.outputOfGiven = combined(p, again);
+  }
+  const double outputError = worstError(output, p.outputOfGiven, true);
+  report = fmt::format("errors {:.2e} {:.2e}", activatedError, outputError);
+  if (!(activatedError <= 1.25 / 256))
+    return makeError(Code::VerificationMismatch, "activation is {:.2e} off", activatedError);
+  if (!(outputError <= 3.0 / 256))
+    return makeError(Code::VerificationMismatch, "output is {:.2e} off", outputError);
+  return {};
+}
+
+Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice &choice, std::vector<uint16_t> &output,
+                    std::string &report) {
+  Result<LayerBuffers> buffers = LayerBuffers::allocate(device, p.shape);
+  MOEC_TRY(buffers.status());
+  Result<Fp8Buffers> quantised = Fp8Buffers::allocate(device, p.shape);
+  MOEC_TRY(quantised.status());
+  Result<Fp8Layer> layer = Fp8Layer::create(
+      device, bundle, p.shape, choice,
+      {p.gateUpOn.as<uint8_t>(), p.downOn.as<uint8_t>(), p.gateUpScalesOn.as<float>(), p.downScalesOn.as<float>()},
+      *buffers, *quantised);
+  MOEC_TRY(layer.status());
+  std::vector<uint16_t> outputs[2];
+  for (bool overlap : {false, true}) {
+    layer->setOverlap(overlap);
+    MOEC_TRY(verifyRun(device, p, *layer, *buffers, *quantised, outputs[overlap], report));
+  }
+  output = outputs[0];
+  return outputs[0] == outputs[1] ? Status() : makeError(Code::VerificationMismatch, "two runs differ");
+}
+
+} // namespace
+
+Status verifyFp8Layers(Device &device, Bundle &bundle, const VerifyOptions &options) {
+  if (device.computeCapability() != 90) {
+    fmt::print("e4m3 layers need Hopper: skipped\n");
+    return {};
+  }
+  uint32_t failed = 0, passed = 0;
+  for (const Case &test : cases) {
+    if (options.quick && size_t{test.shape.tokens} * test.shape.hidden > 20000)
+      continue;
+    Prepared p;
+    MOEC_TRY(prepare(device, test, p));
+    std::vector<uint16_t> bits; // the same from every tile
+    for (const Fp8Choice &choice : fp8Choices()) {
+      std::string report;
+      std::vector<uint16_t> output;
+      Status status = verifyChoice(device, bundle, p, choice, output, report);
+      if (status.ok() && bits.empty())
+        bits = output;
+      if (status.ok() && bits != output)
+        status = makeError(Code::VerificationMismatch, "bits differ from those of other tiles");
+      status.ok() ? ++passed : ++failed;
+      fmt::print("{} {} {}: {} {}\n", status.ok() ? "ok  " : "FAIL", choice.name(), test.name, report,
+                 status.ok() ? "" : status.message());
+      if (status.code() == Code::Failure)
+        return status; // a device error sticks: nothing after it would tell anything
+    }
+  }
+  fmt::print("{} e4m3 layer checks passed, {} failed\n", passed, failed);
+  return failed == 0 ? Status() : makeError(Code::VerificationMismatch, "{} e4m3 layer checks failed", failed);
+}
+
+} // namespace moec::bench
