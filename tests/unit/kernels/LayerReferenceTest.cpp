@@ -73,14 +73,16 @@ TEST_CASE("the reference of GPU kernels computes what the dialect's does", "[ker
   std::mt19937_64 random(23);
   const bench::Shape shapes[] = {{1, 8, 3, 2, 1}, {17, 12, 7, 5, 2}, {9, 5, 16, 8, 4}, {40, 6, 4, 3, 3}};
   for (const bench::Shape &shape : shapes)
-    for (bool bf16 : {true, false}) {
-      CAPTURE(shape.tokens, bf16);
+    for (const auto [bf16, weightOnInput] : {std::pair(true, false), std::pair(false, false), std::pair(true, true)}) {
+      CAPTURE(shape.tokens, bf16, weightOnInput);
       bench::LayerInputs in = drawLayer(shape, bf16, random);
+      in.weightOnInput = weightOnInput;
       if (shape.tokens == 1)
         in.ids[0] = 1; // not padding alone
       const Operands operands(in);
       const auto expected = reference::groupedFfn(operands.hidden, operands.ids, operands.weights,
-                                                  {operands.gate, operands.up, operands.down}, nullptr, siluGate);
+                                                  {operands.gate, operands.up, operands.down}, nullptr, siluGate,
+                                                  weightOnInput ? reference::WeightOn::Input : reference::WeightOn::Output);
       REQUIRE(expected.ok());
       const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, shape.experts);
       checkSame(bench::referenceLayer(in, slots).output, expected->output.values);
