@@ -297,6 +297,10 @@ TEST_CASE("published models come out with their dimensions", "[compiler][import]
        48,
        {"@layer_0(", "tensor<16x8192x5120xbf16>", "tensor<5120x8192xbf16>", "k = 1 : i64",
         "moe.score sigmoid %chosen", "weight_on_input"}},
+      {"mixtral-8x22b", 56, {"@layer_55(", "tensor<8x16384x6144xbf16>"}},
+      {"qwen3-235b-a22b", 94, {"@layer_93(", "tensor<128x1536x4096xbf16>"}},
+      {"gpt-oss-120b", 36, {"@layer_35(", "tensor<128x2880x2880xbf16>"}},
+      {"glm-4.5", 89, {"@layer_3(", "@layer_91(", "tensor<160x1536x5120xbf16>", "by 2.5 :"}},
       {"llama-4-maverick", 24, {"@layer_47(", "tensor<128x8192x5120xbf16>"}},
   };
   for (const Published &model : models) {

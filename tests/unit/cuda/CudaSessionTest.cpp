@@ -185,7 +185,10 @@ TEST_CASE("after every failing call of a build the old generation still serves",
       break;
     }
     ++failures;
-    CHECK(built.status().message().find(bench.cuda.failedName()) != std::string::npos);
+    if (bench.cuda.failedThread() == std::this_thread::get_id())
+      CHECK(built.status().message().find(bench.cuda.failedName()) != std::string::npos);
+    else
+      CHECK(built.ok()); // the watcher's call: it does without
   }
   CHECK(failures > 20);
 }
