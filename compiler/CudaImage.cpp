@@ -22,8 +22,8 @@ struct Kernels {
   std::vector<KernelJob> jobs;
   std::vector<std::vector<Launch>> launches; // [layers]; `image` of a kernel is the index of its job
 
-  Status add(func::FuncOp layer) {
-    Result<codegen::CudaLayerCode> code = codegen::cudaCodeOf(layer);
+  Status add(func::FuncOp layer, const std::string &arch) {
+    Result<codegen::CudaLayerCode> code = codegen::cudaCodeOf(layer, arch);
     if (!code)
       return code.status();
     for (size_t launch = 0; launch < code->launches.size(); ++launch)
@@ -63,10 +63,10 @@ private:
   std::set<std::string> names;
 };
 
-Result<Kernels> kernelsOf(const std::vector<func::FuncOp> &layers) {
+Result<Kernels> kernelsOf(const std::vector<func::FuncOp> &layers, const std::string &arch) {
   Kernels kernels;
   for (func::FuncOp layer : layers)
-    if (Status status = kernels.add(layer); !status.ok())
+    if (Status status = kernels.add(layer, arch); !status.ok())
       return status.withContext("{}", layer.getName().str());
   return kernels;
 }
@@ -88,7 +88,7 @@ Result<std::string> cudaText(const KernelJob &job) {
 
 Status buildCudaImages(const std::vector<func::FuncOp> &layers, const CompileRequest &request, const CompileHooks &hooks,
                        Package &package) {
-  Result<Kernels> kernels = kernelsOf(layers);
+  Result<Kernels> kernels = kernelsOf(layers, request.target.arch);
   if (!kernels)
     return kernels.status();
   Result<std::vector<BuiltKernel>> built = buildKernels(kernels->jobs, request.target.arch, request.jit, buildHooks(hooks));
@@ -115,7 +115,7 @@ Status buildCudaImages(const std::vector<func::FuncOp> &layers, const CompileReq
 }
 
 Result<std::string> emitCuda(const std::vector<func::FuncOp> &layers, const CompileRequest &request) {
-  Result<Kernels> kernels = kernelsOf(layers);
+  Result<Kernels> kernels = kernelsOf(layers, request.target.arch);
   if (!kernels)
     return kernels.status();
   nlohmann::json files = nlohmann::json::array();

@@ -5,6 +5,7 @@
 #include "compiler/jit/ShippedFp8.h"
 
 #include <algorithm>
+#include <charconv>
 #include <string_view>
 
 namespace moec {
@@ -21,6 +22,14 @@ struct RouterTile {
   uint32_t tokens, experts;
 };
 constexpr RouterTile routerTiles[] = {{16, 2}, {16, 8}, {32, 32}, {64, 64}, {128, 128}};
+
+/// Tiles of 64 by 64 need 242 registers on sm_80 to sm_90 and spill from sm_100 on.
+bool hasRouterTile64(std::string_view target) {
+  constexpr std::string_view prefix = "sm_";
+  unsigned number = 0;
+  std::from_chars(target.data() + prefix.size(), target.data() + target.size(), number);
+  return number < 100;
+}
 
 constexpr uint32_t knownTopK[] = {1, 2, 4, 6, 8};
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
@@ -110,19 +119,22 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
   return kernel;
 }
 
-std::vector<RouterGemmConfig> shippedRouterGemms(Element element) {
+std::vector<RouterGemmConfig> shippedRouterGemms(Element element, const std::string &target) {
   std::vector<RouterGemmConfig> configs;
   for (const RouterTile &tile : routerTiles)
-    configs.push_back({.element = element, .tileTokens = tile.tokens, .tileExperts = tile.experts});
+    if (tile.tokens != 64 || hasRouterTile64(target))
+      configs.push_back({.element = element, .tileTokens = tile.tokens, .tileExperts = tile.experts});
   return configs;
 }
 
 // Where one tile overtakes another was measured (docs/gpu-kernels.md).
-std::vector<RouterChoice> routerChoices(Element element, uint32_t experts) {
+std::vector<RouterChoice> routerChoices(Element element, uint32_t experts, const std::string &target) {
   const auto tile = [&](uint32_t tokens, uint32_t columns) { return RouterGemmConfig{element, tokens, columns}; };
   constexpr uint32_t any = UINT32_MAX;
   if (experts <= 8) // larger ones would multiply columns that nobody asked for
     return {{tile(16, 2), 4}, {tile(16, 8), any}};
+  if (!hasRouterTile64(target)) // not measured there
+    return {{tile(16, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 8192}, {tile(128, 128), any}};
   std::vector<RouterChoice> choices = {{tile(16, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 512}, {tile(64, 64), any}};
   if (experts > 64) { // and tokens for all multiprocessors
     choices.back().maxTokens = 8192;
@@ -131,8 +143,8 @@ std::vector<RouterChoice> routerChoices(Element element, uint32_t experts) {
   return choices;
 }
 
-RouterGemmConfig routerGemmFor(Element element, uint32_t experts, uint32_t numTokens) {
-  const std::vector<RouterChoice> choices = routerChoices(element, experts);
+RouterGemmConfig routerGemmFor(Element element, uint32_t experts, const std::string &target, uint32_t numTokens) {
+  const std::vector<RouterChoice> choices = routerChoices(element, experts, target);
   return std::find_if(choices.begin(), choices.end(), [&](const RouterChoice &choice) { return numTokens <= choice.maxTokens; })
       ->config;
 }
@@ -203,7 +215,7 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
     for (uint32_t topK : knownTopK)
       all.push_back(shippedLayRows(layRowsConfigOf(topK)));
   for (Element element : {Element::BF16, Element::F16}) {
-    for (const RouterGemmConfig &config : shippedRouterGemms(element))
+    for (const RouterGemmConfig &config : shippedRouterGemms(element, target))
       all.push_back(shippedRouterLogits(config));
     for (uint32_t topK : knownTopK)
       all.push_back(shippedCombine(combineConfigOf(element, topK)));

@@ -41,8 +41,8 @@ ShippedKernel shippedDispatch(const char *step, const DispatchConfig &config);
 ShippedKernel shippedLayRows(const LayRowsConfig &config);
 ShippedKernel shippedCombine(const CombineConfig &config);
 
-/// All tiles of the router's product. The results are the same bits.
-std::vector<RouterGemmConfig> shippedRouterGemms(Element element);
+/// All tiles of the router's product that `target` has the registers for. The results are the same bits.
+std::vector<RouterGemmConfig> shippedRouterGemms(Element element, const std::string &target);
 
 /// A tile of the router's product, and the tokens up to which it is the best one.
 struct RouterChoice {
@@ -50,9 +50,9 @@ struct RouterChoice {
   uint32_t maxTokens;
 };
 /// The tiles for so many experts, from few tokens to many; the last one is for any number.
-std::vector<RouterChoice> routerChoices(Element element, uint32_t experts);
+std::vector<RouterChoice> routerChoices(Element element, uint32_t experts, const std::string &target);
 /// The one for so many tokens.
-RouterGemmConfig routerGemmFor(Element element, uint32_t experts, uint32_t numTokens);
+RouterGemmConfig routerGemmFor(Element element, uint32_t experts, const std::string &target, uint32_t numTokens);
 
 /// The routers of the models that we know (compiler/core/LayerShape.h has the meaning of the fields).
 std::vector<RouteConfig> shippedRouters();

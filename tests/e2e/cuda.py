@@ -61,6 +61,14 @@ class Cuda(MoecTest):
         self.assertIn(".target sm_80", (self.folder / "ptx" / "combine-bf16-k8.ptx").read_text())
         self.assertIn("moec::combine<", (self.folder / "cuda" / "combine-bf16-k8.cu").read_text())
 
+    def test_other_architectures_take_the_portable_family(self):
+        for target in ("sm_89", "sm_90", "sm_100", "sm_120"):
+            explained = self.expect_json("compile", OLMOE, "--layer", 0, f"--target={target}", "-o", "x", "--explain")
+            self.assertEqual(explained["isa"], target)
+            self.assertGreater(explained["images"], 0)
+            kernels = {kernel["name"] for kernel in explained["explanation"]["kernels"]}
+            self.assertEqual({name.partition("-")[0] for name in kernels if "gateup" in name or "down" in name}, {"portable"}, kernels)
+
     def test_cuda_goes_to_stdout_too(self):
         text = self.expect(0, "compile", OLMOE, "--layer", 0, "--target=sm_80", "--emit=cuda").stdout
         self.assertIn("struct LayerActivation {", text)

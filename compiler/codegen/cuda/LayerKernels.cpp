@@ -27,7 +27,7 @@ RouteScoring scoringOf(Attribute attribute) {
 /// Kernels from the launches of one layer.
 class LayerKernels {
 public:
-  explicit LayerKernels(const CudaConfig &config) : config(config) {}
+  LayerKernels(const CudaConfig &config, const std::string &arch) : config(config), arch(arch) {}
 
   Result<std::vector<LaunchKernel>> of(moe::LaunchOp op) {
     switch (op.getKind()) {
@@ -52,7 +52,7 @@ private:
 
   Result<std::vector<LaunchKernel>> router(uint32_t experts) {
     std::vector<LaunchKernel> kernels;
-    for (const auto &[router, maxTokens] : routerChoices(element(), experts))
+    for (const auto &[router, maxTokens] : routerChoices(element(), experts, arch))
       kernels.push_back(kernelOf(shippedRouterLogits(router), routerThreads(), routerSharedBytes(router),
                                  {.rows = static_cast<uint16_t>(router.tileTokens),
                                   .symbol = "",
@@ -124,6 +124,7 @@ private:
   }
 
   const CudaConfig &config;
+  const std::string &arch; // of the cubins, e.g. "sm_90a"
   int64_t topK = 0; // as the dispatch, which comes before the products and the store, says
   bool weightOnInput = false; // as gate-up says
 };
@@ -138,10 +139,10 @@ CudaConfig configOf(func::FuncOp layer) {
 
 } // namespace
 
-Result<CudaLayerCode> cudaCodeOf(func::FuncOp layer) {
+Result<CudaLayerCode> cudaCodeOf(func::FuncOp layer, const std::string &arch) {
   CudaLayerCode code;
   const CudaConfig config = configOf(layer);
-  LayerKernels kernels(config);
+  LayerKernels kernels(config, arch);
   for (auto op : layer.getOps<moe::LaunchOp>()) {
     Launch launch;
     launch.kind = static_cast<LaunchKind>(op.getKind());

@@ -30,11 +30,10 @@ __device__ void multiplyRouterRows(float (&sums)[ColumnBlocks][4], const uint4 (
   const uint32_t first[4] = {low.x, high.x, low.y, high.y},
                  second[4] = {low.z, high.z, low.w, high.w};
 #pragma unroll
-  for (uint32_t n = 0; n < ColumnBlocks; ++n)
+  for (uint32_t n = 0; n < ColumnBlocks; ++n) {
     ptx::Mma<E>::run(sums[n], first, weight[n].x, weight[n].y);
-#pragma unroll
-  for (uint32_t n = 0; n < ColumnBlocks; ++n) // apart from the first one, whose sums it needs
     ptx::Mma<E>::run(sums[n], second, weight[n].z, weight[n].w);
+  }
 }
 
 /// A tile of logits.

@@ -73,7 +73,7 @@ public:
 private:
   Status runBatch(uint32_t tokens) {
     std::string line = fmt::format("{:12} {:6}  router", shape.name, tokens);
-    for (const RouterGemmConfig &config : shippedRouterGemms(Element::BF16)) {
+    for (const RouterGemmConfig &config : shippedRouterGemms(Element::BF16, "sm_90a")) {
       Result<double> time = router(config, tokens);
       MOEC_TRY(time.status());
       line += fmt::format(" {}x{} {:.1f}", config.tileTokens, config.tileExperts, *time);

@@ -130,7 +130,7 @@ Status checkRouter(Device &device, Bundle &bundle, const Case &c, const OnDevice
     expected[i] += i % stride < E ? c.weights.routerBias[i % stride] : 0.0f;
   const Element element = c.inputs.bf16 ? Element::BF16 : Element::F16;
   std::vector<float> first;
-  for (const RouterGemmConfig &config : shippedRouterGemms(element)) {
+  for (const RouterGemmConfig &config : shippedRouterGemms(element, "sm_90a")) {
     MOEC_TRY(layer.useRouter(bundle, config));
     MOEC_TRY(device.fill(layer.logits, 0xff));
     MOEC_TRY(layer.router(on.hidden));
@@ -147,7 +147,7 @@ Status checkRouter(Device &device, Bundle &bundle, const Case &c, const OnDevice
       return makeError(Code::VerificationMismatch, "{} gives other bits", shippedRouterLogits(config).name);
   }
   logits = first;
-  return layer.useRouter(bundle, routerGemmFor(element, c.inputs.shape.experts, c.inputs.shape.tokens));
+  return layer.useRouter(bundle, routerGemmFor(element, c.inputs.shape.experts, "sm_90a", c.inputs.shape.tokens));
 }
 
 /// The device's routing against the reference's of the same logits. The layer's inputs then take it over.

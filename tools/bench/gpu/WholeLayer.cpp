@@ -8,7 +8,7 @@ Result<WholeLayer> WholeLayer::create(Device &device, Bundle &bundle, const Shap
   MOEC_TRY(experts.status());
   WholeLayer layer(device, shape, spec, weights, std::move(*experts));
   MOEC_TRY(layer.allocate());
-  MOEC_TRY(layer.useRouter(bundle, routerGemmFor(choice.gateUp.element, shape.experts, shape.tokens)));
+  MOEC_TRY(layer.useRouter(bundle, routerGemmFor(choice.gateUp.element, shape.experts, "sm_90a", shape.tokens)));
   MOEC_TRY(loadKernel(bundle, shippedRoute(spec.route).name, 0, layer.routeKernel));
   if (spec.sharedIntermediate > 0)
     MOEC_TRY(layer.loadShared(bundle, choice));
