@@ -55,7 +55,7 @@ groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_consta
   } else {
     if constexpr (trade)
       ptx::takeRegisters<224>();
-    FittedMultiplier<C, Activation>{args, &output, ring, queue, threadIdx.x / 128 - 1}.run();
+    FittedMultiplier<C, Activation>{{args, &output, ring, queue, threadIdx.x / 128 - 1}}.run();
   }
 }
 

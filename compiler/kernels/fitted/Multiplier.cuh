@@ -11,6 +11,7 @@
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
 #include "compiler/kernels/tile/Bias.cuh"
+#include "compiler/kernels/tile/Consumer.cuh"
 #include "compiler/kernels/tile/RowWeights.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
@@ -18,20 +19,17 @@
 namespace moec {
 
 /// What a multiplying warpgroup does.
-template <GemmConfig C, class Activation> struct FittedMultiplier {
+template <GemmConfig C, class Activation>
+struct FittedMultiplier : tile::Consumer<C, FittedRing<C>, tile::WorkQueue<C>> {
   using Ring = FittedRing<C>;
+  using Base = tile::Consumer<C, Ring, tile::WorkQueue<C>>;
+  using Base::args, Base::ring, Base::queue, Base::group, Base::release;
   static constexpr bool gated = Ring::gated;
   static constexpr uint32_t blocks = Ring::blocks;
   static constexpr uint32_t blockColumns = gated ? 32 : 64; // outputs of 64 weight rows
   static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 256);
   static_assert(!C.weighted || gated, "weights are on what gate and up take in");
 
-  const GroupedGemmArgs &args;
-  const TensorMap *outputMap;
-  Ring ring;
-  tile::WorkQueue<C> queue;
-  uint32_t group; // this warpgroup among the multiplying ones
-  bool storing = false; // outputs of the last tile are still leaving the held stages
   float sums[blocks][C.tileTokens / 2];
 
   __device__ void run() {
@@ -48,7 +46,7 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
         keepOutputs(work);
       ptx::fenceProxyAsync();
       ptx::namedBarrier<1, Ring::multipliers>();
-      storeOutputs(work);
+      Base::storeOutputs(work);
     }
     if (threadIdx.x % 32 == 0)
       ptx::bulkWait(); // before the block, and its shared memory, goes away
@@ -66,7 +64,7 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       MOEC_WIDTH(16)
 #undef MOEC_WIDTH
     }
-    skip();
+    Base::skip();
   }
 
   template <uint32_t Width> __device__ void multiply() {
@@ -90,7 +88,7 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
         }
       ptx::wgmmaCommit();
       if (step == 0) {
-        finishStore();
+        Base::finishStore();
       } else {
         ptx::wgmmaWait<1>(); // the step before is done with its stage
         if (step + Ring::held <= steps)
@@ -99,26 +97,6 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
       ring.next();
     }
     ptx::wgmmaWait<0>();
-  }
-
-  /// Takes part in a tile without any weight row for this warpgroup.
-  __device__ void skip() {
-    const uint32_t steps = ring.numSteps(args.k);
-    for (uint32_t step = 0; step < steps; ++step) {
-      ptx::barrierWait(ring.full(), ring.parity);
-      if (step == 0)
-        finishStore();
-      __syncwarp(); // all lanes have seen it full, before it can be filled again
-      if (step + Ring::held < steps)
-        release(ring.stage);
-      ring.next();
-    }
-  }
-
-  /// Tells the loaders that this warp needs the stage no more.
-  __device__ void release(uint32_t stage) const {
-    if (threadIdx.x % 32 == 0)
-      ptx::barrierArrive(ring.emptyOf(stage));
   }
 
   /// Biases of this lane's weight rows in the two halves of its warp's sixteen rows; gate-up: gate's and up's of one column.
@@ -193,46 +171,6 @@ template <GemmConfig C, class Activation> struct FittedMultiplier {
     } else {
       return ptx::Convert<C.element>::pack(from[0], from[1]);
     }
-  }
-
-  /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left of
-  /// an expert's last rows (and all of a tile too narrow for the engine's boxes) is copied here.
-  __device__ void storeOutputs(const tile::Work &work) {
-    constexpr bool byEngine = tile::outputColumns(C) % 64 == 0;
-    const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
-    if (threadIdx.x % 32 == 0) {
-      for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels; i += Ring::multipliers / 32) {
-        const uint32_t panel = i % Ring::panels, row = i / Ring::panels * kOutputBoxRows;
-        if (work.firstColumn + panel * 64 < args.n)
-          ptx::tmaStore2d(outputMap, work.firstColumn + panel * 64, work.firstSlot + row,
-                          ring.panel(panel) + row * tile::rowBytes);
-      }
-      ptx::bulkCommit();
-    }
-    constexpr uint32_t pieces = tile::outputColumns(C) / 8; // of a row
-    for (uint32_t i = threadIdx.x - 128; i < (work.rows - boxes * kOutputBoxRows) * pieces; i += Ring::multipliers) {
-      const uint32_t row = boxes * kOutputBoxRows + i / pieces, piece = i % pieces;
-      if (work.firstColumn + piece * 8 >= args.n)
-        continue;
-      uint32_t values[4];
-      ptx::loadShared16(values, ring.panel(piece / 8) + tile::swizzled(row, piece % 8));
-      tile::store16(tile::elementAt(args.output, work.firstSlot + row, args.n, work.firstColumn + piece * 8), values);
-    }
-    __syncwarp();
-    storing = true;
-  }
-
-  /// In the first step of a tile: gives the stages back that the last tile's outputs have left.
-  __device__ void finishStore() {
-    if (!storing)
-      return;
-    if (threadIdx.x % 32 == 0) {
-      ptx::bulkWaitRead();
-#pragma unroll
-      for (uint32_t i = 1; i <= Ring::held; ++i)
-        ptx::barrierArrive(ring.emptyOf(ring.before(i)));
-    }
-    storing = false;
   }
 };
 

@@ -1,82 +1,11 @@
-// What multiplying warpgroups of groupedGemmFp8 share: their part in the ring, and how outputs leave it.
+// What multiplying warpgroups of groupedGemmFp8 share.
 #pragma once
 
 #include "compiler/kernels/fp8/Loader.cuh"
-#include "compiler/kernels/ptx/SharedMatrix.cuh"
-#include "compiler/kernels/tile/Fragment.cuh"
+#include "compiler/kernels/tile/Consumer.cuh"
 
 namespace moec {
 
-template <GemmConfig C> struct Fp8Consumer {
-  using Ring = Fp8Ring<C>;
-
-  const GroupedGemmArgs &args;
-  const TensorMap *outputMap;
-  Ring ring;
-  Fp8Queue<C> queue;
-  uint32_t group;       // this warpgroup among the multiplying ones
-  bool storing = false; // outputs of the last tile are still leaving the held stages
-
-  /// Takes part in a tile without any row for this warpgroup.
-  __device__ void skip() {
-    const uint32_t steps = ring.numSteps(args.k);
-    for (uint32_t step = 0; step < steps; ++step) {
-      ptx::barrierWait(ring.full(), ring.parity);
-      if (step == 0)
-        finishStore();
-      __syncwarp(); // all lanes have seen it full, before it can be filled again
-      if (step + Ring::held < steps)
-        release(ring.stage);
-      ring.next();
-    }
-  }
-
-  /// Tells the loaders that this warp needs the stage no more.
-  __device__ void release(uint32_t stage) const {
-    if (threadIdx.x % 32 == 0)
-      ptx::barrierArrive(ring.emptyOf(stage));
-  }
-
-  /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the
-  /// warps; what is left of an expert's last rows (and all of a tile too narrow for the engine's
-  /// boxes) is copied here.
-  __device__ void storeOutputs(const tile::Work &work) {
-    constexpr bool byEngine = tile::outputColumns(C) % 64 == 0;
-    const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
-    if (threadIdx.x % 32 == 0) {
-      for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels; i += Ring::multipliers / 32) {
-        const uint32_t panel = i % Ring::panels, row = i / Ring::panels * kOutputBoxRows;
-        if (work.firstColumn + panel * 64 < args.n)
-          ptx::tmaStore2d(outputMap, work.firstColumn + panel * 64, work.firstSlot + row,
-                          ring.panel(panel) + row * tile::rowBytes);
-      }
-      ptx::bulkCommit();
-    }
-    constexpr uint32_t pieces = tile::outputColumns(C) / 8; // of a row
-    for (uint32_t i = threadIdx.x - 128; i < (work.rows - boxes * kOutputBoxRows) * pieces; i += Ring::multipliers) {
-      const uint32_t row = boxes * kOutputBoxRows + i / pieces, piece = i % pieces;
-      if (work.firstColumn + piece * 8 >= args.n)
-        continue;
-      uint32_t values[4];
-      ptx::loadShared16(values, ring.panel(piece / 8) + tile::swizzled(row, piece % 8));
-      tile::store16(tile::elementAt(args.output, work.firstSlot + row, args.n, work.firstColumn + piece * 8), values);
-    }
-    __syncwarp();
-    storing = true;
-  }
-
-  /// In the first step of a tile: gives the stages back that the last tile's outputs have left.
-  __device__ void finishStore() {
-    if (!storing)
-      return;
-    if (threadIdx.x % 32 == 0) {
-      ptx::bulkWaitRead();
-#pragma unroll
-      for (uint32_t i = 1; i <= Ring::held; ++i)
-        ptx::barrierArrive(ring.emptyOf(ring.before(i)));
-    }
-    storing = false;
-  }
-};
+template <GemmConfig C> using Fp8Consumer = tile::Consumer<C, Fp8Ring<C>, Fp8Queue<C>>;
 
 } // namespace moec
