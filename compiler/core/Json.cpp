@@ -76,13 +76,22 @@ std::string quoted(const json &value) {
   return text.size() <= 40 ? text : text.substr(0, 40) + "...";
 }
 
+/// A message that may hold parts of the text, fit for a log: ASCII on one line, and not longer than a screen.
+std::string fitForLog(const std::string &message) {
+  constexpr size_t most = 1000;
+  std::string text;
+  for (unsigned char byte : message.substr(0, most))
+    text += byte >= 0x20 && byte < 0x7f ? std::string(1, static_cast<char>(byte)) : fmt::format("\\x{:02x}", byte);
+  return message.size() <= most ? text : text + "...";
+}
+
 } // namespace
 
 //===-- JsonValue -----------------------------------------------------------------------------===//
 
 void JsonValue::fail(const std::string &message) const {
   if (error->ok())
-    *error = Status(Code::Failure, path.empty() ? message : path + ": " + message);
+    *error = Status(Code::Failure, fitForLog(path.empty() ? message : path + ": " + message));
 }
 
 void JsonValue::expected(const std::string &what) const {

@@ -51,7 +51,8 @@ public:
   /// Checks `schema` and `schema_version` of this object. Error: another schema, or another
   /// version.
   void requireSchema(const char *name, uint64_t version) const;
-  /// Makes "path: <what>" the document's error, unless it has one.
+  /// Makes "path: <what>" the document's error, unless it has one. Bytes that are not printable ASCII become \xNN, and
+  /// what is longer than 1,000 bytes is cut: `what` may quote the text.
   void fail(const std::string &what) const;
   /// As fail("expected <what>, found <the value>"); a long value is cut.
   void expected(const std::string &what) const;

@@ -85,6 +85,15 @@ TEST_CASE("each wrong read names the path, what was expected and what was found"
   }
 }
 
+TEST_CASE("an error that quotes the text is printable and short", "[core][json]") {
+  JsonDocument quoted = parsed(R"({"a\nb\u0001\u00e9": 1, "t": "x"})");
+  quoted.root().onlyKeys({"t"});
+  CHECK(quoted.status().message() == "file: unknown key 'a\\x0ab\\x01\\xc3\\xa9'");
+  JsonDocument longer = parsed("1");
+  longer.root().fail(std::string(5000, 'y'));
+  CHECK(longer.status().message() == "file: " + std::string(1000, 'y') + "...");
+}
+
 TEST_CASE("the largest integers are read exactly, and larger ones refused", "[core][json]") {
   JsonDocument document =
       parsed("[18446744073709551615, 9223372036854775807, 9223372036854775808]");
