@@ -37,6 +37,13 @@ struct RouterSpec {
   bool operator==(const RouterSpec &) const = default;
 };
 
+/// How a checkpoint stores a weight's numbers. Either way they are what a target computes with; where it multiplies e4m3
+/// itself, tokens are quantised alike (compiler/kernels/Fp8Abi.h).
+enum class WeightFormat : uint8_t {
+  Plain,    ///< in the weight's dtype
+  BlockE4M3 ///< e4m3, with an f32 scale for each 128 by 128 elements (rows by columns; the last ones smaller)
+};
+
 /// The dimensions of one MoE layer. H hidden, I intermediate, E experts, K experts per token.
 struct LayerShape {
   uint32_t hidden = 0;
@@ -48,6 +55,7 @@ struct LayerShape {
   bool sharedGate = false;          // the shared expert's output is scaled by sigmoid(hidden . w)
   bool expertBias = false;          // gate, up and down of the routed experts have a bias each
   bool weightOnInput = false;       // a pair's weight multiplies what its expert takes in, not what it gives
+  WeightFormat expertFormat = WeightFormat::Plain; // of the routed experts' gate, up and down
 
   bool operator==(const LayerShape &) const = default;
 };
@@ -58,6 +66,7 @@ struct WeightRef {
   std::string name; // empty: the layer has no such weight
   std::vector<int64_t> shape;
   DType dtype = DType::BF16;
+  WeightFormat format = WeightFormat::Plain;
 
   bool operator==(const WeightRef &) const = default;
 };
