@@ -2,6 +2,7 @@
 
 #include "runtime/weights/MatrixReader.h"
 #include "runtime/weights/PartRequest.h"
+#include "runtime/weights/QuantiseE4M3.h"
 #include "runtime/weights/Text.h"
 
 #include <algorithm>
@@ -203,11 +204,46 @@ Status CheckpointWeights::read(const WeightRef &ref, uint32_t expert, DType want
   Result<Part> part = locate(ref, expert);
   if (!part)
     return part.status();
-  if (const DType *stored = std::get_if<DType>(&part->elements))
-    return readMatrix(part->tensor, *stored, part->layout, want, to);
-  if (const BlockScales *scales = std::get_if<BlockScales>(&part->elements))
-    return readBlockScaled(part->tensor, part->layout, *scales, want, to);
-  return readMxfp4(part->tensor, std::get<MxScales>(part->elements).tensor, part->layout, want, to);
+  return part->read(want, to);
+}
+
+Status CheckpointWeights::readBlockE4M3(const WeightRef &ref, uint32_t expert,
+                                        std::span<uint8_t> elements,
+                                        std::span<float> scales) const {
+  Result<BlockGrid> grid = checkBlockPart(ref, expert, elements.size(), scales.size());
+  if (!grid)
+    return grid.status();
+  Result<Part> part = locate(ref, expert);
+  if (!part)
+    return part.status();
+  const MatrixLayout &layout = part->layout;
+  const BlockScales *stored = std::get_if<BlockScales>(&part->elements);
+  if (stored && layout.contiguous() && servesBlocks(*stored, layout.rows))
+    return readStoredBlocks(part->tensor, layout, *stored, elements, scales);
+  return quantiseE4M3(
+      *grid,
+      [&](uint64_t first, std::span<float> to) {
+        return part->rows(first, to.size() / grid->columns)
+            .read(DType::F32, std::as_writable_bytes(to));
+      },
+      elements, scales);
+}
+
+CheckpointWeights::Part CheckpointWeights::Part::rows(uint64_t first, uint64_t count) const {
+  Part part = *this;
+  part.layout.offset += first * layout.rowStride;
+  part.layout.rows = count;
+  if (BlockScales *scales = std::get_if<BlockScales>(&part.elements))
+    scales->firstRow += first;
+  return part;
+}
+
+Status CheckpointWeights::Part::read(DType want, std::span<std::byte> to) const {
+  if (const DType *stored = std::get_if<DType>(&elements))
+    return readMatrix(tensor, *stored, layout, want, to);
+  if (const BlockScales *scales = std::get_if<BlockScales>(&elements))
+    return readBlockScaled(tensor, layout, *scales, want, to);
+  return readMxfp4(tensor, std::get<MxScales>(elements).tensor, layout, want, to);
 }
 
 } // namespace moec

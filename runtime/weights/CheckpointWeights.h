@@ -28,6 +28,8 @@ public:
   const void *view(const WeightRef &ref, uint32_t expert, DType want) const override;
   Status read(const WeightRef &ref, uint32_t expert, DType want,
               std::span<std::byte> to) const override;
+  Status readBlockE4M3(const WeightRef &ref, uint32_t expert, std::span<uint8_t> elements,
+                       std::span<float> scales) const override;
 
 private:
   struct MxScales {
@@ -39,6 +41,11 @@ private:
     TensorSpan tensor;
     MatrixLayout layout;
     std::variant<DType, BlockScales, MxScales> elements;
+
+    /// The `count` rows from `first` on.
+    Part rows(uint64_t first, uint64_t count) const;
+    /// All elements, as `want`.
+    Status read(DType want, std::span<std::byte> to) const;
   };
 
   Result<Part> locate(const WeightRef &ref, uint32_t expert) const;

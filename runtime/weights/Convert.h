@@ -51,6 +51,19 @@ inline float e4m3ToF32(uint8_t value) {
   return magnitude == 0x7fu ? std::bit_cast<float>(sign | 0x7fc00000u) : finite;
 }
 
+/// Rounds to nearest, ties to even, into subnormals too; beyond 448: 448. Infinities, which e4m3 has not, become NaN as
+/// NaNs do (0x7f, without a sign): 448 would pass for a number.
+inline uint8_t f32ToE4M3(float value) {
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  uint32_t sign = (bits >> 24) & 0x80u, magnitude = bits & 0x7fffffffu;
+  // The exponent's bias shrinks from 127 to 7.
+  uint32_t normal = (magnitude - (120u << 23) + 0x7ffffu + ((magnitude >> 20) & 1u)) >> 20;
+  // One step of 2^14's mantissa is 2^-9, one step of an e4m3 subnormal, so the addition does the rounding.
+  uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0x1p14f) - 0x46800000u;
+  uint32_t finite = magnitude < 0x3c800000u ? subnormal : normal < 0x7eu ? normal : 0x7eu; // below 2^-6
+  return static_cast<uint8_t>(magnitude >= 0x7f800000u ? 0x7fu : sign | finite);
+}
+
 /// e2m1 (OCP MX, FP4), in the low four bits: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives.
 inline float e2m1ToF32(uint8_t value) {
   return std::bit_cast<float>((value & 8u) << 28 | (value & 7u) << 22) * 0x1p126f;

@@ -27,4 +27,18 @@ inline Status checkPart(const WeightRef &ref, uint32_t expert, DType want, size_
   return Status();
 }
 
+/// The part's blocks. Errors: InvalidArgument, if `ref` has no part `expert`, if that is no matrix, or if the rooms for
+/// elements and scales are not of its sizes.
+inline Result<BlockGrid> checkBlockPart(const WeightRef &ref, uint32_t expert, size_t elements, size_t scales) {
+  if (Status status = checkPart(ref, expert); !status.ok())
+    return status;
+  Result<BlockGrid> grid = blockGrid(ref);
+  if (grid && (elements != grid->rows * grid->columns || scales != grid->numScales()))
+    return makeError(Code::InvalidArgument,
+                     "weight {}: a part of shape {} has {} e4m3 elements and {} scales, but there is room for {} and {}",
+                     inQuotes(ref.name), shapeText(partShape(ref)), grid->rows * grid->columns, grid->numScales(),
+                     elements, scales);
+  return grid;
+}
+
 } // namespace moec

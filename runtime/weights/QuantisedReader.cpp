@@ -44,6 +44,32 @@ private:
   std::vector<float> row;
 };
 
+/// Rows of scales as f32, each read once for the part's rows that share it.
+class ScaleRows {
+public:
+  explicit ScaleRows(const BlockScales &scales)
+      : from(scales), stored(scales.cols * byteSize(scales.dtype)), row(scales.cols) {}
+
+  /// The scales of the part's row `partRow`, valid until the next call.
+  Result<std::span<const float>> at(uint64_t partRow) {
+    const uint64_t block = (from.firstRow + partRow) / from.blockRows;
+    if (block != current) {
+      const uint64_t first = from.offset + block * from.cols;
+      if (Status status = from.tensor.read(first * byteSize(from.dtype), stored); !status.ok())
+        return status;
+      convert(stored.data(), from.dtype, row.data(), DType::F32, from.cols);
+      current = block;
+    }
+    return std::span<const float>(row);
+  }
+
+private:
+  const BlockScales &from;
+  std::vector<std::byte> stored;
+  std::vector<float> row;
+  uint64_t current = UINT64_MAX; // none read yet
+};
+
 std::span<std::byte> bytesOf(std::vector<uint8_t> &values) {
   return std::as_writable_bytes(std::span(values));
 }
@@ -84,23 +110,16 @@ Status readBlockScaled(const TensorSpan &tensor, const MatrixLayout &layout,
                        const BlockScales &scales, DType want, std::span<std::byte> to) {
   RowWriter writer(want, layout.cols, to);
   std::vector<uint8_t> stored(layout.cols);
-  std::vector<std::byte> storedScales(scales.cols * byteSize(scales.dtype));
-  std::vector<float> rowScales(scales.cols);
-  uint64_t rowOfScales = UINT64_MAX; // none read yet
+  ScaleRows scaleRows(scales);
   for (uint64_t row = 0; row < layout.rows; ++row) {
-    if (const uint64_t block = (scales.firstRow + row) / scales.blockRows; block != rowOfScales) {
-      rowOfScales = block;
-      if (Status status = scales.tensor.read(
-              (scales.offset + block * scales.cols) * byteSize(scales.dtype), storedScales);
-          !status.ok())
-        return status;
-      convert(storedScales.data(), scales.dtype, rowScales.data(), DType::F32, scales.cols);
-    }
+    Result<std::span<const float>> rowScales = scaleRows.at(row);
+    if (!rowScales)
+      return rowScales.status();
     if (Status status = tensor.read(layout.offset + row * layout.rowStride, bytesOf(stored));
         !status.ok())
       return status;
     for (uint64_t block = 0; block < scales.cols; ++block) {
-      const float scale = rowScales[block];
+      const float scale = (*rowScales)[block];
       const uint64_t end = std::min(layout.cols, (block + 1) * scales.blockCols);
       for (uint64_t col = block * scales.blockCols; col < end; ++col)
         writer.values()[col] = e4m3ToF32(stored[col]) * scale;
@@ -108,6 +127,29 @@ Status readBlockScaled(const TensorSpan &tensor, const MatrixLayout &layout,
     writer.finish(row);
   }
   return Status();
+}
+
+bool servesBlocks(const BlockScales &scales, uint64_t rows) {
+  for (uint64_t first = 0; first < rows; first += kScaleBlock) {
+    const uint64_t last = std::min(rows, first + kScaleBlock) - 1;
+    if ((scales.firstRow + first) / scales.blockRows != (scales.firstRow + last) / scales.blockRows)
+      return false;
+  }
+  return true; // columns are either in blocks of 128 or all together
+}
+
+Status readStoredBlocks(const TensorSpan &tensor, const MatrixLayout &layout,
+                        const BlockScales &scales, std::span<uint8_t> elements,
+                        std::span<float> perBlock) {
+  const uint64_t blockCols = blocksOf(layout.cols);
+  ScaleRows scaleRows(scales);
+  for (uint64_t block = 0; block < perBlock.size(); ++block) {
+    Result<std::span<const float>> rowScales = scaleRows.at(block / blockCols * kScaleBlock);
+    if (!rowScales)
+      return rowScales.status();
+    perBlock[block] = (*rowScales)[block % blockCols * kScaleBlock / scales.blockCols];
+  }
+  return tensor.read(layout.offset, std::as_writable_bytes(elements));
 }
 
 Status readMxfp4(const TensorSpan &blocks, const TensorSpan &scales, const MatrixLayout &layout,

@@ -2,6 +2,7 @@
 // scale of its block.
 #pragma once
 
+#include "compiler/kernels/Fp8Abi.h"
 #include "runtime/weights/Checkpoint.h"
 #include "runtime/weights/FusedLayout.h"
 
@@ -20,7 +21,7 @@ struct BlockScales {
 };
 
 /// Elements of a block of DeepSeek-V3's, either way.
-inline constexpr uint64_t kScaleBlock = 128;
+inline constexpr uint64_t kScaleBlock = kFp8Block;
 
 /// The scales of the part at `layout` of a tensor of e4m3 elements, [N, K] or [E, N, K]: `scales`
 /// has [N/128, K/128] (rounded up), [N, 1], [1] or [], behind the same E if there is one. `rows`
@@ -35,6 +36,17 @@ Result<BlockScales> blockScales(const TensorSpan &scales, std::span<const int64_
 /// each times its scale in f32, as `want`. Errors as readMatrix. Thread-safe.
 Status readBlockScaled(const TensorSpan &tensor, const MatrixLayout &layout,
                        const BlockScales &scales, DType want, std::span<std::byte> to);
+
+/// Whether 128 by 128 elements of a part of `rows` rows, counted from its first, always share one
+/// of these scales: not if there is one for each row, nor if up begins amid a block.
+bool servesBlocks(const BlockScales &scales, uint64_t rows);
+
+/// Copies the elements at `layout` (contiguous) of `tensor` and gives the scale of each 128 by 128
+/// of them, [ceil(rows / 128), ceil(cols / 128)], as f32; `scales` must serve these blocks. Errors
+/// as readMatrix. Thread-safe.
+Status readStoredBlocks(const TensorSpan &tensor, const MatrixLayout &layout,
+                        const BlockScales &scales, std::span<uint8_t> elements,
+                        std::span<float> perBlock);
 
 /// Elements that share a scale of MXFP4, and the bytes that they take.
 inline constexpr uint64_t kMxBlock = 32, kMxBlockBytes = 16;

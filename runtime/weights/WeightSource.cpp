@@ -1,5 +1,6 @@
 #include "runtime/weights/WeightSource.h"
 
+#include "compiler/kernels/Fp8Abi.h"
 #include "runtime/weights/CheckpointWeights.h"
 #include "runtime/weights/RandomWeights.h"
 #include "runtime/weights/Text.h"
@@ -45,6 +46,19 @@ Result<uint64_t> numPartElements(const WeightRef &ref) {
     return makeError(Code::InvalidArgument, "weight {}: shape {} is negative or too large", inQuotes(ref.name),
                      shapeText(ref.shape));
   return *elements;
+}
+
+uint64_t BlockGrid::blockRows() const { return (rows + kFp8Block - 1) / kFp8Block; }
+uint64_t BlockGrid::blockColumns() const { return (columns + kFp8Block - 1) / kFp8Block; }
+
+Result<BlockGrid> blockGrid(const WeightRef &ref) {
+  if (Result<uint64_t> elements = numPartElements(ref); !elements)
+    return elements.status();
+  const std::span<const int64_t> shape = partShape(ref);
+  if (shape.size() != 2)
+    return makeError(Code::InvalidArgument, "weight {}: a part of shape {} is no matrix, so it has no blocks of {} by {}",
+                     inQuotes(ref.name), shapeText(shape), kFp8Block, kFp8Block);
+  return BlockGrid{static_cast<uint64_t>(shape[0]), static_cast<uint64_t>(shape[1])};
 }
 
 Result<std::unique_ptr<WeightSource>> openWeights(const std::string &spec, ReadMode mode) {

@@ -26,7 +26,21 @@ std::span<const int64_t> partShape(const WeightRef &ref);
 /// 2^60 elements or 2^20 experts, or a per-expert ref of rank 0).
 Result<uint64_t> numPartElements(const WeightRef &ref);
 
-/// Weights by name. Thread-safe: any number of threads may check, view and read at once.
+/// A part as a matrix in blocks of 128 by 128 elements, the last ones smaller.
+struct BlockGrid {
+  uint64_t rows, columns; ///< elements
+  uint64_t blockRows() const;
+  uint64_t blockColumns() const;
+  /// Of one part: blockRows() * blockColumns().
+  uint64_t numScales() const { return blockRows() * blockColumns(); }
+};
+
+/// The blocks of what one `readBlockE4M3` delivers. Errors: InvalidArgument (as numPartElements, or a part that is no
+/// matrix).
+Result<BlockGrid> blockGrid(const WeightRef &ref);
+
+/// Weights by name. Thread-safe: any number of threads may check, view and read at once. A ref's `format` says what the
+/// model expects; a source may store the weight otherwise, and serves it all the same.
 ///
 /// A ref with `{e}` in its name is read one expert at a time; `expert` is then below the ref's first dimension.
 /// For any other ref `expert` is 0 and the whole tensor is read.
@@ -54,6 +68,18 @@ public:
   /// tensor, expected and found), InvalidArgument (ref, expert or the size of `to` is wrong), Failure
   /// (reading failed).
   virtual Status read(const WeightRef &ref, uint32_t expert, DType want, std::span<std::byte> to) const = 0;
+
+  /// Writes the part, a matrix, as e4m3 codes and f32 scales: element [r, c] is the code's number times scale
+  /// [r / 128, c / 128]. What is stored with a scale for 128 by 128 elements (or for the whole part) is delivered as it
+  /// lies there, and these products, in f32, are then what `read` delivers. All else is quantised here from what `read`
+  /// gives as F32 (QuantiseE4M3.h), up to 1/16 away from it (or 2^-10 of its block's scale).
+  ///
+  /// elements  [rows, columns], row-major
+  /// scales    [ceil(rows / 128), ceil(columns / 128)], row-major; blockGrid(ref).numScales() of them
+  ///
+  /// Thread-safe, as `read`. Errors: as `read`, and InvalidArgument if the part is no matrix.
+  virtual Status readBlockE4M3(const WeightRef &ref, uint32_t expert, std::span<uint8_t> elements,
+                               std::span<float> scales) const = 0;
 };
 
 /// Opens what `--weights` names: `random:seed=N[,std=S]` (see RandomWeights.h), or the path of a checkpoint (see

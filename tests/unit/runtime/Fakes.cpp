@@ -2,6 +2,8 @@
 
 #include "compiler/core/Keys.h"
 #include "runtime/weights/Convert.h"
+#include "runtime/weights/PartRequest.h"
+#include "runtime/weights/QuantiseE4M3.h"
 #include "tests/unit/Catch.h"
 #include "tests/unit/runtime/FakeKernels.h"
 
@@ -140,7 +142,7 @@ LayerDescription describeLayer(uint32_t number, LayerShape shape, RouterSpec rou
   return layer;
 }
 
-std::vector<float> MadeUpWeights::values(const WeightRef &ref, uint32_t expert) const {
+std::vector<float> MadeUpWeights::plainValues(const WeightRef &ref, uint32_t expert) const {
   std::vector<float> values(*numPartElements(ref));
   const uint64_t base = hashOf(partName(ref, expert)) + seed;
   for (uint64_t i = 0; i < values.size(); ++i)
@@ -151,8 +153,15 @@ std::vector<float> MadeUpWeights::values(const WeightRef &ref, uint32_t expert) 
   return values;
 }
 
+std::vector<float> MadeUpWeights::values(const WeightRef &ref, uint32_t expert) const {
+  std::vector<float> values = plainValues(ref, expert);
+  if (ref.format == WeightFormat::BlockE4M3)
+    roundThroughE4M3(values, static_cast<uint64_t>(ref.shape.back()));
+  return values;
+}
+
 const void *MadeUpWeights::view(const WeightRef &ref, uint32_t expert, DType want) const {
-  if (want != ref.dtype || expert % 2 == 1)
+  if (want != ref.dtype || expert % 2 == 1 || ref.format != WeightFormat::Plain)
     return nullptr;
   Lock lock(mutex);
   std::vector<std::byte> &bytes = views[partName(ref, expert)];
@@ -170,6 +179,19 @@ Status MadeUpWeights::read(const WeightRef &ref, uint32_t expert, DType want, st
     return makeError(Code::InvalidArgument, "{}: {} bytes for {} elements", ref.name, to.size(), from.size());
   convert(from.data(), DType::F32, to.data(), want, from.size());
   return {};
+}
+
+Status MadeUpWeights::readBlockE4M3(const WeightRef &ref, uint32_t expert, std::span<uint8_t> elements,
+                                    std::span<float> scales) const {
+  Result<BlockGrid> grid = checkBlockPart(ref, expert, elements.size(), scales.size());
+  if (!grid)
+    return grid.status();
+  const std::vector<float> from = plainValues(ref, expert);
+  const RowReader readRows = [&](uint64_t first, std::span<float> to) {
+    std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(first * grid->columns), to.size(), to.begin());
+    return Status();
+  };
+  return quantiseE4M3(*grid, readRows, elements, scales);
 }
 
 CompilerCall FakeCompiler::call() {

@@ -14,7 +14,8 @@ namespace moec::test {
 /// One layer with weights named as in "layers.3.experts.{e}.gate".
 LayerDescription describeLayer(uint32_t number, LayerShape shape, RouterSpec router = {});
 
-/// Weights made up from names and indices, rounded to the ref's dtype; half of them can be viewed, the others must be read.
+/// Weights made up from names and indices, rounded to the ref's dtype, and then through e4m3 if the ref's format is that;
+/// half of the others can be viewed, the rest must be read.
 class MadeUpWeights final : public WeightSource {
 public:
   explicit MadeUpWeights(uint32_t seed = 1) : seed(seed) {}
@@ -22,11 +23,15 @@ public:
   Status check(const WeightRef &) const override { return {}; }
   const void *view(const WeightRef &ref, uint32_t expert, DType want) const override;
   Status read(const WeightRef &ref, uint32_t expert, DType want, std::span<std::byte> to) const override;
+  Status readBlockE4M3(const WeightRef &ref, uint32_t expert, std::span<uint8_t> elements,
+                       std::span<float> scales) const override;
 
   /// The same elements as the reference uses them.
   std::vector<float> values(const WeightRef &ref, uint32_t expert) const;
 
 private:
+  std::vector<float> plainValues(const WeightRef &ref, uint32_t expert) const;
+
   uint32_t seed;
   mutable Mutex mutex;
   mutable std::map<std::string, std::vector<std::byte>> views MOEC_GUARDED_BY(mutex);
