@@ -24,6 +24,7 @@ Result<WeightRef> weightOf(Value value, const char *what) {
   ref.name = weight.getName().str();
   ref.shape.assign(type.getShape().begin(), type.getShape().end());
   ref.dtype = dtypeOf(type.getElementType());
+  ref.format = weight.getBlockE4m3() ? WeightFormat::BlockE4M3 : WeightFormat::Plain;
   return ref;
 }
 

@@ -169,6 +169,8 @@ LogicalResult WeightOp::verify() {
   for (int64_t size : tensorOf(getResult()).getShape())
     if (size < 1 || size > maxSize)
       return emitOpError("(C3) a dimension of '") << name << "' is " << size << ", expected 1.." << maxSize;
+  if (getBlockE4m3() && tensorOf(getResult()).getRank() != (name.contains("{e}") ? 3 : 2))
+    return emitOpError("(C4) block_e4m3 is on matrices, but '") << name << "' is " << getResult().getType();
   return success();
 }
 

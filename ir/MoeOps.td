@@ -21,11 +21,15 @@ def Moe_WeightOp : Moe_Op<"weight", [Pure]> {
   let description = [{
     `{e}` in the name stands for an expert's number; the tensor's first dimension is then the experts.
 
+    `block_e4m3`: the checkpoint holds it in e4m3, with an f32 scale for each 128 by 128 elements of its last two
+    dimensions; its value is their product, and a target may multiply it in e4m3, tokens quantised alike.
+
     (C1) The name is not empty and holds no control characters.
     (C2) A name with `{e}` has a tensor of rank 2 or more.
     (C3) Each dimension is in 1..2^28.
+    (C4) `block_e4m3` is on matrices only: rank 2, or rank 3 with `{e}` in the name.
   }];
-  let arguments = (ins StrAttr:$name);
+  let arguments = (ins StrAttr:$name, UnitAttr:$block_e4m3);
   let results = (outs Moe_WeightTensor:$result);
   let assemblyFormat = "$name attr-dict `:` type($result)";
   let hasVerifier = 1;

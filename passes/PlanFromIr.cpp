@@ -14,6 +14,17 @@ static DType dtypeOf(Value value) {
   return element.isBF16() ? DType::BF16 : element.isF16() ? DType::F16 : DType::F32;
 }
 
+static bool isBlockE4M3(Value value) {
+  auto weight = value.getDefiningOp<WeightOp>();
+  return weight && weight.getBlockE4m3();
+}
+
+/// Products of both kinds take turns on the same rows, so a layer of which a part is e4m3 has no e4m3 kernels.
+static WeightFormat expertFormatOf(GroupedFfnOp grouped) {
+  const bool all = isBlockE4M3(grouped.getGate()) && isBlockE4M3(grouped.getUp()) && isBlockE4M3(grouped.getDown());
+  return all ? WeightFormat::BlockE4M3 : WeightFormat::Plain;
+}
+
 LayerShape shapeOf(GroupedFfnOp grouped) {
   LayerShape shape;
   shape.experts = static_cast<uint32_t>(dim(grouped.getGate(), 0));
@@ -23,6 +34,7 @@ LayerShape shapeOf(GroupedFfnOp grouped) {
   shape.dtype = dtypeOf(grouped.getHidden());
   shape.expertBias = static_cast<bool>(grouped.getGateBias());
   shape.weightOnInput = grouped.getWeightOnInput();
+  shape.expertFormat = expertFormatOf(grouped);
   if (Value init = grouped.getInit())
     if (auto shared = init.getDefiningOp<SharedFfnOp>()) {
       shape.sharedIntermediate = static_cast<uint32_t>(dim(shared.getGate(), 0));

@@ -19,12 +19,14 @@ inline const char *nameOf(DType value) { return dtypeName(value); }
 inline const char *nameOf(CpuIsa value) { return isaName(value); }
 inline const char *nameOf(DeviceKind value) { return deviceName(value); }
 inline const char *nameOf(LaunchKind value) { return launchName(value); }
+inline const char *nameOf(WeightFormat value) { return weightFormatName(value); }
 inline const char *nameOf(Scoring value) {
   return value == Scoring::None ? "none" : value == Scoring::Softmax ? "softmax" : "sigmoid";
 }
 
 template <typename T> constexpr T lastOf = T{};
 template <> inline constexpr DType lastOf<DType> = DType::F16;
+template <> inline constexpr WeightFormat lastOf<WeightFormat> = WeightFormat::BlockE4M3;
 template <> inline constexpr CpuIsa lastOf<CpuIsa> = CpuIsa::Avx512Bf16;
 template <> inline constexpr DeviceKind lastOf<DeviceKind> = DeviceKind::Cuda;
 template <> inline constexpr Scoring lastOf<Scoring> = Scoring::Sigmoid;

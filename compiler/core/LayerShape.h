@@ -44,6 +44,11 @@ enum class WeightFormat : uint8_t {
   BlockE4M3 ///< e4m3, with an f32 scale for each 128 by 128 elements (rows by columns; the last ones smaller)
 };
 
+/// "plain", "block_e4m3".
+const char *weightFormatName(WeightFormat format);
+/// Error: InvalidArgument, a name that is neither.
+Result<WeightFormat> parseWeightFormat(const std::string &name);
+
 /// The dimensions of one MoE layer. H hidden, I intermediate, E experts, K experts per token.
 struct LayerShape {
   uint32_t hidden = 0;

@@ -42,6 +42,7 @@ template <typename Archive, Is<LayerShape> T> void fields(Archive &archive, T &s
   archive.field("shared_gate", shape.sharedGate);
   archive.field("expert_bias", shape.expertBias);
   archive.field("weight_on_input", shape.weightOnInput);
+  archive.field("expert_format", shape.expertFormat);
 }
 
 template <typename Archive, Is<RouterSpec> T> void fields(Archive &archive, T &router) {
@@ -61,6 +62,7 @@ template <typename Archive, Is<WeightRef> T> void fields(Archive &archive, T &we
   archive.field("name", weight.name);
   archive.field("shape", weight.shape);
   archive.field("dtype", weight.dtype);
+  archive.field("format", weight.format);
 }
 
 template <typename Archive, Is<LayerWeights> T> void fields(Archive &archive, T &weights) {

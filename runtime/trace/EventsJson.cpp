@@ -49,7 +49,16 @@ OrderedJson toJson(const LayerShape &shape) {
     json["expert_bias"] = true;
   if (shape.weightOnInput) // nor this
     json["weight_on_input"] = true;
+  if (shape.expertFormat != WeightFormat::Plain) // nor this
+    json["expert_format"] = weightFormatName(shape.expertFormat);
   return json;
+}
+
+static WeightFormat readWeightFormat(const JsonValue &json) {
+  Result<WeightFormat> format = parseWeightFormat(json.text());
+  if (!format)
+    json.fail(format.status().message());
+  return format ? *format : WeightFormat::Plain;
 }
 
 LayerShape readShape(const JsonValue &json) {
@@ -67,6 +76,8 @@ LayerShape readShape(const JsonValue &json) {
   shape.sharedGate = json["shared_gate"].flag();
   shape.expertBias = json.has("expert_bias") && json["expert_bias"].flag();
   shape.weightOnInput = json.has("weight_on_input") && json["weight_on_input"].flag();
+  if (json.has("expert_format"))
+    shape.expertFormat = readWeightFormat(json["expert_format"]);
   return shape;
 }
 

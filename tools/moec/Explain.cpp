@@ -38,9 +38,8 @@ std::string groupText(const LayerGroup &group, const TargetFacts &facts) {
   const LayerShape &shape = layer.shape;
   const LayerPlan &plan = layer.plan;
   const auto &slots = plan.table.slots;
-  std::string text = fmt::format("{} {}: E={} K={} H={} I={} {}\n", group.layers.size() == 1 ? "layer" : "layers",
-                                 rangesText(group.layers), shape.experts, shape.topK, shape.hidden, shape.intermediate,
-                                 dtypeName(shape.dtype));
+  std::string text = fmt::format("{} {}: {}\n", group.layers.size() == 1 ? "layer" : "layers",
+                                 rangesText(group.layers), dimensionsText(shape));
   text += line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
                                           layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
   text += line("tile heights", fmt::format("{} of {}", textOfHeights(plan.config.cpu.tileRows), plan.config.text()));
@@ -82,6 +81,12 @@ nlohmann::json groupJson(const LayerGroup &group, const TargetFacts &facts) {
 }
 
 } // namespace
+
+std::string dimensionsText(const LayerShape &shape) {
+  return fmt::format("E={} K={} H={} I={} {}{}", shape.experts, shape.topK, shape.hidden, shape.intermediate,
+                     dtypeName(shape.dtype),
+                     shape.expertFormat == WeightFormat::BlockE4M3 ? ", experts stored in e4m3" : "");
+}
 
 std::string rangesText(const std::vector<uint32_t> &layers) {
   std::string text;

@@ -31,6 +31,9 @@ struct Explanation {
 Explanation explain(const Package &package, const Calibration &calibration, const std::string &calibrationSource,
                     const std::map<uint32_t, PlanLimits> &limits);
 
+/// "E=64 K=8 H=2048 I=1024 bf16", and how the checkpoint holds experts where that is not plain.
+std::string dimensionsText(const LayerShape &shape);
+
 /// "0-47, 60", of ascending numbers.
 std::string rangesText(const std::vector<uint32_t> &layers);
 

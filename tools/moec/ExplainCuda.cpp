@@ -61,11 +61,9 @@ double layRowsNs(const LayerPackage &layer, const TargetFacts &facts, const Cali
 
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
-  const LayerShape &shape = layer.shape;
   const double chosenNs = layer.plan.predictedNs;
-  std::string text = fmt::format("{} {}: E={} K={} H={} I={} {}\n", group.layers.size() == 1 ? "layer" : "layers",
-                                 rangesText(group.layers), shape.experts, shape.topK, shape.hidden, shape.intermediate,
-                                 dtypeName(shape.dtype));
+  std::string text = fmt::format("{} {}: {}\n", group.layers.size() == 1 ? "layer" : "layers",
+                                 rangesText(group.layers), dimensionsText(layer.shape));
   text += line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
                                           layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))

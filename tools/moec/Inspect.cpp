@@ -1,4 +1,5 @@
 // `moec inspect`: what a file is, and what is in it.
+#include "tools/moec/Explain.h"
 #include "tools/moec/ExplainCuda.h"
 #include "tools/moec/Setup.h"
 #include "tools/moec/Verbs.h"
@@ -42,8 +43,7 @@ struct Shown {
 };
 
 std::string shapeLine(const LayerShape &shape, const RouterSpec &router) {
-  std::string text = fmt::format("E={} K={} H={} I={} {}", shape.experts, shape.topK, shape.hidden, shape.intermediate,
-                                 dtypeName(shape.dtype));
+  std::string text = dimensionsText(shape);
   if (shape.sharedIntermediate)
     text += fmt::format(", shared {}{}", shape.sharedIntermediate, shape.sharedGate ? " gated" : "");
   if (shape.expertBias)

@@ -13,6 +13,10 @@ module attributes {moe.model = "tiny", moe.phase = "input"} {
     %weight = moe.weight "router.weight" : tensor<4x8xbf16>
     // CHECK: %{{.*}} = moe.weight "\22quoted\\ {e}\22" : tensor<4x1xf32>
     %unused = moe.weight "\"quoted\\ {e}\"" : tensor<4x1xf32>
+    // CHECK: %{{.*}} = moe.weight "matrix" {block_e4m3} : tensor<4x8xbf16>
+    %matrix = moe.weight "matrix" {block_e4m3} : tensor<4x8xbf16>
+    // CHECK: %{{.*}} = moe.weight "{e}.matrix" {block_e4m3} : tensor<4x6x8xf32>
+    %matrices = moe.weight "{e}.matrix" {block_e4m3} : tensor<4x6x8xf32>
     // CHECK: %[[BIAS:.*]] = moe.weight "bias" : tensor<4xf32>
     %bias = moe.weight "bias" : tensor<4xf32>
     // CHECK: %[[LOGITS:.*]] = moe.router %{{.*}}, %[[WEIGHT]] : (tensor<?x8xbf16>, tensor<4x8xbf16>) -> tensor<?x4xf32>

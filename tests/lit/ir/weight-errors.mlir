@@ -59,6 +59,39 @@ func.func @case() {
 
 // -----
 
+// (C4)
+func.func @case() {
+  // expected-error @+1 {{(C4) block_e4m3 is on matrices, but 'a' is 'tensor<4xf32>'}}
+  %0 = moe.weight "a" {block_e4m3} : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{(C4) block_e4m3 is on matrices, but 'a' is 'tensor<4x8x16xf32>'}}
+  %0 = moe.weight "a" {block_e4m3} : tensor<4x8x16xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{(C4) block_e4m3 is on matrices, but '{e}.a' is 'tensor<4x8xf32>'}}
+  %0 = moe.weight "{e}.a" {block_e4m3} : tensor<4x8xf32>
+  return
+}
+
+// -----
+
+func.func @case() {
+  // expected-error @+1 {{(C4) block_e4m3 is on matrices, but '{e}.a' is 'tensor<4x8x16x2xf32>'}}
+  %0 = moe.weight "{e}.a" {block_e4m3} : tensor<4x8x16x2xf32>
+  return
+}
+
+// -----
+
 // Shapes are static, and dtypes those of checkpoints.
 func.func @case() {
   // expected-error @+1 {{result #0 must be statically shaped tensor}}

@@ -1,8 +1,11 @@
 // RUN: moec-opt %s --moe-lower=to=launches | FileCheck %s
 
 // A whole layer, phase by phase, down to its launches: router, route and dispatch come first, the shared expert before the
-// routed ones, the sums are stored last.
+// routed ones, the sums are stored last. What is said of weights stays.
 // CHECK-LABEL: func.func @layer_3
+// CHECK: moe.weight "model.layers.3.mlp.experts.{e}.gate_proj.weight" {block_e4m3} :
+// CHECK: moe.weight "model.layers.3.mlp.experts.{e}.up_proj.weight" {block_e4m3} :
+// CHECK: moe.weight "model.layers.3.mlp.experts.{e}.down_proj.weight" {block_e4m3} :
 // CHECK: moe.launch router(
 // CHECK-SAME: columns = 8
 // CHECK-SAME: k = 64
@@ -22,9 +25,9 @@ module attributes {moe.model = "tiny"} {
   func.func @layer_3(%hidden: tensor<?x64xbf16>) -> tensor<?x64xbf16> attributes {moe.layer = 3 : i64} {
     %router = moe.weight "model.layers.3.mlp.gate.weight" : tensor<8x64xbf16>
     %bias = moe.weight "model.layers.3.mlp.gate.e_score_correction_bias" : tensor<8xf32>
-    %gate = moe.weight "model.layers.3.mlp.experts.{e}.gate_proj.weight" : tensor<8x32x64xbf16>
-    %up = moe.weight "model.layers.3.mlp.experts.{e}.up_proj.weight" : tensor<8x32x64xbf16>
-    %down = moe.weight "model.layers.3.mlp.experts.{e}.down_proj.weight" : tensor<8x64x32xbf16>
+    %gate = moe.weight "model.layers.3.mlp.experts.{e}.gate_proj.weight" {block_e4m3} : tensor<8x32x64xbf16>
+    %up = moe.weight "model.layers.3.mlp.experts.{e}.up_proj.weight" {block_e4m3} : tensor<8x32x64xbf16>
+    %down = moe.weight "model.layers.3.mlp.experts.{e}.down_proj.weight" {block_e4m3} : tensor<8x64x32xbf16>
     %sgate = moe.weight "model.layers.3.mlp.shared_experts.gate_proj.weight" : tensor<32x64xbf16>
     %sup = moe.weight "model.layers.3.mlp.shared_experts.up_proj.weight" : tensor<32x64xbf16>
     %sdown = moe.weight "model.layers.3.mlp.shared_experts.down_proj.weight" : tensor<64x32xbf16>

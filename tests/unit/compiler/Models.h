@@ -23,7 +23,8 @@ inline std::string siluRegion() {
 )";
 }
 
-/// One layer, number 0: softmax, top-k, renormalise, experts with SiLU and, if the shape says so, biases.
+/// One layer, number 0: softmax, top-k, renormalise, experts with SiLU and, if the shape says so, biases,
+/// weights on their inputs, weights that the checkpoint holds in e4m3.
 inline std::string tinyModel(const LayerShape &shape) {
   std::string d = dtypeName(shape.dtype);
   std::string hidden = fmt::format("tensor<?x{}x{}>", shape.hidden, d);
@@ -33,12 +34,13 @@ inline std::string tinyModel(const LayerShape &shape) {
   std::string router = fmt::format("tensor<{}x{}x{}>", shape.experts, shape.hidden, d);
   std::string scores = fmt::format("tensor<?x{}xf32>", shape.experts);
   std::string ids = fmt::format("tensor<?x{}xi32>", shape.topK), weights = fmt::format("tensor<?x{}xf32>", shape.topK);
+  const char *format = shape.expertFormat == WeightFormat::BlockE4M3 ? " {block_e4m3}" : "";
   std::string text = "module attributes {moe.model = \"tiny\"} {\n";
   text += fmt::format("  func.func @layer_0(%hidden: {0}) -> {0} attributes {{moe.layer = 0 : i64}} {{\n", hidden);
   text += fmt::format("    %router = moe.weight \"layers.0.gate.weight\" : {}\n", router);
-  text += fmt::format("    %gate = moe.weight \"layers.0.experts.{{e}}.gate_proj.weight\" : {}\n", wide);
-  text += fmt::format("    %up = moe.weight \"layers.0.experts.{{e}}.up_proj.weight\" : {}\n", wide);
-  text += fmt::format("    %down = moe.weight \"layers.0.experts.{{e}}.down_proj.weight\" : {}\n", tall);
+  text += fmt::format("    %gate = moe.weight \"layers.0.experts.{{e}}.gate_proj.weight\"{} : {}\n", format, wide);
+  text += fmt::format("    %up = moe.weight \"layers.0.experts.{{e}}.up_proj.weight\"{} : {}\n", format, wide);
+  text += fmt::format("    %down = moe.weight \"layers.0.experts.{{e}}.down_proj.weight\"{} : {}\n", format, tall);
   std::string inner = fmt::format("tensor<{}x{}x{}>", shape.experts, shape.intermediate, d);
   std::string outer = fmt::format("tensor<{}x{}x{}>", shape.experts, shape.hidden, d);
   if (shape.expertBias) {

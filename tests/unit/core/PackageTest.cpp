@@ -25,7 +25,8 @@ constexpr double awkward[] = {0.1,
 WeightRef weight(Random &random, const std::string &name) {
   return {.name = "model.layers.0.\"" + name + "\".{e}\\\n\u00e9",
           .shape = {random.below(1000), INT64_MAX, 0},
-          .dtype = static_cast<DType>(random.below(3))};
+          .dtype = static_cast<DType>(random.below(3)),
+          .format = static_cast<WeightFormat>(random.below(2))};
 }
 
 CudaTile randomTile(Random &random) {
@@ -67,7 +68,8 @@ LayerPackage randomLayer(Random &random, uint32_t number) {
                  .sharedIntermediate = random.below(100),
                  .sharedGate = random.below(2) == 0,
                  .expertBias = random.below(2) == 0,
-                 .weightOnInput = random.below(2) == 0};
+                 .weightOnInput = random.below(2) == 0,
+                 .expertFormat = static_cast<WeightFormat>(random.below(2))};
   layer.router = {.before = static_cast<Scoring>(random.below(3)),
                   .after = static_cast<Scoring>(random.below(3)),
                   .correctionBias = random.below(2) == 0,

@@ -76,6 +76,24 @@ TEST_CASE("a layer's shape says that its weights are on the experts' input, and 
   CHECK(document->status().ok());
 }
 
+TEST_CASE("a layer's shape says how experts are stored, and older traces say nothing", "[recompile][trace]") {
+  LayerShape shape = olmoeShape();
+  CHECK_FALSE(toJson(shape).contains("expert_format"));
+  shape.expertFormat = WeightFormat::BlockE4M3;
+  OrderedJson json = toJson(shape);
+  auto read = [&json](LayerShape &into) {
+    Result<JsonDocument> document = JsonDocument::parse(json.dump(), "shape", Code::InvalidArgument);
+    REQUIRE(document);
+    into = readShape(document->root());
+    return document->status();
+  };
+  LayerShape again;
+  CHECK(read(again).ok());
+  CHECK(again == shape);
+  json["expert_format"] = "e5m2";
+  CHECK(read(again).message() == "shape: expert_format: unknown format of weights 'e5m2': expected plain or block_e4m3");
+}
+
 TEST_CASE("each kind of event keeps every field on its way through a line", "[recompile][trace]") {
   PolicySetup setup;
   std::vector<TraceEvent> events = {
