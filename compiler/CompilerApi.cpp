@@ -117,6 +117,7 @@ MoecCompilerAnswer callImport(const std::string &request) {
   options.name = root["name"].text();
   if (root.has("layers"))
     options.layers = root["layers"].integers<uint32_t>();
+  options.plainWeights = root.has("plain_weights") && root["plain_weights"].flag();
   if (Status status = document->status(); !status.ok())
     return answer(status);
   return answer(importConfig(config, options));

@@ -156,8 +156,8 @@ Result<std::string> Compiler::cachedText(const char *verb, const std::string &re
 }
 
 Result<std::string> Compiler::import(const std::string &config, const std::string &name, uint32_t layers,
-                                     CompilePolicy policy) {
-  nlohmann::json request = {{"config", config}, {"name", name}};
+                                     CompilePolicy policy, bool plainWeights) {
+  nlohmann::json request = {{"config", config}, {"name", name}, {"plain_weights", plainWeights}};
   Result<std::string> whole = cachedText("import", dump(request), policy);
   if (!whole || layers == 0)
     return whole;

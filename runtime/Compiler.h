@@ -51,9 +51,10 @@ public:
                                   const std::function<bool()> &cancelled = {});
   /// What `request.emit` and `request.stopAfter` ask for, as text; not cached.
   Result<std::string> emit(const CompileRequest &request);
-  /// A model description from the text of a Hugging Face config.json; `layers` 0: all.
+  /// A model description from the text of a Hugging Face config.json; `layers` 0: all; `plainWeights` as in
+  /// Model::Options.
   Result<std::string> import(const std::string &config, const std::string &name, uint32_t layers,
-                             CompilePolicy policy = CompilePolicy::Allowed);
+                             CompilePolicy policy = CompilePolicy::Allowed, bool plainWeights = false);
   Result<ModelDescription> describe(const std::string &model, CompilePolicy policy = CompilePolicy::Allowed);
 
   /// Whether the library, or what stands for it, was called yet.

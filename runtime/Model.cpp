@@ -74,7 +74,8 @@ Result<std::shared_ptr<const Model>> Model::load(const std::string &path, Option
       model->location = file.parent_path().string();
       // A relative "." has no name of its own.
       const std::string name = fs::weakly_canonical(file, error).parent_path().filename().string();
-      Result<std::string> imported = model->theCompiler->import(*text, name, options.layers, options.policy);
+      Result<std::string> imported =
+          model->theCompiler->import(*text, name, options.layers, options.policy, options.plainWeights);
       if (!imported)
         return imported.status().withContext("{}", file.string());
       text = std::move(imported);

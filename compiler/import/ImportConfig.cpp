@@ -2,6 +2,7 @@
 
 #include "compiler/import/Families.h"
 #include "compiler/import/ModelText.h"
+#include "compiler/import/QuantisationReads.h"
 
 #include <algorithm>
 
@@ -61,6 +62,8 @@ Result<std::string> importConfig(const std::string &configJson, const ImportOpti
     return document.status();
   JsonValue config = document->root();
   importer::ModelSpec spec = importer::readModelSpec(config);
+  if (!options.plainWeights)
+    importer::readBlockE4M3(config, spec);
   std::string name = options.name.empty() ? nameOf(config, spec.family) : options.name;
   if (Status status = document->status(); !status.ok())
     return status;

@@ -18,6 +18,8 @@ struct ImportOptions {
   std::optional<DType> dtype = {};
   /// The model's own numbers, in any order. Empty: every MoE layer.
   std::vector<uint32_t> layers = {};
+  /// Says nothing of weights that the checkpoint holds in e4m3, so that all targets compute in the model's dtype.
+  bool plainWeights = false;
 };
 
 /// The MoE layers of the model that `configJson` (the text of a config.json) describes: a module in
@@ -26,7 +28,8 @@ struct ImportOptions {
 ///
 /// The result is ASCII and depends on nothing but the arguments. Of the config's own text only the
 /// name reaches it, escaped; everything else is numbers and names from this program. Keys that it
-/// does not know are ignored. Weights have their names on the hub, one tensor per expert.
+/// does not know are ignored. Weights have their names on the hub, one tensor per expert; those that `quantization_config`
+/// says are e4m3 with scales of 128 by 128 elements have `block_e4m3` (QuantisationReads.h).
 ///
 /// Thread-safe. Errors: InvalidModel (not JSON; an unknown model_type, with the known ones; a key
 /// that is missing, of the wrong type, out of range or contradicted by another one, with its name

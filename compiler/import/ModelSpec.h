@@ -22,7 +22,7 @@ struct WeightNames {
   const char *sharedRouter = "shared_expert_gate";
 };
 
-/// A model whose MoE layers are all alike, as those of every family here are.
+/// A model whose MoE layers are all alike but for how they are stored, as those of every family here are.
 struct ModelSpec {
   const char *family = "";
   LayerShape shape;
@@ -31,6 +31,9 @@ struct ModelSpec {
   ClampedSwigluSpec clamped; // of meaning for Activation::ClampedSwiglu
   WeightNames names;
   std::vector<uint32_t> layers; // numbers of the MoE layers, ascending
+  // Those, ascending, whose checkpoint holds gate, up and down of the routed experts, or of the shared one, in e4m3 with an
+  // f32 scale for each 128 by 128 elements.
+  std::vector<uint32_t> e4m3Experts, e4m3Shared;
 };
 
 } // namespace moec::importer

@@ -41,9 +41,9 @@ private:
     out = fmt::format_to(out, format, std::forward<Args>(args)...);
   }
 
-  void weight(const char *value, const std::string &name, const std::string &type) {
-    line("    %{} = moe.weight \"{}.layers.{}.{}.{}\" : {}\n", value, spec.names.model, layer,
-         spec.names.block, name, type);
+  void weight(const char *value, const std::string &name, const std::string &type, bool e4m3 = false) {
+    line("    %{} = moe.weight \"{}.layers.{}.{}.{}\"{} : {}\n", value, spec.names.model, layer,
+         spec.names.block, name, e4m3 ? " {block_e4m3}" : "", type);
   }
 
   void weights() {
@@ -53,21 +53,31 @@ private:
       weight("router_bias", fmt::format("{}.bias", names.router), routerBiasType());
     if (spec.router.correctionBias)
       weight("correction", "gate.e_score_correction_bias", correctionType());
-    weight("gate", fmt::format("experts.{{e}}.{}.weight", names.gate), gateType());
-    weight("up", fmt::format("experts.{{e}}.{}.weight", names.up), gateType());
-    weight("down", fmt::format("experts.{{e}}.{}.weight", names.down), downType());
+    const bool e4m3 = isIn(spec.e4m3Experts);
+    weight("gate", fmt::format("experts.{{e}}.{}.weight", names.gate), gateType(), e4m3);
+    weight("up", fmt::format("experts.{{e}}.{}.weight", names.up), gateType(), e4m3);
+    weight("down", fmt::format("experts.{{e}}.{}.weight", names.down), downType(), e4m3);
     if (shape.expertBias) {
       weight("gate_bias", fmt::format("experts.{{e}}.{}.bias", names.gate), gateBiasType());
       weight("up_bias", fmt::format("experts.{{e}}.{}.bias", names.up), gateBiasType());
       weight("down_bias", fmt::format("experts.{{e}}.{}.bias", names.down), downBiasType());
     }
-    if (!shape.sharedIntermediate)
-      return;
-    weight("shared_gate", fmt::format("{}.{}.weight", names.shared, names.gate), sharedGateType());
-    weight("shared_up", fmt::format("{}.{}.weight", names.shared, names.up), sharedGateType());
-    weight("shared_down", fmt::format("{}.{}.weight", names.shared, names.down), sharedDownType());
+    if (shape.sharedIntermediate)
+      sharedWeights();
+  }
+
+  void sharedWeights() {
+    const WeightNames &names = spec.names;
+    const bool e4m3 = isIn(spec.e4m3Shared);
+    weight("shared_gate", fmt::format("{}.{}.weight", names.shared, names.gate), sharedGateType(), e4m3);
+    weight("shared_up", fmt::format("{}.{}.weight", names.shared, names.up), sharedGateType(), e4m3);
+    weight("shared_down", fmt::format("{}.{}.weight", names.shared, names.down), sharedDownType(), e4m3);
     if (shape.sharedGate)
       weight("shared_router", fmt::format("{}.weight", names.sharedRouter), sharedRouterType());
+  }
+
+  bool isIn(const std::vector<uint32_t> &layers) const {
+    return std::binary_search(layers.begin(), layers.end(), layer);
   }
 
   /// From the hidden states to `%ids`; returns the value that holds the weights of the chosen.

@@ -92,6 +92,14 @@ void putWeights(importer::ModelSpec &spec, uint64_t seed) {
     spec.router.after = Scoring::Sigmoid;
 }
 
+/// Says of some layers that their checkpoint is e4m3: what is computed stays the same.
+void markStored(importer::ModelSpec &spec, uint64_t seed) {
+  Random random(seed * 8009 + 31);
+  for (std::vector<uint32_t> *marked : {&spec.e4m3Experts, &spec.e4m3Shared})
+    if (chance(random, 0.2))
+      *marked = spec.layers;
+}
+
 double activate(Activation activation, const importer::ClampedSwigluSpec &clamped, double gate, double up) {
   switch (activation) {
   case Activation::Silu: return gate / (1 + std::exp(-gate)) * up;
@@ -183,6 +191,7 @@ RandomLayer makeLayer(uint64_t seed) {
   layer.spec.layers = {pick(random, 0, 3)};
   addBiases(layer.spec, seed);
   putWeights(layer.spec, seed);
+  markStored(layer.spec, seed);
   layer.text = importer::modelText(layer.spec, "random");
   layer.weights = fmt::format("random:seed={},std=0.2", seed + 1);
   layer.tokens = chance(random, 0.05) ? 0 : chance(random, 0.2) ? 1 : pick(random, 2, 48);

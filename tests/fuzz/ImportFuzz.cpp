@@ -14,6 +14,15 @@ constexpr size_t mostText = 8'000'000;
 
 std::string withoutFirstLine(const std::string &text) { return text.substr(text.find('\n')); }
 
+std::string withoutMarks(const std::string &text) {
+  const std::string mark = " {block_e4m3}";
+  std::string rest;
+  size_t from = 0;
+  for (size_t at; (at = text.find(mark, from)) != std::string::npos; from = at + mark.size())
+    rest.append(text, from, at - from);
+  return rest.append(text, from);
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -34,5 +43,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   Result<std::string> renamed = importConfig(json, {.name = "name"});
   expect(renamed.ok() && withoutFirstLine(*renamed) == withoutFirstLine(*text),
          "a name changes nothing but itself");
+  Result<std::string> plain = importConfig(json, {.name = "name", .plainWeights = true});
+  expect(plain.ok() && *plain == withoutMarks(*renamed), "what is said of e4m3 weights is their marks");
   return 0;
 }

@@ -17,11 +17,13 @@ namespace fs = std::filesystem;
 
 constexpr const char *footer = R"(Example:
   moec import tests/golden/mixtral -o mixtral.mlir
+  moec import tests/golden/deepseek_v3_fp8 --plain-weights -o deepseek.mlir
 Only the MoE layers are described; weights stay in their checkpoint and are found by name.)";
 
 struct ImportOptions {
   std::string config, output = "-", name, format = "text";
   uint32_t layers = 0;
+  bool plainWeights = false;
   CacheOptions cache;
 };
 
@@ -47,7 +49,7 @@ Status runImport(const ImportOptions &options, const Tool &tool) {
     return compiler.status();
   const std::string name =
       !options.name.empty() ? options.name : fs::weakly_canonical(file, error).parent_path().filename().string();
-  Result<std::string> text = (*compiler)->import(*config, name, options.layers);
+  Result<std::string> text = (*compiler)->import(*config, name, options.layers, CompilePolicy::Allowed, options.plainWeights);
   if (!text)
     return text.status().withContext("{}", file.string());
   if (Status status = writeOutput(options.output, *text); !status.ok() || options.output == "-")
@@ -66,6 +68,9 @@ void addImport(CLI::App &app, Tool &tool) {
   verb->add_option("-o,--output", options->output, "model description to write; - is stdout")->capture_default_str();
   verb->add_option("--layers", options->layers, "only the first so many MoE layers; 0: all")->capture_default_str();
   verb->add_option("--name", options->name, "of the model; default: its folder's");
+  verb->add_flag("--plain-weights", options->plainWeights,
+                 "do not say which weights the checkpoint holds in e4m3: every target then computes experts in the model's "
+                 "dtype, so that results are the same on all of them");
   addCacheOptions(verb, options->cache);
   addFormat(verb, options->format);
 }

@@ -32,7 +32,7 @@ typedef struct MoecCompilerAnswer {
 
 /// Verbs, each with a JSON request (docs/formats.md, "Compiler requests"):
 ///   "compile"  {model, profile, target, limits, calibration, layers, stopAfter, emit} -> package or text
-///   "import"   {config, name, layers}                                                 -> model text
+///   "import"   {config, name, layers, plain_weights}                                  -> model text
 ///   "describe" {model}                                  -> JSON: layers with shape, router and weights
 ///   "version"  {nvrtc_only, nvrtc_also (both optional)} -> JSON: LLVM's version; NVRTC's and its path, or what was tried
 /// Thread-safe. Never throws, never exits.

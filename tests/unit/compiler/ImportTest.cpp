@@ -320,6 +320,9 @@ TEST_CASE("configs that transformers wrote are read with all their other keys",
   CHECK(contains(importedFile("qwen2_moe/config.json"), "tensor<33x48xbf16>"));
   CHECK(contains(importedFile("olmoe/config.json"), "tensor<6x24x48xf32>"));
   CHECK(contains(importedFile("deepseek_v3/config.json"), "tensor<48x48xbf16>"));
+  CHECK(occurrences(importedFile("deepseek_v3/config.json"), "block_e4m3") == 0);
+  CHECK(occurrences(importedFile("deepseek_v3_fp8/config.json"), "block_e4m3") == 6); // one layer's experts, shared ones
+  CHECK(occurrences(importedFile("gpt_oss_mxfp4/config.json"), "block_e4m3") == 0);
   CHECK(contains(importedFile("llama4_text/config.json"), "@layer_1("));
   CHECK(contains(importedFile("llama4/config.json"), "tensor<5x22x44xf32>"));
   std::string qwen3 = importedFile("qwen3_moe/config.json");
