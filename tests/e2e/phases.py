@@ -5,7 +5,7 @@ import re
 from support import GOLDEN, MoecTest, main
 
 PHASES = ["input", "grouped", "sized", "selected", "planned", "launches"]
-MIXTRAL = GOLDEN / "mixtral"
+MIXTRAL, E4M3 = GOLDEN / "mixtral", GOLDEN / "deepseek_v3_fp8"
 # What each phase adds; a later one has it too, but the launches are written differently.
 ADDS = {"grouped": "moe.grouped_ffn", "sized": "slots = array<i32", "selected": "config = #moe.cpu_config", "planned": "hidden_stride"}
 
@@ -70,6 +70,18 @@ class Phases(MoecTest):
             for earlier in PHASES[:index]:
                 self.expect(3, "compile", file, f"--emit={earlier}", *given, says=[f"in phase {phase} already, past {earlier}"])
             self.assertEqual(self.package(file, *given), whole, phase)
+
+    def test_each_phase_says_what_the_checkpoint_holds_in_e4m3(self):
+        for phase in PHASES:
+            self.assertEqual(self.text(E4M3, phase).count("{block_e4m3}"), 6, phase)  # three matrices of experts, three shared
+        layers, *computed = self.package(E4M3)
+        self.assertEqual([layer["shape"]["expert_format"] for layer in layers], ["block_e4m3"])
+        self.assertIn("experts stored in e4m3", self.expect(0, "inspect", E4M3).stdout)
+        file = self.folder / "plain.mlir"
+        self.expect(0, "import", E4M3, "--plain-weights", "-o", file)
+        layers, *plain = self.package(file)
+        self.assertEqual([layer["shape"]["expert_format"] for layer in layers], ["plain"])
+        self.assertEqual(plain, computed)  # a CPU computes the same either way
 
     def test_a_list_of_launches_is_the_end(self):
         file = self.folder / "launches.mlir"

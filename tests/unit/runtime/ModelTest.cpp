@@ -42,6 +42,30 @@ TEST_CASE("a folder is imported from its config.json and is where weights are ex
   CHECK(Model::load(folder.path(), {.compiler = compilerOf(fake), .layers = 1}).ok());
 }
 
+TEST_CASE("that a folder's weights are to be plain goes to the importer, and is another answer in the cache", "[runtime][model]") {
+  TemporaryFolder folder, cacheFolder;
+  std::ofstream(folder.path() + "/config.json") << ModelDescription{"m", {someLayer()}}.toJson();
+  auto store = CacheStore::open(cacheFolder.path());
+  REQUIRE(store.ok());
+  FakeCompiler fake;
+  Compiler::Options options;
+  std::vector<std::string> requests;
+  options.cache = std::make_shared<CacheStore>(std::move(*store));
+  options.buildId = "test";
+  options.call = [&requests, call = fake.call()](const char *verb, std::span<const uint8_t> request,
+                                                     const MoecCompilerCallbacks &callbacks) {
+    if (std::string(verb) == "import")
+      requests.emplace_back(request.begin(), request.end());
+    return call(verb, request, callbacks);
+  };
+  auto compiler = std::make_shared<Compiler>(std::move(options));
+  for (bool plain : {false, true, false, true})
+    REQUIRE(Model::load(folder.path(), {.compiler = compiler, .plainWeights = plain}).ok());
+  REQUIRE(requests.size() == 2);
+  CHECK(requests[0].find("\"plain_weights\":false") != std::string::npos);
+  CHECK(requests[1].find("\"plain_weights\":true") != std::string::npos);
+}
+
 TEST_CASE("a description that cannot be run is refused by name", "[runtime][model]") {
   TemporaryFolder folder;
   FakeCompiler fake;
