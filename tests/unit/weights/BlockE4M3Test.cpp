@@ -124,8 +124,8 @@ TEST_CASE("fused e4m3 matrices are delivered as stored where up begins with a bl
         const WeightRef ref{up ? "m.experts.{e}.up_proj.weight" : "m.experts.{e}.gate_proj.weight", {E, I, H}};
         const Blocks blocks = readBlocks(*source, ref, e);
         if (up && I % 128) {
-          CHECK(std::ranges::mismatch(blocks.elements, std::span(gateUp).subspan((e * 2 + 1) * I * H)).in1 !=
-                blocks.elements.end());
+          const auto stored = std::span(gateUp).subspan((e * 2 + 1) * I * H, I * H);
+          CHECK_FALSE(std::ranges::equal(blocks.elements, stored));
           requireQuantised(blocks, read(*source, ref, e));
           continue;
         }
@@ -144,7 +144,7 @@ TEST_CASE("fused e4m3 matrices are delivered as stored where up begins with a bl
 }
 
 TEST_CASE("what is stored otherwise is quantised from what is read", "[weights][source]") {
-  constexpr int64_t N = 200, K = 160, E = 2, I = 96;
+  constexpr int64_t N = 200, K = 160, E = 2, I = 160;
   const std::vector<float> values = drawn(N * K, 4);
   RawFile file;
   file.add("wide", "F32", {N, K}, values).add("brain", "BF16", {N, K}, asBf16(values));
