@@ -1,5 +1,7 @@
 #include "runtime/weights/Convert.h"
 
+#include "runtime/device/cpu/Clones.h"
+
 #include <cstring>
 
 namespace moec {
@@ -40,6 +42,11 @@ void convertLoop(const std::byte *from, DType fromType, std::byte *to, DType toT
 }
 
 } // namespace
+
+MOEC_CLONES void widenE4M3(const uint8_t *__restrict from, float scale, float *__restrict to, size_t count) {
+  for (size_t i = 0; i < count; ++i)
+    to[i] = e4m3ToF32(from[i]) * scale;
+}
 
 void convert(const void *from, DType fromType, void *to, DType toType, size_t count) {
   if (count == 0)

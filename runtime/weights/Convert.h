@@ -79,4 +79,7 @@ inline float e8m0ToF32(uint8_t value) {
 /// value goes through f32, which holds both exactly, so it is rounded once.
 void convert(const void *from, DType fromType, void *to, DType toType, size_t count);
 
+/// Writes `count` e4m3 elements times the scale that they share, rounded to f32. Must not overlap.
+void widenE4M3(const uint8_t *from, float scale, float *to, size_t count);
+
 } // namespace moec

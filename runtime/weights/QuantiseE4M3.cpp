@@ -43,9 +43,8 @@ void quantiseE4M3Rows(std::span<const float> values, uint64_t columns, uint8_t *
 void widenE4M3Rows(const uint8_t *elements, const float *scales, uint64_t columns, std::span<float> values) {
   for (uint64_t at = 0; at < values.size(); at += columns)
     for (uint64_t first = 0; first < columns; first += kFp8Block) {
-      const uint64_t end = std::min<uint64_t>(columns, first + kFp8Block);
-      for (uint64_t column = first; column < end; ++column)
-        values[at + column] = e4m3ToF32(elements[at + column]) * scales[first / kFp8Block];
+      const uint64_t count = std::min<uint64_t>(kFp8Block, columns - first);
+      widenE4M3(elements + at + first, scales[first / kFp8Block], values.data() + at + first, count);
     }
 }
 

@@ -119,10 +119,9 @@ Status readBlockScaled(const TensorSpan &tensor, const MatrixLayout &layout,
         !status.ok())
       return status;
     for (uint64_t block = 0; block < scales.cols; ++block) {
-      const float scale = (*rowScales)[block];
-      const uint64_t end = std::min(layout.cols, (block + 1) * scales.blockCols);
-      for (uint64_t col = block * scales.blockCols; col < end; ++col)
-        writer.values()[col] = e4m3ToF32(stored[col]) * scale;
+      const uint64_t first = block * scales.blockCols;
+      widenE4M3(stored.data() + first, (*rowScales)[block], writer.values().data() + first,
+                std::min(scales.blockCols, layout.cols - first));
     }
     writer.finish(row);
   }
