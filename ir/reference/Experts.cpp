@@ -64,12 +64,16 @@ double product(const Tensor &matrix, const Tensor *bias, int64_t row, std::span<
 }
 
 /// The network of one expert (0 for a shared one) on one row.
-std::vector<double> ffnRow(std::span<const double> x, const FfnWeights &weights, int64_t expert,
+std::vector<double> ffnRow(std::span<const double> given, const FfnWeights &weights, int64_t expert,
                            int64_t intermediate, const Activation &activation) {
-  std::vector<double> activated;
+  std::vector<double> x(given.begin(), given.end()), activated;
+  if (weights.roundRow)
+    (*weights.roundRow)(x);
   for (int64_t row = expert * intermediate; row < (expert + 1) * intermediate; ++row)
     activated.push_back(activation(product(weights.gate, weights.gateBias, row, x),
                                    product(weights.up, weights.upBias, row, x)));
+  if (weights.roundRow)
+    (*weights.roundRow)(activated);
   std::vector<double> result;
   auto hidden = static_cast<int64_t>(x.size());
   for (int64_t row = expert * hidden; row < (expert + 1) * hidden; ++row)

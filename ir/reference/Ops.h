@@ -86,6 +86,9 @@ Result<Dispatched> dispatch(const Tensor &tokens, const IdTensor &ids, const Ten
 struct FfnWeights {
   const Tensor &gate, &up, &down;
   const Tensor *gateBias = nullptr, *upBias = nullptr, *downBias = nullptr;
+  /// What becomes of a row before it is multiplied, x and what is activated alike: how a target that quantises them is
+  /// modelled. Null: nothing.
+  const std::function<void(std::span<double> row)> *roundRow = nullptr;
 };
 
 /// `down[e] activation(gate[e] x + gateBias[e], up[e] x + upBias[e]) + downBias[e]` for each row x

@@ -2,6 +2,7 @@
 
 #include "compiler/import/ModelText.h"
 #include "runtime/weights/Convert.h"
+#include "runtime/weights/QuantiseE4M3.h"
 
 #include <fmt/format.h>
 
@@ -92,12 +93,25 @@ void putWeights(importer::ModelSpec &spec, uint64_t seed) {
     spec.router.after = Scoring::Sigmoid;
 }
 
-/// Says of some layers that their checkpoint is e4m3: what is computed stays the same.
+/// Says of some layers that their checkpoint is e4m3. Many of them get sizes that kernels of e4m3 take, of more than one block of
+/// scales now and then; where there are no such kernels, nothing else differs.
 void markStored(importer::ModelSpec &spec, uint64_t seed) {
   Random random(seed * 8009 + 31);
   for (std::vector<uint32_t> *marked : {&spec.e4m3Experts, &spec.e4m3Shared})
     if (chance(random, 0.2))
       *marked = spec.layers;
+  if (spec.e4m3Experts.empty() || chance(random, 0.3))
+    return;
+  spec.shape.hidden = 16 * pick(random, 1, 18);
+  spec.shape.intermediate = 16 * pick(random, 1, 12);
+}
+
+/// A row as an e4m3 kernel multiplies it: bf16, then quantised with a scale for each 128 elements.
+void quantiseRow(std::span<double> row) {
+  std::vector<float> values(row.size());
+  std::ranges::transform(row, values.begin(), [](double value) { return static_cast<float>(representable(value, DType::BF16)); });
+  roundThroughE4M3(values, values.size());
+  std::ranges::copy(values, row.begin());
 }
 
 double activate(Activation activation, const importer::ClampedSwigluSpec &clamped, double gate, double up) {
@@ -122,8 +136,11 @@ struct WeightReader {
   const importer::ModelSpec &spec;
   Status error;
 
-  reference::Tensor operator()(const std::string &name, std::vector<int64_t> shape, DType dtype) {
-    WeightRef ref{fmt::format("model.layers.{}.{}.{}", spec.layers[0], spec.names.block, name), shape, dtype};
+  /// `marked`: the layers whose weights of this kind are e4m3, or null.
+  reference::Tensor operator()(const std::string &name, std::vector<int64_t> shape, DType dtype,
+                               const std::vector<uint32_t> *marked = nullptr) {
+    const WeightFormat format = marked && !marked->empty() ? WeightFormat::BlockE4M3 : WeightFormat::Plain;
+    WeightRef ref{fmt::format("model.layers.{}.{}.{}", spec.layers[0], spec.names.block, name), shape, dtype, format};
     uint32_t parts = isPerExpert(ref) ? static_cast<uint32_t>(shape[0]) : 1;
     reference::Tensor tensor{shape, {}};
     for (uint32_t part = 0; part < parts; ++part) {
@@ -223,7 +240,7 @@ std::string RandomLayer::describe() const {
                      shape.weightOnInput ? "weights on inputs, " : "", packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
-Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights) {
+Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights, bool e4m3) {
   const LayerShape &shape = layer.spec.shape;
   const RouterSpec &router = layer.spec.router;
   const importer::WeightNames &names = layer.spec.names;
@@ -231,12 +248,14 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
   WeightReader read{weights, layer.spec, {}};
   auto activation = [&](double gate, double up) { return activate(layer.spec.activation, layer.spec.clamped, gate, up); };
   auto expert = [&](const char *part, std::vector<int64_t> dims) {
-    return read(fmt::format("experts.{{e}}.{}.weight", part), std::move(dims), shape.dtype);
+    return read(fmt::format("experts.{{e}}.{}.weight", part), std::move(dims), shape.dtype, &layer.spec.e4m3Experts);
   };
   reference::Tensor gate = expert(names.gate, {experts, intermediate, hidden}), up = expert(names.up, {experts, intermediate, hidden}),
                     down = expert(names.down, {experts, hidden, intermediate});
   reference::Tensor gateBias, upBias, downBias;
   reference::FfnWeights ffn{gate, up, down};
+  const std::function<void(std::span<double>)> quantise = quantiseRow;
+  ffn.roundRow = e4m3 ? &quantise : nullptr;
   if (shape.expertBias) {
     auto bias = [&](const char *part, int64_t columns) {
       return read(fmt::format("experts.{{e}}.{}.bias", part), {experts, columns}, shape.dtype);
@@ -248,7 +267,7 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
   std::optional<reference::Tensor> init;
   if (shared > 0) {
     auto sharedPart = [&](const char *part, std::vector<int64_t> dims) {
-      return read(fmt::format("{}.{}.weight", names.shared, part), std::move(dims), shape.dtype);
+      return read(fmt::format("{}.{}.weight", names.shared, part), std::move(dims), shape.dtype, &layer.spec.e4m3Shared);
     };
     reference::Tensor sharedGate = sharedPart(names.gate, {shared, hidden}), sharedUp = sharedPart(names.up, {shared, hidden}),
                       sharedDown = sharedPart(names.down, {hidden, shared});

@@ -39,6 +39,7 @@ struct Expected {
   reference::Tensor output;
   std::vector<double> margin; // [T]
 };
-Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights);
+/// `e4m3`: the target quantises the routed experts' rows before each product (docs/gpu-kernels.md).
+Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights, bool e4m3);
 
 } // namespace moec::conformance
