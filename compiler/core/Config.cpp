@@ -30,11 +30,23 @@ bool takeRowsLaid(std::string_view text, CudaTile &tile) {
   return !tile.rowsLaid || tile.family == GemmFamily::Fitted;
 }
 
+const char *familyName(const CudaTile &tile) {
+  switch (tile.family) {
+  case GemmFamily::Portable: return "portable";
+  case GemmFamily::Hopper: return tile.swapAB ? "swapped" : "hopper";
+  case GemmFamily::Fitted: return "fitted";
+  case GemmFamily::Fp8: return tile.swapAB ? "fp8" : "fp8rows";
+  }
+  return "";
+}
+
 bool takeFamily(std::string_view &text, CudaTile &tile) {
   for (auto [name, family, swapAB] : {std::tuple{"portable", GemmFamily::Portable, false},
                                       std::tuple{"hopper", GemmFamily::Hopper, false},
                                       std::tuple{"swapped", GemmFamily::Hopper, true},
-                                      std::tuple{"fitted", GemmFamily::Fitted, true}})
+                                      std::tuple{"fitted", GemmFamily::Fitted, true},
+                                      std::tuple{"fp8rows", GemmFamily::Fp8, false},
+                                      std::tuple{"fp8", GemmFamily::Fp8, true}})
     if (text.starts_with(name)) {
       text.remove_prefix(std::string_view(name).size());
       tile.family = family;
@@ -47,12 +59,8 @@ bool takeFamily(std::string_view &text, CudaTile &tile) {
 } // namespace
 
 std::string CudaTile::text() const {
-  const char *name = family == GemmFamily::Portable ? "portable"
-                     : family == GemmFamily::Fitted ? "fitted"
-                     : swapAB                       ? "swapped"
-                                                    : "hopper";
-  return fmt::format("{}-{}x{}-s{}-w{}x{}-b{}{}", name, tokens, weights, stages, warpsTokens, warpsWeights, blocksPerSm,
-                     rowsLaid ? rowsLaidMark : "");
+  return fmt::format("{}-{}x{}-s{}-w{}x{}-b{}{}", familyName(*this), tokens, weights, stages, warpsTokens, warpsWeights,
+                     blocksPerSm, rowsLaid ? rowsLaidMark : "");
 }
 
 Result<CudaTile> CudaTile::parse(const std::string &text) {

@@ -32,24 +32,26 @@ struct CpuConfig {
 };
 
 /// Which grouped GEMM kernels (compiler/kernels): `mma.sync` from sm_80 on, or `wgmma` and TMA on sm_90a. Fitted is the
-/// second with tiles as wide as an expert's rows (groupedGemmFitted.cuh); it has no dense form for shared experts.
-enum class GemmFamily : uint8_t { Portable, Hopper, Fitted };
+/// second with tiles as wide as an expert's rows (groupedGemmFitted.cuh), Fp8 the same for e4m3 weights and tokens
+/// (groupedGemmFp8.cuh); neither has a dense form for shared experts.
+enum class GemmFamily : uint8_t { Portable, Hopper, Fitted, Fp8 };
 
 /// The tile class of a grouped GEMM on a GPU: what a block multiplies at a time, and how. Fields as those of the kernels'
 /// GemmConfig (compiler/kernels/KernelAbi.h).
 struct CudaTile {
   GemmFamily family = GemmFamily::Portable;
-  bool swapAB = false; // Hopper: weights on the 64-row side of the instruction, tokens on the other
+  bool swapAB = false; // Hopper, Fp8: weights on the 64-row side of the instruction, tokens on the other
   uint16_t tokens = 16;
   uint16_t weights = 128; // gate-up: half of them gate, half up
   uint16_t stages = 5;
-  uint16_t warpsTokens = 1; // Hopper, Fitted: multiplying warpgroups
-  uint16_t warpsWeights = 4; // Fitted: how many kCudaTileK of the sum a stage has
+  uint16_t warpsTokens = 1; // Hopper, Fitted, Fp8: multiplying warpgroups
+  uint16_t warpsWeights = 4; // Fitted: how many kCudaTileK of the sum a stage has; Fp8: how many kFp8Block (Fp8Abi.h)
   uint16_t blocksPerSm = 2;
   bool rowsLaid = false; // Fitted gate-up: a launch before it lays its token rows out by slot (compiler/kernels/layRows.cuh)
 
   /// Canonical text: family, tokens x weights, stages, warps, blocks; e.g. "portable-16x128-s5-w1x4-b2",
-  /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1", "fitted-192x256-s4-w2x1-b1-rows" (rowsLaid).
+  /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1", "fitted-192x256-s4-w2x1-b1-rows" (rowsLaid),
+  /// "fp8-16x64-s5-w1x2-b2" (swapAB), "fp8rows-256x128-s4-w2x1-b1" (token rows on the 64-row side).
   std::string text() const;
   /// The tile that `text` gave. Errors: InvalidArgument.
   static Result<CudaTile> parse(const std::string &text);
@@ -58,7 +60,7 @@ struct CudaTile {
 
 /// Kernels of one layer on a GPU. Every tile class sums over K in ascending order, 16 elements at a time.
 struct CudaConfig {
-  DType element = DType::BF16; // BF16 or F16: tokens, weights and output; sums are f32
+  DType element = DType::BF16; // BF16 or F16: tokens, weights (Fp8: e4m3) and output; sums are f32
   CudaTile gateUp, down;
   CudaTile sharedGateUp, sharedDown; // for all tokens of a step; of no meaning where the layer has no shared expert
 

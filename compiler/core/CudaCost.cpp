@@ -9,7 +9,7 @@ namespace moec {
 
 namespace {
 
-constexpr double elementBytes = 2;
+constexpr double rowElementBytes = 2; // of hidden states and outputs
 constexpr uint32_t oneBlockPairs = 4096; // up to here dispatch is one block's work
 
 // Of the time of a step, what rows that are left out save of their share. Hopper: the other warpgroup alone is slower.
@@ -19,9 +19,13 @@ constexpr double hopperRowsSaved = 0.73, fittedRowsSaved = 0.92;
 // more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
 constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
 
-double rowsSaved(const CudaTile &tile) { return tile.family == GemmFamily::Fitted ? fittedRowsSaved : hopperRowsSaved; }
+constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
+
+/// Whether the tile is as wide as an expert's rows, and its kernel begins while the one before it still runs.
+bool isFitted(const CudaTile &tile) { return tile.family == GemmFamily::Fitted || tile.family == GemmFamily::Fp8; }
+double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
-  return tile.family != GemmFamily::Fitted ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
+  return !isFitted(tile) ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
 }
 
 uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
@@ -42,7 +46,7 @@ uint32_t granulesOf(const CudaTile &tile) {
 /// Times that an expert's token rows come from device memory: once, where half of the second-level cache holds them (the
 /// weights pass through the rest), else once for each set of tiles that run at a time.
 double tokenPasses(uint32_t rows, const CudaTile &tile, const CudaGemm &gemm, const GpuFacts &gpu) {
-  if (2 * elementBytes * rows * gemm.k <= of(gpu.l2Bytes))
+  if (2.0 * elementBytes(tile) * rows * gemm.k <= of(gpu.l2Bytes))
     return 1;
   const uint64_t tiles = ceilDivide(rows, tile.tokens) * ceilDivide(gemm.n, tile.weights);
   return std::max(1.0, of(tiles) / gpu.multiprocessors);
@@ -83,8 +87,8 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   if (gemm.fromTokens && tile.family == GemmFamily::Fitted && !tile.rowsLaid)
     work.stretch = gatherStretch(columnTiles);
   const double rowsLoaded = std::max(of(allRows * columnTiles) / multiprocessors, of(std::min<uint32_t>(busiest, tile.tokens)));
-  work.loadBytes = elementBytes * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
-  work.memoryBytes = elementBytes * gemm.k * (of(hit) * gemm.n + tokenRows);
+  work.loadBytes = elementBytes(tile) * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
+  work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n + tokenRows);
   return work;
 }
 
@@ -100,11 +104,17 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
 }
 
 double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
-  return gpu.launchNs + elementBytes * shape.hidden * (of(histogram.total()) + histogram.tokens) / gpu.copyBytesPerNs;
+  return gpu.launchNs + rowElementBytes * shape.hidden * (of(histogram.total()) + histogram.tokens) / gpu.copyBytesPerNs;
+}
+
+CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
+  const double pairs = of(histogram.total()), rate = quantiseShare * gpu.copyBytesPerNs;
+  return {.tokensNs = gpu.launchNs + shape.hidden * (rowElementBytes * histogram.tokens + pairs) / rate,
+          .activatedNs = gpu.launchNs + shape.intermediate * pairs * (rowElementBytes + 1) / rate};
 }
 
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
-  const double rowBytes = elementBytes * shape.hidden, pairs = of(histogram.total());
+  const double rowBytes = rowElementBytes * shape.hidden, pairs = of(histogram.total());
   CudaGlueCost cost;
   // Two launches: products, which are few beside the rows that they read, and top-k.
   cost.routerNs = 2 * gpu.launchNs + (of(shape.experts) + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;

@@ -57,6 +57,14 @@ struct CudaGlueCost {
 /// Laying a step's token rows out by slot before gate-up (CudaTile::rowsLaid), in nanoseconds.
 double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
 
+/// Quantising a step's token rows before gate-up, and gate-up's outputs before down, where experts are multiplied in e4m3.
+struct CudaQuantiseCost {
+  double tokensNs = 0, activatedNs = 0;
+
+  double ns() const { return tokensNs + activatedNs; }
+};
+CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
+
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
 
 } // namespace moec

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compiler/core/CudaTiles.h"
-#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/Fp8Abi.h"
 
 namespace moec {
 
@@ -10,17 +10,18 @@ namespace moec {
 /// it multiplies nothing in, in hidden states it is never read back.
 constexpr uint32_t paddedForCuda(uint32_t size) { return (size + 7) / 8 * 8; }
 
-/// The kernel's config of a tile. Fitted tiles say in `warpsWeights` how many kCudaTileK of the sum a stage has.
+/// The kernel's config of a tile. Fitted tiles say in `warpsWeights` how many kCudaTileK of the sum a stage has, those of e4m3 how
+/// many kFp8Block.
 constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole role, bool dense) {
-  const bool fitted = tile.family == GemmFamily::Fitted;
+  const bool fp8 = tile.family == GemmFamily::Fp8, deep = fp8 || tile.family == GemmFamily::Fitted;
   return {.element = element == DType::F16 ? Element::F16 : Element::BF16,
           .role = role,
           .tileTokens = tile.tokens,
           .tileWeights = tile.weights,
-          .tileK = kCudaTileK * (fitted ? tile.warpsWeights : 1u),
+          .tileK = (fp8 ? kFp8Block : kCudaTileK) * (deep ? tile.warpsWeights : 1u),
           .stages = tile.stages,
           .warpsTokens = tile.warpsTokens,
-          .warpsWeights = fitted ? 1u : tile.warpsWeights,
+          .warpsWeights = deep ? 1u : tile.warpsWeights,
           .swapAB = tile.swapAB,
           .blocksPerSm = tile.blocksPerSm,
           .dense = dense,
@@ -34,6 +35,23 @@ constexpr DispatchConfig dispatchConfigOf(uint32_t experts) {
 
 constexpr CombineConfig combineConfigOf(Element element, uint32_t topK) {
   return {.element = element, .topK = topK, .threads = 256};
+}
+
+constexpr QuantiseConfig quantiseConfigOf(DType element) {
+  return {.element = element == DType::F16 ? Element::F16 : Element::BF16, .threads = 256};
+}
+
+/// Floats between the scales of two blocks of 128 columns of quantised rows, of so many slots at most.
+constexpr uint32_t scaleStrideOf(uint64_t slots) { return static_cast<uint32_t>((slots + 3) / 4 * 4); }
+
+/// Threads and dynamic shared memory of a product's block.
+constexpr uint32_t gemmThreads(GemmFamily family, const GemmConfig &config) {
+  return family == GemmFamily::Portable ? portableThreads(config) : hopperThreads(config);
+}
+constexpr uint32_t gemmSharedBytes(GemmFamily family, const GemmConfig &config) {
+  return family == GemmFamily::Portable ? portableSharedBytes(config)
+         : family == GemmFamily::Fp8    ? fp8SharedBytes(config)
+                                        : hopperSharedBytes(config);
 }
 
 constexpr LayRowsConfig layRowsConfigOf(uint32_t topK) { return {.topK = topK, .threads = 128}; }

@@ -1,5 +1,7 @@
 #include "compiler/core/CudaTiles.h"
 
+#include "compiler/core/CudaLaunch.h"
+
 #include <algorithm>
 
 namespace moec {
@@ -30,6 +32,15 @@ constexpr CudaTile classes[] = {
     {GemmFamily::Hopper, false, 128, 128, 6, 2, 1, 1},  {GemmFamily::Hopper, false, 128, 256, 4, 2, 1, 1},
 };
 
+// Of e4m3, columns as above; a stage has so many 128 elements of the sum. Very few rows: two blocks with all of shared memory in
+// flight, or one with long stages. Beyond, two warpgroups, of which one adds up products while the other multiplies. From some 500
+// rows an expert on: token rows on the 64-row side, where adding up costs half (docs/performance-log.md, e4m3).
+constexpr CudaTile e4m3Classes[] = {
+    {GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2},   {GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
+    {GemmFamily::Fp8, true, 96, 256, 4, 2, 1, 1},  {GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
+    {GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1},
+};
+
 /// Shared memory of a multiprocessor: what a block may ask for, and what each block takes besides (CUDA C++ Programming
 /// Guide, "Technical Specifications per Compute Capability": 163 of 164 KB, 99 of 100, 227 of 228).
 uint32_t sharedBytesPerSm(const GpuFacts &gpu) { return gpu.sharedBytesPerBlock + reservedBytes; }
@@ -47,38 +58,8 @@ bool cutStages(CudaTile &tile, const GpuFacts &gpu) {
   return false;
 }
 
-} // namespace
-
-std::span<const CudaTile> cudaTileClasses() { return classes; }
-
-bool runsOn(const CudaTile &tile, const std::string &arch) {
-  return tile.family == GemmFamily::Portable || arch == "sm_90a";
-}
-
-bool hasDenseForm(const CudaTile &tile) { return tile.family != GemmFamily::Fitted; }
-
-bool canLayRows(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && tile.tokens > 16; }
-
-CudaTile classOf(CudaTile tile) {
-  tile.rowsLaid = false;
-  return tile;
-}
-
-uint32_t sharedBytes(const CudaTile &tile) {
-  const uint32_t depth = tile.family == GemmFamily::Fitted ? kCudaTileK * tile.warpsWeights : kCudaTileK;
-  const uint32_t stage = (uint32_t{tile.tokens} + tile.weights) * depth * 2;
-  // Swizzled tiles start at multiples of 1024 bytes, which dynamic shared memory does not promise.
-  return tile.stages * stage + (tile.family == GemmFamily::Portable ? 0 : kib);
-}
-
-uint32_t residentBlocks(const CudaTile &tile, const GpuFacts &gpu) {
-  const uint32_t bytes = sharedBytes(tile);
-  if (bytes > gpu.sharedBytesPerBlock)
-    return 0;
-  return std::min<uint32_t>(tile.blocksPerSm, sharedBytesPerSm(gpu) / (bytes + reservedBytes));
-}
-
-std::vector<CudaTile> cudaTiles(const TargetFacts &facts) {
+/// Those of `classes` that the target can run.
+std::vector<CudaTile> fitting(std::span<const CudaTile> classes, const TargetFacts &facts) {
   std::vector<CudaTile> tiles;
   for (const CudaTile &tile : classes) {
     if (!runsOn(tile, facts.arch))
@@ -93,10 +74,61 @@ std::vector<CudaTile> cudaTiles(const TargetFacts &facts) {
   return tiles;
 }
 
+} // namespace
+
+std::span<const CudaTile> cudaTileClasses() { return classes; }
+
+std::span<const CudaTile> e4m3TileClasses() { return e4m3Classes; }
+
+bool hasE4M3Kernels(const LayerShape &shape) {
+  return shape.expertFormat == WeightFormat::BlockE4M3 && shape.dtype == DType::BF16 && !shape.expertBias &&
+         !shape.weightOnInput && shape.hidden % 16 == 0 && shape.intermediate % 16 == 0;
+}
+
+bool multipliesE4M3(const LayerShape &shape, const TargetFacts &facts) {
+  return hasE4M3Kernels(shape) && !fitting(e4m3Classes, facts).empty();
+}
+
+bool runsOn(const CudaTile &tile, const std::string &arch) {
+  return tile.family == GemmFamily::Portable || arch == "sm_90a";
+}
+
+bool hasDenseForm(const CudaTile &tile) { return tile.family == GemmFamily::Portable || tile.family == GemmFamily::Hopper; }
+
+bool canLayRows(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && tile.tokens > 16; }
+
+CudaTile classOf(CudaTile tile) {
+  tile.rowsLaid = false;
+  return tile;
+}
+
+uint32_t sharedBytes(const CudaTile &tile) {
+  if (tile.family == GemmFamily::Fp8)
+    return fp8SharedBytes(gemmConfigOf(tile, DType::BF16, GemmRole::Down, false));
+  const uint32_t depth = tile.family == GemmFamily::Fitted ? kCudaTileK * tile.warpsWeights : kCudaTileK;
+  const uint32_t stage = (uint32_t{tile.tokens} + tile.weights) * depth * 2;
+  // Swizzled tiles start at multiples of 1024 bytes, which dynamic shared memory does not promise.
+  return tile.stages * stage + (tile.family == GemmFamily::Portable ? 0 : kib);
+}
+
+uint32_t residentBlocks(const CudaTile &tile, const GpuFacts &gpu) {
+  const uint32_t bytes = sharedBytes(tile);
+  if (bytes > gpu.sharedBytesPerBlock)
+    return 0;
+  return std::min<uint32_t>(tile.blocksPerSm, sharedBytesPerSm(gpu) / (bytes + reservedBytes));
+}
+
+std::vector<CudaTile> cudaTiles(const TargetFacts &facts) { return fitting(classes, facts); }
+
+std::vector<CudaTile> expertTiles(const LayerShape &shape, const TargetFacts &facts) {
+  return fitting(multipliesE4M3(shape, facts) ? std::span<const CudaTile>(e4m3Classes) : std::span<const CudaTile>(classes), facts);
+}
+
 uint32_t rowGranule(const CudaTile &tile) {
-  if (tile.family == GemmFamily::Fitted)
+  const bool fits = tile.family == GemmFamily::Fitted || (tile.family == GemmFamily::Fp8 && tile.swapAB);
+  if (fits)
     return std::min<uint32_t>(16, tile.tokens);
-  return tile.family == GemmFamily::Hopper && !tile.swapAB ? std::min<uint32_t>(64, tile.tokens) : tile.tokens;
+  return tile.family != GemmFamily::Portable && !tile.swapAB ? std::min<uint32_t>(64, tile.tokens) : tile.tokens;
 }
 
 } // namespace moec

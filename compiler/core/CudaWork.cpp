@@ -4,16 +4,22 @@ namespace moec {
 
 namespace {
 
-constexpr double elementBytes = 2, indexBytes = 4; // bf16 or f16; ids, table entries, logits and pairs' weights
+constexpr double elementBytes = 2, e4m3Bytes = 1, indexBytes = 4; // bf16 or f16; ids, table entries, logits and pairs' weights
 
 /// A product of `rows` rows: sums of length `k`, `n` weight rows, `weights` of them read.
 CudaWork productWork(double rows, double k, double n, double weights, double outputs) {
   return {elementBytes * (weights * k + rows * outputs), 2 * rows * k * n};
 }
 
+/// A product of quantised rows [rows, k].
+CudaWork e4m3Work(double rows, double k, double n, double weights, double outputs) {
+  const double flops = 2 * rows * k * n;
+  return {e4m3Bytes * (weights + rows) * k + elementBytes * rows * outputs, flops, flops};
+}
+
 } // namespace
 
-CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t tokens, double expertsHit) {
+CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t tokens, double expertsHit, bool e4m3) {
   const double hidden = shape.hidden, inner = shape.intermediate, shared = shape.sharedIntermediate, experts = shape.experts;
   const double rows = tokens, pairs = rows * shape.topK;
   CudaWork work;
@@ -25,10 +31,14 @@ CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t token
   case LaunchKind::Dispatch: // ids read; the pair of each row and the row of each pair written
     return {indexBytes * 3 * pairs, 0};
   case LaunchKind::GateUp:
+    if (e4m3)
+      return e4m3Work(pairs, hidden, 2 * inner, expertsHit * 2 * inner, inner);
     work = productWork(pairs, hidden, 2 * inner, expertsHit * 2 * inner, inner);
     work.bytes += elementBytes * rows * hidden; // gathered from the step's tokens
     return work;
   case LaunchKind::Down:
+    if (e4m3)
+      return e4m3Work(pairs, inner, hidden, expertsHit * hidden, hidden);
     work = productWork(pairs, inner, hidden, expertsHit * hidden, hidden);
     work.bytes += elementBytes * pairs * inner;
     return work;
@@ -53,12 +63,21 @@ CudaWork cudaLayRowsWork(const LayerShape &shape, uint32_t tokens) {
   return {elementBytes * (rows + pairs) * shape.hidden + indexBytes * pairs, 0};
 }
 
-CudaWork cudaLayerWork(const LayerShape &shape, uint32_t tokens, double expertsHit) {
-  const double columns = expertsHit * shape.intermediate + shape.sharedIntermediate;
+CudaWork cudaQuantiseTokensWork(const LayerShape &shape, uint32_t tokens) {
+  const double rows = tokens, pairs = rows * shape.topK;
+  return {shape.hidden * (elementBytes * rows + e4m3Bytes * pairs) + indexBytes * pairs, 0};
+}
+
+CudaWork cudaQuantiseActivatedWork(const LayerShape &shape, uint32_t tokens) {
+  return {(elementBytes + e4m3Bytes) * shape.intermediate * tokens * shape.topK, 0};
+}
+
+CudaWork cudaLayerWork(const LayerShape &shape, uint32_t tokens, double expertsHit, bool e4m3) {
   CudaWork work;
-  work.bytes = elementBytes * shape.hidden * (3 * columns + 2.0 * tokens);
   for (LaunchKind kind : {LaunchKind::GateUp, LaunchKind::Down, LaunchKind::SharedGateUp, LaunchKind::SharedDown})
-    work.flops += cudaLaunchWork(kind, shape, tokens, expertsHit).flops;
+    work += cudaLaunchWork(kind, shape, tokens, expertsHit, e4m3);
+  const double weights = (e4m3 ? e4m3Bytes : elementBytes) * expertsHit * shape.intermediate + elementBytes * shape.sharedIntermediate;
+  work.bytes = shape.hidden * (3 * weights + elementBytes * 2.0 * tokens);
   return work;
 }
 

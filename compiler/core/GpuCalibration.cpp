@@ -17,6 +17,10 @@ constexpr double memoryShare = 0.96;        // of the data sheet's rate
 constexpr double copyShare = 0.85;          // the same; measured by itself: 4.08 of 4.8 TB/s, 2.97 of 3.35 on an H100
 constexpr double hopperShare = 0.80;        // of the matrix rate, before operands
 constexpr double fittedShare = 0.84;        // the same; fitted to an H100's layers (docs/results/2026-11-26-h100)
+// Of bf16's matrix rate, since adding up every 128 elements does not hide behind the products: with token rows on the 64-row side
+// that costs half. One warpgroup alone waits for itself, two blocks of one less. Fitted to an H100's layers
+// (docs/results/2026-11-26-h100/e4m3.txt).
+constexpr double fp8RowsShare = 1.04, fp8Share = 0.91, fp8TwoBlocksShare = 0.5, fp8LoneShare = 0.22;
 constexpr double portableFlopsPerNs = 3420; // of one multiprocessor: what `mma.sync` reaches on Hopper
 constexpr double portableShare = 0.75;      // of the matrix rate, on targets where `mma.sync` is the way to it; not measured
 constexpr double portableOperandBytesPerNs = 213, hopperOperandBytesPerNs = 445; // into a multiprocessor's matrix units
@@ -52,16 +56,31 @@ CudaTileCost readTileCost(const JsonValue &json) {
   return cost;
 }
 
+double fp8ShareOf(const CudaTile &tile) {
+  if (tile.warpsTokens > 1)
+    return tile.swapAB ? fp8Share : fp8RowsShare;
+  return tile.blocksPerSm > 1 ? fp8TwoBlocksShare : fp8LoneShare;
+}
+
+/// Operations a nanosecond of one multiprocessor whose operands are there; `peak`: of two-byte elements, by the data sheet.
+double assumedRate(const CudaTile &tile, double peak) {
+  switch (tile.family) {
+  case GemmFamily::Portable: return std::min(portableShare * peak, portableFlopsPerNs);
+  case GemmFamily::Hopper: return hopperShare * peak;
+  case GemmFamily::Fitted: return fittedShare * peak;
+  case GemmFamily::Fp8: return fp8ShareOf(tile) * peak;
+  }
+  return peak;
+}
+
 } // namespace
 
 CudaTileCost assumedTileCost(const CudaTile &tile, const TargetFacts &facts) {
   const bool portable = tile.family == GemmFamily::Portable;
-  const double peak = facts.gpu.matrixFlopsPerNs / std::max(1u, facts.gpu.multiprocessors);
-  const bool fitted = tile.family == GemmFamily::Fitted;
-  const double rate = portable ? std::min(portableShare * peak, portableFlopsPerNs)
-                               : (fitted ? fittedShare : hopperShare) * peak;
+  const bool fitted = tile.family == GemmFamily::Fitted || tile.family == GemmFamily::Fp8;
+  const double rate = assumedRate(tile, facts.gpu.matrixFlopsPerNs / std::max(1u, facts.gpu.multiprocessors));
   const double products = double{kCudaTileK} * tile.tokens * tile.weights;
-  const double operandBytes = 2.0 * kCudaTileK * (tile.tokens + tile.weights);
+  const double operandBytes = 1.0 * elementBytes(tile) * kCudaTileK * (tile.tokens + tile.weights);
   CudaTileCost cost{tile, 0, 0};
   cost.stepNs = 2 * products / rate + operandBytes / (portable ? portableOperandBytesPerNs : hopperOperandBytesPerNs);
   if (tile.blocksPerSm == 1 && !fitted) // a fitted tile's outputs leave while the next one is multiplied

@@ -28,6 +28,16 @@ std::vector<CudaTileCost> tilesOf(const GpuCalibration &gpu, const TargetFacts &
   return tiles;
 }
 
+/// Those for the routed experts. Of e4m3 no classes are measured by a calibration: what it lacks is assumed.
+std::vector<CudaTileCost> expertTilesOf(const GpuCalibration &gpu, const LayerShape &shape, const TargetFacts &facts) {
+  if (!multipliesE4M3(shape, facts))
+    return tilesOf(gpu, facts);
+  std::vector<CudaTileCost> tiles;
+  for (const CudaTile &tile : expertTiles(shape, facts))
+    tiles.push_back(gpu.costOf(tile, facts));
+  return tiles;
+}
+
 /// What each tile takes for a GEMM, in the order of `tiles`.
 std::vector<double> gemmNs(const std::vector<CudaTileCost> &tiles, const CudaGemm &gemm, std::span<const uint32_t> rows,
                            const TargetFacts &facts, const GpuCalibration &gpu) {
@@ -160,16 +170,19 @@ Histogram chanceHistogram(uint32_t tokens, uint32_t topK, uint32_t experts) {
 std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
                                           const Calibration &calibration) {
   const GpuCalibration gpu = gpuOf(calibration, facts);
-  const std::vector<CudaTileCost> tiles = tilesOf(gpu, facts);
+  const std::vector<CudaTileCost> tiles = expertTilesOf(gpu, shape, facts);
   const std::vector<GateUpChoice> gateUp = gateUpChoices(tiles, shape, histogram, facts, gpu);
   const std::vector<double> down =
       gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), histogram.pairs, facts, gpu);
   CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = {}, .sharedGateUp = {}, .sharedDown = {}};
   double otherNs = cudaGlueCost(shape, histogram, gpu).ns();
+  if (multipliesE4M3(shape, facts))
+    otherNs += cudaQuantiseCost(shape, histogram, gpu).ns();
   if (const uint32_t shared = shape.sharedIntermediate) {
+    const std::vector<CudaTileCost> plain = tilesOf(gpu, facts);
     const CudaGemm first = CudaGemm::gateUp(shared, shape.hidden), second = CudaGemm::down(shared, shape.hidden);
-    config.sharedGateUp = sharedTile(tiles, first, histogram.tokens, facts, gpu);
-    config.sharedDown = sharedTile(tiles, second, histogram.tokens, facts, gpu);
+    config.sharedGateUp = sharedTile(plain, first, histogram.tokens, facts, gpu);
+    config.sharedDown = sharedTile(plain, second, histogram.tokens, facts, gpu);
     const std::span<const uint32_t> rows(&histogram.tokens, 1);
     otherNs += oneGemm(config.sharedGateUp, first, rows, facts, gpu).ns;
     otherNs += oneGemm(config.sharedDown, second, rows, facts, gpu).ns;
@@ -202,6 +215,8 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
   cost.gateUp = oneGemm(config.gateUp, gateUp, histogram.pairs, facts, gpu);
   if (config.gateUp.rowsLaid)
     cost.layRowsNs = cudaLayRowsNs(shape, histogram, gpu);
+  if (config.gateUp.family == GemmFamily::Fp8)
+    cost.quantise = cudaQuantiseCost(shape, histogram, gpu);
   cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), histogram.pairs, facts, gpu);
   if (const uint32_t shared = shape.sharedIntermediate) {
     const std::span<const uint32_t> rows(&histogram.tokens, 1);

@@ -28,10 +28,11 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
 struct CudaStepCost {
   CudaGlueCost glue;
   CudaGemmCost gateUp, down;
-  double layRowsNs = 0; // where gate-up's rows are laid out before it
+  double layRowsNs = 0;  // where gate-up's rows are laid out before it
+  CudaQuantiseCost quantise; // where experts are multiplied in e4m3
   CudaGemmCost sharedGateUp, sharedDown; // zeros where the layer has no shared expert
 
-  double ns() const { return glue.ns() + layRowsNs + gateUp.ns + down.ns + sharedGateUp.ns + sharedDown.ns; }
+  double ns() const { return glue.ns() + layRowsNs + quantise.ns() + gateUp.ns + down.ns + sharedGateUp.ns + sharedDown.ns; }
 };
 CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, const Histogram &histogram,
                           const TargetFacts &facts, const Calibration &calibration);

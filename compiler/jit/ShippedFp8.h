@@ -1,5 +1,4 @@
-// The kernels that we ship for layers with e4m3 weights (compiler/kernels/Fp8Abi.h). The planner
-// does not know them yet.
+// The kernels that we ship for layers with e4m3 weights (compiler/kernels/Fp8Abi.h).
 #pragma once
 
 #include "compiler/jit/ShippedKernels.h"
@@ -7,12 +6,11 @@
 
 namespace moec {
 
-/// The tiles of groupedGemmFp8 with bf16 outputs, for few rows first.
+/// The classes of groupedGemmFp8 (compiler/core/CudaTiles.h) with bf16 outputs, for few rows first.
 std::vector<GemmConfig> shippedFp8Gemms(GemmRole role);
 
 ShippedKernel shippedFp8Gemm(const GemmConfig &config);
 ShippedKernel shippedQuantise(const QuantiseConfig &config);
-QuantiseConfig shippedQuantiseConfig(Element element);
 
 /// All of the above. They need sm_90a.
 std::vector<ShippedKernel> shippedFp8Kernels();

@@ -94,11 +94,14 @@ std::string gemmKernel(GemmFamily family, const GemmConfig &config, const std::s
   case GemmFamily::Portable: return gemmPortableKernel(config, activation);
   case GemmFamily::Hopper: return gemmSm90Kernel(config, activation);
   case GemmFamily::Fitted: return gemmFittedKernel(config, activation);
+  case GemmFamily::Fp8: return gemmFp8Kernel(config, activation);
   }
   return "";
 }
 
 ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
+  if (family == GemmFamily::Fp8)
+    return shippedFp8Gemm(c);
   const char *prefix = family == GemmFamily::Portable ? "portable"
                        : family == GemmFamily::Fitted ? "fitted"
                        : c.swapAB                     ? "swapped"

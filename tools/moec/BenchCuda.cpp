@@ -24,17 +24,24 @@ constexpr uint32_t warmUps = 5;
 struct KernelName {
   const char *name; // as forwards call it; of dispatch's three launches: with more behind a comma
   LaunchKind kind;
-  bool laysRows = false; // gate-up's first launch
+  CudaWork (*before)(const LayerShape &shape, uint32_t tokens) = nullptr; // what it does, where it prepares the launch's rows
 
-  CudaWork work(const LayerShape &shape, uint32_t tokens, double expertsHit) const {
-    return laysRows ? cudaLayRowsWork(shape, tokens) : cudaLaunchWork(kind, shape, tokens, expertsHit);
+  CudaWork work(const LayerShape &shape, uint32_t tokens, double expertsHit, bool e4m3) const {
+    return before ? before(shape, tokens) : cudaLaunchWork(kind, shape, tokens, expertsHit, e4m3);
   }
 };
 constexpr KernelName kernelNames[] = {
-    {"router", LaunchKind::Router},     {"route", LaunchKind::Route},
-    {"dispatch", LaunchKind::Dispatch}, {"lay-rows", LaunchKind::GateUp, true}, {"gate-up", LaunchKind::GateUp},
-    {"down", LaunchKind::Down},         {"shared-gate-up", LaunchKind::SharedGateUp},
-    {"shared-down", LaunchKind::SharedDown}, {"combine", LaunchKind::Store},
+    {"router", LaunchKind::Router},
+    {"route", LaunchKind::Route},
+    {"dispatch", LaunchKind::Dispatch},
+    {"lay-rows", LaunchKind::GateUp, cudaLayRowsWork},
+    {"quantise-tokens", LaunchKind::GateUp, cudaQuantiseTokensWork},
+    {"gate-up", LaunchKind::GateUp},
+    {"quantise-activated", LaunchKind::Down, cudaQuantiseActivatedWork},
+    {"down", LaunchKind::Down},
+    {"shared-gate-up", LaunchKind::SharedGateUp},
+    {"shared-down", LaunchKind::SharedDown},
+    {"combine", LaunchKind::Store},
 };
 
 FloorRates ratesOf(const Calibration &calibration, const TargetFacts &facts) {
@@ -60,7 +67,7 @@ public:
     MOEC_TRY(keep(timer->replays(given, warmUps, repeats), row.graph));
     MOEC_TRY(keep(timer->runs(given, warmUps, repeats), row.stream));
     MOEC_TRY(keep(timer->replays([&] { return queue(tokens, true); }, warmUps, repeats), row.routed));
-    row.work = cudaLayerWork(bench.shape, tokens, row.experts);
+    row.work = cudaLayerWork(bench.shape, tokens, row.experts, e4m3());
     MOEC_TRY(timeKernels(row));
     predict(row);
     return row;
@@ -80,7 +87,7 @@ private:
       MOEC_TRY(upload(step.ids.data(), step.ids.size() * 4, ids[draw]));
       MOEC_TRY(upload(step.weights.data(), step.weights.size() * 4, weights[draw]));
     }
-    const double expertBytes = 3.0 * 2 * bench.shape.hidden * bench.shape.intermediate;
+    const double expertBytes = 3.0 * (e4m3() ? 1 : 2) * bench.shape.hidden * bench.shape.intermediate;
     row.rotatedBytes = static_cast<double>(all.size() * bench.session->layers().size()) * expertBytes;
     return bench.bridge->wait();
   }
@@ -93,6 +100,7 @@ private:
     return bench.bridge->wait();
   }
 
+  bool e4m3() const { return multipliesE4M3(bench.shape, bench.facts); }
   CUstream stream() const { return static_cast<CUstream>(bench.bridge->stream()); }
 
   /// All draws through all layers.
@@ -131,7 +139,7 @@ private:
       for (const KernelName &name : kernelNames) {
         if ((name.kind == LaunchKind::Router || name.kind == LaunchKind::Route) != ownRouting)
           continue;
-        KernelRow kernel{name.name, 0, 0, name.work(bench.shape, row.tokens, row.experts)};
+        KernelRow kernel{name.name, 0, 0, name.work(bench.shape, row.tokens, row.experts, e4m3())};
         for (const KernelTimes::Kernel &launches : *timed)
           if (launches.name == name.name || launches.name.starts_with(name.name + std::string(", ")))
             kernel.us += median(launches.us);
@@ -168,7 +176,9 @@ private:
     for (const Histogram &histogram : histograms) {
       const CudaStepCost cost = cudaStepCost(bench.shape, config, histogram, bench.facts, calibration);
       row.predictedUs += (cost.ns() - cost.glue.routerNs) / 1e3 / numDraws;
-      for (auto [name, ns] : {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"lay-rows", cost.layRowsNs}, std::pair{"gate-up", cost.gateUp.ns},
+      for (auto [name, ns] : {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"lay-rows", cost.layRowsNs},
+                              std::pair{"quantise-tokens", cost.quantise.tokensNs}, std::pair{"gate-up", cost.gateUp.ns},
+                              std::pair{"quantise-activated", cost.quantise.activatedNs},
                               std::pair{"down", cost.down.ns}, std::pair{"shared-gate-up", cost.sharedGateUp.ns},
                               std::pair{"shared-down", cost.sharedDown.ns}, std::pair{"combine", cost.glue.combineNs}})
         add(name, ns);

@@ -54,9 +54,8 @@ std::string alternativeLine(const char *name, const CudaConfig &config, double n
                                 difference(ns, chosenNs)));
 }
 
-/// Of the launch that lays gate-up's rows out; 0: there is none.
-double layRowsNs(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration) {
-  return cudaStepCost(layer.shape, layer.plan.config.cuda, layer.plannedFor, facts, calibration).layRowsNs;
+CudaStepCost costOf(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration) {
+  return cudaStepCost(layer.shape, layer.plan.config.cuda, layer.plannedFor, facts, calibration);
 }
 
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
@@ -68,8 +67,12 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
                                           layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     text += line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
-  if (const double ns = layRowsNs(layer, facts, calibration); ns > 0)
-    text += line("lay-rows", fmt::format("{:<58} {:>9}", "gate-up's token rows laid out by slot before it", textOfNs(ns)));
+  const CudaStepCost cost = costOf(layer, facts, calibration);
+  for (auto [launch, what, ns] :
+       {std::tuple{"lay-rows", "gate-up's token rows laid out by slot before it", cost.layRowsNs},
+        std::tuple{"quantise", "token rows, and what is activated, to e4m3 before each product", cost.quantise.ns()}})
+    if (ns > 0)
+      text += line(launch, fmt::format("{:<58} {:>9}", what, textOfNs(ns)));
   text += line("predicted", fmt::format("{:<58} {:>9}", "a step, with its dispatch and combine", textOfNs(chosenNs)));
   const char *name = "runners-up";
   for (const CudaCandidate &other : runnersUp(layer, facts, calibration, shownRunnersUp)) {
@@ -100,7 +103,8 @@ nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Cal
           {"config", layer.plan.config.text()},
           {"planned_for", {{"tokens", layer.plannedFor.tokens}, {"pairs", layer.plannedFor.pairs}}},
           {"predicted_us", layer.plan.predictedNs / 1000},
-          {"lay_rows_us", layRowsNs(layer, facts, calibration) / 1000},
+          {"lay_rows_us", costOf(layer, facts, calibration).layRowsNs / 1000},
+          {"quantise_us", costOf(layer, facts, calibration).quantise.ns() / 1000},
           {"tiles", choices},
           {"runners_up", others},
           {"generation_0", {{"config", generic.config.text()}, {"predicted_us", generic.predictedNs / 1000}}}};

@@ -3,7 +3,7 @@
 #include "compiler/codegen/cuda/Functor.h"
 #include "compiler/core/CudaLaunch.h"
 #include "compiler/core/CudaTiles.h"
-#include "compiler/jit/ShippedKernels.h"
+#include "compiler/jit/ShippedFp8.h"
 #include "ir/Moe.h"
 #include "passes/PlanFromIr.h"
 
@@ -98,7 +98,9 @@ private:
     gemm.biased = op.getBiased();
     gemm.weighted = op.getWeightOnInput();
     weightOnInput |= gemm.weighted;
-    const bool portable = tile.family == GemmFamily::Portable;
+    const bool fp8 = tile.family == GemmFamily::Fp8;
+    if (fp8 && (config.element != DType::BF16 || gemm.biased || gemm.weighted))
+      return makeError(Code::InvalidModel, "tile {} has bf16 outputs, no biases and no weights on inputs", tile.text());
     ShippedKernel kernel = shippedGemm(tile.family, gemm);
     if (role == GemmRole::GateUp) {
       Result<Functor> functor = functorOf(op.getActivation());
@@ -107,9 +109,12 @@ private:
       kernel.unit.kernels = {gemmKernel(tile.family, gemm, functor->name)};
       kernel.unit.functors = {std::move(*functor)};
     }
-    std::vector kernels{kernelOf(std::move(kernel), portable ? portableThreads(gemm) : hopperThreads(gemm),
-                                portable ? portableSharedBytes(gemm) : hopperSharedBytes(gemm),
+    std::vector kernels{kernelOf(std::move(kernel), gemmThreads(tile.family, gemm), gemmSharedBytes(tile.family, gemm),
                                 {.rows = tile.tokens, .symbol = "", .columns = tile.weights})};
+    if (fp8 && role == GemmRole::GateUp) { // down's tokens are quantised by it too
+      const QuantiseConfig quantise = quantiseConfigOf(config.element);
+      kernels.push_back(kernelOf(shippedQuantise(quantise), quantise.threads, 0));
+    }
     if (gemm.rowsLaid) {
       const LayRowsConfig rows = layRowsConfigOf(static_cast<uint32_t>(topK));
       kernels.push_back(kernelOf(shippedLayRows(rows), rows.threads, 0));

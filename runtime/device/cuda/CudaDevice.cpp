@@ -176,8 +176,11 @@ Status CudaDevice::checkConfig(const LayerShape &shape, const LayerConfig &confi
   if (config.cuda.gateUp.tokens != config.cuda.down.tokens)
     return makeError(Code::InvalidArgument, "gate-up's tile has {} tokens, down's {}: they share one table of tiles",
                      config.cuda.gateUp.tokens, config.cuda.down.tokens);
-  const std::vector<CudaTile> known = cudaTiles(target);
-  const auto has = [&](const CudaTile &tile) { return std::find(known.begin(), known.end(), tile) != known.end(); };
+  const auto isOf = [](const CudaTile &tile, const std::vector<CudaTile> &known) {
+    return std::find(known.begin(), known.end(), tile) != known.end();
+  };
+  const std::vector<CudaTile> known = expertTiles(shape, target), dense = cudaTiles(target);
+  const auto has = [&](const CudaTile &tile) { return isOf(tile, known); };
   const CudaTile &gateUp = config.cuda.gateUp;
   if (!has(classOf(gateUp)) || (gateUp.rowsLaid && !canLayRows(gateUp)))
     return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, gateUp.text());
@@ -186,7 +189,7 @@ Status CudaDevice::checkConfig(const LayerShape &shape, const LayerConfig &confi
   if (shape.sharedIntermediate == 0)
     return {};
   for (const CudaTile *tile : {&config.cuda.sharedGateUp, &config.cuda.sharedDown})
-    if (!has(*tile) || !hasDenseForm(*tile))
+    if (!isOf(*tile, dense) || !hasDenseForm(*tile))
       return makeError(Code::InvalidArgument, "{} has no tile {} for shared experts", target.name, tile->text());
   return {};
 }
@@ -215,7 +218,8 @@ Result<std::shared_ptr<const DeviceLayer>> CudaDevice::make(LayerOrder order, co
   layer->kernels = std::static_pointer_cast<const CudaKernels>(std::move(order.kernels));
   std::shared_ptr<const CudaWeights> &uploaded = weights[layer->number];
   if (!uploaded) {
-    Result<std::shared_ptr<const CudaWeights>> made = uploadWeights(*order.description, *source, memory, *uploader);
+    Result<std::shared_ptr<const CudaWeights>> made = uploadWeights(
+        *order.description, *source, memory, *uploader, multipliesE4M3(order.description->shape, target));
     MOEC_TRY(made.status());
     uploaded = std::move(*made);
   }

@@ -26,7 +26,12 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   const float *pairWeights = routing ? routing->weights : space.weights;
   if (kernels.gateUp.config.rowsLaid)
     MOEC_TRY(layRows(hidden));
+  const bool e4m3 = kernels.gateUp.family == GemmFamily::Fp8;
+  if (e4m3)
+    MOEC_TRY(quantiseTokens(hidden));
   MOEC_TRY(gateUp(hidden, pairWeights));
+  if (e4m3)
+    MOEC_TRY(quantiseActivated());
   MOEC_TRY(down());
   if (kernels.sharedGateUp)
     MOEC_TRY(shared(hidden));
@@ -143,6 +148,36 @@ Status CudaForward::layRows(const void *hidden) {
   return launch(kernels.layRows, layRowsBlocks(tokens), parameters, "lay-rows");
 }
 
+Status CudaForward::quantise(QuantiseArgs args, const char *name) {
+  args.scales = space.rowScales;
+  args.scaleStride = space.scaleStride;
+  const QuantiseConfig config{.element = kernels.gateUp.config.element, .threads = kernels.quantise.threads};
+  void *parameters[] = {&args};
+  return launch(kernels.quantise, quantiseBlocks(config, args.numRows, args.k), parameters, name);
+}
+
+Status CudaForward::quantiseTokens(const void *hidden) {
+  QuantiseArgs args{};
+  args.rows = hidden;
+  args.slotOfPair = space.slotOfPair;
+  args.quantised = reinterpret_cast<uint8_t *>(space.expertOutput);
+  args.numRows = tokens;
+  args.k = layer.shape.hidden;
+  args.topK = layer.shape.topK;
+  return quantise(args, "quantise-tokens");
+}
+
+Status CudaForward::quantiseActivated() {
+  QuantiseArgs args{};
+  args.rows = space.activated;
+  args.rowsInUse = space.expertBegin + layer.shape.experts; // the rest is padding's
+  args.quantised = space.quantised;
+  args.numRows = tokens * layer.shape.topK;
+  args.k = layer.shape.intermediate;
+  args.topK = 1;
+  return quantise(args, "quantise-activated");
+}
+
 Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   const GemmConfig &config = kernels.gateUp.config;
   GroupedGemmArgs args = groupedArgs();
@@ -153,8 +188,9 @@ Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   args.upBias = reinterpret_cast<const float *>(weights.upBias);
   args.pairWeights = layer.shape.weightOnInput ? pairWeights : nullptr;
   const CUtensorMap *map = rows ? &rows->activated : nullptr; // who gathers tokens looks at no map of them
-  return gemm(kernels.gateUp, layer.gateUpMaps, args, weights.gate, weights.up,
-              rows && !gathersTokens(config) ? &rows->tokens(config) : map, map);
+  const bool bySlot = kernels.gateUp.family == GemmFamily::Fp8 || !gathersTokens(config);
+  return gemm(kernels.gateUp, layer.gateUpMaps, args, {weights.gate, weights.up, weights.gateScales, weights.upScales},
+              rows && bySlot ? &rows->tokens(kernels.gateUp.family, config) : map, map);
 }
 
 Status CudaForward::down() {
@@ -163,8 +199,8 @@ Status CudaForward::down() {
   args.output = space.expertOutput;
   args.tileCounter = space.tileCounters + 1;
   args.bias = reinterpret_cast<const float *>(weights.downBias);
-  return gemm(kernels.down, layer.downMaps, args, weights.down, weights.down,
-              rows ? &rows->tokens(kernels.down.config) : nullptr, rows ? &rows->expertOutput : nullptr);
+  return gemm(kernels.down, layer.downMaps, args, {weights.down, weights.down, weights.downScales, weights.downScales},
+              rows ? &rows->tokens(kernels.down.family, kernels.down.config) : nullptr, rows ? &rows->expertOutput : nullptr);
 }
 
 Status CudaForward::shared(const void *hidden) {
@@ -174,16 +210,16 @@ Status CudaForward::shared(const void *hidden) {
   args.numRows = tokens;
   args.tokens = hidden;
   args.output = space.sharedActivated;
-  MOEC_TRY(gemm(*kernels.sharedGateUp, layer.sharedGateUpMaps, args, weights.sharedGate, weights.sharedUp));
+  MOEC_TRY(gemm(*kernels.sharedGateUp, layer.sharedGateUpMaps, args, {weights.sharedGate, weights.sharedUp}));
   args.tokens = space.sharedActivated;
   args.output = space.sharedOutput;
-  return gemm(*kernels.sharedDown, layer.sharedDownMaps, args, weights.sharedDown, weights.sharedDown);
+  return gemm(*kernels.sharedDown, layer.sharedDownMaps, args, {weights.sharedDown, weights.sharedDown});
 }
 
-Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first,
-                         CUdeviceptr second, const CUtensorMap *tokenRows, const CUtensorMap *outputRows) {
-  args.weights = reinterpret_cast<const void *>(first);
-  args.upWeights = reinterpret_cast<const void *>(second);
+Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, const Weights &from,
+                         const CUtensorMap *tokenRows, const CUtensorMap *outputRows) {
+  args.weights = reinterpret_cast<const void *>(from.first);
+  args.upWeights = reinterpret_cast<const void *>(from.second);
   args.expertStride = int64_t{gemm.k} * gemm.n;
   args.k = gemm.k;
   args.n = gemm.n;
@@ -203,7 +239,17 @@ Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedG
   }
   if (!tokenRows || !outputRows)
     return makeError(Code::Failure, "layer {}, {}: its buffers have no tensor maps", layer.number, name);
-  void *parameters[] = {parameter(maps.first), parameter(*tokenRows), parameter(*outputRows), &args};
+  Fp8GemmArgs scaled{};
+  if (gemm.family == GemmFamily::Fp8) {
+    scaled.gemm = args;
+    scaled.tokenScales = space.rowScales;
+    scaled.weightScales = reinterpret_cast<const float *>(from.firstScales);
+    scaled.upWeightScales = reinterpret_cast<const float *>(from.secondScales);
+    scaled.expertScaleStride = int64_t{ceilDivide(gemm.n, kFp8Block)} * ceilDivide(gemm.k, kFp8Block);
+    scaled.tokenScaleStride = space.scaleStride;
+  }
+  void *last = gemm.family == GemmFamily::Fp8 ? static_cast<void *>(&scaled) : &args;
+  void *parameters[] = {parameter(maps.first), parameter(*tokenRows), parameter(*outputRows), last};
   return launch(gemm.kernel, blocks, parameters, name);
 }
 

@@ -49,13 +49,21 @@ private:
   Status route(uint32_t *nonFinite);
   Status dispatch(const int32_t *ids, const CountsRing &ring);
   Status layRows(const void *hidden);
+  Status quantise(QuantiseArgs args, const char *name);
+  Status quantiseTokens(const void *hidden);
+  Status quantiseActivated();
   Status gateUp(const void *hidden, const float *pairWeights);
   Status down();
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, void *output);
   GroupedGemmArgs groupedArgs() const;
-  /// `tokens`, `output`: the rows of `args` as maps; of no meaning but for the fitted family, which has no dense products.
-  Status gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, CUdeviceptr first, CUdeviceptr second,
+  /// Where a product's weights are; the scales of e4m3 alone.
+  struct Weights {
+    CUdeviceptr first = 0, second = 0; // gate and up, or down twice
+    CUdeviceptr firstScales = 0, secondScales = 0;
+  };
+  /// `tokens`, `output`: the rows of `args` as maps; of no meaning but for the fitted family and e4m3, which have no dense products.
+  Status gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, const Weights &from,
               const CUtensorMap *tokens = nullptr, const CUtensorMap *output = nullptr);
   Status launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name);
 

@@ -86,9 +86,13 @@ private:
     if (launch.k != k || launch.columns != n)
       return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k, launch.columns, k,
                        n);
-    MOEC_TRY(to.config.rowsLaid ? kernels(launch, {&to.kernel, &bound->layRows}) : kernels(launch, {&to.kernel}));
-    const bool portable = tile.family == GemmFamily::Portable;
-    const uint32_t threads = portable ? portableThreads(to.config) : hopperThreads(to.config);
+    std::vector<CudaKernel *> wanted{&to.kernel};
+    if (to.config.rowsLaid)
+      wanted.push_back(&bound->layRows);
+    if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
+      wanted.push_back(&bound->quantise);
+    MOEC_TRY(kernels(launch, wanted));
+    const uint32_t threads = gemmThreads(tile.family, to.config);
     if (to.kernel.threads != threads || to.kernel.sharedBytes != sharedBytes(tile))
       return makeError(Code::InvalidModel, "{} threads and {} bytes of shared memory, but tile {} takes {} and {}",
                        to.kernel.threads, to.kernel.sharedBytes, tile.text(), threads, sharedBytes(tile));
@@ -137,6 +141,8 @@ private:
     if (has(LaunchKind::Router) != has(LaunchKind::Route))
       return makeError(Code::InvalidModel, "the launch list has only one of router and route");
     const bool shared = layer.shape.sharedIntermediate > 0;
+    if ((bound->gateUp.family == GemmFamily::Fp8) != (bound->down.family == GemmFamily::Fp8))
+      return makeError(Code::InvalidModel, "gate-up and down differ in the elements that they multiply");
     if (has(LaunchKind::SharedGateUp) != shared || has(LaunchKind::SharedDown) != shared)
       return makeError(Code::InvalidModel, "the launch list and the shape differ on whether there is a shared expert");
     if (layer.shape.sharedGate && !has(LaunchKind::Router))

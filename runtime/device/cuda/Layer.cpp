@@ -8,16 +8,21 @@ namespace {
 Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr first, CUdeviceptr second, uint32_t experts,
                 GemmMaps &maps) {
   const GemmConfig &config = gemm.config;
-  const uint64_t stride = uint64_t{gemm.k} * gemm.n;
+  // Maps of e4m3 are made as of half as many two-byte columns.
+  const bool fp8 = gemm.family == GemmFamily::Fp8;
+  const uint32_t k = fp8 ? gemm.k / 2 : gemm.k;
+  const uint64_t stride = uint64_t{k} * gemm.n;
+  const auto make = [&](const CudaTensor &tensor, const char *what, CUtensorMap &map) {
+    return encode(driver, fp8 ? inBytes(tensor) : tensor, what, map);
+  };
   const auto weights = [&](CUdeviceptr from, CUtensorMap &map) {
-    return encode(driver, weightTensor(config.element, from, gemm.k, gemm.n, experts, stride, boxRows(config)), "weights", map);
+    return make(weightTensor(config.element, from, k, gemm.n, experts, stride, boxRows(config)), "weights", map);
   };
   if (gemm.family == GemmFamily::Portable)
     return {};
-  if (gemm.family == GemmFamily::Fitted && config.role == GemmRole::GateUp)
-    return encode(driver,
-                  interleavedTensor(config.element, first, second, gemm.k, gemm.n, experts, stride, boxGroups(config)),
-                  "gate and up", maps.first);
+  if ((fp8 || gemm.family == GemmFamily::Fitted) && config.role == GemmRole::GateUp)
+    return make(interleavedTensor(config.element, first, second, k, gemm.n, experts, stride, boxGroups(config)), "gate and up",
+                maps.first);
   MOEC_TRY(weights(first, maps.first));
   return gemm.family == GemmFamily::Hopper ? weights(second, maps.second) : Status();
 }

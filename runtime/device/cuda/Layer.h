@@ -8,7 +8,7 @@ namespace moec {
 
 /// The weights of a product as TMA reads them; of no meaning for the portable family.
 struct GemmMaps {
-  CUtensorMap first{}, second{}; // Hopper: gate and up, or down twice. Fitted: gate and up in one, or down; no second
+  CUtensorMap first{}, second{}; // Hopper: gate and up, or down twice. Fitted, Fp8: gate and up in one, or down; no second
 };
 
 struct CudaLayer final : DeviceLayer {

@@ -37,8 +37,8 @@ struct RouterRows {
 
 class LayerUpload {
 public:
-  LayerUpload(const LayerDescription &layer, const WeightSource &source, Uploader &uploader)
-      : layer(layer), shape(layer.shape), source(source), uploader(uploader) {}
+  LayerUpload(const LayerDescription &layer, const WeightSource &source, Uploader &uploader, bool e4m3)
+      : layer(layer), shape(layer.shape), source(source), uploader(uploader), e4m3(e4m3) {}
 
   Result<std::shared_ptr<const CudaWeights>> run(const DeviceMemory &memory) {
     RouterRows rows;
@@ -59,8 +59,12 @@ public:
   }
 
 private:
-  uint64_t expertBytes(uint32_t inner) const {
-    return uint64_t{paddedForCuda(inner)} * paddedForCuda(shape.hidden) * byteSize(shape.dtype);
+  uint64_t matrixElements(uint32_t inner) const { return uint64_t{paddedForCuda(inner)} * paddedForCuda(shape.hidden); }
+  uint64_t expertBytes() const { return matrixElements(shape.intermediate) * (e4m3 ? 1 : byteSize(shape.dtype)); }
+  uint64_t sharedBytes() const { return matrixElements(shape.sharedIntermediate) * byteSize(shape.dtype); }
+  /// Scales of one matrix of an expert, f32.
+  uint64_t scaleBytes() const {
+    return e4m3 ? uint64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block) * sizeof(float) : 0;
   }
 
   static uint64_t biasBytes(uint32_t columns) { return uint64_t{paddedForCuda(columns)} * sizeof(float); }
@@ -70,9 +74,11 @@ private:
     const uint64_t elementBytes = byteSize(shape.dtype), rowBytes = paddedForCuda(shape.hidden) * elementBytes;
     // In this order: fitted kernels read gate and up through one map, which reaches from gate on.
     for (CUdeviceptr *matrix : {&weights.gate, &weights.up, &weights.down})
-      *matrix = places.take(shape.experts * expertBytes(shape.intermediate));
+      *matrix = places.take(shape.experts * expertBytes());
+    for (CUdeviceptr *scales : {&weights.gateScales, &weights.upScales, &weights.downScales})
+      *scales = places.take(shape.experts * scaleBytes());
     for (CUdeviceptr *matrix : {&weights.sharedGate, &weights.sharedUp, &weights.sharedDown})
-      *matrix = places.take(expertBytes(shape.sharedIntermediate));
+      *matrix = places.take(sharedBytes());
     for (auto [biases, columns] : {std::pair(&weights.gateBias, shape.intermediate), std::pair(&weights.upBias, shape.intermediate),
                                    std::pair(&weights.downBias, shape.hidden)})
       *biases = places.take(shape.expertBias ? shape.experts * biasBytes(columns) : 0);
@@ -84,12 +90,11 @@ private:
 
   Status upload(const CudaWeights &weights, const RouterRows &rows) {
     const LayerWeights &refs = layer.weights;
-    const uint64_t expert = expertBytes(shape.intermediate);
     const Matrix inward{shape.intermediate, shape.hidden}, outward{shape.hidden, shape.intermediate};
     for (uint32_t e = 0; e < shape.experts; ++e) {
-      MOEC_TRY(part(refs.gate, e, weights.gate + e * expert, inward));
-      MOEC_TRY(part(refs.up, e, weights.up + e * expert, inward));
-      MOEC_TRY(part(refs.down, e, weights.down + e * expert, outward));
+      MOEC_TRY(expertPart(refs.gate, e, weights.gate, weights.gateScales, inward));
+      MOEC_TRY(expertPart(refs.up, e, weights.up, weights.upScales, inward));
+      MOEC_TRY(expertPart(refs.down, e, weights.down, weights.downScales, outward));
     }
     MOEC_TRY(expertBiases(refs.gateBias, "gate's bias", shape.intermediate, weights.gateBias));
     MOEC_TRY(expertBiases(refs.upBias, "up projection's bias", shape.intermediate, weights.upBias));
@@ -110,15 +115,32 @@ private:
     uint32_t rows, columns;
   };
 
-  /// One tensor or one expert's part of it, in the layer's dtype.
-  Status part(const WeightRef &ref, uint32_t expert, CUdeviceptr to, Matrix matrix) {
+  /// One expert's part of the tensor that begins at `to`, and of its scales where there are some.
+  Status expertPart(const WeightRef &ref, uint32_t expert, CUdeviceptr to, CUdeviceptr scales, Matrix matrix) {
+    to += expert * expertBytes();
+    if (!e4m3)
+      return part(ref, expert, to, matrix);
+    MOEC_TRY(checkSize(ref, matrix)); // what is multiplied in e4m3 has no padding (hasE4M3Kernels)
+    codes.resize(uint64_t{matrix.rows} * matrix.columns);
+    blockScales.resize(scaleBytes() / sizeof(float));
+    MOEC_TRY(source.readBlockE4M3(ref, expert, codes, blockScales));
+    MOEC_TRY(uploader.copy(to, codes.data(), codes.size()));
+    return uploader.copy(scales + expert * scaleBytes(), blockScales.data(), scaleBytes());
+  }
+
+  static Status checkSize(const WeightRef &ref, Matrix matrix) {
     Result<uint64_t> elements = numPartElements(ref);
-    if (!elements)
-      return elements.status();
+    MOEC_TRY(elements.status());
     if (*elements != uint64_t{matrix.rows} * matrix.columns)
       return makeError(Code::InvalidModel, "weight '{}' has {} elements an expert, the layer needs {}", ref.name, *elements,
                        uint64_t{matrix.rows} * matrix.columns);
-    const uint64_t bytes = *elements * byteSize(shape.dtype);
+    return {};
+  }
+
+  /// One tensor or one expert's part of it, in the layer's dtype.
+  Status part(const WeightRef &ref, uint32_t expert, CUdeviceptr to, Matrix matrix) {
+    MOEC_TRY(checkSize(ref, matrix));
+    const uint64_t bytes = uint64_t{matrix.rows} * matrix.columns * byteSize(shape.dtype);
     const void *stored = source.view(ref, expert, shape.dtype);
     if (!stored) {
       scratch.resize(bytes);
@@ -233,7 +255,10 @@ private:
   const LayerShape &shape;
   const WeightSource &source;
   Uploader &uploader;
+  const bool e4m3;
   std::vector<std::byte> scratch, paddedRows;
+  std::vector<uint8_t> codes;
+  std::vector<float> blockScales;
 };
 
 } // namespace
@@ -278,8 +303,8 @@ Status Uploader::finish() {
 }
 
 Result<std::shared_ptr<const CudaWeights>> uploadWeights(const LayerDescription &layer, const WeightSource &source,
-                                                         const DeviceMemory &memory, Uploader &uploader) {
-  Result<std::shared_ptr<const CudaWeights>> weights = LayerUpload(layer, source, uploader).run(memory);
+                                                         const DeviceMemory &memory, Uploader &uploader, bool e4m3) {
+  Result<std::shared_ptr<const CudaWeights>> weights = LayerUpload(layer, source, uploader, e4m3).run(memory);
   if (!weights)
     return weights.status().withContext("layer {}", layer.layer);
   return weights;

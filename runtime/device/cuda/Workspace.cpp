@@ -26,6 +26,9 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.blockCounts = carver.take<int32_t>(needs.blockCounts);
   space.activated = carver.take<std::byte>(needs.activatedBytes);
   space.expertOutput = carver.take<std::byte>(needs.outputBytes);
+  space.quantised = carver.take<uint8_t>(needs.quantisedBytes);
+  space.scaleStride = scaleStrideOf(needs.pairs);
+  space.rowScales = carver.take<float>(needs.scaleBlocks * space.scaleStride);
   space.sharedActivated = carver.take<std::byte>(needs.sharedActivatedBytes);
   space.sharedOutput = carver.take<std::byte>(needs.sharedOutputBytes);
   space.hidden = carver.take<std::byte>(needs.paddedBytes);
@@ -34,6 +37,18 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   // (an address: the first carving only counts, from nothing)
   space.gridBarrier = reinterpret_cast<uint32_t *>(reinterpret_cast<uintptr_t>(space.tileCounters) + 2 * sizeof(uint32_t));
   return space;
+}
+
+Status makeQuantisedMaps(const CudaDriver &driver, const CudaWorkspace &space, uint64_t rows, CudaRowMaps &maps) {
+  const auto make = [&](const void *from, uint32_t columns, uint32_t boxRows, CUtensorMap &map) {
+    // as of half as many two-byte columns
+    const CudaTensor pairs = rowTensor(Element::BF16, reinterpret_cast<uint64_t>(from), columns / 2, rows, boxRows);
+    return encode(driver, inBytes(pairs), "quantised rows", map);
+  };
+  MOEC_TRY(make(space.expertOutput, maps.sizes.hidden, kOutputBoxRows, maps.quantisedTokens));
+  MOEC_TRY(make(space.expertOutput, maps.sizes.hidden, kWideBoxRows, maps.wideQuantisedTokens));
+  MOEC_TRY(make(space.quantised, maps.sizes.intermediate, kOutputBoxRows, maps.quantisedActivated));
+  return make(space.quantised, maps.sizes.intermediate, kWideBoxRows, maps.wideQuantisedActivated);
 }
 
 /// The buffers do not move, so this is done once and not on the step path.
@@ -49,6 +64,8 @@ Status makeRowMaps(const CudaDriver &driver, const CudaWorkspaceNeeds &needs, Cu
     MOEC_TRY(make(space.activated, sizes.intermediate, kWideBoxRows, maps.wideActivated));
     MOEC_TRY(make(space.expertOutput, sizes.hidden, kOutputBoxRows, maps.expertOutput));
     MOEC_TRY(make(space.expertOutput, sizes.hidden, kWideBoxRows, maps.wideExpertOutput));
+    if (sizes.e4m3)
+      MOEC_TRY(makeQuantisedMaps(driver, space, rows, maps));
   }
   return {};
 }
@@ -56,7 +73,8 @@ Status makeRowMaps(const CudaDriver &driver, const CudaWorkspaceNeeds &needs, Cu
 } // namespace
 
 CudaRowSizes CudaRowSizes::of(const LayerShape &shape) {
-  return {paddedForCuda(shape.hidden), paddedForCuda(shape.intermediate), shape.topK, shape.dtype};
+  return {paddedForCuda(shape.hidden), paddedForCuda(shape.intermediate), shape.topK, shape.dtype,
+          hasE4M3Kernels(shape)};
 }
 
 const CudaRowMaps *CudaWorkspace::mapsOf(const LayerShape &shape) const {
@@ -89,6 +107,10 @@ CudaWorkspaceNeeds CudaWorkspaceNeeds::of(std::span<const LayerShape> shapes, ui
     grow(needs.sharedOutputBytes, shared ? tokens * hidden * element : 0);
     grow(needs.paddedBytes, hidden == shape.hidden ? 0 : tokens * hidden * element);
     const CudaRowSizes sizes = CudaRowSizes::of(shape);
+    if (tensorMaps && sizes.e4m3) {
+      grow(needs.quantisedBytes, pairs * sizes.intermediate);
+      grow(needs.scaleBlocks, ceilDivide(std::max(sizes.hidden, sizes.intermediate), kFp8Block));
+    }
     if (tensorMaps && std::find(needs.mapped.begin(), needs.mapped.end(), sizes) == needs.mapped.end())
       needs.mapped.push_back(sizes);
   }

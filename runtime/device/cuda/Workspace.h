@@ -14,12 +14,13 @@ namespace moec {
 struct CudaRowSizes {
   uint32_t hidden = 0, intermediate = 0, topK = 0; // hidden and intermediate rounded up (CudaLaunch.h)
   DType dtype = DType::BF16;
+  bool e4m3 = false; // the products' tokens are quantised
 
   static CudaRowSizes of(const LayerShape &shape);
   bool operator==(const CudaRowSizes &) const = default;
 };
 
-/// A workspace's rows between the products as fitted kernels read and write them, for layers of the same sizes.
+/// A workspace's rows between the products as fitted kernels and those of e4m3 read and write them, for layers of the same sizes.
 struct CudaRowMaps {
   CudaRowSizes sizes;
   CUtensorMap activated{};    // [T * K, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
@@ -27,9 +28,17 @@ struct CudaRowMaps {
   CUtensorMap expertOutput{}; // [T * K, H] in boxes of kOutputBoxRows: down's output, and gate-up's laid out tokens in narrow tiles
   CUtensorMap wideExpertOutput{}; // the same in boxes of kWideBoxRows: gate-up's laid out tokens in wide tiles
 
+  // e4m3 alone. Quantised rows lie where the outputs will be, or by themselves; boxes as above.
+  CUtensorMap quantisedTokens{}, wideQuantisedTokens{};       // [T * K, H]: gate-up's tokens
+  CUtensorMap quantisedActivated{}, wideQuantisedActivated{}; // [T * K, I]: down's
+
   /// Of the tokens that a product copies by slot, for its config.
-  const CUtensorMap &tokens(const GemmConfig &product) const {
+  const CUtensorMap &tokens(GemmFamily family, const GemmConfig &product) const {
     const bool narrow = tokenBoxRows(product) == kOutputBoxRows;
+    if (family == GemmFamily::Fp8)
+      return product.role == GemmRole::Down ? (narrow ? quantisedActivated : wideQuantisedActivated)
+             : narrow                       ? quantisedTokens
+                                            : wideQuantisedTokens;
     return product.role == GemmRole::Down ? (narrow ? activated : wideActivated) : narrow ? expertOutput : wideExpertOutput;
   }
 };
@@ -41,6 +50,7 @@ struct CudaWorkspaceNeeds {
   uint64_t tiles = 0;                                      // entries of tilePlace
   uint64_t blockCounts = 0;                                // int32 elements
   uint64_t activatedBytes = 0, outputBytes = 0;            // of the experts
+  uint64_t quantisedBytes = 0, scaleBlocks = 0;            // e4m3 of what is activated; scales of the longest quantised row
   uint64_t sharedActivatedBytes = 0, sharedOutputBytes = 0;
   uint64_t paddedBytes = 0; // of hidden states whose H had to be rounded up; 0 where no layer's had
   std::vector<CudaRowSizes> mapped; // each once; none where the GPU has no tensor maps
@@ -68,7 +78,10 @@ struct CudaWorkspace {
   int32_t *slotOfPair = nullptr;   // [T * K]
   int32_t *blockCounts = nullptr;  // [blocks, E]
   std::byte *activated = nullptr;  // [T * K, I]
-  std::byte *expertOutput = nullptr; // [T * K, H]; until down writes it: gate-up's rows, where they are laid out
+  std::byte *expertOutput = nullptr; // [T * K, H]; until down writes it: gate-up's rows, where they are laid out or quantised
+  uint8_t *quantised = nullptr; // e4m3 [T * K, I]: down's rows, where they are quantised
+  float *rowScales = nullptr;   // of the rows that a product takes, where they are quantised: [ceil(H or I / 128), scaleStride]
+  uint32_t scaleStride = 0;
   std::byte *sharedActivated = nullptr; // [T, Is]
   std::byte *sharedOutput = nullptr;    // [T, H]
   std::byte *hidden = nullptr;          // [T, H], where H is rounded up: added columns stay zero

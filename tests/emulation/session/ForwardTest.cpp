@@ -14,7 +14,7 @@
 #include "compiler/kernels/routerLogits.cuh"
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/kernels/LayerFixture.h"
-#include "tests/emulation/machine/TensorMap.h"
+#include "tests/emulation/session/EmulatedDriver.h"
 
 #include <memory>
 
@@ -27,72 +27,7 @@ constexpr uint32_t multiprocessors = 2;
 constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1}, laid{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1, true}, deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
     swapped{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2};
 
-//===-- A driver whose device is the emulator -------------------------------------------------===//
-
-struct Machine {
-  emulation::DeviceMemory memory;
-  Random seeds;
-  std::optional<Failure> failure = {}; // the first
-};
-Machine *machine = nullptr; // of the run; driver functions take no context of ours
-
-/// What a CUfunction points to here.
-using Kernel = std::function<void(const CUlaunchConfig &, void **)>;
-
-template <class Body> void runKernel(const CUlaunchConfig &config, uint8_t *dynamicShared, bool unwrittenRows, Body body) {
-  if (!machine->failure)
-    machine->failure = launch(machine->memory,
-                              {.blocks = config.gridDimX,
-                               .threads = config.blockDimX,
-                               .sharedBytes = config.sharedMemBytes,
-                               .dynamicShared = dynamicShared,
-                               .unwrittenRows = unwrittenRows},
-                              machine->seeds.next(), body);
-}
-
-CUresult launchHere(const CUlaunchConfig *config, CUfunction function, void **parameters, void **) {
-  (*reinterpret_cast<const Kernel *>(function))(*config, parameters);
-  return CUDA_SUCCESS;
-}
-
-CUresult clearHere(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
-  auto *address = reinterpret_cast<uint8_t *>(to);
-  auto *buffer = machine->memory.find(address, bytes);
-  REQUIRE(buffer);
-  std::memset(address, value, bytes);
-  buffer->shadow.setWritten(static_cast<uint32_t>(address - buffer->begin), static_cast<uint32_t>(bytes));
-  return CUDA_SUCCESS;
-}
-
-CUresult encodeHere(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address, const cuuint64_t *sizes,
-                    const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
-                    CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
-  CudaTensor tensor{.element = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ? Element::BF16 : Element::F16,
-                    .elementBytes = type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1u : 2u,
-                    .address = reinterpret_cast<uint64_t>(address),
-                    .rank = rank,
-                    .sizes = {},
-                    .strides = {},
-                    .box = {}};
-  std::copy_n(sizes, rank, tensor.sizes.begin());
-  std::copy_n(strides, rank - 1, tensor.strides.begin());
-  std::copy_n(box, rank, tensor.box.begin());
-  const TensorMap made = tensorMap<TensorMap>(tensor);
-  std::memcpy(static_cast<void *>(map), &made, sizeof(made));
-  return CUDA_SUCCESS;
-}
-
-std::shared_ptr<const CudaApi> apiOf(const test::FakeCuda &cuda) {
-  auto api = std::make_shared<CudaApi>(*cuda.api());
-  api->cuLaunchKernelExFn = launchHere;
-  api->cuMemsetD8AsyncFn = clearHere;
-  api->cuTensorMapEncodeTiledFn = encodeHere;
-  return api;
-}
-
 //===-- The layer's kernels -------------------------------------------------------------------===//
-
-template <class Args> const Args &argument(void **parameters, int index) { return *static_cast<const Args *>(parameters[index]); }
 
 template <GemmConfig C> Kernel fittedKernel() {
   using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
@@ -128,14 +63,6 @@ template <CudaTile Tile, GemmRole Role, bool WeightOnInput> CudaProduct productO
   }();
   return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), hopperThreads(config), sharedBytes(Tile)},
           Tile.family, config, k, n};
-}
-
-template <class Args, class Body> CudaKernel plainKernel(uint32_t threads, Body body) {
-  static const Kernel kernel = [body](const CUlaunchConfig &config, void **parameters) {
-    const Args args = argument<Args>(parameters, 0);
-    runKernel(config, nullptr, false, [&] { body(args); });
-  };
-  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, 0};
 }
 
 template <CudaTile GateUp, CudaTile Down, bool WeightOnInput> std::shared_ptr<const CudaKernels> kernelsOf() {
@@ -176,13 +103,7 @@ template <CudaTile GateUp, CudaTile Down, bool WeightOnInput = false> std::strin
   machine = &here;
   auto driver = CudaDriver::open("cuda:0", apiOf(cuda));
   REQUIRE(driver.ok());
-  DeviceAllocator allocator;
-  // Rows beyond a step's are read by whole boxes, and used by nobody: they hold NaN.
-  allocator.allocate = [](uint64_t bytes, void *) {
-    return addressOf(machine->memory.output(std::vector<uint8_t>(bytes, 0xff)));
-  };
-  allocator.release = [](uint64_t, uint64_t, void *) {};
-  const moec::DeviceMemory memory(*driver, allocator);
+  const moec::DeviceMemory memory(*driver, emulatedAllocator());
 
   CudaLayer layer;
   layer.shape = {.hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16, .weightOnInput = WeightOnInput};
@@ -190,10 +111,7 @@ template <CudaTile GateUp, CudaTile Down, bool WeightOnInput = false> std::strin
   layer.router.scale = 1;
   layer.kernels = kernelsOf<GateUp, Down, WeightOnInput>();
   layer.weights = weightsOf(here.memory);
-  std::vector<int32_t> order(E);
-  for (uint32_t place = 0; place < E; ++place)
-    order[place] = static_cast<int32_t>((place * 3 + 1) % E);
-  layer.order = std::make_shared<const CUdeviceptr>(addressOf(here.memory.constant(order)));
+  layer.order = mixedOrder(here.memory, E);
   REQUIRE(makeMaps(**driver, layer).ok());
   auto space = CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
   REQUIRE(space.ok());

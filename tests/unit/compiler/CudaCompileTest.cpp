@@ -169,6 +169,43 @@ TEST_CASE("a layer with weights on its input gets a gate-up that weighs and a su
   }
 }
 
+TEST_CASE("a layer of e4m3 experts gets e4m3 products and the kernel that quantises for them, where there are some", "[compiler][cuda]") {
+  LayerShape shape = tiny;
+  shape.expertFormat = WeightFormat::BlockE4M3;
+  const auto compiled = [](const LayerShape &of, const char *target) {
+    Result<Package> package = compile(requestFor(tinyModel(of), target), sharedCache().hooks());
+    INFO(package.status().message());
+    REQUIRE(package.ok());
+    return std::move(*package);
+  };
+  const Package package = compiled(shape, "sm_90a");
+  const LayerPackage &layer = package.layers[0];
+  CHECK(layer.shape.expertFormat == WeightFormat::BlockE4M3);
+  CHECK(layer.weights.down.format == WeightFormat::BlockE4M3);
+  CHECK(layer.weights.router.format == WeightFormat::Plain);
+  CHECK(layer.plan.config.cuda.gateUp.family == GemmFamily::Fp8);
+  for (const Launch &launch : layer.launches) {
+    const auto name = [&](size_t kernel) { return package.images[launch.kernels[kernel].image].name; };
+    if (launch.kind == LaunchKind::GateUp) {
+      REQUIRE(launch.kernels.size() == 2);
+      CHECK(name(0).starts_with("fp8-gateup-"));
+      CHECK(name(1) == "quantise-bf16");
+      CHECK(package.images[launch.kernels[0].image].resources.dynamicSharedBytes == sharedBytes(layer.plan.config.cuda.gateUp));
+    }
+    if (launch.kind == LaunchKind::Down) {
+      REQUIRE(launch.kernels.size() == 1);
+      CHECK(name(0).starts_with("fp8-down-"));
+    }
+  }
+  CHECK(requestFor(tinyModel(shape), "sm_90a").keyText("b") != requestFor(tinyModel(tiny), "sm_90a").keyText("b"));
+  // Elsewhere nothing but the marks differs: the weights are read as numbers.
+  const Package marked = compiled(shape, "sm_80"), plain = compiled(tiny, "sm_80");
+  CHECK(marked.layers[0].plan.config == plain.layers[0].plan.config);
+  REQUIRE(marked.images.size() == plain.images.size());
+  for (size_t i = 0; i < plain.images.size(); ++i)
+    CHECK(marked.images[i].key == plain.images[i].key);
+}
+
 TEST_CASE("names of a model reach no CUDA", "[compiler][cuda]") {
   // Every text that a model brings: its own name, its weights' (without control characters, which the dialect refuses
   // there) and its functions'.

@@ -58,7 +58,7 @@ void buildAll(const std::string &model, CompileRequest request, const CompileHoo
   REQUIRE(described.ok());
   const LayerDescription &layer = described->layers.at(0);
   request.model = model;
-  for (const CudaTile &tile : cudaTiles(request.target)) {
+  for (const CudaTile &tile : expertTiles(layer.shape, request.target)) {
     CAPTURE(tile.text());
     LayerPlan plan = planLayer(layer.shape, Histogram::uniform(64, layer.shape.topK, layer.shape.experts), request.target,
                                request.calibration, {});

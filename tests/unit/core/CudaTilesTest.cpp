@@ -19,10 +19,48 @@ std::vector<std::string> texts(const std::vector<CudaTile> &tiles) {
 
 TEST_CASE("tile classes have texts of their own", "[core][gpu]") {
   std::set<std::string> all;
-  for (const CudaTile &tile : cudaTileClasses()) {
-    CHECK(all.insert(tile.text()).second);
-    CHECK(tile.tokens % rowGranule(tile) == 0);
+  for (std::span<const CudaTile> classes : {cudaTileClasses(), e4m3TileClasses()})
+    for (const CudaTile &tile : classes) {
+      CHECK(all.insert(tile.text()).second);
+      CHECK(tile.tokens % rowGranule(tile) == 0);
+      const Result<CudaTile> read = CudaTile::parse(tile.text());
+      REQUIRE(read.ok());
+      CHECK(*read == tile);
+    }
+}
+
+TEST_CASE("e4m3 experts have e4m3 tiles where such kernels can compute them, and others' elsewhere", "[core][gpu][fp8]") {
+  const LayerShape marked{.hidden = 7168, .intermediate = 2048, .experts = 8, .topK = 2, .expertFormat = WeightFormat::BlockE4M3};
+  for (const char *name : gpuTargets) {
+    const TargetFacts facts = gpuFacts(name);
+    CAPTURE(name);
+    CHECK(multipliesE4M3(marked, facts) == (facts.arch == "sm_90a"));
+    const std::vector<CudaTile> tiles = expertTiles(marked, facts);
+    CHECK(tiles.size() == (facts.arch == "sm_90a" ? e4m3TileClasses().size() : cudaTiles(facts).size()));
+    for (const CudaTile &tile : tiles) {
+      CHECK((tile.family == GemmFamily::Fp8) == (facts.arch == "sm_90a"));
+      CHECK(residentBlocks(tile, facts.gpu) == tile.blocksPerSm);
+    }
   }
+  CHECK_FALSE(hasE4M3Kernels({.hidden = 7168, .intermediate = 2048, .experts = 8, .topK = 2}));
+  for (void (*change)(LayerShape &) : {+[](LayerShape &shape) { shape.dtype = DType::F16; }, +[](LayerShape &shape) { shape.expertBias = true; },
+                                       +[](LayerShape &shape) { shape.weightOnInput = true; }, +[](LayerShape &shape) { shape.hidden = 7176; },
+                                       +[](LayerShape &shape) { shape.intermediate = 2056; }}) {
+    LayerShape other = marked;
+    change(other);
+    CHECK_FALSE(hasE4M3Kernels(other));
+    CHECK(expertTiles(other, gpuFacts("h100")) == cudaTiles(gpuFacts("h100")));
+  }
+}
+
+TEST_CASE("an e4m3 tile's elements have one byte, and its stages their scales", "[core][gpu][fp8]") {
+  const CudaTile deep{GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1}; // stages of 512 elements of the sum
+  CHECK(sharedBytes(deep) == 5 * ((16 + 64) * 512 + 4 * (16 + 4) * 4) + 1024);
+  CHECK(elementBytes(deep) == 1);
+  CHECK(rowGranule(deep) == 16);
+  CHECK(rowGranule({GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1}) == 64);
+  CHECK_FALSE(hasDenseForm(deep));
+  CHECK_FALSE(canLayRows(deep));
 }
 
 TEST_CASE("every block of a target's tiles fits beside its neighbours", "[core][gpu]") {

@@ -45,8 +45,10 @@ private:
 
   Launch gemm(LaunchKind kind, const CudaTile &tile, GemmRole role, bool dense, uint32_t k, uint32_t columns) {
     const GemmConfig config = gemmConfigOf(tile, DType::BF16, role, dense);
-    const uint32_t threads = tile.family == GemmFamily::Portable ? portableThreads(config) : hopperThreads(config);
+    const uint32_t threads = gemmThreads(tile.family, config);
     Launch launch{kind, k, columns, {kernel(fmt::format("{}:{}", launchName(kind), tile.text()), threads, sharedBytes(tile))}, {}};
+    if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
+      launch.kernels.push_back(kernel("quantise", 256));
     if (config.rowsLaid)
       launch.kernels.push_back(kernel("layRows", 256));
     return launch;

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "compiler/core/CudaTensors.h"
-#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/Fp8Abi.h"
 #include "runtime/device/cuda/Api.h"
 
 #include <atomic>
@@ -47,12 +47,14 @@ struct FakeTensorMap {
   uint32_t box[CudaTensor::maxRank] = {};
   uint32_t rank = 0;
 };
-/// A launch of a fitted product.
+/// A launch of a fitted or e4m3 product, or of quantise.
 struct FakeFitted {
   std::string symbol;
   const FakeStream *stream = nullptr;
   FakeTensorMap weights, tokens, output;
   GroupedGemmArgs args{};
+  Fp8GemmArgs scaled{};    // of e4m3; its `gemm` is in `args` too
+  QuantiseArgs quantise{}; // of quantise alone
 };
 struct FakeEvent {
   const FakeStream *recordedOn = nullptr; // done once this stream is not held
@@ -76,7 +78,7 @@ public:
   bool failed() const { return hasFailed; }
   std::string failedName() const;
   std::thread::id failedThread() const;
-  /// Launches of fitted products since forget(), in order.
+  /// Launches of fitted and e4m3 products and of quantise since forget(), in order.
   std::vector<FakeFitted> fittedLaunches() const;
   /// Handles and memory that nobody has freed.
   size_t outstanding() const;

@@ -51,17 +51,25 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
   return [] {};
 }
 
-/// A product of the fitted family ("gate-up:fitted-..."): its parameters are kept, for tests to look at.
+/// Products of the fitted family and of e4m3 ("gate-up:fitted-...", "down:fp8-..."), and quantise: their parameters are kept, for
+/// tests to look at.
 void keepFitted(const FakeKernel &kernel, CUstream stream, void **parameters) {
-  if (kernel.symbol.find(":fitted-") == std::string::npos)
-    return;
+  const bool fitted = kernel.symbol.find(":fitted-") != std::string::npos, fp8 = kernel.symbol.find(":fp8") != std::string::npos;
   FakeFitted product;
   product.symbol = kernel.symbol;
   product.stream = streamOf(stream);
+  if (kernel.symbol == "quantise") {
+    product.quantise = *static_cast<const QuantiseArgs *>(parameters[0]);
+    return fake().launched(std::move(product));
+  }
+  if (!fitted && !fp8)
+    return;
   FakeTensorMap *const maps[] = {&product.weights, &product.tokens, &product.output};
   for (int i = 0; i < 3; ++i)
     std::memcpy(maps[i], parameters[i], sizeof(FakeTensorMap));
-  product.args = *static_cast<const GroupedGemmArgs *>(parameters[3]);
+  if (fp8)
+    product.scaled = *static_cast<const Fp8GemmArgs *>(parameters[3]);
+  product.args = fp8 ? product.scaled.gemm : *static_cast<const GroupedGemmArgs *>(parameters[3]);
   fake().launched(std::move(product));
 }
 

@@ -1,5 +1,7 @@
 #include "tools/bench/gpu/Fp8Layer.h"
 
+#include "compiler/core/CudaLaunch.h"
+
 #include <algorithm>
 
 namespace moec::bench {
@@ -25,7 +27,7 @@ std::vector<Fp8Choice> fp8Choices() {
 Result<Fp8Buffers> Fp8Buffers::allocate(Device &device, const Shape &shape) {
   Fp8Buffers all;
   const size_t pairs = std::max<size_t>(size_t{shape.tokens} * shape.topK, 1);
-  all.scaleStride = static_cast<uint32_t>((pairs + 3) / 4 * 4);
+  all.scaleStride = scaleStrideOf(pairs);
   const auto scaleBytes = [&](uint32_t k) { return size_t{ceilDivide(k, kFp8Block)} * all.scaleStride * 4; };
   MOEC_TRY(allocateBuffer(device, pairs * shape.hidden, all.tokens));
   MOEC_TRY(allocateBuffer(device, scaleBytes(shape.hidden), all.tokenScales));
@@ -42,7 +44,7 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
   Fp8Layer layer(device, shape, choice, buffers, quantised);
   layer.gateUpScales = weights.gateUpScales;
   layer.downScales = weights.downScales;
-  layer.quantiseConfig = shippedQuantiseConfig(Element::BF16);
+  layer.quantiseConfig = quantiseConfigOf(DType::BF16);
   MOEC_TRY(layer.loadEnds(bundle));
   MOEC_TRY(loadKernel(bundle, shippedQuantise(layer.quantiseConfig).name, 0, layer.quantiseKernel));
   // Maps count in pairs of elements (inBytes).

@@ -1,0 +1,103 @@
+// A driver whose device is the emulator: launches run here, and maps are the emulator's. Include the
+// runtime's headers, tests/emulation/machine/Cuda.h and the kernels before this, in that order.
+#pragma once
+
+#include "runtime/device/cuda/Forward.h"
+#include "tests/emulation/machine/TensorMap.h"
+#include "tests/unit/cuda/FakeCuda.h"
+
+#include <functional>
+#include <memory>
+
+namespace moec::emulation {
+
+struct Machine {
+  emulation::DeviceMemory memory;
+  Random seeds;
+  std::optional<Failure> failure = {}; // the first
+};
+inline Machine *machine = nullptr; // of the run; driver functions take no context of ours
+
+/// What a CUfunction points to here.
+using Kernel = std::function<void(const CUlaunchConfig &, void **)>;
+
+template <class Body> void runKernel(const CUlaunchConfig &config, uint8_t *dynamicShared, bool unwrittenRows, Body body) {
+  if (!machine->failure)
+    machine->failure = launch(machine->memory,
+                              {.blocks = config.gridDimX,
+                               .threads = config.blockDimX,
+                               .sharedBytes = config.sharedMemBytes,
+                               .dynamicShared = dynamicShared,
+                               .unwrittenRows = unwrittenRows},
+                              machine->seeds.next(), body);
+}
+
+inline CUresult launchHere(const CUlaunchConfig *config, CUfunction function, void **parameters, void **) {
+  (*reinterpret_cast<const Kernel *>(function))(*config, parameters);
+  return CUDA_SUCCESS;
+}
+
+inline CUresult clearHere(CUdeviceptr to, unsigned char value, size_t bytes, CUstream) {
+  auto *address = reinterpret_cast<uint8_t *>(to);
+  auto *buffer = machine->memory.find(address, bytes);
+  REQUIRE(buffer);
+  std::memset(address, value, bytes);
+  buffer->shadow.setWritten(static_cast<uint32_t>(address - buffer->begin), static_cast<uint32_t>(bytes));
+  return CUDA_SUCCESS;
+}
+
+inline CUresult encodeHere(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address, const cuuint64_t *sizes,
+                    const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
+                    CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  CudaTensor tensor{.element = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ? Element::BF16 : Element::F16,
+                    .elementBytes = type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1u : 2u,
+                    .address = reinterpret_cast<uint64_t>(address),
+                    .rank = rank,
+                    .sizes = {},
+                    .strides = {},
+                    .box = {}};
+  std::copy_n(sizes, rank, tensor.sizes.begin());
+  std::copy_n(strides, rank - 1, tensor.strides.begin());
+  std::copy_n(box, rank, tensor.box.begin());
+  const TensorMap made = tensorMap<TensorMap>(tensor);
+  std::memcpy(static_cast<void *>(map), &made, sizeof(made));
+  return CUDA_SUCCESS;
+}
+
+inline std::shared_ptr<const CudaApi> apiOf(const test::FakeCuda &cuda) {
+  auto api = std::make_shared<CudaApi>(*cuda.api());
+  api->cuLaunchKernelExFn = launchHere;
+  api->cuMemsetD8AsyncFn = clearHere;
+  api->cuTensorMapEncodeTiledFn = encodeHere;
+  return api;
+}
+
+template <class Args> const Args &argument(void **parameters, int index) { return *static_cast<const Args *>(parameters[index]); }
+
+template <class Args, class Body> CudaKernel plainKernel(uint32_t threads, Body body) {
+  static const Kernel kernel = [body](const CUlaunchConfig &config, void **parameters) {
+    const Args args = argument<Args>(parameters, 0);
+    runKernel(config, nullptr, false, [&] { body(args); });
+  };
+  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, 0};
+}
+
+/// Memory of the machine. Rows beyond a step's are read by whole boxes, and used by nobody: they hold NaN.
+inline DeviceAllocator emulatedAllocator() {
+  DeviceAllocator allocator;
+  allocator.allocate = [](uint64_t bytes, void *) {
+    return addressOf(machine->memory.output(std::vector<uint8_t>(bytes, 0xff)));
+  };
+  allocator.release = [](uint64_t, uint64_t, void *) {};
+  return allocator;
+}
+
+/// Experts in an order that is not their own.
+inline std::shared_ptr<const CUdeviceptr> mixedOrder(emulation::DeviceMemory &memory, uint32_t experts) {
+  std::vector<int32_t> order(experts);
+  for (uint32_t place = 0; place < experts; ++place)
+    order[place] = static_cast<int32_t>((place * 3 + 1) % experts);
+  return std::make_shared<const CUdeviceptr>(addressOf(memory.constant(order)));
+}
+
+} // namespace moec::emulation

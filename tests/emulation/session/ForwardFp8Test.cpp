@@ -1,0 +1,112 @@
+// A layer of e4m3 weights as a session queues it (ForwardTest.cpp): quantising, scales and maps are the runtime's.
+#include "runtime/device/cuda/Forward.h"
+#include "tests/unit/cuda/FakeCuda.h"
+
+#include "tests/emulation/machine/Cuda.h"
+
+#include "compiler/kernels/combine.cuh"
+#include "compiler/kernels/dispatch.cuh"
+#include "compiler/kernels/groupedGemmFp8.cuh"
+#include "compiler/kernels/quantise.cuh"
+#include "tests/emulation/Schedules.h"
+#include "tests/emulation/kernels/GemmFp8Fixture.h"
+#include "tests/emulation/kernels/LayerFp8Fixture.h"
+#include "tests/emulation/session/EmulatedDriver.h"
+
+using namespace moec;
+using namespace moec::emulation;
+
+namespace {
+
+constexpr uint32_t multiprocessors = 2;
+constexpr CudaTile few{GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2}, deep{GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
+    wide{GemmFamily::Fp8, true, 96, 256, 4, 2, 1, 1}, inTokens{GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1};
+
+template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
+  static constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
+  using Activation = std::conditional_t<Role == GemmRole::GateUp, SiluGate, NoActivation>;
+  static const Kernel kernel = [](const CUlaunchConfig &launch, void **parameters) {
+    const TensorMap weights = argument<TensorMap>(parameters, 0), tokens = argument<TensorMap>(parameters, 1),
+                    output = argument<TensorMap>(parameters, 2);
+    const Fp8GemmArgs args = argument<Fp8GemmArgs>(parameters, 3);
+    runKernel(launch, unaligned, true, [&] { groupedGemmFp8<config, Activation>(weights, tokens, output, args); });
+  };
+  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), gemmThreads(Tile.family, config), sharedBytes(Tile)},
+          Tile.family, config, k, n};
+}
+
+template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf() {
+  auto kernels = std::make_shared<CudaKernels>();
+  kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
+      dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
+  kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
+  kernels->down = productOf<Down, GemmRole::Down>(I, H);
+  kernels->quantise =
+      plainKernel<QuantiseArgs>(quantiseConfig.threads, [](const QuantiseArgs &args) { quantise<quantiseConfig>(args); });
+  kernels->combine =
+      plainKernel<CombineArgs>(combineConfig.threads, [](const CombineArgs &args) { combine<combineConfig>(args); });
+  return kernels;
+}
+
+/// In one allocation, as a session's: up behind gate.
+std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
+  const LayerFp8Inputs &in = inputs();
+  std::vector<uint8_t> gateThenUp = in.gate.elements;
+  gateThenUp.insert(gateThenUp.end(), in.up.elements.begin(), in.up.elements.end());
+  auto weights = std::make_shared<CudaWeights>();
+  weights->gate = addressOf(memory.constant(gateThenUp));
+  weights->up = weights->gate + in.gate.elements.size();
+  weights->down = addressOf(memory.constant(in.down.elements));
+  weights->gateScales = addressOf(memory.constant(in.gate.scales));
+  weights->upScales = addressOf(memory.constant(in.up.scales));
+  weights->downScales = addressOf(memory.constant(in.down.scales));
+  return weights;
+}
+
+/// Two steps, one after the other in the same buffers, which have room for more tokens; the second is checked.
+template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
+  constexpr uint32_t mostTokens = T + 12;
+  test::FakeCuda cuda;
+  Machine here{.memory = {}, .seeds = Random(seed)};
+  machine = &here;
+  auto driver = CudaDriver::open("cuda:0", apiOf(cuda));
+  REQUIRE(driver.ok());
+  const moec::DeviceMemory memory(*driver, emulatedAllocator());
+  CudaLayer layer;
+  layer.shape = {.hidden = H,
+                 .intermediate = I,
+                 .experts = E,
+                 .topK = K,
+                 .dtype = DType::BF16,
+                 .expertFormat = WeightFormat::BlockE4M3};
+  layer.kernels = kernelsOf<GateUp, Down>();
+  layer.weights = weightsOf(here.memory);
+  layer.order = mixedOrder(here.memory, E);
+  REQUIRE(makeMaps(**driver, layer).ok());
+  auto space = CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
+  REQUIRE(space.ok());
+
+  const uint16_t *hidden = here.memory.input(inputs().hidden);
+  uint16_t *output = here.memory.output<uint16_t>(T * H);
+  const RoutingView routing{here.memory.input(inputs().ids), here.memory.input(inputs().pairWeights)};
+  const CudaLaunchSite site{**driver, nullptr, multiprocessors, true, true};
+  for (uint32_t tokens : {T / 2, T})
+    REQUIRE(CudaForward(layer, *space, site).run(hidden, tokens, &routing, {}, output).ok());
+  if (here.failure)
+    return here.failure->message;
+  if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
+    return "a tile counter is not left as zero";
+  return checkLayer(reinterpret_cast<const uint16_t *>(space->activated), output);
+}
+
+} // namespace
+
+TEST_CASE("a session's forward on e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {
+  forSchedules(kSchedules, runSteps<few, few>);
+  forSchedules(kSchedules, runSteps<deep, few>);
+}
+
+TEST_CASE("a session's forward on wide e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {
+  forSchedules(kSchedules, runSteps<wide, wide>);
+  forSchedules(kSchedules, runSteps<inTokens, inTokens>);
+}

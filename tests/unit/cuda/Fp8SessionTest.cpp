@@ -1,0 +1,188 @@
+// Sessions whose routed experts are multiplied in e4m3: what the kernels are handed.
+#include "tests/unit/cuda/CudaBench.h"
+
+#include "compiler/core/CudaLaunch.h"
+
+#include <cstring>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+constexpr LayerShape marked{.hidden = 272,
+                            .intermediate = 144,
+                            .experts = 6,
+                            .topK = 2,
+                            .dtype = DType::BF16,
+                            .expertFormat = WeightFormat::BlockE4M3};
+constexpr uint32_t mostRows = 128; // 64 tokens, two experts each
+
+uint64_t addressOf(const void *pointer) { return reinterpret_cast<uint64_t>(pointer); }
+
+/// e4m3 rows [mostRows, columns] in boxes of 128 columns by `boxRows` rows.
+void checkRows(const FakeTensorMap &map, const void *from, uint32_t columns, uint32_t boxRows) {
+  CHECK(map.rank == 2);
+  CHECK(map.address == addressOf(from));
+  CHECK(map.sizes[0] == columns);
+  CHECK(map.sizes[1] == mostRows);
+  CHECK(map.strides[0] == columns);
+  CHECK(map.box[0] == 128);
+  CHECK(map.box[1] == boxRows);
+}
+
+/// One expert's codes and scales as they lie on the device.
+void checkWeights(const WeightRef &ref, const void *codes, const float *scales, size_t expertCodes, size_t expertScales) {
+  const MadeUpWeights weights;
+  std::vector<uint8_t> expectedCodes(expertCodes);
+  std::vector<float> expectedScales(expertScales);
+  for (uint32_t e = 0; e < marked.experts; ++e) {
+    REQUIRE(weights.readBlockE4M3(ref, e, expectedCodes, expectedScales).ok());
+    CAPTURE(ref.name, e);
+    CHECK(std::memcmp(static_cast<const uint8_t *>(codes) + e * expertCodes, expectedCodes.data(), expertCodes) == 0);
+    CHECK(std::vector<float>(scales + e * expertScales, scales + (e + 1) * expertScales) == expectedScales);
+  }
+}
+
+} // namespace
+
+TEST_CASE("e4m3 layers get e4m3 tiles, and quantise before each product", "[cuda][fp8]") {
+  CudaBench bench({}, {describeLayer(0, marked)});
+  bench.mustOpen();
+  bench.cuda.forget();
+  REQUIRE(bench.step(bench.cuda.stream()).ok());
+  const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+  REQUIRE(launches.size() == 4);
+  const FakeFitted &tokens = launches[0], &gateUp = launches[1], &activated = launches[2], &down = launches[3];
+  CHECK(tokens.symbol == "quantise");
+  CHECK(gateUp.symbol.starts_with("gate-up:fp8"));
+  CHECK(activated.symbol == "quantise");
+  CHECK(down.symbol.starts_with("down:fp8"));
+  CHECK(bench.cuda.count("cuLaunchKernelEx") == 8); // and router, route, dispatch, combine
+
+  // The step's tokens into the slots of their pairs; then what gate-up wrote, row by row.
+  CHECK(tokens.quantise.rows == bench.hidden.data());
+  CHECK(tokens.quantise.slotOfPair != nullptr);
+  CHECK(tokens.quantise.rowsInUse == nullptr);
+  CHECK((tokens.quantise.numRows == 4 && tokens.quantise.k == 272 && tokens.quantise.topK == 2));
+  CHECK(activated.quantise.rows == gateUp.args.output);
+  CHECK(activated.quantise.slotOfPair == nullptr);
+  CHECK(activated.quantise.rowsInUse == down.args.expertBegin + marked.experts);
+  CHECK((activated.quantise.numRows == 8 && activated.quantise.k == 144 && activated.quantise.topK == 1));
+  for (const FakeFitted *quantise : {&tokens, &activated})
+    CHECK(quantise->quantise.scaleStride == mostRows);
+  // Rows that are read are not those that are written.
+  CHECK(activated.quantise.quantised != down.args.output);
+  CHECK(addressOf(tokens.quantise.quantised) == addressOf(down.args.output)); // until down writes there
+}
+
+TEST_CASE("e4m3 products get maps in bytes, and the scales of what they multiply", "[cuda][fp8]") {
+  CudaBench bench({}, {describeLayer(0, marked)});
+  bench.mustOpen();
+  for (const char *tile : {"fp8-16x64-s5-w1x4-b1", "fp8-96x256-s4-w2x1-b1", "fp8rows-256x128-s4-w2x1-b1"}) {
+    CAPTURE(tile);
+    bench.publish(tile, tile);
+    bench.cuda.forget();
+    REQUIRE(bench.step(bench.cuda.stream()).ok());
+    const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+    REQUIRE(launches.size() == 4);
+    const FakeFitted &tokens = launches[0], &gateUp = launches[1], &activated = launches[2], &down = launches[3];
+    CHECK(gateUp.symbol == std::string("gate-up:") + tile);
+    const GemmConfig config = gemmConfigOf(*CudaTile::parse(tile), DType::BF16, GemmRole::Down, false);
+
+    const uint32_t sizes[] = {272, 8, 2, 144 / 8, 6}, boxes[] = {128, 8, 2, boxGroups(config), 1};
+    CHECK(gateUp.weights.rank == 5);
+    CHECK(gateUp.weights.address == addressOf(gateUp.args.weights));
+    CHECK(std::equal(std::begin(sizes), std::end(sizes), gateUp.weights.sizes));
+    CHECK(std::equal(std::begin(boxes), std::end(boxes), gateUp.weights.box));
+    CHECK(gateUp.weights.strides[1] == addressOf(gateUp.args.upWeights) - addressOf(gateUp.args.weights));
+    CHECK(gateUp.weights.strides[3] == 272 * 144);
+    checkRows(gateUp.tokens, tokens.quantise.quantised, 272, tokenBoxRows(config));
+    CHECK(down.weights.rank == 3);
+    CHECK((down.weights.sizes[0] == 144 && down.weights.sizes[1] == 272 && down.weights.strides[0] == 144));
+    checkRows(down.tokens, activated.quantise.quantised, 144, tokenBoxRows(config));
+
+    CHECK(gateUp.scaled.tokenScales == tokens.quantise.scales);
+    CHECK(down.scaled.tokenScales == activated.quantise.scales);
+    CHECK((gateUp.scaled.tokenScaleStride == mostRows && down.scaled.tokenScaleStride == mostRows));
+    CHECK((gateUp.scaled.expertScaleStride == 2 * 3 && down.scaled.expertScaleStride == 3 * 2));
+    const LayerWeights &refs = bench.layers[0].weights;
+    checkWeights(refs.gate, gateUp.args.weights, gateUp.scaled.weightScales, 272 * 144, 6);
+    checkWeights(refs.up, gateUp.args.upWeights, gateUp.scaled.upWeightScales, 272 * 144, 6);
+    checkWeights(refs.down, down.args.weights, down.scaled.weightScales, 272 * 144, 6);
+  }
+}
+
+TEST_CASE("products of e4m3 experts are all of e4m3", "[cuda][fp8]") {
+  CudaBench bench({}, {describeLayer(0, marked)});
+  bench.mustOpen();
+  LayerPlan plan = bench.session->host().livePlan(0);
+  plan.config.cuda.gateUp = *CudaTile::parse("fitted-16x64-s5-w1x4-b1");
+  plan.config.cuda.down = *CudaTile::parse("fp8-16x64-s5-w1x4-b1");
+  const Status mixed = bench.session->host().build({{0, plan}}, {}, {}).status();
+  CHECK(mixed.code() == Code::InvalidArgument);
+  CHECK(mixed.message().find("no tile fitted-16x64-s5-w1x4-b1") != std::string::npos);
+}
+
+TEST_CASE("products of other experts are not of e4m3", "[cuda][fp8]") {
+  LayerShape plain = marked;
+  plain.expertFormat = WeightFormat::Plain;
+  CudaBench bench({}, {describeLayer(0, plain)});
+  bench.mustOpen();
+  LayerPlan plan = bench.session->host().livePlan(0);
+  CHECK(plan.config.cuda.gateUp.family != GemmFamily::Fp8);
+  plan.config.cuda.gateUp = plan.config.cuda.down = *CudaTile::parse("fp8-16x64-s5-w1x4-b1");
+  CHECK(bench.session->host().build({{0, plan}}, {}, {}).status().code() == Code::InvalidArgument);
+}
+
+TEST_CASE("shared experts of an e4m3 layer are multiplied in the layer's dtype", "[cuda][fp8]") {
+  LayerShape shape = marked;
+  shape.sharedIntermediate = 64;
+  CudaBench bench({}, {describeLayer(0, shape)});
+  bench.mustOpen();
+  const CudaConfig config = bench.session->host().livePlan(0).config.cuda;
+  CHECK(config.gateUp.family == GemmFamily::Fp8);
+  CHECK(hasDenseForm(config.sharedGateUp));
+  bench.cuda.forget();
+  REQUIRE(bench.step(bench.cuda.stream()).ok());
+  CHECK(bench.cuda.count("cuLaunchKernelEx") == 10);
+}
+
+TEST_CASE("what no e4m3 kernel computes is multiplied as the numbers that are stored", "[cuda][fp8]") {
+  LayerShape odd = marked, biased = marked, halves = marked;
+  odd.hidden = 264; // no multiple of 16
+  biased.expertBias = true;
+  halves.dtype = DType::F16;
+  for (const LayerShape &shape : {odd, biased, halves}) {
+    CudaBench bench({}, {describeLayer(0, shape)});
+    bench.mustOpen();
+    CHECK(bench.session->host().livePlan(0).config.cuda.gateUp.family != GemmFamily::Fp8);
+  }
+  CudaBench older({}, {describeLayer(0, marked)});
+  older.cuda.model = "NVIDIA A100-SXM4-80GB", older.cuda.major = 8, older.cuda.multiprocessors = 108, older.cuda.memoryKhz = 1'593'000;
+  older.mustOpen();
+  CHECK(older.session->host().livePlan(0).config.cuda.gateUp.family == GemmFamily::Portable);
+  CHECK(older.step(older.cuda.stream()).ok());
+}
+
+TEST_CASE("an e4m3 and a plain layer share a step's buffers", "[cuda][fp8]") {
+  LayerShape plain{.hidden = 272, .intermediate = 160, .experts = 8, .topK = 4, .dtype = DType::BF16};
+  CudaBench bench({}, {describeLayer(0, marked), describeLayer(1, plain)});
+  bench.mustOpen();
+  bench.cuda.forget();
+  auto step = bench.session->begin({.tokens = 4, .stream = bench.cuda.stream()});
+  REQUIRE(step.ok());
+  const ConstTensorView in{bench.hidden.data(), DType::BF16, 4, 272};
+  const TensorView out{bench.output.data(), DType::BF16, 4, 272};
+  const std::vector<int32_t> ids(16, 1);
+  const std::vector<float> weights(16, 0.25f);
+  for (uint32_t layer : {0u, 1u})
+    REQUIRE(step->layer(layer).forward(in, ids.data(), weights.data(), out).ok());
+  const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+  REQUIRE(launches.size() == 4 + 2);
+  // Scales lie as far apart as the step's largest layer has pairs.
+  CHECK(launches[0].quantise.scaleStride == 64 * 4);
+  CHECK(launches[1].scaled.tokenScaleStride == 64 * 4);
+  for (size_t plainProduct : {4u, 5u})
+    CHECK(launches[plainProduct].symbol.find(":fitted-") != std::string::npos);
+}
