@@ -92,7 +92,7 @@ void putWeights(importer::ModelSpec &spec, uint64_t seed) {
     spec.router.after = Scoring::Sigmoid;
 }
 
-/// Says of some layers that their checkpoint is e4m3: what is computed stays the same.
+/// Says of some layers that their checkpoint is e4m3: a CPU takes the numbers that it holds.
 void markStored(importer::ModelSpec &spec, uint64_t seed) {
   Random random(seed * 8009 + 31);
   for (std::vector<uint32_t> *marked : {&spec.e4m3Experts, &spec.e4m3Shared})
@@ -122,8 +122,9 @@ struct WeightReader {
   const importer::ModelSpec &spec;
   Status error;
 
-  reference::Tensor operator()(const std::string &name, std::vector<int64_t> shape, DType dtype) {
-    WeightRef ref{fmt::format("model.layers.{}.{}.{}", spec.layers[0], spec.names.block, name), shape, dtype};
+  reference::Tensor operator()(const std::string &name, std::vector<int64_t> shape, DType dtype,
+                               WeightFormat format = WeightFormat::Plain) {
+    WeightRef ref{fmt::format("model.layers.{}.{}.{}", spec.layers[0], spec.names.block, name), shape, dtype, format};
     uint32_t parts = isPerExpert(ref) ? static_cast<uint32_t>(shape[0]) : 1;
     reference::Tensor tensor{shape, {}};
     for (uint32_t part = 0; part < parts; ++part) {
@@ -146,6 +147,9 @@ private:
     return dtype == DType::F32 ? values[index] : dtype == DType::BF16 ? bf16ToF32(halves[index]) : f16ToF32(halves[index]);
   }
 };
+
+/// Of the one layer.
+WeightFormat formatOf(const std::vector<uint32_t> &e4m3) { return e4m3.empty() ? WeightFormat::Plain : WeightFormat::BlockE4M3; }
 
 reference::Scoring toReference(Scoring scoring) {
   return scoring == Scoring::Sigmoid ? reference::Scoring::Sigmoid : reference::Scoring::Softmax;
@@ -217,10 +221,12 @@ std::string RandomLayer::describe() const {
                                         static_cast<int>(router.after), router.correctionBias ? " correction" : "",
                                         router.routerBias ? " bias" : "", router.renormalise ? " renormalised" : "",
                                         router.groupsPicked, router.groups);
-  return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} {}{}packed {} {}{}", shape.hidden,
+  return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} {}{}{}packed {} {}{}", shape.hidden,
                      shape.intermediate, shape.experts, shape.topK, dtypeName(shape.dtype), tokens,
                      static_cast<int>(spec.activation), route, plannedTokens, shape.sharedIntermediate, shape.expertBias ? "biased, " : "",
-                     shape.weightOnInput ? "weights on inputs, " : "", packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
+                     shape.weightOnInput ? "weights on inputs, " : "",
+                     fmt::format("{}{}", spec.e4m3Experts.empty() ? "" : "e4m3 experts, ", spec.e4m3Shared.empty() ? "" : "e4m3 shared, "),
+                     packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
 Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights) {
@@ -231,7 +237,7 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
   WeightReader read{weights, layer.spec, {}};
   auto activation = [&](double gate, double up) { return activate(layer.spec.activation, layer.spec.clamped, gate, up); };
   auto expert = [&](const char *part, std::vector<int64_t> dims) {
-    return read(fmt::format("experts.{{e}}.{}.weight", part), std::move(dims), shape.dtype);
+    return read(fmt::format("experts.{{e}}.{}.weight", part), std::move(dims), shape.dtype, formatOf(layer.spec.e4m3Experts));
   };
   reference::Tensor gate = expert(names.gate, {experts, intermediate, hidden}), up = expert(names.up, {experts, intermediate, hidden}),
                     down = expert(names.down, {experts, hidden, intermediate});
@@ -248,7 +254,7 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
   std::optional<reference::Tensor> init;
   if (shared > 0) {
     auto sharedPart = [&](const char *part, std::vector<int64_t> dims) {
-      return read(fmt::format("{}.{}.weight", names.shared, part), std::move(dims), shape.dtype);
+      return read(fmt::format("{}.{}.weight", names.shared, part), std::move(dims), shape.dtype, formatOf(layer.spec.e4m3Shared));
     };
     reference::Tensor sharedGate = sharedPart(names.gate, {shared, hidden}), sharedUp = sharedPart(names.up, {shared, hidden}),
                       sharedDown = sharedPart(names.down, {hidden, shared});
