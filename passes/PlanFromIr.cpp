@@ -19,7 +19,7 @@ static bool isBlockE4M3(Value value) {
   return weight && weight.getBlockE4m3();
 }
 
-/// Products of both kinds take turns on the same rows, so a layer of which a part is e4m3 has no e4m3 kernels.
+/// E4m3 kernels multiply all three: a layer that holds one of them otherwise has none.
 static WeightFormat expertFormatOf(GroupedFfnOp grouped) {
   const bool all = isBlockE4M3(grouped.getGate()) && isBlockE4M3(grouped.getUp()) && isBlockE4M3(grouped.getDown());
   return all ? WeightFormat::BlockE4M3 : WeightFormat::Plain;
