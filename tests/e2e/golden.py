@@ -7,6 +7,8 @@ from support import MoecTest, golden_families, main, read_safetensors, relative_
 
 # f32 differs by the order of sums alone; bf16 rounds the activations between the two GEMMs, and the output.
 MAX_ERROR = {"f32": 1e-5, "bf16": 1e-2, "f16": 2e-3}
+# Tokens and what is activated are rounded to three bits of mantissa, some 2.6 % of each, which transformers does not do here.
+MAX_E4M3_ERROR = 7e-2
 
 
 class Golden(MoecTest):
@@ -19,7 +21,7 @@ class Golden(MoecTest):
         self.assertEqual(shape, expected["output"][1])
         error = relative_error(found, expected["output"][2])
         print(f"{folder.name} {' '.join(map(str, arguments))}: {report['dtype']}, relative L2 error {error:.2e}")
-        self.assertLessEqual(error, MAX_ERROR[report["dtype"]])
+        self.assertLessEqual(error, MAX_E4M3_ERROR if report["expert_dtype"] == "e4m3" else MAX_ERROR[report["dtype"]])
         ids = expected["ids"][2]
         self.assertEqual(report["pairs"], [ids.count(expert) for expert in range(len(report["pairs"]))])
         return found

@@ -35,6 +35,15 @@ inline importer::ModelSpec smallSpec() {
   return spec;
 }
 
+/// The same of an e4m3 checkpoint: sums and columns end amid a block of scales. Shared experts are not multiplied in e4m3.
+inline importer::ModelSpec e4m3Spec() {
+  importer::ModelSpec spec = smallSpec();
+  spec.shape.hidden = 528;
+  spec.shape.intermediate = 272;
+  spec.e4m3Experts = spec.e4m3Shared = {0};
+  return spec;
+}
+
 struct Bench {
   explicit Bench(const importer::ModelSpec &given, std::function<void(SessionOptions &)> change = {}) : spec(given) {
     std::string path;
@@ -65,7 +74,7 @@ struct Bench {
     LayerPlan plan = session->host().livePlan(layer);
     const char *wanted = std::getenv("MOEC_TEST_TILES");
     const auto isWanted = [&](const CudaTile &tile) { return !wanted || tile.text().find(wanted) != std::string::npos; };
-    const std::vector<CudaTile> tiles = cudaTiles(session->host().facts());
+    const std::vector<CudaTile> tiles = expertTiles(model->find(layer)->shape, session->host().facts());
     std::vector<CudaTile> first = tiles;
     for (CudaTile tile : tiles)
       if (canLayRows(tile)) {

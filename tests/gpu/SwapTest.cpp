@@ -32,9 +32,10 @@ void swapThrough(Bench &bench, const std::vector<LayerPlan> &plans, uint32_t cou
 } // namespace
 
 TEST_CASE("every tile class computes the same bits as generation 0", "[swap][tiles]") {
-  for (DType dtype : {DType::BF16, DType::F16}) {
-    importer::ModelSpec spec = smallSpec();
-    spec.shape.dtype = dtype;
+  importer::ModelSpec halves = smallSpec();
+  halves.shape.dtype = DType::F16;
+  for (const importer::ModelSpec &spec : {smallSpec(), halves, e4m3Spec()}) {
+    const DType dtype = spec.shape.dtype;
     Bench bench(spec);
     auto runner = HostRunner::make(*bench.session);
     REQUIRE(runner.ok());
@@ -56,7 +57,7 @@ TEST_CASE("every tile class computes the same bits as generation 0", "[swap][til
 }
 
 TEST_CASE("swaps beside steps on a stream change no bit and leave no memory", "[swap][streams]") {
-  Bench bench(smallSpec());
+  Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec());
   const LayerShape &shape = bench.spec.shape;
   const std::vector<LayerPlan> plans = bench.plans();
   const std::shared_ptr<CudaDriver> driver = driverOf();
@@ -95,7 +96,7 @@ TEST_CASE("swaps beside steps on a stream change no bit and leave no memory", "[
 
 TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[swap][graphs]") {
   constexpr uint32_t tokens = 16, perGraph = 3;
-  Bench bench(smallSpec(), [](SessionOptions &options) {
+  Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec(), [](SessionOptions &options) {
     options.maxGraphs = 6;
     options.maxGraphTokens = tokens;
   });
@@ -173,7 +174,7 @@ TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[sw
 
 TEST_CASE("steps of one layer that run at once change no bit, whatever the tiles", "[concurrent]") {
   constexpr uint32_t numThreads = 3, tokens = 48, steps = 100;
-  Bench bench(smallSpec(), [](SessionOptions &options) { options.maxSteps = numThreads; });
+  Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec(), [](SessionOptions &options) { options.maxSteps = numThreads; });
   const LayerShape &shape = bench.spec.shape;
   std::vector<std::vector<std::byte>> hidden, expected;
   {

@@ -21,7 +21,7 @@ std::string layerLine(const CudaRow &row, const FloorRates &rates) {
 
 std::string kernelLine(const CudaRow &row, const KernelRow &kernel, const FloorRates &rates) {
   const double floorUs = rates.floorUs(kernel.work);
-  return fmt::format("{:>7} {:<15} {:>10.2f} {:>10} {:>12.3f} {:>12.3f} {:>10.2f} {:>7}\n", row.tokens, kernel.name, kernel.us,
+  return fmt::format("{:>7} {:<18} {:>10.2f} {:>10} {:>12.3f} {:>12.3f} {:>10.2f} {:>7}\n", row.tokens, kernel.name, kernel.us,
                      usText(kernel.predictedUs), kernel.work.bytes / 1e6, kernel.work.flops / 1e9, floorUs,
                      percent(floorUs / kernel.us));
 }
@@ -77,7 +77,7 @@ std::string reportText(const CudaReport &report) {
       text += fmt::format("{:>7} weights of {:.0f} MB in turn: some stay in the L2 cache of {:.0f} MB\n", row.tokens,
                           row.rotatedBytes / 1e6, static_cast<double>(report.facts.gpu.l2Bytes) / 1e6);
   text += "\nKernels one by one, held apart by events (the layer's launches overlap: its time is less than their sum):\n";
-  text += fmt::format("{:>7} {:<15} {:>10} {:>10} {:>12} {:>12} {:>10} {:>7}\n", "tokens", "kernel", "us", "predicted", "MB",
+  text += fmt::format("{:>7} {:<18} {:>10} {:>10} {:>12} {:>12} {:>10} {:>7}\n", "tokens", "kernel", "us", "predicted", "MB",
                       "GFLOP", "floor us", "share");
   for (const CudaRow &row : report.rows)
     for (const KernelRow &kernel : row.kernels)

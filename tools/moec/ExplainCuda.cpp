@@ -43,7 +43,7 @@ LayerPlan genericPlan(const LayerPackage &layer, const TargetFacts &facts, const
   return plan;
 }
 
-std::string line(const std::string &name, const std::string &value) { return fmt::format("  {:<14}{}\n", name, value); }
+std::string line(const std::string &name, const std::string &value) { return fmt::format("  {:<16}{}\n", name, value); }
 
 std::string difference(double ns, double chosenNs) {
   return chosenNs > 0 ? fmt::format("{:+.2f} %", (ns / chosenNs - 1) * 100) : "";

@@ -3,6 +3,7 @@
 #include "tools/moec/Setup.h"
 #include "tools/moec/Verbs.h"
 
+#include "compiler/core/CudaTiles.h"
 #include "runtime/HostRunner.h"
 #include "runtime/recompile/Text.h"
 #include "tools/common/Files.h"
@@ -67,7 +68,8 @@ void noteInexact(const char *what, const Converted &converted, DType from) {
                      converted.states.elements(), what, dtypeName(from), dtypeName(converted.states.dtype)));
 }
 
-Status report(const RunOptions &options, const HiddenStates &result, DType computed, const Session &session,
+/// `computed`: the layer's dtype; `e4m3`: the routed experts are multiplied in that.
+Status report(const RunOptions &options, const HiddenStates &result, DType computed, bool e4m3, const Session &session,
               const Seen &seen) {
   if (options.format == "json") {
     nlohmann::json json = {{"schema", "moec.run"},
@@ -77,6 +79,7 @@ Status report(const RunOptions &options, const HiddenStates &result, DType compu
                            {"tokens", result.tokens},
                            {"hidden", result.hidden},
                            {"dtype", dtypeName(computed)},
+                           {"expert_dtype", e4m3 ? "e4m3" : dtypeName(computed)},
                            {"output_dtype", dtypeName(result.dtype)},
                            {"kernels_built", session.opened().kernelsBuilt},
                            {"non_finite_logits", session.stats().nonFiniteLogits},
@@ -86,9 +89,9 @@ Status report(const RunOptions &options, const HiddenStates &result, DType compu
       json["pairs"] = seen.pairs;
     return printResult(jsonText(json));
   }
-  std::string text = fmt::format("{}: output [{}, {}] {}, layer {} computed in {}, {}\n", options.output, result.tokens,
+  std::string text = fmt::format("{}: output [{}, {}] {}, layer {} computed in {}{}, {}\n", options.output, result.tokens,
                                  result.hidden, dtypeName(result.dtype), options.layer, dtypeName(computed),
-                                 textOfNs(static_cast<double>(seen.layerNs)));
+                                 e4m3 ? ", experts in e4m3" : "", textOfNs(static_cast<double>(seen.layerNs)));
   if (options.routing)
     for (size_t expert = 0; expert < seen.pairs.size(); ++expert)
       text += fmt::format("expert {:>4} {:>8} pairs\n", expert, seen.pairs[expert]);
@@ -133,7 +136,7 @@ Status runRun(const RunOptions &options, const Tool &tool) {
   noteInexact("output", written, computed);
   if (Status status = writeStates(options.output, written.states); !status.ok())
     return status;
-  return report(options, written.states, computed, *session, *seen);
+  return report(options, written.states, computed, multipliesE4M3(layer->shape, session->host().facts()), *session, *seen);
 }
 
 } // namespace
