@@ -182,11 +182,7 @@ void Recompiler::pump() {
   if (options.mode == LoopMode::Off)
     return;
   uint64_t before = windowCount;
-  for (Window &window : windows.take(now())) {
-    policy.observe(window);
-    emit(CountsEvent{now(), std::move(window)});
-    ++windowCount;
-  }
+  observe();
   if (measurement && (measurement->done() || now() >= measureUntilNs))
     finishMeasurement();
   if (!retryRollback() && (windowCount != before || asked))
@@ -203,6 +199,14 @@ void Recompiler::drain() {
     if (measurement)
       measurement->add(sample);
   });
+}
+
+void Recompiler::observe() {
+  for (Window &window : windows.take(now())) {
+    policy.observe(window);
+    emit(CountsEvent{now(), std::move(window)});
+    ++windowCount;
+  }
 }
 
 void Recompiler::decide(bool asked) {
@@ -242,9 +246,40 @@ Result<BuildReport> Recompiler::build() {
     plans.emplace(layer, planned.plan);
     plannedFor.emplace(layer, planned.plannedFor);
   }
-  IdleScope idle(host.facts().device == DeviceKind::Cpu ? options.idlePatienceNs : 0);
-  int64_t deadline = clock() + options.buildDeadlineNs;
-  return host.build(plans, plannedFor, [this, deadline] { return stopping || clock() > deadline; });
+  const int64_t deadline = clock() + options.buildDeadlineNs;
+  const int64_t patienceNs = host.facts().device == DeviceKind::Cpu ? options.idlePatienceNs : 0;
+  Result<BuildReport> report = makeError(Code::Failure, "not built");
+  const auto buildHere = [&] {
+    IdleScope idle(patienceNs);
+    report = host.build(plans, plannedFor, [this, deadline] { return stopping || clock() > deadline; });
+  };
+  // A build may take seconds, and rings hold a few dozen steps.
+  std::atomic<bool> built{false};
+  std::thread builder;
+  try {
+    builder = std::thread([&] {
+      buildHere();
+      Lock lock(wakeMutex);
+      built = true;
+      wake.notify_all();
+    });
+  } catch (const std::system_error &) { // no thread: steps go uncounted meanwhile
+    buildHere();
+    return report;
+  }
+  collectUntil(built);
+  builder.join();
+  return report;
+}
+
+void Recompiler::collectUntil(const std::atomic<bool> &built) {
+  while (!built) {
+    drain();
+    observe();
+    Lock lock(wakeMutex);
+    if (!built)
+      wake.wait_for(wakeMutex, std::chrono::nanoseconds(options.periodNs));
+  }
 }
 
 void Recompiler::change() {

@@ -58,8 +58,8 @@ struct RecompilerStats {
   int64_t pendingAgeNs = 0; // since the decision that is being built or measured; 0 when there is none
 };
 
-/// Calls its host from one thread: the one that `start` begins, or whoever calls `pump`. Steps
-/// never wait for it.
+/// Calls its host from one thread at a time: the one that `start` begins, or whoever calls `pump`; builds from a thread of their
+/// own, beside which samples are still collected. Steps never wait for any of them.
 ///
 /// A session hands `monitor().observer()` its steps, and must stop doing so before the recompiler
 /// goes.
@@ -99,9 +99,13 @@ private:
   PolicyHooks recorded(PolicyHooks hooks);
   void emit(const TraceEvent &event) MOEC_REQUIRES(loop);
   void drain() MOEC_REQUIRES(loop);
+  /// Hands the windows that are complete to the policy and the trace.
+  void observe() MOEC_REQUIRES(loop);
   void decide(bool requested) MOEC_REQUIRES(loop);
   void change() MOEC_REQUIRES(loop);
   Result<BuildReport> build() MOEC_REQUIRES(loop);
+  /// Drains and observes every period until `built` has its answer.
+  void collectUntil(const std::atomic<bool> &built) MOEC_REQUIRES(loop);
   void swap(uint64_t generation) MOEC_REQUIRES(loop);
   void finishMeasurement() MOEC_REQUIRES(loop);
   void rollBack(uint64_t generation, uint64_t to) MOEC_REQUIRES(loop);

@@ -73,6 +73,35 @@ TEST_CASE("a build that hangs is cancelled at its deadline", "[recompile][loop]"
   CHECK(replays(simulation));
 }
 
+TEST_CASE("steps beside a build are all counted, though rings hold a few dozen", "[recompile][loop]") {
+  Simulation::Options options;
+  options.loop.periodNs = 1'000'000;
+  Simulation simulation(options);
+  constexpr uint32_t rounds = 12, each = 48; // a ring holds 64
+  uint64_t during = 0, windows = 0;
+  simulation.host->onBuild = [&](auto &) {
+    if (during)
+      return Status();
+    const uint64_t before = simulation.loop->stats().samples, windowsBefore = simulation.loop->stats().windows;
+    const std::vector<uint32_t> pairs(64, 2);
+    for (uint32_t round = 1; round <= rounds; ++round) {
+      for (uint32_t step = 0; step < each; ++step)
+        simulation.loop->monitor().observe({.layer = simulation.options.layers.front(), .tokens = 16, .pairs = pairs, .layerNs = 1000});
+      for (int patience = 0; patience < 10000 && simulation.loop->stats().samples < before + round * each; ++patience)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    during = simulation.loop->stats().samples - before;
+    windows = simulation.loop->stats().windows - windowsBefore;
+    return Status();
+  };
+  simulation.run(400, domain(32));
+  CHECK(during == rounds * each);
+  CHECK(windows >= rounds * each / options.loop.windowSteps - 1);
+  CHECK(simulation.loop->stats().skippedSamples == 0);
+  CHECK(simulation.host->live != 0);
+  CHECK(replays(simulation));
+}
+
 TEST_CASE("a generation that cannot be published is retired and backed off", "[recompile][loop]") {
   Simulation simulation;
   simulation.host->publishFails = true;

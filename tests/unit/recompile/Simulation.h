@@ -6,6 +6,7 @@
 #include "runtime/trace/Replay.h"
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -185,7 +186,7 @@ public:
                                            options.machine);
     if (options.prepare)
       options.prepare(*host);
-    options.loop.clock = [this] { return nowNs; };
+    options.loop.clock = [this] { return nowNs.load(); };
     options.loop.listener = [this](const TraceEvent &event) { events.push_back(event); };
     setup = Recompiler::setupOf(*host, options.loop);
     loop = std::make_unique<Recompiler>(*host, options.loop, &sink);
@@ -235,7 +236,7 @@ public:
   std::string traceText() const { return sink.text(traceHeader({"test", 1, 0}, setup)); }
 
   Options options;
-  int64_t nowNs = 1'000'000;
+  std::atomic<int64_t> nowNs = 1'000'000; // builds have a thread of their own
   double steppedNs = 0;
   std::unique_ptr<SimulatedHost> host;
   MemorySink sink;
