@@ -48,6 +48,26 @@ class Cuda(MoecTest):
         for part in ("H100, 132 multiprocessors", "runners-up", "generation 0", "from the cache"):
             self.assertIn(part, again)
 
+    def test_e4m3_checkpoints_get_e4m3_kernels_on_hopper_alone_and_unless_told_not_to(self):
+        def kernels(model, target):
+            explained = self.expect_json("compile", model, "--layer", 3, f"--target={target}", "-o", "x", "--explain")["explanation"]
+            return explained["plans"][0], {kernel["name"] for kernel in explained["kernels"]}
+
+        plan, names = kernels(DEEPSEEK, "h100")
+        self.assertTrue(any(name.startswith("fp8-gateup-") for name in names), names)
+        self.assertIn("quantise-bf16", names)
+        self.assertGreater(plan["quantise_us"], 0)
+        self.assertTrue(all(other["gate_up"].startswith("fp8") for other in plan["runners_up"]), plan)
+        text = self.expect(0, "compile", DEEPSEEK, "--layer", 3, "--target=h100", "--explain").stdout
+        for part in ("experts stored in e4m3", "to e4m3 before each product", "fp8-"):
+            self.assertIn(part, text)
+
+        self.expect(0, "import", DEEPSEEK, "--plain-weights", "-o", "plain.mlir")
+        for model, target in (("plain.mlir", "h100"), (DEEPSEEK, "sm_80")):
+            plan, names = kernels(model, target)
+            self.assertFalse(any(name.startswith(("fp8", "quantise")) for name in names), names)
+            self.assertEqual(plan["quantise_us"], 0)
+
     def test_kernels_go_to_a_folder_under_readable_names(self):
         for emit in ("cuda", "ptx", "cubin"):
             self.expect(0, "compile", DEEPSEEK, "--layer", 3, "--target=sm_80", f"--emit={emit}", "-o", emit)
