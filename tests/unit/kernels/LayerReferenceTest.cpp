@@ -2,6 +2,8 @@
 // meaning too (ir/reference).
 #include "ir/reference/Ops.h"
 #include "tests/unit/Catch.h"
+#include "runtime/weights/Convert.h"
+#include "tools/bench/gpu/Fp8Reference.h"
 #include "tools/bench/gpu/Reference.h"
 #include "tools/bench/gpu/Routing.h"
 
@@ -89,6 +91,54 @@ TEST_CASE("the reference of GPU kernels computes what the dialect's does", "[ker
       for (uint32_t e = 0; e < shape.experts; ++e)
         CHECK(slots.expertBegin[e + 1] - slots.expertBegin[e] == expected->counts.values[e]);
     }
+}
+
+TEST_CASE("the reference of e4m3 kernels computes what the dialect's does of rows in e4m3", "[kernels][reference][fp8]") {
+  std::mt19937_64 random(31);
+  constexpr uint32_t T = 9, H = 272, I = 144, E = 4, K = 2; // two and three blocks of scales
+  const bench::LayerInputs in = drawLayer({T, H, I, E, K}, true, random);
+  const bench::Fp8Weights gate = bench::drawFp8Weights(E, I, H, 0.1, random), up = bench::drawFp8Weights(E, I, H, 0.1, random),
+                          down = bench::drawFp8Weights(E, H, I, 0.1, random);
+  const auto tensor = [](const bench::Fp8Weights &weights) {
+    Tensor all{{E, weights.rows, weights.columns}, {}};
+    for (uint32_t expert = 0; expert < E; ++expert)
+      for (uint32_t row = 0; row < weights.rows; ++row)
+        for (uint32_t column = 0; column < weights.columns; ++column)
+          all.values.push_back(weights.at(expert, row, column));
+    return all;
+  };
+  const auto bf16 = [](std::span<const double> values) {
+    std::vector<uint16_t> rounded;
+    for (double value : values)
+      rounded.push_back(f32ToBf16(static_cast<float>(value)));
+    return rounded;
+  };
+  const Tensor gateTensor = tensor(gate), upTensor = tensor(up), downTensor = tensor(down);
+  const std::function<void(std::span<double>)> quantise = [&](std::span<double> row) {
+    const bench::Fp8Rows rows = bench::quantiseRows(bf16(row), static_cast<uint32_t>(row.size()), true);
+    for (uint32_t column = 0; column < row.size(); ++column)
+      row[column] = rows.at(0, column);
+  };
+  const Operands operands(in);
+  const auto expected =
+      reference::groupedFfn(operands.hidden, operands.ids, operands.weights,
+                            {.gate = gateTensor, .up = upTensor, .down = downTensor, .roundRow = &quantise}, nullptr, siluGate);
+  REQUIRE(expected.ok());
+
+  const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, E);
+  const bench::Fp8Rows rows = bench::gatherRows(bench::quantiseRows(in.hidden, H, true), slots.slotPair, K);
+  std::vector<double> activated = bench::referenceFp8Product(rows, gate, slots.expertBegin);
+  const std::vector<double> ups = bench::referenceFp8Product(rows, up, slots.expertBegin);
+  for (size_t i = 0; i < ups.size(); ++i)
+    activated[i] = siluGate(activated[i], ups[i]);
+  const std::vector<double> products =
+      bench::referenceFp8Product(bench::quantiseRows(bf16(activated), I, true), down, slots.expertBegin);
+  std::vector<double> output(T * H, 0.0);
+  for (uint32_t pair = 0; pair < T * K; ++pair)
+    for (uint32_t h = 0; h < H && slots.slotOfPair[pair] >= 0; ++h)
+      output[pair / K * H + h] +=
+          double{in.weights[pair]} * products[static_cast<size_t>(slots.slotOfPair[pair]) * H + h];
+  checkSame(output, expected->output.values);
 }
 
 TEST_CASE("the reference of GPU kernels adds a shared expert as the dialect's does", "[kernels][reference]") {
