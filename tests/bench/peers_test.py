@@ -69,10 +69,10 @@ class Contest(unittest.TestCase):
         self.assertIsNotNone(contest.contest([variant("", error=6.6e-3)], SMALL, FakeBench())[0])
         self.assertIsNone(contest.contest([variant("", error=1.3e-2)], SMALL, FakeBench())[0])
 
-    def test_what_quantising_explains_is_right_beside_e4m3_weights_and_half_as_much_again_is_not(self):
-        # The worst of 512 tokens of moec's rules has 5.6e-2, in torch on OLMoE's and Qwen3's sizes.
+    def test_what_quantising_explains_is_right_beside_e4m3_weights_and_two_exchanged_scales_are_not(self):
+        # The worst of 4096 tokens by moec's rules has 5.6e-2, in torch on Qwen3's sizes; two of Mixtral's scales exchanged give 7.2e-2.
         self.assertIsNotNone(contest.contest([variant("", error=5.6e-2)], SMALL, FakeBench(), "e4m3")[0])
-        self.assertIsNone(contest.contest([variant("", error=8.5e-2)], SMALL, FakeBench(), "e4m3")[0])
+        self.assertIsNone(contest.contest([variant("", error=7.2e-2)], SMALL, FakeBench(), "e4m3")[0])
         self.assertIsNone(contest.contest([variant("", error=5.6e-2)], SMALL, FakeBench())[0])
 
     def test_an_exception_ends_its_variant_only(self):
@@ -140,12 +140,12 @@ class Table(unittest.TestCase):
         self.assertEqual(table.notes([row], {}), ["moec: wrong, relative error nan; not counted (olmoe T=16)"])
         self.assertEqual(table.summary([row]), "no rival ran")
 
-    def test_errors_beside_e4m3_weights_are_explained_and_half_as_much_again_is_wrong(self):
+    def test_errors_beside_e4m3_weights_are_explained_and_what_is_beyond_is_wrong(self):
         row = self.row(triton=20.0)
         row |= {"weights": "e4m3", "moec_error": 5e-2}
         (line,) = table.notes([row], {})
         self.assertTrue(line.startswith("err: thousandths, against float32 of the dequantised weights"), line)
-        self.assertTrue(line.endswith("more than 80 is wrong"), line)
+        self.assertTrue(line.endswith("more than 70 is wrong"), line)
         self.assertEqual(table.ahead(row), 2.0)
         row["moec_error"] = 9e-2
         self.assertEqual(table.notes([row], {})[0], "moec: wrong, relative error 9.0e-02; not counted (olmoe T=16)")

@@ -20,7 +20,7 @@ launches, and has a star.
 Beside each time is the output's error against float32 on the same inputs: relative L2 of the worst token, in thousandths. More than
 10 is more than bf16 explains: such a variant is not timed, and where all of a rival's are wrong its cell says so. With --e4m3 the
 float32 layer has the dequantised weights but takes tokens and activations as they are: quantising them costs 40 to 60 thousandths by
-itself, moec and rivals alike, and more than 80 is wrong. moec has two
+itself, moec and rivals alike, and more than 70 is wrong. moec has two
 times, before all rivals and after them; the slower one counts, and a line with an exclamation mark has two that differ by more than
 5 %: order or heat decides there, so ask turns.py. Finished cells are also said on stderr, before moec's second time is known.
 """
