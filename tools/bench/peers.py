@@ -12,17 +12,19 @@ moec's best kernels once more. A missing rival is a line that says so; so is one
 --list says which rivals are here; it needs no GPU.
 
 A layer is dispatch, both products, activation and combine, in bf16; with --e4m3 tokens in and out are bf16 and weights e4m3 with a
-scale for each block of 128 by 128, as in DeepSeek-V3's checkpoints, and the layer quantises its rows, a scale for each 128. Times are medians over replays of a CUDA graph that holds as
-many layers as there are routings (different routings in turn, so that a replay reads more weights than the cache holds), after a
-rest and a replay that does not count, for moec and rivals alike. A rival that no graph can hold is timed on a stream, with its
-launches, and has a star.
+scale for each block of 128 by 128, as in DeepSeek-V3's checkpoints, and the layer quantises its rows, a scale for each 128. Times
+are medians over replays of a CUDA graph that holds as many layers as there are routings (different routings in turn, so that a
+replay reads more weights than the cache holds), after a rest and a replay that does not count, for moec and rivals alike. A rival
+that no graph can hold is timed on a stream, with its launches, and has a star.
 
 Beside each time is the output's error against float32 on the same inputs: relative L2 of the worst token, in thousandths. More than
 10 is more than bf16 explains: such a variant is not timed, and where all of a rival's are wrong its cell says so. With --e4m3 the
 float32 layer has the dequantised weights but takes tokens and activations as they are: quantising them costs 40 to 60 thousandths by
-itself, moec and rivals alike, and more than 70 is wrong. moec has two
-times, before all rivals and after them; the slower one counts, and a line with an exclamation mark has two that differ by more than
-5 %: order or heat decides there, so ask turns.py. Finished cells are also said on stderr, before moec's second time is known.
+itself, moec and rivals alike, and more than 70 is wrong.
+
+moec has two times, before all rivals and after them; the slower one counts, and a line with an exclamation mark has two that differ
+by more than 5 %: order or heat decides there, so ask turns.py. Finished cells are also said on stderr, before moec's second time is
+known.
 """
 
 import argparse
@@ -114,8 +116,8 @@ class Comparison:
         for tokens, skew, path in problems(shape, folder):
             mine = min(at(ours, tokens, skew).values(), key=lambda row: row["us"])
             self.cells[len(self.rows)] = {"key": len(self.rows), "path": path, "tokens": tokens, "done": []}
-            self.rows.append({"shape": shape, "weights": options.weights, "tokens": tokens, "skew": skew, "moec_us": mine["us"], "moec_before_us": mine["us"],
-                              "moec_after_us": None, "moec_error": None, "kernels": mine["kernels"],
+            self.rows.append({"shape": shape, "weights": options.weights, "tokens": tokens, "skew": skew, "moec_us": mine["us"],
+                              "moec_before_us": mine["us"], "moec_after_us": None, "moec_error": None, "kernels": mine["kernels"],
                               "floor_us": mine["floor_us"], "rivals": {}, "bounds": {}, "wrong": {}, "failed": {}})
 
     def job(self):

@@ -79,8 +79,7 @@ public:
   Status writeOutput(Device &device, Layer &layer, const Buffer &output, const std::string &folder) const {
     MOEC_TRY(layer.forward(tokens(0), ids(0), weights(0)));
     MOEC_TRY(device.synchronise());
-    Result<std::vector<uint16_t>> values =
-        device.downloaded<uint16_t>(output, size_t{p.shape.tokens} * p.shape.hidden);
+    Result<std::vector<uint16_t>> values = device.downloaded<uint16_t>(output, size_t{p.shape.tokens} * p.shape.hidden);
     MOEC_TRY(values.status());
     return writeValues(problemPath(folder, p.model, p.shape.tokens, p.skew) + ".bf16", *values);
   }
