@@ -21,7 +21,8 @@ def commit(moec):
     if version.exists() and (text := version.read_text().strip()):
         return text
     _, _, build = said(moec, "--version").partition("+")
-    return build or said("git", "describe", "--always", "--dirty", cwd=pathlib.Path(__file__).parent)
+    known = build if build != "source" else ""  # what was built outside a checkout (cmake/BuildId.cmake)
+    return known or said("git", "describe", "--always", "--dirty", cwd=pathlib.Path(__file__).parent)
 
 
 def provenance(moec):
