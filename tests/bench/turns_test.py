@@ -38,7 +38,7 @@ class Cell(unittest.TestCase):
         self.addCleanup(setattr, turns, "Rival", turns.Rival)
         turns.Rival = Rival
         options = types.SimpleNamespace(rounds=2, repeats=9, kernels="slow,quick")
-        return turns.cell(options, Moec(floor, said), None, None, "olmoe", 4096), said
+        return turns.cell(options, Moec(floor, said), None, [None], "olmoe", 4096), said
 
     def test_the_quickest_kernels_go_on_in_turns_with_the_rival(self):
         row, said = self.run_cell(50.0)
@@ -47,6 +47,17 @@ class Cell(unittest.TestCase):
         self.assertEqual(said, [("moec", 9, "slow,quick", "leaves inputs"), *turn, *turn, ("rival", 1500, path), ("moec", 1500, "=quick")])
         self.assertEqual(turns.line(row), "olmoe        4096 quick: moec 90.0 90.0, rival 135.0 135.0, 1.500x; "
                                           "sustained 90.0, 135.0, 1.500x")
+
+    def test_the_rivals_are_those_of_the_weights(self):
+        class Parser:
+            def error(self, text):
+                raise ValueError(text)
+
+        of = lambda weights, rival=None: turns.opponent(Parser(), types.SimpleNamespace(weights=weights, rival=rival))
+        self.assertEqual((of("bf16").name, of("e4m3").name), ("triton_kernels", "triton"))
+        self.assertIsNot(of("bf16", "deepgemm"), of("e4m3", "deepgemm"))
+        with self.assertRaisesRegex(ValueError, "no rival triton_kernels in e4m3; there are triton, vllm, flashinfer, deepgemm"):
+            of("e4m3", "triton_kernels")
 
 
 if __name__ == "__main__":

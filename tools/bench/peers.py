@@ -3,23 +3,28 @@
 
     tools/bench/peers.py --moec build/release/bin/moec-bench-gpu --bundle BUNDLE [--tokens 1,16,...] [--skews 0,1.2]
                          [--shapes olmoe,...] [--rivals torch,...] [--kernels PART,...] [--repeats 11] [--rest-ms 50]
-                         [--json FILE]
-    tools/bench/peers.py --list
+                         [--e4m3] [--json FILE]
+    tools/bench/peers.py --list [--e4m3]
 
 `moec-bench-gpu build --bundle BUNDLE` makes the kernels, anywhere. Per shape, moec runs first and leaves its inputs (hidden states,
 experts' weights, ids and routing weights, bit for bit) and its outputs; then each rival that this Python has runs on them; then
 moec's best kernels once more. A missing rival is a line that says so; so is one that fails or crashes, and the others run on.
 --list says which rivals are here; it needs no GPU.
 
-A layer is dispatch, both products, activation and combine, in bf16. Times are medians over replays of a CUDA graph that holds as
-many layers as there are routings (different routings in turn, so that a replay reads more weights than the cache holds), after a
-rest and a replay that does not count, for moec and rivals alike. A rival that no graph can hold is timed on a stream, with its
-launches, and has a star.
+A layer is dispatch, both products, activation and combine, in bf16; with --e4m3 tokens in and out are bf16 and weights e4m3 with a
+scale for each block of 128 by 128, as in DeepSeek-V3's checkpoints, and the layer quantises its rows, a scale for each 128. Times
+are medians over replays of a CUDA graph that holds as many layers as there are routings (different routings in turn, so that a
+replay reads more weights than the cache holds), after a rest and a replay that does not count, for moec and rivals alike. A rival
+that no graph can hold is timed on a stream, with its launches, and has a star.
 
 Beside each time is the output's error against float32 on the same inputs: relative L2 of the worst token, in thousandths. More than
-10 is more than bf16 explains: such a variant is not timed, and where all of a rival's are wrong its cell says so. moec has two
-times, before all rivals and after them; the slower one counts, and a line with an exclamation mark has two that differ by more than
-5 %: order or heat decides there, so ask turns.py. Finished cells are also said on stderr, before moec's second time is known.
+10 is more than bf16 explains: such a variant is not timed, and where all of a rival's are wrong its cell says so. With --e4m3 the
+float32 layer has the dequantised weights but takes tokens and activations as they are: quantising them costs 40 to 60 thousandths by
+itself, moec and rivals alike, and more than 70 is wrong.
+
+moec has two times, before all rivals and after them; the slower one counts, and a line with an exclamation mark has two that differ
+by more than 5 %: order or heat decides there, so ask turns.py. Finished cells are also said on stderr, before moec's second time is
+known.
 """
 
 import argparse
@@ -50,12 +55,14 @@ WORKER = [sys.executable, *["-I"] * sys.flags.isolated, *["-S"] * sys.flags.no_s
 class Present:
     """Which of the wanted rivals this Python has; their versions; and for each other one the line that says why not."""
 
-    def __init__(self, wanted):
-        names = [rival.name for rival in rivals.RIVALS if not wanted or rival.name in wanted]
-        names += [bound.name for bound in rivals.BOUNDS if bound.name.split(",")[0] in names]
+    def __init__(self, wanted, weights):
+        some, bounds = rivals.of(weights)
+        names = [rival.name for rival in some if not wanted or rival.name in wanted]
+        names += [bound.name for bound in bounds if bound.name.split(",")[0] in names]
+        self.job = {"do": "look", "weights": weights}
         self.versions, self.missing, self.torch, self.device, self.why = {}, {}, "", "", ""
-        self.missing |= crew.work(WORKER, {"do": "look"}, names, self.take)
-        for bound in rivals.BOUNDS:  # its rival's line says it
+        self.missing |= crew.work(WORKER, self.job, names, self.take)
+        for bound in bounds:  # its rival's line says it
             self.missing.pop(bound.name, None)
 
     def take(self, event):
@@ -65,14 +72,15 @@ class Present:
             self.missing[event["rival"]] = event["missing"]
         else:
             self.versions[event["rival"]] = event["version"]
-        return {"do": "look"}
+        return self.job
 
 
 def run_moec(options, shape, folder, kernels=()):
     """Times of moec's kernels, all or those named: {(tokens, skew): {kernels: row}}. All: leaves inputs and outputs in `folder`."""
     out = folder / f"{shape}.jsonl"
     out.unlink(missing_ok=True)  # it is appended to
-    command = [options.moec, "measure", "--bundle", options.bundle, "--shapes", shape, "--tokens", options.tokens, "--skews",
+    measure = ["measure-fp8", "--alone"] if options.weights == "e4m3" else ["measure"]
+    command = [options.moec, *measure, "--bundle", options.bundle, "--shapes", shape, "--tokens", options.tokens, "--skews",
                options.skews, "--repeats", str(options.repeats), "--rest-ms", str(options.rest_ms), "--overlap", "--json", str(out)]
     command += ["--every-choice"] if kernels else ["--inputs", str(folder)]
     wanted = ",".join(f"={name}" for name in sorted(kernels)) or options.kernels
@@ -108,13 +116,13 @@ class Comparison:
         for tokens, skew, path in problems(shape, folder):
             mine = min(at(ours, tokens, skew).values(), key=lambda row: row["us"])
             self.cells[len(self.rows)] = {"key": len(self.rows), "path": path, "tokens": tokens, "done": []}
-            self.rows.append({"shape": shape, "tokens": tokens, "skew": skew, "moec_us": mine["us"], "moec_before_us": mine["us"],
-                              "moec_after_us": None, "moec_error": None, "kernels": mine["kernels"],
+            self.rows.append({"shape": shape, "weights": options.weights, "tokens": tokens, "skew": skew, "moec_us": mine["us"],
+                              "moec_before_us": mine["us"], "moec_after_us": None, "moec_error": None, "kernels": mine["kernels"],
                               "floor_us": mine["floor_us"], "rivals": {}, "bounds": {}, "wrong": {}, "failed": {}})
 
     def job(self):
-        return {"do": "measure", "layer": SHAPES[self.shape], "folder": str(self.folder), "repeats": self.options.repeats,
-                "rest_ms": self.options.rest_ms, "cells": list(self.cells.values())}
+        return {"do": "measure", "weights": self.options.weights, "layer": SHAPES[self.shape], "folder": str(self.folder),
+                "repeats": self.options.repeats, "rest_ms": self.options.rest_ms, "cells": list(self.cells.values())}
 
     def take(self, event):
         key = event["key"]
@@ -122,7 +130,8 @@ class Comparison:
         if "rival" in event:
             name = event["rival"]
             if event["entry"]:
-                row["bounds" if name in {bound.name for bound in rivals.BOUNDS} else "rivals"][name] = event["entry"]
+                _, bounds = rivals.of(self.options.weights)
+                row["bounds" if name in {bound.name for bound in bounds} else "rivals"][name] = event["entry"]
             if event["wrong"] is not None:
                 row["wrong"][name] = event["wrong"]
             if event["failed"]:
@@ -165,8 +174,8 @@ def measure(options, present):
             struck |= comparison.run([name for name in names if name not in struck])
             rows += comparison.rows
             if options.json:
-                document = {"schema": "moec.peers", "schema_version": 3, **origin, "device": present.device, "torch": present.torch,
-                            "versions": present.versions, "rows": rows, "missing": present.missing | struck}
+                document = {"schema": "moec.peers", "schema_version": 4, **origin, "device": present.device, "torch": present.torch,
+                            "weights": options.weights, "versions": present.versions, "rows": rows, "missing": present.missing | struck}
                 pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
     return rows, present.missing | struck
 
@@ -182,27 +191,30 @@ def main():
     parser.add_argument("--kernels", help="parts of the names of moec's tile classes to choose from; all")
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--rest-ms", type=int, default=50, help="before each timing, moec's and rivals', for the card to cool")
+    parser.add_argument("--e4m3", dest="weights", action="store_const", const="e4m3", default="bf16",
+                        help="layers of e4m3 weights with a scale for each block of 128 by 128")
     parser.add_argument("--json", help="write everything as one JSON object")
     parser.add_argument("--list", action="store_true", help="say which rivals are here, and end")
     options = parser.parse_args()
     wanted = options.rivals.split(",") if options.rivals else []
-    known = {rival.name: rival.known for rival in rivals.RIVALS}
+    known = {rival.name: rival.known for rival in rivals.of(options.weights)[0]}
     if set(wanted) - set(known):
         parser.error(f"no rival {', '.join(sorted(set(wanted) - set(known)))}; there are {', '.join(known)}")
     if not options.bundle and not options.list:
         parser.error("--bundle is needed: the folder that `moec-bench-gpu build --bundle FOLDER` wrote")
-    present = Present(wanted)
+    present = Present(wanted, options.weights)
     if options.list:
         for name, version in present.versions.items():
             if name in known:
                 print(f"{name}: {version} (the adapter knows {known[name]})")
-        print(*table.notes([], present.missing), sep="\n")
+        for note in table.notes([], present.missing):
+            print(note)
         return
     if not present.torch:
         raise SystemExit(f"peers: no torch, so no inputs for anybody: {present.why}")
     if not present.device:
         raise SystemExit("peers: this torch sees no GPU")
-    print(f"{present.device}; microseconds of a layer, bf16")
+    print(f"{present.device}; microseconds of a layer, {options.weights}{' weights' if options.weights == 'e4m3' else ''}")
     print("rivals: " + ", ".join(f"{name} {version}" for name, version in present.versions.items() if name in known))
     rows, missing = measure(options, present)
     print(*table.notes(rows, missing), table.summary(rows), sep="\n")

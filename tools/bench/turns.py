@@ -3,10 +3,11 @@
 
     tools/bench/turns.py --moec build/release/bin/moec-bench-gpu --bundle BUNDLE --json FILE [--rival triton_kernels]
                          [--cells mixtral:16384,...] [--kernels fitted-bf16-192x256-s4-b1,...] [--rounds 3] [--repeats 9]
+                         [--e4m3]
 
 peers.py measures all of moec's tile classes back to back and then the rivals, with pauses in which their inputs are made. Where a
 layer takes milliseconds at full power the clock falls by a quarter meanwhile, and whoever comes last looks slow. Here moec's best
-tile class and the rival's first variant run the same inputs `rounds` times in turns; then each for some 0.6 s on end. moec is a
+tile class and the rival's best variant run the same inputs `rounds` times in turns; then each for some 0.6 s on end. moec is a
 process a turn, which starts for about a second; the rival follows as it ends, so where the card is still hot the rival's first
 turn is its best. Medians of layers in CUDA graphs, as there. The rival's answers are peers.py's to check.
 """
@@ -20,8 +21,10 @@ import tempfile
 
 import peers
 import rivals
+from rivals.protocol import Problem
 
 CELLS = "mixtral:16384,mixtral:4096,mixtral:1024,dsv3-slice:16384,dsv3-slice:4096,olmoe:16384,olmoe:4096,qwen3-30b:16384,qwen3-30b:4096"
+KERNELS = {"bf16": "fitted-bf16-192x256-s4-b1,hopper-bf16-128x256-s4-b1", "e4m3": "fp8"}  # tiles to choose from
 SUSTAINED_US = 600e3
 
 
@@ -33,13 +36,15 @@ class Moec:
 
     def leave_blocks(self):
         """Writes what layers are made of into the folder."""
-        subprocess.run([self.options.moec, "inputs", "--inputs", self.folder, "--shapes", "tiny", "--tokens", "1"], check=True)
+        e4m3 = ["--e4m3"] if self.options.weights == "e4m3" else []
+        subprocess.run([self.options.moec, "inputs", "--inputs", self.folder, "--shapes", "tiny", "--tokens", "1", *e4m3], check=True)
 
     def time(self, shape, tokens, repeats, kernels, leave=False):
         """({kernels: us}, the floor in us). Leaves the inputs in the folder where it shall: that takes time in which cards cool."""
         out = pathlib.Path(self.folder) / "moec.jsonl"
         out.unlink(missing_ok=True)  # it is appended to
-        command = [self.options.moec, "measure", "--bundle", self.options.bundle, "--shapes", shape, "--tokens", str(tokens), "--skews", "0",
+        measure = ["measure-fp8", "--alone"] if self.options.weights == "e4m3" else ["measure"]
+        command = [self.options.moec, *measure, "--bundle", self.options.bundle, "--shapes", shape, "--tokens", str(tokens), "--skews", "0",
                    "--repeats", str(repeats), "--overlap", "--kernels", kernels, "--json", str(out)]
         command += ["--inputs", self.folder] if leave else []
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -50,7 +55,7 @@ class Moec:
 
 
 class Rival:
-    """A rival's first variant on one cell's inputs, in a graph."""
+    """A rival's variant on one cell's inputs, in a graph."""
 
     def __init__(self, layer, variant, path, tokens):
         import torch
@@ -84,10 +89,22 @@ class Rival:
         return statistics.median(times)
 
 
-def cell(options, moec, layer, variant, shape, tokens):
+def quickest(layer, variants, path, tokens, repeats):
+    """Of the variants that take this size; one that is alone is not timed."""
+    if len(variants) > 1:
+        from rivals.inputs import Inputs
+
+        ids = Inputs(layer, path, tokens).ids[0]
+        problem = Problem(tokens=tokens, rows=ids.numel() / len(ids.unique()))
+        variants = [variant for variant in variants if variant.takes(problem)]
+    rivals_here = [Rival(layer, variant, path, tokens) for variant in variants]
+    return rivals_here[0] if len(rivals_here) == 1 else min(rivals_here, key=lambda rival: rival.time(repeats))
+
+
+def cell(options, moec, layer, variants, shape, tokens):
     first, floor = moec.time(shape, tokens, options.repeats, options.kernels, leave=True)
     best = min(first, key=first.get)
-    rival = Rival(layer, variant, f"{moec.folder}/{shape}-{tokens}-0.0", tokens)
+    rival = quickest(layer, variants, f"{moec.folder}/{shape}-{tokens}-0.0", tokens, options.repeats)
     row = {"shape": shape, "tokens": tokens, "floor_us": floor, "kernels": best, "first": first, "moec": [], "rival": []}
     for _ in range(options.rounds):
         row["rival"].append(rival.time(options.repeats))
@@ -105,23 +122,33 @@ def line(row):
             f"sustained {row['moec_sustained']:.1f}, {row['rival_sustained']:.1f}, {row['rival_sustained'] / row['moec_sustained']:.3f}x")
 
 
+def opponent(parser, options):
+    known = {rival.name: rival for rival in rivals.of(options.weights)[0]}
+    name = options.rival or {"bf16": "triton_kernels", "e4m3": "triton"}[options.weights]
+    if name not in known:
+        parser.error(f"no rival {name} in {options.weights}; there are {', '.join(known)}")
+    return known[name]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moec", default="build/release/bin/moec-bench-gpu", help="moec-bench-gpu")
     parser.add_argument("--bundle", required=True, help="folder that `moec-bench-gpu build` wrote")
-    parser.add_argument("--rival", default="triton_kernels", choices=[rival.name for rival in rivals.RIVALS])
+    parser.add_argument("--rival", help="by the name that `peers.py --list` prints; triton_kernels, and triton with --e4m3")
     parser.add_argument("--cells", default=CELLS, help="SHAPE:TOKENS,...; those of a shape beside each other")
-    parser.add_argument("--kernels", default="fitted-bf16-192x256-s4-b1,hopper-bf16-128x256-s4-b1", help="tile classes to choose from")
+    parser.add_argument("--kernels", help="tile classes to choose from; some large ones, and all with --e4m3")
+    parser.add_argument("--e4m3", dest="weights", action="store_const", const="e4m3", default="bf16",
+                        help="layers of e4m3 weights with a scale for each block of 128 by 128")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--json", required=True, help="write everything as one JSON object")
     options = parser.parse_args()
+    rival, options.kernels = opponent(parser, options), options.kernels or KERNELS[options.weights]
 
     import torch
-    from rivals.inputs import Layer
+    from rivals.inputs import LAYERS
 
     torch.set_grad_enabled(False)
-    (rival,) = [rival for rival in rivals.RIVALS if rival.name == options.rival]
     if reason := rival.available():
         raise SystemExit(f"turns: {rival.name}: {reason}")
     rows, built = [], None
@@ -130,14 +157,14 @@ def main():
         moec.leave_blocks()
         for shape, tokens in (text.split(":") for text in options.cells.split(",")):
             if built != shape:
-                layer = variant = None  # room for the next shape's weights
+                layer = variants = None  # room for the next shape's weights
                 torch.cuda.empty_cache()
-                layer, built = Layer(peers.SHAPES[shape], folder), shape
-                variant = rival.build(layer)[0]
-            rows.append(cell(options, moec, layer, variant, shape, int(tokens)))
+                layer, built = LAYERS[options.weights](peers.SHAPES[shape], folder), shape
+                variants = rival.build(layer)
+            rows.append(cell(options, moec, layer, variants, shape, int(tokens)))
             print(line(rows[-1]), flush=True)
             document = {"schema": "moec.turns", "schema_version": 1, "device": torch.cuda.get_device_name(), "rival": rival.name,
-                        "version": rival.version(), "rows": rows}
+                        "weights": options.weights, "version": rival.version(), "rows": rows}
             pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
 
 

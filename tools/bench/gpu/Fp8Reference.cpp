@@ -122,4 +122,25 @@ std::vector<double> referenceFp8Product(const Fp8Rows &rows, const Fp8Weights &w
   return sums;
 }
 
+std::vector<double> referenceFp8Activated(const Fp8Rows &rows, const Fp8Weights &gate, const Fp8Weights &up,
+                                          const std::vector<int32_t> &expertBegin) {
+  std::vector<double> activated = referenceFp8Product(rows, gate, expertBegin);
+  const std::vector<double> ups = referenceFp8Product(rows, up, expertBegin);
+  for (size_t i = 0; i < ups.size(); ++i)
+    activated[i] = activated[i] / (1 + std::exp(-activated[i])) * ups[i];
+  return activated;
+}
+
+std::vector<double> referenceFp8Combined(const Fp8Rows &activated, const Fp8Weights &down, const ReferenceSlots &slots,
+                                         const std::vector<float> &pairWeights, uint32_t topK) {
+  const std::vector<double> rows = referenceFp8Product(activated, down, slots.expertBegin);
+  const size_t H = down.rows;
+  std::vector<double> output(pairWeights.size() / topK * H, 0);
+  for (size_t pair = 0; pair < pairWeights.size(); ++pair)
+    if (const int32_t slot = slots.slotOfPair[pair]; slot >= 0)
+      for (size_t h = 0; h < H; ++h)
+        output[pair / topK * H + h] += double{pairWeights[pair]} * rows[static_cast<size_t>(slot) * H + h];
+  return output;
+}
+
 } // namespace moec::bench

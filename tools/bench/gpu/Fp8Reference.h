@@ -51,4 +51,12 @@ Fp8Weights drawFp8Weights(uint32_t matrices, uint32_t rows, uint32_t columns, do
 std::vector<double> referenceFp8Product(const Fp8Rows &rows, const Fp8Weights &weights,
                                         const std::vector<int32_t> &expertBegin);
 
+/// silu(gate) * up of a slot's row: [slot, I]. Gate and up are [E, I, H].
+std::vector<double> referenceFp8Activated(const Fp8Rows &rows, const Fp8Weights &gate, const Fp8Weights &up,
+                                          const std::vector<int32_t> &expertBegin);
+
+/// Down's products of the activated rows, weighted and summed: [T, H]. pairWeights is [T, K].
+std::vector<double> referenceFp8Combined(const Fp8Rows &activated, const Fp8Weights &down, const ReferenceSlots &slots,
+                                         const std::vector<float> &pairWeights, uint32_t topK);
+
 } // namespace moec::bench

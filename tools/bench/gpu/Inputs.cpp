@@ -2,6 +2,7 @@
 
 #include "runtime/weights/RandomNormal.h"
 #include "tools/bench/gpu/Driver.h"
+#include "tools/bench/gpu/Fp8Inputs.h"
 #include "tools/bench/gpu/Routing.h"
 
 #include <algorithm>
@@ -101,16 +102,18 @@ std::vector<double> referenceOutput(const ModelShape &model, uint32_t tokens, co
 }
 
 Status writeInputs(const std::string &folder, const std::vector<std::string> &shapes,
-                   const std::vector<uint32_t> &tokens, const std::vector<double> &skews, bool reference) {
+                   const std::vector<uint32_t> &tokens, const std::vector<double> &skews, bool reference, bool e4m3) {
   Result<std::vector<ModelShape>> found = modelShapes(shapes);
   MOEC_TRY(found.status());
-  MOEC_TRY(writeBlocks(folder));
+  MOEC_TRY(e4m3 ? writeFp8Blocks(folder) : writeBlocks(folder));
   for (const ModelShape &model : *found)
     for (uint32_t count : tokens)
       for (double skew : skews) {
         const Routings routings = drawRoutings(model, count, skew);
         MOEC_TRY(writeRoutings(folder, model, count, skew, routings));
-        if (reference)
+        if (reference && e4m3)
+          MOEC_TRY(writeFp8Reference(folder, model, count, skew, routings));
+        else if (reference)
           MOEC_TRY(
               writeValues(problemPath(folder, model, count, skew) + ".f64", referenceOutput(model, count, routings)));
       }

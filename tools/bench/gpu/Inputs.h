@@ -66,8 +66,9 @@ std::string problemPath(const std::string &folder, const ModelShape &model, uint
 /// shapes.
 std::vector<double> referenceOutput(const ModelShape &model, uint32_t tokens, const Routings &routings);
 
-/// Writes all of the above and, with `reference`, SHAPE-T-SKEW.f64. Needs no GPU.
+/// Writes all of the above and, with `reference`, SHAPE-T-SKEW.f64; with `e4m3` what Fp8Inputs.h says in place of
+/// blocks and output. Needs no GPU.
 Status writeInputs(const std::string &folder, const std::vector<std::string> &shapes,
-                   const std::vector<uint32_t> &tokens, const std::vector<double> &skews, bool reference);
+                   const std::vector<uint32_t> &tokens, const std::vector<double> &skews, bool reference, bool e4m3);
 
 } // namespace moec::bench

@@ -33,8 +33,7 @@ std::vector<LayerChoice> layerChoices(GemmFamily family, Element element) {
   return choices;
 }
 
-bool isWanted(const std::vector<std::string> &parts, const LayerChoice &choice) {
-  const std::string name = choice.name();
+bool isWanted(const std::vector<std::string> &parts, const std::string &name) {
   return parts.empty() || std::any_of(parts.begin(), parts.end(), [&](const std::string &part) {
            return part.starts_with('=') ? name == part.substr(1) : name.find(part) != std::string::npos;
          });

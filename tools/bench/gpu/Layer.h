@@ -16,7 +16,10 @@ struct LayerChoice {
 std::vector<LayerChoice> layerChoices(GemmFamily family, Element element);
 
 /// Whether a choice's name has one of `parts`, or is one that begins with '=', or there are none.
-bool isWanted(const std::vector<std::string> &parts, const LayerChoice &choice);
+bool isWanted(const std::vector<std::string> &parts, const std::string &name);
+inline bool isWanted(const std::vector<std::string> &parts, const LayerChoice &choice) {
+  return isWanted(parts, choice.name());
+}
 
 /// Where a layer's weights are: gate and up may be one tensor [E, 2I, H] or two [E, I, H], up behind gate in memory.
 struct LayerWeightsOnDevice {

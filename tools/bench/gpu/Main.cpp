@@ -1,5 +1,6 @@
 // moec-bench-gpu build|verify|verify-fp8|measure|measure-fp8|inputs|steps|orders|facts|build-layouts|dump-layouts: see
 // usage().
+#include "runtime/Version.h"
 #include "tools/bench/gpu/Facts.h"
 #include "tools/bench/gpu/Inputs.h"
 #include "tools/bench/gpu/Layouts.h"
@@ -21,18 +22,21 @@ constexpr const char *usage =
     R"(moec-bench-gpu build   --bundle DIR [--target sm_90a] [--only PART-OF-NAME]   compile shipped kernels; needs no GPU
 moec-bench-gpu verify  --bundle DIR [--quick] [--kernels PART,...]  compare them with a float64 reference
 moec-bench-gpu verify-fp8  --bundle DIR [--quick]              layers of e4m3 weights against float64
-moec-bench-gpu measure-fp8 --bundle DIR [as measure]           their times beside bf16's, in turns
+moec-bench-gpu measure-fp8 --bundle DIR [as measure] [--alone] their times beside bf16's, in turns; --alone: without bf16's,
+                                                               and then with --inputs and --rest-ms
 moec-bench-gpu steps   --bundle DIR [--overlap]               times of the router's product and of each form of dispatch
 moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
                        [--repeats N] [--turns N] [--rest-ms N] [--kernels PART,...] [--every-choice] [--overlap]
                        [--inputs DIR] [--json FILE]
-moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--reference]
+moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--e4m3] [--reference]
                                                                write what measure runs on, as with --inputs; needs no GPU.
+                                                               --e4m3: what measure-fp8 --alone does
                                                                --reference: the float64 output too, minutes for a large shape
 moec-bench-gpu facts   [--json FILE]                           what loads, graph updates, growth and counting cost
 moec-bench-gpu build-layouts --bundle DIR                      compile tests/emulation/hardware; needs no GPU
 moec-bench-gpu dump-layouts  --bundle DIR --json FILE          write where a Hopper GPU puts elements
+moec-bench-gpu --version
 --kernels takes parts of names, and =NAME for one alone. Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice; tiny, for tests.
 Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
 )";
@@ -84,7 +88,8 @@ Result<Options> parseOptions(int count, char **arguments) {
   Options options;
   for (int i = 2; i < count; ++i) {
     const std::string option = arguments[i];
-    if (option == "--quick" || option == "--every-choice" || option == "--overlap" || option == "--reference")
+    if (option == "--quick" || option == "--every-choice" || option == "--overlap" || option == "--reference" ||
+        option == "--e4m3" || option == "--alone")
       options.emplace(option, "1");
     else if (option.substr(0, 2) == "--" && i + 1 < count)
       options[option] = arguments[++i];
@@ -129,12 +134,14 @@ Status run(const std::string &command, const Options &options) {
   MOEC_TRY(measure.status());
   if (command == "inputs")
     return writeInputs(measure->inputFolder, measure->shapes, measure->tokens, measure->skews,
-                       options.count("--reference"));
+                       options.count("--reference"), options.count("--e4m3"));
   Result<std::unique_ptr<Device>> device = Device::open(0);
   MOEC_TRY(device.status());
   Bundle bundle(**device, folder);
   if (command == "measure")
     return measureLayers(**device, bundle, *measure);
+  if (command == "measure-fp8" && options.count("--alone"))
+    return measureFp8Alone(**device, bundle, *measure);
   if (command == "measure-fp8")
     return measureFp8Layers(**device, bundle, *measure);
   if (command == "steps")
@@ -163,6 +170,10 @@ int main(int count, char **arguments) {
   if (count < 2) {
     std::fputs(bench::usage, stderr);
     return exitCode(Code::InvalidArgument);
+  }
+  if (count == 2 && std::string(arguments[1]) == "--version") {
+    std::printf("moec-bench-gpu %s\n", versionText());
+    return 0;
   }
   Result<bench::Options> options = bench::parseOptions(count, arguments);
   const Status status = options ? bench::run(arguments[1], *options) : options.status();

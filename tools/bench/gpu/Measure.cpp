@@ -1,14 +1,11 @@
 #include "tools/bench/gpu/Measure.h"
 
-#include "compiler/core/Median.h"
 #include "tools/bench/gpu/Layer.h"
 #include "tools/bench/gpu/MeasureInputs.h"
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <optional>
-#include <thread>
 
 namespace moec::bench {
 namespace {
@@ -17,14 +14,6 @@ namespace {
 struct SharedBuffers {
   Buffer gateUp, down, hidden;
 };
-
-/// The layer cannot be quicker than its arithmetic or its traffic, with the experts really hit.
-double floorMicroseconds(const Problem &p, double bytesPerSecond, double flops) {
-  const auto [T, H, I, E, K] = p.shape;
-  const double compute = 6.0 * T * K * H * I / flops;
-  const double memory = (p.expertsHit * 6.0 * H * I + 4.0 * T * H) / bytesPerSecond;
-  return std::max(compute, memory) * 1e6;
-}
 
 /// Tiles far from the rows an expert has cannot win; they are left out to save device time.
 bool worthwhile(const Problem &p, const LayerChoice &choice) {
@@ -44,7 +33,8 @@ class Runner {
 public:
   Runner(Device &device, Bundle &bundle, SharedBuffers &shared, const Problem &problem, LayerBuffers &buffers,
          const MeasureOptions &options)
-      : device(device), bundle(bundle), shared(shared), p(problem), buffers(buffers), options(options) {}
+      : device(device), bundle(bundle), shared(shared), p(problem), buffers(buffers), options(options),
+        inputs(problem, shared.hidden) {}
 
   Result<DeviceLayer> layer(const LayerChoice &choice) {
     const int64_t expert = int64_t{p.shape.intermediate} * p.shape.hidden;
@@ -58,39 +48,17 @@ public:
     return made;
   }
 
-  const void *hidden(uint32_t routing) const {
-    return shared.hidden.as<void>(size_t{routing} * p.shape.tokens * p.shape.hidden * 2);
-  }
-  const int32_t *ids(uint32_t routing) const { return p.ids.as<int32_t>(size_t{routing} * pairs() * 4); }
-  const float *weights(uint32_t routing) const { return p.weights.as<float>(size_t{routing} * pairs() * 4); }
-
   /// Median microseconds of one layer.
   Result<double> time(const LayerChoice &choice) {
     Result<DeviceLayer> made = layer(choice);
     MOEC_TRY(made.status());
-    Result<Graph> graph = device.record([&]() -> Status {
-      for (uint32_t i = 0; i < p.routings; ++i)
-        MOEC_TRY(made->forward(hidden(i), ids(i), weights(i)));
-      return {};
-    });
-    MOEC_TRY(graph.status());
-    std::this_thread::sleep_for(std::chrono::milliseconds(options.restMs));
-    MOEC_TRY(graph->launch());
-    Result<std::vector<double>> times = device.time(options.repeats, [&] { return graph->launch(); });
-    MOEC_TRY(times.status());
-    return median(*times) / p.routings;
+    return inputs.time(device, *made, options);
   }
 
-  /// Writes the first routing's output, [T, H] bf16, to `path`.
-  Status writeOutput(const LayerChoice &choice, const std::string &path) {
+  Status writeOutput(const LayerChoice &choice) {
     Result<DeviceLayer> made = layer(choice);
     MOEC_TRY(made.status());
-    MOEC_TRY(made->forward(hidden(0), ids(0), weights(0)));
-    MOEC_TRY(device.synchronise());
-    Result<std::vector<uint16_t>> output =
-        device.downloaded<uint16_t>(buffers.output, size_t{p.shape.tokens} * p.shape.hidden);
-    MOEC_TRY(output.status());
-    return writeValues(path, *output);
+    return inputs.writeOutput(device, *made, buffers.output, options.inputFolder);
   }
 
   /// Median microseconds of each step by itself, in graphs that repeat that step alone over all routings.
@@ -103,11 +71,11 @@ public:
         for (uint32_t step = 0; step < DeviceLayer::numSteps; ++step) {
           Result<std::vector<double>> one = device.time(1, [&]() -> Status {
             switch (step) {
-            case 0: return made->dispatch(ids(routing));
-            case 1: return made->layRows(hidden(routing));
-            case 2: return made->gateUp(hidden(routing));
+            case 0: return made->dispatch(inputs.ids(routing));
+            case 1: return made->layRows(inputs.tokens(routing));
+            case 2: return made->gateUp(inputs.tokens(routing));
             case 3: return made->down();
-            default: return made->combine(weights(routing));
+            default: return made->combine(inputs.weights(routing));
             }
           });
           MOEC_TRY(one.status());
@@ -120,14 +88,13 @@ public:
   }
 
 private:
-  size_t pairs() const { return size_t{p.shape.tokens} * p.shape.topK; }
-
   Device &device;
   Bundle &bundle;
   SharedBuffers &shared;
   const Problem &p;
   LayerBuffers &buffers;
   const MeasureOptions &options;
+  RoutedInputs inputs;
 };
 
 class Report {
@@ -150,10 +117,7 @@ public:
                p.expertsHit, choice.name(), microseconds, tflops, floor, 100 * floor / microseconds, parts);
     std::fflush(stdout);
     if (json.is_open())
-      json << fmt::format("{{\"shape\":\"{}\",\"tokens\":{},\"skew\":{},\"experts_hit\":{},\"kernels\":\"{}\",\"us\":{},"
-                          "\"tflops\":{},\"floor_us\":{}}}\n",
-                          p.model.name, T, p.skew, p.expertsHit, choice.name(), microseconds, tflops, floor)
-           << std::flush;
+      json << measuredLine(p, choice.name(), microseconds, floor) << std::flush;
   }
 
 private:
@@ -219,8 +183,7 @@ Status measureProblem(Device &device, Bundle &bundle, SharedBuffers &shared, con
   }
   if (!fastest || options.inputFolder.empty())
     return {};
-  return runner.writeOutput(fastest->choice,
-                            problemPath(options.inputFolder, p.model, p.shape.tokens, p.skew) + ".bf16");
+  return runner.writeOutput(fastest->choice);
 }
 
 Result<SharedBuffers> makeShared(Device &device, const ModelShape &model, uint32_t maxTokens) {

@@ -22,7 +22,7 @@ struct MeasureOptions {
   uint32_t turns = 1;
   bool everyChoice = false;  // print a line for each choice, not the best alone
   uint32_t restMs = 0;       // before each timing, for the card to cool
-  std::string inputFolder;   // where inputs (Inputs.h) and SHAPE-T-SKEW.bf16, the output, go, for rivals; empty: nowhere
+  std::string inputFolder;   // where inputs (Inputs.h, Fp8Inputs.h) and SHAPE-T-SKEW.bf16, the output, go, for rivals; empty: nowhere
   std::string jsonPath;      // one JSON line a measurement; empty: none
 };
 
@@ -32,6 +32,9 @@ Status measureLayers(Device &device, Bundle &bundle, const MeasureOptions &optio
 
 /// As measureLayers, of e4m3 weights beside bf16 ones: the best tiles of both, timed in turns.
 Status measureFp8Layers(Device &device, Bundle &bundle, const MeasureOptions &options);
+
+/// Of e4m3 weights alone, timed as measureLayers does it; the JSON has a line for each tile. With inputFolder for rivals.
+Status measureFp8Alone(Device &device, Bundle &bundle, const MeasureOptions &options);
 
 /// Prints times of the router's product, in each of its tiles, and of each form of dispatch, on the models' shapes.
 Status measureSteps(Device &device, Bundle &bundle, bool overlap);

@@ -1,10 +1,8 @@
 // Times of layers of e4m3 weights beside the same layers of bf16 weights.
-#include "compiler/core/Median.h"
-#include "tools/bench/gpu/Fp8Layer.h"
-#include "tools/bench/gpu/Fp8Reference.h"
+#include "tools/bench/gpu/MeasureFp8.h"
+
+#include "tools/bench/gpu/Fp8Inputs.h"
 #include "tools/bench/gpu/Layer.h"
-#include "tools/bench/gpu/MeasureInputs.h"
-#include "tools/bench/gpu/Routing.h"
 
 #include <algorithm>
 #include <fstream>
@@ -15,26 +13,22 @@ namespace {
 
 /// A model's weights in both forms, and tokens; all random.
 struct BothWeights {
-  Buffer gateUp, down, gateUp8, down8, scales, hidden;
+  Buffer gateUp, down, hidden;
+  Fp8Tensors fp8;
 
-  static Result<BothWeights> make(Device &device, const ModelShape &model, uint32_t maxTokens) {
+  static Result<BothWeights> make(Device &device, const ModelShape &model, const MeasureOptions &options) {
     BothWeights all;
     const size_t matrix = size_t{model.intermediate} * model.hidden;
-    const size_t scales = size_t{2} * ceilDivide(model.intermediate, kFp8Block) * ceilDivide(model.hidden, kFp8Block);
     MOEC_TRY(allocateBuffer(device, 4 * matrix * model.experts, all.gateUp));
     MOEC_TRY(allocateBuffer(device, 2 * matrix * model.experts, all.down));
-    MOEC_TRY(allocateBuffer(device, 2 * matrix * model.experts, all.gateUp8));
-    MOEC_TRY(allocateBuffer(device, matrix * model.experts, all.down8));
-    MOEC_TRY(allocateBuffer(device, scales * model.experts * 4, all.scales));
-    MOEC_TRY(allocateBuffer(device, size_t{std::max(maxTokens, 4096u)} * model.hidden * 2, all.hidden));
     MOEC_TRY(fillWith(device, all.gateUp, InputTensor::GateUp));
     MOEC_TRY(fillWith(device, all.down, InputTensor::Down));
-    MOEC_TRY(fillWith(device, all.hidden, InputTensor::Hidden));
-    std::mt19937_64 random(9);
-    const Fp8Weights drawn = drawFp8Weights(1, 1024, 1024, 0.02, random);
-    MOEC_TRY(fillWith(device, all.gateUp8, drawn.elements.data(), drawn.elements.size()));
-    MOEC_TRY(fillWith(device, all.down8, drawn.elements.data(), drawn.elements.size()));
-    MOEC_TRY(fillWith(device, all.scales, drawn.scales.data(), drawn.scales.size() * 4));
+    Result<Buffer> hidden = makeHidden(device, model, options);
+    MOEC_TRY(hidden.status());
+    all.hidden = std::move(*hidden);
+    Result<Fp8Tensors> fp8 = Fp8Tensors::make(device, model);
+    MOEC_TRY(fp8.status());
+    all.fp8 = std::move(*fp8);
     return all;
   }
 };
@@ -42,14 +36,6 @@ struct BothWeights {
 struct Floors {
   double bf16, fp8;
 };
-/// e4m3 products at twice the rate of bf16's, weights of one byte and a scale in 16,384.
-Floors floorsOf(const Problem &p, double bytesPerSecond, double flops) {
-  const auto [T, H, I, E, K] = p.shape;
-  const double compute = 6.0 * T * K * H * I / flops, tokens = 4.0 * T * H / bytesPerSecond;
-  const double weights = p.expertsHit * 3.0 * H * I / bytesPerSecond;
-  return {std::max(compute, 2 * weights + tokens) * 1e6,
-          std::max(compute / 2, weights * (1 + 4.0 / (kFp8Block * kFp8Block)) + tokens) * 1e6};
-}
 
 /// A layer in one form of weights, recorded over all routings.
 struct Recorded {
@@ -61,7 +47,8 @@ struct Recorded {
 class Cell {
 public:
   Cell(Device &device, Bundle &bundle, BothWeights &weights, const Problem &problem, const MeasureOptions &options)
-      : device(device), bundle(bundle), weights(weights), p(problem), options(options) {}
+      : device(device), bundle(bundle), weights(weights), p(problem), options(options),
+        inputs(problem, weights.hidden) {}
 
   Status run(const Floors &floors, std::ofstream &json) {
     Result<LayerBuffers> allocated = LayerBuffers::allocate(device, p.shape);
@@ -83,11 +70,7 @@ private:
 
   template <class Layer> Result<Recorded> record(Layer &layer, const std::string &name) {
     layer.setOverlap(options.overlap);
-    Result<Graph> graph = device.record([&]() -> Status {
-      for (uint32_t i = 0; i < p.routings; ++i)
-        MOEC_TRY(layer.forward(hidden(i), ids(i), pairWeights(i)));
-      return {};
-    });
+    Result<Graph> graph = inputs.record(device, layer);
     MOEC_TRY(graph.status());
     MOEC_TRY(graph->launch());
     Result<std::vector<double>> times = device.time(few, [&] { return graph->launch(); });
@@ -124,16 +107,9 @@ private:
   }
 
   Status timeFp8() {
-    const double rows = p.shape.tokens * p.shape.topK / p.expertsHit;
-    for (const Fp8Choice &choice : fp8Choices()) {
-      const auto named = [&](const std::string &part) { return choice.name().find(part) != std::string::npos; };
-      if ((choice.gateUp.tileTokens == 16 && rows > 32) ||
-          (!options.kernels.empty() && std::none_of(options.kernels.begin(), options.kernels.end(), named)))
-        continue;
-      Result<Fp8Layer> layer = Fp8Layer::create(device, bundle, p.shape, choice,
-                                                {weights.gateUp8.as<uint8_t>(), weights.down8.as<uint8_t>(),
-                                                 weights.scales.as<float>(), weights.scales.as<float>()},
-                                                buffers, quantised);
+    for (const Fp8Choice &choice : fp8ChoicesFor(p, options)) {
+      Result<Fp8Layer> layer =
+          Fp8Layer::create(device, bundle, p.shape, choice, weights.fp8.weights(), buffers, quantised);
       MOEC_TRY(layer.status());
       fp8Layers.push_back(std::make_unique<Fp8Layer>(std::move(*layer)));
       Result<Recorded> recorded = record(*fp8Layers.back(), choice.name());
@@ -167,12 +143,12 @@ private:
         const uint32_t routing = i % p.routings;
         Result<std::vector<double>> one = device.time(1, [&]() -> Status {
           switch (step) {
-          case 0: return bestLayer->dispatch(ids(routing));
-          case 1: return bestLayer->quantiseTokens(hidden(routing));
+          case 0: return bestLayer->dispatch(inputs.ids(routing));
+          case 1: return bestLayer->quantiseTokens(inputs.tokens(routing));
           case 2: return bestLayer->gateUp();
           case 3: return bestLayer->quantiseActivated();
           case 4: return bestLayer->down();
-          default: return bestLayer->combine(pairWeights(routing));
+          default: return bestLayer->combine(inputs.weights(routing));
           }
         });
         MOEC_TRY(one.status());
@@ -201,18 +177,12 @@ private:
     return {};
   }
 
-  const void *hidden(uint32_t routing) const {
-    return weights.hidden.as<void>(size_t{routing} * p.shape.tokens * p.shape.hidden * 2);
-  }
-  const int32_t *ids(uint32_t routing) const { return p.ids.as<int32_t>(size_t{routing} * pairs() * 4); }
-  const float *pairWeights(uint32_t routing) const { return p.weights.as<float>(size_t{routing} * pairs() * 4); }
-  size_t pairs() const { return size_t{p.shape.tokens} * p.shape.topK; }
-
   Device &device;
   Bundle &bundle;
   BothWeights &weights;
   const Problem &p;
   const MeasureOptions &options;
+  RoutedInputs inputs;
   LayerBuffers buffers;
   Fp8Buffers quantised;
   std::vector<std::unique_ptr<DeviceLayer>> bf16Layers; // graphs use their counters
@@ -222,6 +192,44 @@ private:
 };
 
 } // namespace
+
+Result<Fp8Tensors> Fp8Tensors::make(Device &device, const ModelShape &model) {
+  Fp8Tensors all;
+  if (model.hidden % kFp8Block != 0 || model.intermediate % kFp8Block != 0)
+    return makeError(Code::InvalidArgument, "{} has blocks of less than 128 by 128", model.name);
+  const size_t matrix = size_t{model.intermediate} * model.hidden * model.experts;
+  const size_t scaleBytes = matrix / (kFp8Block * kFp8Block) * 4;
+  MOEC_TRY(allocateBuffer(device, 2 * matrix, all.gateUp));
+  MOEC_TRY(allocateBuffer(device, matrix, all.down));
+  MOEC_TRY(allocateBuffer(device, 2 * scaleBytes, all.gateUpScales));
+  MOEC_TRY(allocateBuffer(device, scaleBytes, all.downScales));
+  const auto fill = [&](InputTensor tensor, const Buffer &elements, const Buffer &scales) -> Status {
+    const std::vector<uint8_t> codes = inputCodes(tensor);
+    MOEC_TRY(fillWith(device, elements, codes.data(), codes.size()));
+    const std::vector<float> values = inputScales(tensor);
+    return fillWith(device, scales, values.data(), values.size() * 4);
+  };
+  MOEC_TRY(fill(InputTensor::GateUp, all.gateUp, all.gateUpScales));
+  MOEC_TRY(fill(InputTensor::Down, all.down, all.downScales));
+  return all;
+}
+
+Result<Buffer> makeHidden(Device &device, const ModelShape &model, const MeasureOptions &options) {
+  const uint32_t most = *std::max_element(options.tokens.begin(), options.tokens.end());
+  Buffer hidden; // as many rows as the routings of any smaller problem have
+  MOEC_TRY(allocateBuffer(device, size_t{std::max(most, 4096u)} * model.hidden * 2, hidden));
+  MOEC_TRY(fillWith(device, hidden, InputTensor::Hidden));
+  return hidden;
+}
+
+std::vector<Fp8Choice> fp8ChoicesFor(const Problem &p, const MeasureOptions &options) {
+  const double rows = p.shape.tokens * p.shape.topK / p.expertsHit;
+  std::vector<Fp8Choice> choices = fp8Choices();
+  std::erase_if(choices, [&](const Fp8Choice &choice) {
+    return (choice.gateUp.tileTokens == 16 && rows > 32) || !isWanted(options.kernels, choice.name());
+  });
+  return choices;
+}
 
 Status measureFp8Layers(Device &device, Bundle &bundle, const MeasureOptions &options) {
   if (device.computeCapability() != 90)
@@ -233,8 +241,7 @@ Status measureFp8Layers(Device &device, Bundle &bundle, const MeasureOptions &op
   Result<std::vector<ModelShape>> shapes = modelShapes(options.shapes);
   MOEC_TRY(shapes.status());
   for (const ModelShape &model : *shapes) {
-    Result<BothWeights> weights =
-        BothWeights::make(device, model, *std::max_element(options.tokens.begin(), options.tokens.end()));
+    Result<BothWeights> weights = BothWeights::make(device, model, options);
     MOEC_TRY(weights.status());
     if (rate == 0) {
       Result<double> measured = copyRate(device, weights->gateUp);
@@ -251,7 +258,8 @@ Status measureFp8Layers(Device &device, Bundle &bundle, const MeasureOptions &op
       for (uint32_t tokens : options.tokens) {
         Result<Problem> problem = makeProblem(device, model, tokens, skew, options);
         MOEC_TRY(problem.status());
-        const Floors floors = floorsOf(*problem, rate, options.matrixTflops * 1e12);
+        const double flops = options.matrixTflops * 1e12;
+        const Floors floors = {floorMicroseconds(*problem, rate, flops), fp8FloorMicroseconds(*problem, rate, flops)};
         if (const Status status = Cell(device, bundle, *weights, *problem, options).run(floors, json); !status.ok())
           return status.withContext("{} {} tokens", model.name, tokens);
       }

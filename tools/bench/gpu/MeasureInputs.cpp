@@ -1,6 +1,6 @@
 #include "tools/bench/gpu/MeasureInputs.h"
 
-#include "compiler/core/Median.h"
+#include "compiler/kernels/Fp8Abi.h"
 
 #include <algorithm>
 
@@ -47,6 +47,28 @@ Result<Problem> makeProblem(Device &device, const ModelShape &model, uint32_t to
   p.ids = std::move(*idsOn);
   p.weights = std::move(*weightsOn);
   return p;
+}
+
+double floorMicroseconds(const Problem &p, double bytesPerSecond, double flops) {
+  const auto [T, H, I, E, K] = p.shape;
+  const double compute = 6.0 * T * K * H * I / flops;
+  const double memory = (p.expertsHit * 6.0 * H * I + 4.0 * T * H) / bytesPerSecond;
+  return std::max(compute, memory) * 1e6;
+}
+
+double fp8FloorMicroseconds(const Problem &p, double bytesPerSecond, double flops) {
+  const auto [T, H, I, E, K] = p.shape;
+  const double compute = 3.0 * T * K * H * I / flops;
+  const double weights = p.expertsHit * 3.0 * H * I * (1 + 4.0 / (kFp8Block * kFp8Block));
+  return std::max(compute, (weights + 4.0 * T * H) / bytesPerSecond) * 1e6;
+}
+
+std::string measuredLine(const Problem &p, const std::string &kernels, double microseconds, double floor) {
+  const auto [T, H, I, E, K] = p.shape;
+  return fmt::format("{{\"shape\":\"{}\",\"tokens\":{},\"skew\":{},\"experts_hit\":{},\"kernels\":\"{}\",\"us\":{},"
+                     "\"tflops\":{},\"floor_us\":{}}}\n",
+                     p.model.name, T, p.skew, p.expertsHit, kernels, microseconds,
+                     6.0 * T * K * H * I / microseconds * 1e-6, floor);
 }
 
 } // namespace moec::bench

@@ -75,10 +75,7 @@ Status prepare(Device &device, const Case &test, Prepared &p) {
   p.down = drawFp8Weights(E, H, I, 1 / std::sqrt(I), random);
   p.slots = referenceSlots(p.ids, E);
   p.rows = gatherRows(quantiseRows(p.hidden, H, true), p.slots.slotPair, K);
-  p.activated = referenceFp8Product(p.rows, p.gate, p.slots.expertBegin);
-  const std::vector<double> up = referenceFp8Product(p.rows, p.up, p.slots.expertBegin);
-  for (size_t i = 0; i < up.size(); ++i)
-    p.activated[i] = p.activated[i] / (1 + std::exp(-p.activated[i])) * up[i];
+  p.activated = referenceFp8Activated(p.rows, p.gate, p.up, p.slots.expertBegin);
   const auto put = [&](Buffer &buffer, const auto &values) -> Status {
     Result<Buffer> uploaded = device.uploaded(values);
     MOEC_TRY(uploaded.status());
@@ -114,18 +111,6 @@ Status checkRows(Device &device, const char *what, const Fp8Rows &expected, size
   return {};
 }
 
-/// Down's products of the given rows, weighted and summed.
-std::vector<double> combined(const Prepared &p, const Fp8Rows &activated) {
-  const auto [T, H, I, E, K] = p.shape;
-  const std::vector<double> rows = referenceFp8Product(activated, p.down, p.slots.expertBegin);
-  std::vector<double> output(size_t{T} * H, 0);
-  for (size_t pair = 0; pair < p.ids.size(); ++pair)
-    if (const int32_t slot = p.slots.slotOfPair[pair]; slot >= 0)
-      for (uint32_t h = 0; h < H; ++h)
-        output[pair / K * H + h] += double{p.pairWeights[pair]} * rows[static_cast<size_t>(slot) * H + h];
-  return output;
-}
-
 Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffers &buffers, const Fp8Buffers &quantised,
                  std::vector<uint16_t> &output, std::string &report) {
   const auto [T, H, I, E, K] = p.shape;
@@ -148,7 +133,7 @@ Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffer
   output = *got;
   if (p.outputOfGiven.empty() || p.givenActivated != *activated) {
     p.givenActivated = *activated;
-    p.outputOfGiven = combined(p, again);
+    p.outputOfGiven = referenceFp8Combined(again, p.down, p.slots, p.pairWeights, K);
   }
   const double outputError = worstError(output, p.outputOfGiven, true);
   report = fmt::format("errors {:.2e} {:.2e}", activatedError, outputError);

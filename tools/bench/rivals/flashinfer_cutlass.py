@@ -2,11 +2,20 @@
 
 import contextlib
 
-from rivals.protocol import Rival, Variant, need, need_function, takes
+from rivals.protocol import Rival, Variant, need, need_function, need_hopper, takes
 
 MODULE = "flashinfer.fused_moe"
 PARAMETERS = ("input", "token_selected_experts", "token_final_scales", "fc1_expert_weights", "fc2_expert_weights", "output_dtype",
               "quant_scales")
+
+
+def up_first(gate_up):
+    """It wants an expert's up before its gate."""
+    import torch
+
+    rows = gate_up.view(torch.uint8) if gate_up.dtype == torch.float8_e4m3fn else gate_up
+    gate, up = rows.chunk(2, 1)
+    return torch.cat([up, gate], 1).view(gate_up.dtype)
 
 
 class FlashInferCutlass(Rival):
@@ -21,8 +30,7 @@ class FlashInferCutlass(Rival):
         import torch
 
         cutlass_fused_moe = need_function(MODULE, "cutlass_fused_moe")
-        # It wants an expert's up before its gate.
-        w31 = torch.cat([layer.w13[:, layer.intermediate:], layer.w13[:, : layer.intermediate]], 1)
+        w31, options = self.weights(layer)
         autotune = getattr(need("flashinfer"), "autotune", None)
 
         def tuning(tune, tokens):
@@ -35,10 +43,26 @@ class FlashInferCutlass(Rival):
             most = {"tune_max_num_tokens": max(8192, len(x))} if takes(cutlass_fused_moe, "tune_max_num_tokens") else {}
             with tuning(tune, len(x)):
                 y = cutlass_fused_moe(input=x, token_selected_experts=ids, token_final_scales=weights, fc1_expert_weights=w31,
-                                      fc2_expert_weights=layer.w2, output_dtype=torch.bfloat16, quant_scales=[], **most)
+                                      fc2_expert_weights=layer.w2, output_dtype=torch.bfloat16, **options, **most)
             return y if torch.is_tensor(y) else y[0]
 
         def tune(ids, weights):
             run(torch.randn(ids.shape[0], layer.hidden, device="cuda", dtype=torch.bfloat16), ids, weights, None, tune=True)
 
         return [Variant("tuned", run, prepare=tune)]
+
+    def weights(self, layer):
+        return up_first(layer.w13), {"quant_scales": []}
+
+
+class FlashInferE4m3(FlashInferCutlass):
+    """With block scales, for Hopper alone; it quantises tokens and activations by itself."""
+
+    known = "0.3 to 0.7.2, by the parameters named here; never run here"
+
+    def check(self):
+        need_function(MODULE, "cutlass_fused_moe", *PARAMETERS, "use_deepseek_fp8_block_scale")
+        need_hopper()
+
+    def weights(self, layer):
+        return up_first(layer.w13), {"quant_scales": [up_first(layer.s13), layer.s2], "use_deepseek_fp8_block_scale": True}

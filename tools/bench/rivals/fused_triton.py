@@ -70,15 +70,15 @@ def sort_pairs(ids, experts, block_m):
     flat = ids.flatten()
     pairs = flat.numel()
     values, order = torch.sort(flat, stable=True)
-    counts = torch.zeros(experts, dtype=torch.int64, device="cuda").scatter_add_(
+    counts = torch.zeros(experts, dtype=torch.int64, device=ids.device).scatter_add_(
         0, flat.long(), torch.ones_like(flat, dtype=torch.int64))
     padded = (counts + block_m - 1) // block_m * block_m
     ends = torch.cumsum(padded, 0)
     shift = (ends - padded) - (torch.cumsum(counts, 0) - counts)
     most = (pairs + min(experts, pairs) * (block_m - 1) + block_m - 1) // block_m * block_m
-    sorted_pairs = torch.full((most,), pairs, dtype=torch.int32, device="cuda")
-    sorted_pairs[torch.arange(pairs, device="cuda") + shift[values.long()]] = order.int()
-    blocks = torch.arange(0, most, block_m, device="cuda")
+    sorted_pairs = torch.full((most,), pairs, dtype=torch.int32, device=ids.device)
+    sorted_pairs[torch.arange(pairs, device=ids.device) + shift[values.long()]] = order.int()
+    blocks = torch.arange(0, most, block_m, device=ids.device)
     block_expert = torch.searchsorted(ends, blocks, right=True).clamp_(max=experts - 1).int()
     return sorted_pairs, block_expert, ends[-1:].int()
 

@@ -2,15 +2,18 @@
 
 A tensor is a block of values, repeated: hidden.bf16 for tokens, gate-up.bf16 and down.bf16 for the experts' weights. A problem is
 SHAPE-T-SKEW.i32, ids [routings, T, K], and .f32, their weights; .bf16 is moec's own output for the first routing, [T, H].
+With e4m3 weights (Fp8Inputs.h) gate-up.e4m3 and down.e4m3 hold codes, and gate-up.scales and down.scales their f32 scales.
 """
 
 import pathlib
 
 import torch
 
+from rivals import e4m3
+
 
 def values(path, dtype):
-    return torch.frombuffer(bytearray(pathlib.Path(path).read_bytes()), dtype=dtype)
+    return torch.frombuffer(bytearray(pathlib.Path(path).read_bytes()), dtype=torch.uint8).view(dtype)
 
 
 def repeated(block, *size):
@@ -28,10 +31,17 @@ class Layer:
 
     def __init__(self, sizes, folder, device="cuda"):
         self.hidden, self.intermediate, self.experts, self.top_k = sizes
-        block = lambda name: values(f"{folder}/{name}.bf16", torch.bfloat16).to(device)
-        self.tokens = block("hidden")
-        self.w13 = repeated(block("gate-up"), self.experts, 2 * self.intermediate, self.hidden)
-        self.w2 = repeated(block("down"), self.experts, self.hidden, self.intermediate)
+        self.block = lambda name, dtype=torch.bfloat16: values(f"{folder}/{name}", dtype).to(device)
+        self.tokens = self.block("hidden.bf16")
+        self.make_weights()
+
+    def make_weights(self):
+        self.w13 = repeated(self.block("gate-up.bf16"), self.experts, 2 * self.intermediate, self.hidden)
+        self.w2 = repeated(self.block("down.bf16"), self.experts, self.hidden, self.intermediate)
+
+    def expert(self, expert):
+        """Its w13 and w2 in float32."""
+        return self.w13[expert].float(), self.w2[expert].float()
 
     def expected(self, x, ids, weights):
         """[T, H] in float32, whatever a rival has allowed for float32 products."""
@@ -41,11 +51,33 @@ class Layer:
         for expert in range(self.experts):
             token, k = (ids == expert).nonzero(as_tuple=True)
             if len(token):
-                gate, up = (x[token].float() @ self.w13[expert].float().T).chunk(2, -1)
+                w13, w2 = self.expert(expert)
+                gate, up = (x[token].float() @ w13.T).chunk(2, -1)
                 act = torch.nn.functional.silu(gate) * up
-                out.index_add_(0, token, act @ self.w2[expert].float().T * weights[token, k, None])
+                out.index_add_(0, token, act @ w2.T * weights[token, k, None])
         torch.set_float32_matmul_precision(precision)
         return out
+
+
+class E4m3Layer(Layer):
+    """Weights of one shape as DeepSeek-V3's checkpoints have them: w13 and w2 in e4m3, and the scales of their blocks of 128 by 128,
+    s13 [E, 2I / 128, H / 128] and s2 [E, H / 128, I / 128] in f32. H and I are multiples of 128."""
+
+    def make_weights(self):
+        codes = lambda name: self.block(f"{name}.e4m3", torch.uint8)
+        scales = lambda name: self.block(f"{name}.scales", torch.float32)
+        wide, hidden, intermediate = 2 * self.intermediate, self.hidden, self.intermediate
+        self.w13 = repeated(codes("gate-up"), self.experts, wide, hidden).view(torch.float8_e4m3fn)
+        self.w2 = repeated(codes("down"), self.experts, hidden, intermediate).view(torch.float8_e4m3fn)
+        self.s13 = repeated(scales("gate-up"), self.experts, wide // e4m3.BLOCK, hidden // e4m3.BLOCK)
+        self.s2 = repeated(scales("down"), self.experts, hidden // e4m3.BLOCK, intermediate // e4m3.BLOCK)
+
+    def expert(self, expert):
+        return (e4m3.dequantised_weights(self.w13[expert], self.s13[expert]),
+                e4m3.dequantised_weights(self.w2[expert], self.s2[expert]))
+
+
+LAYERS = {"bf16": Layer, "e4m3": E4m3Layer}
 
 
 class Inputs:

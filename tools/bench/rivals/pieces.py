@@ -84,6 +84,6 @@ def silu_mul(gate_up, slots):
 def weighted_sum(y, slots, weights):
     """sum over k of weights[t, k] * y[slots[t * K + k]], in f32, as bf16 [T, H]."""
     tokens, top_k = weights.shape
-    out = torch.empty(tokens, y.shape[1], device="cuda", dtype=torch.bfloat16)
+    out = torch.empty(tokens, y.shape[1], device=y.device, dtype=torch.bfloat16)
     sum_rows[(tokens, triton.cdiv(y.shape[1], 1024))](y, slots, weights, out, y.shape[1], TOP_K=top_k, BLOCK=1024)
     return out

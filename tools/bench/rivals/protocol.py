@@ -95,7 +95,8 @@ class Rival:
         raise NotImplementedError
 
     def build(self, layer):
-        """The layer's variants; `layer` has w13 [E, 2I, H] (gate, then up), w2 [E, H, I] in bf16, and the sizes."""
+        """The layer's variants; `layer` has w13 [E, 2I, H] (gate, then up), w2 [E, H, I] in bf16, and the sizes. For rivals in e4m3
+        they are e4m3, and it has their scales s13 [E, 2I / 128, H / 128] and s2 [E, H / 128, I / 128] in f32."""
         raise NotImplementedError
 
     def available(self):

@@ -15,10 +15,14 @@ def said(*command, **options):
 
 
 def commit(moec):
-    """Of a bundle's VERSION (tools/bundle) beside its bin/, else of the checkout that these scripts are in; "" where there is neither."""
+    """Of a bundle's VERSION (tools/bundle) beside its bin/, else the program's own build id, which has a digest of what was not committed
+    behind a dot, else of the checkout that these scripts are in; "" where there is none of them."""
     version = pathlib.Path(moec).resolve().parent.parent / "VERSION"
-    return version.read_text().strip() if version.exists() else said("git", "describe", "--always", "--dirty",
-                                                                      cwd=pathlib.Path(__file__).parent)
+    if version.exists() and (text := version.read_text().strip()):
+        return text
+    _, _, build = said(moec, "--version").partition("+")
+    known = build if build != "source" else ""  # what was built outside a checkout (cmake/BuildId.cmake)
+    return known or said("git", "describe", "--always", "--dirty", cwd=pathlib.Path(__file__).parent)
 
 
 def provenance(moec):

@@ -1,7 +1,8 @@
 """The side that touches the GPU: reads a job on stdin, writes an event a line on stdout (crew.py says why).
 
-A job is {"do": "look", "rivals": [...]} or {"do": "measure", "rivals": [...], "layer": [H, I, E, K], "folder": of the inputs,
-"repeats": N, "rest_ms": before each timing, "cells": [{"key": ..., "path": of the problem, "tokens": T, "done": [...]}, ...]}.
+A job is {"do": "look", "weights": "bf16" or "e4m3", "rivals": [...]} or {"do": "measure", "weights": ..., "rivals": [...],
+"layer": [H, I, E, K], "folder": of the inputs, "repeats": N, "rest_ms": before each timing,
+"cells": [{"key": ..., "path": of the problem, "tokens": T, "done": [...]}, ...]}.
 """
 
 import dataclasses
@@ -97,7 +98,7 @@ def look(job, emit):
         emit(torch=torch.__version__, device=torch.cuda.get_device_name() if torch.cuda.is_available() else "")
     except ImportError as error:
         emit(torch="", device="", why=str(error))
-    for rival in rivals.named(job["rivals"]):
+    for rival in rivals.named(job["rivals"], job["weights"]):
         emit(begin=rival.name)
         reason = rival.available()
         emit(rival=rival.name, missing=reason, version=None if reason else rival.version())
@@ -105,11 +106,11 @@ def look(job, emit):
 
 def measure(job, emit):
     import torch
-    from rivals.inputs import Layer
+    from rivals.inputs import LAYERS
 
     torch.set_grad_enabled(False)
-    layer = Layer(job["layer"], job["folder"])
-    here = rivals.named(job["rivals"])
+    layer = LAYERS[job["weights"]](job["layer"], job["folder"])
+    here = rivals.named(job["rivals"], job["weights"])
     built = {}
     for rival in here:
         emit(begin=rival.name)
@@ -122,7 +123,9 @@ def measure(job, emit):
         for rival in left:
             emit(begin=rival.name)
             variants, reason = built[rival.name]
-            entry, wrong, reasons = (None, None, [reason]) if reason else contest.contest(variants, bench.problem, bench)
+            entry, wrong, reasons = (None, None, [reason])
+            if not reason:
+                entry, wrong, reasons = contest.contest(variants, bench.problem, bench, job["weights"])
             emit(rival=rival.name, key=cell["key"], entry=entry and dataclasses.asdict(entry), wrong=wrong, failed=reasons)
         emit(key=cell["key"], done=True)
 
