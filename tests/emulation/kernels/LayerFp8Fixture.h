@@ -64,21 +64,13 @@ inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got
   const LayerFp8Inputs &in = inputs();
   const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, E);
   const bench::Fp8Rows rows = bench::gatherRows(bench::quantiseRows(in.hidden, H, true), slots.slotPair, K);
-  std::vector<double> activated = bench::referenceFp8Product(rows, in.gate, slots.expertBegin);
-  const std::vector<double> up = bench::referenceFp8Product(rows, in.up, slots.expertBegin);
-  for (size_t i = 0; i < up.size(); ++i)
-    activated[i] = activated[i] / (1 + std::exp(-activated[i])) * up[i];
+  const std::vector<double> activated = bench::referenceFp8Activated(rows, in.gate, in.up, slots.expertBegin);
   if (const std::string wrong = compareRows("activated", activated, activatedRows, 1.02 / 256); !wrong.empty())
     return wrong;
   // From here on with what the layer itself has rounded: where a rounding ends may depend on an f32's last place.
   const std::vector<uint16_t> own(activatedRows, activatedRows + activated.size());
-  const std::vector<double> products =
-      bench::referenceFp8Product(bench::quantiseRows(own, I, true), in.down, slots.expertBegin);
-  std::vector<double> output(T * H, 0);
-  for (uint32_t pair = 0; pair < T * K; ++pair)
-    for (uint32_t h = 0; h < H && slots.slotOfPair[pair] >= 0; ++h)
-      output[pair / K * H + h] +=
-          double{in.pairWeights[pair]} * products[static_cast<size_t>(slots.slotOfPair[pair]) * H + h];
+  const std::vector<double> output =
+      bench::referenceFp8Combined(bench::quantiseRows(own, I, true), in.down, slots, in.pairWeights, K);
   if (const std::string wrong = compareRows("output", output, got, 3.0 / 256); !wrong.empty())
     return wrong;
   for (uint32_t i = 0; i < T * H; ++i)

@@ -127,18 +127,9 @@ TEST_CASE("the reference of e4m3 kernels computes what the dialect's does of row
 
   const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, E);
   const bench::Fp8Rows rows = bench::gatherRows(bench::quantiseRows(in.hidden, H, true), slots.slotPair, K);
-  std::vector<double> activated = bench::referenceFp8Product(rows, gate, slots.expertBegin);
-  const std::vector<double> ups = bench::referenceFp8Product(rows, up, slots.expertBegin);
-  for (size_t i = 0; i < ups.size(); ++i)
-    activated[i] = siluGate(activated[i], ups[i]);
-  const std::vector<double> products =
-      bench::referenceFp8Product(bench::quantiseRows(bf16(activated), I, true), down, slots.expertBegin);
-  std::vector<double> output(T * H, 0.0);
-  for (uint32_t pair = 0; pair < T * K; ++pair)
-    for (uint32_t h = 0; h < H && slots.slotOfPair[pair] >= 0; ++h)
-      output[pair / K * H + h] +=
-          double{in.weights[pair]} * products[static_cast<size_t>(slots.slotOfPair[pair]) * H + h];
-  checkSame(output, expected->output.values);
+  const std::vector<double> activated = bench::referenceFp8Activated(rows, gate, up, slots.expertBegin);
+  const bench::Fp8Rows quantised = bench::quantiseRows(bf16(activated), I, true);
+  checkSame(bench::referenceFp8Combined(quantised, down, slots, in.weights, K), expected->output.values);
 }
 
 TEST_CASE("the reference of GPU kernels adds a shared expert as the dialect's does", "[kernels][reference]") {
