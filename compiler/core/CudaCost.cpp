@@ -21,8 +21,6 @@ constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
 
 constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
 
-/// Whether the tile is as wide as an expert's rows, and its kernel begins while the one before it still runs.
-bool isFitted(const CudaTile &tile) { return tile.family == GemmFamily::Fitted || tile.family == GemmFamily::Fp8; }
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
   return !isFitted(tile) ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;

@@ -13,7 +13,7 @@ constexpr uint32_t paddedForCuda(uint32_t size) { return (size + 7) / 8 * 8; }
 /// The kernel's config of a tile. Fitted tiles say in `warpsWeights` how many kCudaTileK of the sum a stage has, those of e4m3 how
 /// many kFp8Block.
 constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole role, bool dense) {
-  const bool fp8 = tile.family == GemmFamily::Fp8, deep = fp8 || tile.family == GemmFamily::Fitted;
+  const bool fp8 = tile.family == GemmFamily::Fp8, deep = isFitted(tile);
   return {.element = element == DType::F16 ? Element::F16 : Element::BF16,
           .role = role,
           .tileTokens = tile.tokens,

@@ -53,6 +53,10 @@ std::vector<CudaTile> cudaTiles(const TargetFacts &facts);
 /// The classes that a layer's routed experts can have on a target: of e4m3 elements where it multiplies those.
 std::vector<CudaTile> expertTiles(const LayerShape &shape, const TargetFacts &facts);
 
+/// Whether the tile is as wide as an expert's rows, with stages as deep as it says, in a kernel that begins while the one before it
+/// still runs: of two-byte elements or of e4m3.
+constexpr bool isFitted(const CudaTile &tile) { return tile.family == GemmFamily::Fitted || tile.family == GemmFamily::Fp8; }
+
 /// Bytes of an element of the tile's tokens and weights.
 constexpr uint32_t elementBytes(const CudaTile &tile) { return tile.family == GemmFamily::Fp8 ? 1 : 2; }
 

@@ -38,10 +38,11 @@ struct GpuCalibration {
   /// with them are then no worse than with a few seconds of measuring (docs/planner-gpu.md), so nobody is made to wait for that.
   static bool fittedToHardware(const TargetFacts &facts);
 
-  /// The measured cost of the tile's class; the assumed one where it was not measured.
+  /// The measured cost of the tile's class; the assumed one where it was not measured, of e4m3 by the ratio at which the quickest
+  /// class of two-byte elements was measured.
   CudaTileCost costOf(const CudaTile &tile, const TargetFacts &facts) const;
 
-  /// The rate of the quickest tile on the whole device, in steps whose operands have arrived.
+  /// The rate of the quickest tile of two-byte elements on the whole device, in steps whose operands have arrived.
   double matrixFlopsPerNs(const TargetFacts &facts) const;
 
   bool operator==(const GpuCalibration &) const = default;

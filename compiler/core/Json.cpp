@@ -149,7 +149,7 @@ std::vector<std::string> JsonValue::keys() const {
 void JsonValue::onlyKeys(std::initializer_list<const char *> known) const {
   for (const std::string &key : keys())
     if (std::find(known.begin(), known.end(), key) == known.end())
-      fail(fmt::format("unknown key '{}'", key));
+      fail(fmt::format("unknown key '{}'", printable(key)));
 }
 
 uint64_t JsonValue::integer(uint64_t least, uint64_t most) const {

@@ -16,11 +16,11 @@ GpuCalibration gpuOf(const Calibration &calibration, const TargetFacts &facts) {
   return calibration.gpu ? *calibration.gpu : GpuCalibration::assumed(facts);
 }
 
-/// The tiles to choose from: those that were measured and that the target can run; all that it can run where none was.
+/// The tiles of two-byte elements to choose from: those that were measured and that the target can run; all that it can run where none was.
 std::vector<CudaTileCost> tilesOf(const GpuCalibration &gpu, const TargetFacts &facts) {
   std::vector<CudaTileCost> tiles;
   for (const CudaTileCost &cost : gpu.tiles)
-    if (runsOn(cost.tile, facts.arch) && residentBlocks(cost.tile, facts.gpu) > 0)
+    if (cost.tile.family != GemmFamily::Fp8 && runsOn(cost.tile, facts.arch) && residentBlocks(cost.tile, facts.gpu) > 0)
       tiles.push_back(cost);
   if (tiles.empty())
     for (const CudaTile &tile : cudaTiles(facts))

@@ -3,6 +3,7 @@
 #include "runtime/recompile/IdleScope.h"
 
 #include <chrono>
+#include <future>
 #include <set>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -248,28 +249,27 @@ Result<BuildReport> Recompiler::build() {
   }
   const int64_t deadline = clock() + options.buildDeadlineNs;
   const int64_t patienceNs = host.facts().device == DeviceKind::Cpu ? options.idlePatienceNs : 0;
-  Result<BuildReport> report = makeError(Code::Failure, "not built");
   const auto buildHere = [&] {
     IdleScope idle(patienceNs);
-    report = host.build(plans, plannedFor, [this, deadline] { return stopping || clock() > deadline; });
+    return host.build(plans, plannedFor, [this, deadline] { return stopping || clock() > deadline; });
   };
   // A build may take seconds, and rings hold a few dozen steps.
   std::atomic<bool> built{false};
-  std::thread builder;
+  std::future<Result<BuildReport>> report; // joins when it goes, whatever a listener throws
   try {
-    builder = std::thread([&] {
-      buildHere();
-      Lock lock(wakeMutex);
-      built = true;
-      wake.notify_all();
+    report = std::async(std::launch::async, [&] {
+      const std::shared_ptr<void> ends(nullptr, [&](void *) {
+        Lock lock(wakeMutex);
+        built = true;
+        wake.notify_all();
+      });
+      return buildHere();
     });
   } catch (const std::system_error &) { // no thread: steps go uncounted meanwhile
-    buildHere();
-    return report;
+    return buildHere();
   }
   collectUntil(built);
-  builder.join();
-  return report;
+  return report.get();
 }
 
 void Recompiler::collectUntil(const std::atomic<bool> &built) {

@@ -43,9 +43,10 @@ struct RecompilerOptions {
   /// steps on GPUs it never does: they leave processors free, but share the driver's locks with it.
   int64_t idlePatienceNs = 30'000'000'000;
 
-  /// Nanoseconds of a steady clock. A test hands in its own.
+  /// Nanoseconds of a steady clock, asked by the loop's thread and a build's at a time. A test hands in its own.
   std::function<int64_t()> clock;
-  /// Hears each event as it happens, on the loop's thread (a live display, metrics).
+  /// Hears each event as it happens, on the loop's thread (a live display, metrics). Counts arrive while the session builds: what
+  /// asks the session for more then waits for that.
   std::function<void(const TraceEvent &)> listener;
 };
 

@@ -8,7 +8,8 @@
 namespace moec {
 
 /// Quantises up to 128 rows of a matrix. Each block of 128 columns (the last one may be narrower) gets the scale
-/// largest magnitude / 448 and the codes of its elements / scale, to nearest, ties to even. As on GPUs
+/// largest magnitude / 448 and the codes of its elements / scale, to nearest, ties to even (a GPU
+/// multiplies by 448 / largest instead, which next to a tie may give the other code). As there
 /// (compiler/kernels/Fp8Abi.h), blocks whose elements are all smaller count as if their largest were 2^-100; NaN and
 /// infinities become NaN and do not count for the scale.
 ///

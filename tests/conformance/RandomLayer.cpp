@@ -93,8 +93,8 @@ void putWeights(importer::ModelSpec &spec, uint64_t seed) {
     spec.router.after = Scoring::Sigmoid;
 }
 
-/// Says of some layers that their checkpoint is e4m3. Many of them get sizes that kernels of e4m3 take, of more than one block of
-/// scales now and then; where there are no such kernels, nothing else differs.
+/// Says of some layers that their checkpoint is e4m3. Many of them become ones that kernels of e4m3 take, with more than one block
+/// of scales now and then; where there are no such kernels, nothing else differs.
 void markStored(importer::ModelSpec &spec, uint64_t seed) {
   Random random(seed * 8009 + 31);
   for (std::vector<uint32_t> *marked : {&spec.e4m3Experts, &spec.e4m3Shared})
@@ -104,6 +104,8 @@ void markStored(importer::ModelSpec &spec, uint64_t seed) {
     return;
   spec.shape.hidden = 16 * pick(random, 1, 18);
   spec.shape.intermediate = 16 * pick(random, 1, 12);
+  spec.shape.dtype = DType::BF16;
+  spec.shape.expertBias = spec.shape.weightOnInput = false;
 }
 
 /// A row as an e4m3 kernel multiplies it: bf16, then quantised with a scale for each 128 elements.
@@ -237,7 +239,7 @@ std::string RandomLayer::describe() const {
   return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} {}{}packed {} {}{}", shape.hidden,
                      shape.intermediate, shape.experts, shape.topK, dtypeName(shape.dtype), tokens,
                      static_cast<int>(spec.activation), route, plannedTokens, shape.sharedIntermediate, shape.expertBias ? "biased, " : "",
-                     shape.weightOnInput ? "weights on inputs, " : "", packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
+                     shape.weightOnInput ? "weights on inputs, " : spec.e4m3Experts.empty() ? "" : "stored in e4m3, ", packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
 Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights, bool e4m3) {

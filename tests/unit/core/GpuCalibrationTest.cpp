@@ -1,5 +1,6 @@
 #include "compiler/core/Calibration.h"
 #include "compiler/core/GpuFit.h"
+#include "compiler/core/PlanCuda.h"
 #include "tests/unit/core/GpuFixtures.h"
 
 #include <map>
@@ -206,4 +207,25 @@ TEST_CASE("samples that are missing or broken leave assumed figures", "[core][gp
   REQUIRE(one.tiles.size() == 1);
   CHECK(one.tiles[0].tile == assumed.tiles.back().tile);
   CHECK(one.memoryBytesPerNs == assumed.memoryBytesPerNs);
+}
+
+TEST_CASE("e4m3 is as slow beside its assumed figures as what was measured is, unless it was measured itself", "[core][gpu][calibration][fp8]") {
+  const TargetFacts facts = gpuFacts("h100");
+  GpuCalibration gpu = GpuCalibration::assumed(facts);
+  const CudaTile tile = e4m3TileClasses().back();
+  CHECK(gpu.costOf(tile, facts) == assumedTileCost(tile, facts));
+  for (CudaTileCost &cost : gpu.tiles)
+    cost.stepNs *= 2;
+  CHECK(gpu.costOf(tile, facts).stepNs == Approx(2 * assumedTileCost(tile, facts).stepNs));
+  gpu.tiles.push_back({tile, 1, 2});
+  CHECK(gpu.costOf(tile, facts).stepNs == 1);
+  // It is no measure of what two-byte elements do, and no tile for them.
+  CHECK(gpu.matrixFlopsPerNs(facts) == Approx(GpuCalibration::assumed(facts).matrixFlopsPerNs(facts) / 2));
+  Calibration calibration;
+  calibration.gpu = gpu;
+  const LayerShape plain{.hidden = 2048, .intermediate = 1024, .experts = 8, .topK = 2};
+  for (const CudaCandidate &candidate : cudaCandidates(plain, Histogram::uniform(4096, 2, 8), facts, calibration)) {
+    CHECK(candidate.config.gateUp.family != GemmFamily::Fp8);
+    CHECK(candidate.config.down.family != GemmFamily::Fp8);
+  }
 }

@@ -88,7 +88,10 @@ TEST_CASE("each wrong read names the path, what was expected and what was found"
 TEST_CASE("an error that quotes the text is printable and short", "[core][json]") {
   JsonDocument quoted = parsed(R"({"a\nb\u0001\u00e9": 1, "t": "x"})");
   quoted.root().onlyKeys({"t"});
-  CHECK(quoted.status().message() == "file: unknown key 'a\\x0ab\\x01\\xc3\\xa9'");
+  CHECK(quoted.status().message() == "file: unknown key 'a\\nb\\u0001\\u00e9'");
+  JsonDocument value = parsed("1");
+  value.root().fail("found a\nb\x01\xc3\xa9");
+  CHECK(value.status().message() == "file: found a\\x0ab\\x01\\xc3\\xa9");
   JsonDocument longer = parsed("1");
   longer.root().fail(std::string(5000, 'y'));
   CHECK(longer.status().message() == "file: " + std::string(1000, 'y') + "...");

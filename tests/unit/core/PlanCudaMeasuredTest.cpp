@@ -198,6 +198,8 @@ TEST_CASE("predictions of an H100's e4m3 layers are within 4.5 % on average, and
     const double best = std::ranges::min_element(problem.us, {}, [](const auto &entry) { return entry.second; })->second;
     CAPTURE(name, config.text(), best);
     CHECK(config.gateUp.family == GemmFamily::Fp8);
+    // Mixed tiles of 16 tokens were not measured: gate-up's, the longer product, stands for both.
+    CHECK((config.gateUp == config.down || config.gateUp.tokens == 16));
     REQUIRE(problem.us.contains(config.gateUp.text()));
     const double ratio = problem.us.at(config.gateUp.text()) / best;
     CHECK(ratio < 1.05);

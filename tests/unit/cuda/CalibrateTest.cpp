@@ -2,6 +2,7 @@
 #include "tests/unit/cuda/CudaBench.h"
 
 #include "compiler/core/CudaCost.h"
+#include "compiler/core/CudaTiles.h"
 #include "compiler/core/GpuFit.h"
 #include "compiler/kernels/KernelAbi.h"
 
@@ -74,9 +75,10 @@ std::shared_ptr<CacheStore> cacheIn(const TemporaryFolder &folder) {
 }
 
 /// A bench whose device keeps `clock`'s time.
-std::unique_ptr<CudaBench> benchOn(std::shared_ptr<Clock> clock, CalibrationSource source, std::shared_ptr<CacheStore> cache) {
+std::unique_ptr<CudaBench> benchOn(std::shared_ptr<Clock> clock, CalibrationSource source, std::shared_ptr<CacheStore> cache,
+                                   std::vector<LayerDescription> layers = {}) {
   auto bench = std::make_unique<CudaBench>([&](SessionOptions &options) { options.calibrationSource = source; },
-                                           std::vector<LayerDescription>{}, std::move(cache));
+                                           std::move(layers), std::move(cache));
   bench->cuda.copies = false;
   bench->cuda.copyBytesPerNs = clock->device.copyBytesPerNs;
   bench->cuda.durationNs = [clock](const std::string &symbol, void **parameters) { return (*clock)(symbol, parameters); };
@@ -126,6 +128,27 @@ TEST_CASE("calibrating finds what the device's kernels take", "[cuda][calibrate]
   // Weights come from other places of a gigabyte, half of which one such launch reads.
   CHECK(clock->weights.size() == 2);
   CHECK_FALSE(clock->lacksBias);
+}
+
+TEST_CASE("a device is calibrated by a layer of e4m3 experts as by any, and its plan is of e4m3", "[cuda][calibrate][fp8]") {
+  const auto clock = clockOf("h100");
+  const LayerShape marked{.hidden = 256,
+                          .intermediate = 128,
+                          .experts = 6,
+                          .topK = 2,
+                          .dtype = DType::BF16,
+                          .sharedIntermediate = 64,
+                          .expertFormat = WeightFormat::BlockE4M3};
+  const auto bench = benchOn(clock, CalibrationSource::Measure, nullptr, {describeLayer(0, marked)});
+  bench->mustOpen();
+  const Calibration calibration = bench->session->host().calibration();
+  CHECK(calibration.measured);
+  REQUIRE(calibration.gpu);
+  CHECK(calibration.gpu->tiles.size() == clock->device.tiles.size()); // of two-byte elements
+  const CudaConfig config = bench->session->host().livePlan(0).config.cuda;
+  CHECK(config.gateUp.family == GemmFamily::Fp8);
+  CHECK(hasDenseForm(config.sharedGateUp));
+  CHECK(bench->step(bench->cuda.stream()).ok());
 }
 
 TEST_CASE("a card whose assumed figures were fitted to hardware is not measured unasked", "[cuda][calibrate]") {

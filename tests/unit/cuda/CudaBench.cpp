@@ -159,7 +159,7 @@ Status CudaBench::step(CUstream stream, uint32_t tokens, Phase phase) {
 
 LayerPlan CudaBench::plan(uint32_t index) {
   LayerPlan plan = session->host().livePlan(layers[0].layer);
-  const std::vector<CudaTile> tiles = cudaTiles(session->host().facts());
+  const std::vector<CudaTile> tiles = expertTiles(layers[0].shape, session->host().facts());
   plan.config.cuda.gateUp = plan.config.cuda.down = tiles[index % tiles.size()];
   std::reverse(plan.table.order.begin(), plan.table.order.end());
   return plan;

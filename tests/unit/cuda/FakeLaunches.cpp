@@ -44,8 +44,9 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     return [args] { std::memset(args.output, 0x3f, size_t{args.numTokens} * args.hidden * 2); };
   }
   if (fake().recordProducts && (what == "gate-up" || what == "down")) {
-    // Tensor maps come first: of weights (two), or of weights, tokens and outputs.
-    const size_t maps = kernel.symbol.find("portable") != std::string::npos ? 0 : kernel.symbol.find("fitted") != std::string::npos ? 3 : 2;
+    // Tensor maps come first: of weights (two), or of weights, tokens and outputs. Arguments of e4m3 begin with the others'.
+    const auto isOf = [&](const char *family) { return kernel.symbol.find(family) != std::string::npos; };
+    const size_t maps = isOf(":portable") ? 0 : isOf(":fitted") || isOf(":fp8") ? 3 : 2;
     fake().products[what] = *static_cast<const GroupedGemmArgs *>(parameters[maps]);
   }
   return [] {};

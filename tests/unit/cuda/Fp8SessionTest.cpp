@@ -165,6 +165,42 @@ TEST_CASE("what no e4m3 kernel computes is multiplied as the numbers that are st
   CHECK(older.step(older.cuda.stream()).ok());
 }
 
+TEST_CASE("e4m3 layers of other sizes have maps of their own rows, in buffers for the largest", "[cuda][fp8]") {
+  LayerShape wider = marked;
+  wider.hidden = 528;
+  wider.intermediate = 64;
+  wider.topK = 3;
+  CudaBench bench({}, {describeLayer(0, marked), describeLayer(1, wider)});
+  bench.mustOpen();
+  bench.cuda.forget();
+  auto step = bench.session->begin({.tokens = 2, .stream = bench.cuda.stream()});
+  REQUIRE(step.ok());
+  const std::vector<int32_t> ids(6, 1);
+  const std::vector<float> weights(6, 0.25f);
+  for (uint32_t layer : {0u, 1u}) {
+    const uint32_t columns = layer ? 528 : 272;
+    REQUIRE(step->layer(layer)
+                .forward({bench.hidden.data(), DType::BF16, 2, columns}, ids.data(), weights.data(),
+                         {bench.output.data(), DType::BF16, 2, columns})
+                .ok());
+  }
+  const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+  REQUIRE(launches.size() == 8);
+  CHECK((launches[1].tokens.sizes[0] == 272 && launches[5].tokens.sizes[0] == 528));
+  CHECK((launches[3].tokens.sizes[0] == 144 && launches[7].tokens.sizes[0] == 64));
+  // Five blocks of 528 columns, each as long as 64 tokens' three pairs: none reaches what lies behind.
+  CHECK(launches[4].quantise.scaleStride == 64 * 3);
+  const uint8_t *scales = reinterpret_cast<const uint8_t *>(launches[4].quantise.scales);
+  const uint8_t *output = static_cast<const uint8_t *>(launches[7].args.output), *rows = launches[6].quantise.quantised;
+  constexpr size_t scaleBytes = 5 * 64 * 3 * sizeof(float), outputBytes = 64 * 3 * 528 * 2, rowBytes = 64 * 2 * 144;
+  const auto apart = [](const uint8_t *a, size_t sizeOfA, const uint8_t *b, size_t sizeOfB) {
+    return a + sizeOfA <= b || b + sizeOfB <= a;
+  };
+  CHECK(apart(scales, scaleBytes, output, outputBytes));
+  CHECK(apart(scales, scaleBytes, rows, rowBytes));
+  CHECK(apart(rows, rowBytes, output, outputBytes));
+}
+
 TEST_CASE("an e4m3 and a plain layer share a step's buffers", "[cuda][fp8]") {
   LayerShape plain{.hidden = 272, .intermediate = 160, .experts = 8, .topK = 4, .dtype = DType::BF16};
   CudaBench bench({}, {describeLayer(0, marked), describeLayer(1, plain)});
