@@ -2,6 +2,8 @@
 
 #include "compiler/kernels/Fp8Abi.h"
 #include "runtime/weights/CheckpointWeights.h"
+#include "runtime/weights/PartRequest.h"
+#include "runtime/weights/QuantiseE4M3.h"
 #include "runtime/weights/RandomWeights.h"
 #include "runtime/weights/Text.h"
 
@@ -59,6 +61,21 @@ Result<BlockGrid> blockGrid(const WeightRef &ref) {
     return makeError(Code::InvalidArgument, "weight {}: a part of shape {} is no matrix, so it has no blocks of {} by {}",
                      inQuotes(ref.name), shapeText(shape), kFp8Block, kFp8Block);
   return BlockGrid{static_cast<uint64_t>(shape[0]), static_cast<uint64_t>(shape[1])};
+}
+
+Status WeightSource::readBlockE4M3(const WeightRef &ref, uint32_t expert, std::span<uint8_t> elements,
+                                   std::span<float> scales) const {
+  Result<BlockGrid> grid = checkBlockPart(ref, expert, elements.size(), scales.size());
+  if (!grid)
+    return grid.status();
+  std::vector<float> numbers(elements.size());
+  if (Status status = read(ref, expert, DType::F32, std::as_writable_bytes(std::span(numbers))); !status.ok())
+    return status;
+  const auto rows = [&](uint64_t first, std::span<float> to) {
+    std::copy_n(&numbers[first * grid->columns], to.size(), to.begin());
+    return Status();
+  };
+  return quantiseE4M3(*grid, rows, elements, scales);
 }
 
 Result<std::unique_ptr<WeightSource>> openWeights(const std::string &spec, ReadMode mode) {

@@ -78,8 +78,10 @@ public:
   /// scales    [ceil(rows / 128), ceil(columns / 128)], row-major; blockGrid(ref).numScales() of them
   ///
   /// Thread-safe, as `read`. Errors: as `read`, and InvalidArgument if the part is no matrix.
+  ///
+  /// A source that does not say otherwise quantises all, through a copy of the part in f32.
   virtual Status readBlockE4M3(const WeightRef &ref, uint32_t expert, std::span<uint8_t> elements,
-                               std::span<float> scales) const = 0;
+                               std::span<float> scales) const;
 };
 
 /// Opens what `--weights` names: `random:seed=N[,std=S]` (see RandomWeights.h), or the path of a checkpoint (see

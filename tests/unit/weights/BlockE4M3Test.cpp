@@ -282,3 +282,23 @@ TEST_CASE("a request for codes that fits no part says which weight and why", "[w
   CHECK_THAT(random.read(marked({"flat", {6}}), 0, DType::F32, std::as_writable_bytes(std::span(room))).message(),
              Contains("weight 'flat'") && Contains("is no matrix"));
 }
+
+TEST_CASE("a source of somebody's own need not know of codes: what it reads is quantised", "[weights][source]") {
+  struct OwnSource : WeightSource {
+    RandomWeights numbers{*parseRandomSpec("random:seed=3,std=1")};
+    std::string describe() const override { return "own"; }
+    Status check(const WeightRef &ref) const override { return numbers.check(ref); }
+    const void *view(const WeightRef &, uint32_t, DType) const override { return nullptr; }
+    Status read(const WeightRef &ref, uint32_t expert, DType want, std::span<std::byte> to) const override {
+      return numbers.read(ref, expert, want, to);
+    }
+  };
+  const OwnSource source;
+  const WeightRef ref{"experts.{e}.gate", {3, 200, 300}, DType::BF16};
+  const Blocks expected = readBlocks(source.numbers, ref, 2), found = readBlocks(source, ref, 2);
+  CHECK(found.elements == expected.elements);
+  CHECK(found.scales == expected.scales);
+  Blocks small = roomFor(ref);
+  small.scales.pop_back();
+  CHECK(source.readBlockE4M3(ref, 2, small.elements, small.scales).code() == Code::InvalidArgument);
+}
