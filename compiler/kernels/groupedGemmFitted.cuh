@@ -5,12 +5,12 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/fitted/Gatherer.cuh"
-#include "compiler/kernels/fitted/Loader.cuh"
 #include "compiler/kernels/fitted/Multiplier.cuh"
 #include "compiler/kernels/fitted/Ring.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
 #include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
+#include "compiler/kernels/tile/Loader.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
 namespace moec {
@@ -27,9 +27,9 @@ groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_consta
                   const __grid_constant__ TensorMap output, const __grid_constant__ GroupedGemmArgs args) {
   extern __shared__ uint8_t unaligned[];
   __shared__ __align__(8) uint64_t barriers[2 * C.stages];
-  __shared__ __align__(16) tile::SharedWork<C> sharedWork;
-  tile::WorkQueue<C> queue{&sharedWork};
+  __shared__ __align__(16) tile::SharedWork sharedWork;
   FittedRing<C> ring;
+  tile::WorkQueue<ring.takers> queue{&sharedWork};
   ring.tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
   ring.barriers = ptx::sharedAddress(barriers);
   if (threadIdx.x == 0) {
@@ -43,13 +43,13 @@ groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_consta
   __syncthreads();
 
   // Registers follow the work. What the block may share out is what it started with, 3 * 168; asking for more waits forever.
-  constexpr bool trade = FittedRing<C>::groups == 2;
+  constexpr bool trade = ring.groups == 2;
   static_assert(56 + 2 * 224 <= 3 * 168);
   if (threadIdx.x < 128) {
     if constexpr (trade)
       ptx::giveRegisters<56>();
     if (threadIdx.x == 0)
-      FittedLoader<C>{args, &weights, &tokens, ring, queue}.run();
+      tile::Loader<C, FittedRing<C>>{args, &weights, &tokens, ring, queue}.run();
     else if (gathersTokens(C) && threadIdx.x >= 32)
       FittedGatherer<C>{args, ring, queue}.run();
   } else {

@@ -20,7 +20,7 @@ template <GemmConfig C> struct FittedGatherer {
 
   const GroupedGemmArgs &args;
   Ring ring;
-  tile::WorkQueue<C> queue;
+  tile::WorkQueue<Ring::takers> queue;
 
   __device__ void run() {
     ptx::waitForPrevious();

@@ -20,9 +20,9 @@ namespace moec {
 
 /// What a multiplying warpgroup does.
 template <GemmConfig C, class Activation>
-struct FittedMultiplier : tile::Consumer<C, FittedRing<C>, tile::WorkQueue<C>> {
+struct FittedMultiplier : tile::Consumer<C, FittedRing<C>> {
   using Ring = FittedRing<C>;
-  using Base = tile::Consumer<C, Ring, tile::WorkQueue<C>>;
+  using Base = tile::Consumer<C, Ring>;
   using Base::args, Base::ring, Base::queue, Base::group, Base::release;
   static constexpr bool gated = Ring::gated;
   static constexpr uint32_t blocks = Ring::blocks;

@@ -1,70 +1,14 @@
 // Stages of shared memory that a block of groupedGemmFitted fills and empties.
 #pragma once
 
-#include "compiler/kernels/KernelAbi.h"
-#include "compiler/kernels/ptx/Barrier.cuh"
-#include "compiler/kernels/tile/Schedule.cuh"
-#include "compiler/kernels/tile/Swizzle.cuh"
+#include "compiler/kernels/tile/Ring.cuh"
 
 namespace moec {
 
-/// The ring of stages, each a weight tile and a token tile, with a barrier that says "full" and one that says "empty".
-/// At the end of a tile the last stages that it read hold its outputs until they have left; `held` of them.
-template <GemmConfig C> struct FittedRing {
-  static constexpr bool gated = C.role == GemmRole::GateUp, gathers = gathersTokens(C);
-  static constexpr uint32_t groups = C.warpsTokens; // multiplying warpgroups
-  static constexpr uint32_t multipliers = groups * 128; // threads
-  static constexpr uint32_t blocks = C.tileWeights / 64 / groups; // of 64 weight rows, for each of them
-  static_assert(C.tileWeights == groups * blocks * 64 && !C.dense);
-  // A stage's part of the sum, in pieces as long as a swizzled row: each has its weight rows and its token rows.
-  static constexpr uint32_t spans = C.tileK / 64;
-  static constexpr uint32_t weightBytes = C.tileWeights * tile::rowBytes, tokenBytes = C.tileTokens * tile::rowBytes;
-  static constexpr uint32_t gatherers = gathers ? 96 : 0;   // threads that load token rows one by one
-  static constexpr uint32_t fillers = gatherers + 1;       // arrivals that fill a stage
-  static constexpr uint32_t releases = groups * 4;         // arrivals that empty it: of each warp that reads it
-  // Outputs are panels of 64 columns (128 bytes) by all token rows, swizzled as the copy engine wants them.
-  static constexpr uint32_t panels = (tile::outputColumns(C) + 63) / 64, panelsPerStage = stageBytes(C) / tokenBytes;
-  static constexpr uint32_t held = (panels + panelsPerStage - 1) / panelsPerStage;
-  static_assert(C.tileK % 64 == 0 && held < C.stages);
-
-  uint32_t tiles, barriers;
-  uint32_t stage = 0, parity = 0;
-
-  __device__ uint32_t at(uint32_t which) const { return tiles + which * stageBytes(C); }
-  __device__ uint32_t weights(uint32_t span) const { return at(stage) + span * weightBytes; }
-  __device__ uint32_t tokens(uint32_t span) const { return at(stage) + spans * weightBytes + span * tokenBytes; }
-  __device__ uint32_t full() const { return barriers + stage * 8; }
-  __device__ uint32_t emptyOf(uint32_t which) const { return barriers + (C.stages + which) * 8; }
-  __device__ void waitEmpty() const { ptx::barrierWait(emptyOf(stage), parity ^ 1); }
-
-  __device__ void next() {
-    if (++stage == C.stages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-  /// The stage `back` before the present one.
-  __device__ uint32_t before(uint32_t back) const { return stage >= back ? stage - back : stage + C.stages - back; }
-
-  /// An output panel, when the present stage is the one after the tile.
-  __device__ uint32_t panel(uint32_t index) const {
-    return at(before(1 + index / panelsPerStage)) + index % panelsPerStage * tokenBytes;
-  }
-
-  /// By one thread, before the block's first barrier.
-  __device__ void init() const {
-    for (uint32_t i = 0; i < C.stages; ++i) {
-      ptx::barrierInit(barriers + i * 8, fillers);
-      ptx::barrierInit(emptyOf(i), releases);
-    }
-    ptx::fenceBarrierInit();
-  }
-
-  /// Steps of a tile: enough for `held` stages.
-  static __device__ uint32_t numSteps(uint32_t k) {
-    const uint32_t steps = (k + C.tileK - 1) / C.tileK;
-    return steps < held ? held : steps;
-  }
+/// Two-byte elements. Token rows that do not lie by slot are gathered by three warps (Gatherer.cuh).
+template <GemmConfig C> struct FittedRing : tile::Ring<C, 2, gathersTokens(C) ? 3 : 0> {
+  static constexpr bool gathers = gathersTokens(C);
+  static_assert(C.swapAB && FittedRing::bytes == stageBytes(C));
 };
 
 } // namespace moec

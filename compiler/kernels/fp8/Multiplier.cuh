@@ -1,17 +1,18 @@
 // What a multiplying warpgroup of groupedGemmFp8 does for few rows an expert.
 #pragma once
 
-#include "compiler/kernels/fp8/Consumer.cuh"
+#include "compiler/kernels/fp8/Ring.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
+#include "compiler/kernels/tile/Consumer.cuh"
 
 namespace moec {
 
 /// Weights are on the 64-row side: the tile is as wide as its token rows.
-template <GemmConfig C, class Activation> struct Fp8Multiplier : Fp8Consumer<C> {
-  using Base = Fp8Consumer<C>;
+template <GemmConfig C, class Activation> struct Fp8Multiplier : tile::Consumer<C, Fp8Ring<C>> {
   using Ring = Fp8Ring<C>;
+  using Base = tile::Consumer<C, Ring>;
   using Base::args, Base::ring, Base::queue, Base::group;
   static constexpr bool gated = Ring::gated;
   static constexpr uint32_t blocks = Ring::blocks;

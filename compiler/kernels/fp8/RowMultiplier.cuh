@@ -1,19 +1,20 @@
 // What a multiplying warpgroup of groupedGemmFp8 does for many rows an expert.
 #pragma once
 
-#include "compiler/kernels/fp8/Consumer.cuh"
+#include "compiler/kernels/fp8/Ring.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
+#include "compiler/kernels/tile/Consumer.cuh"
 
 namespace moec {
 
 /// Token rows are on the 64-row side: of 128 products that a thread has, 64 share a token's scale and all those of
 /// gate, or of up, a weights' scale, so that adding them up costs one operation each. On the other side it costs two
 /// and a load, which the tensor cores wait for (docs/performance-log.md).
-template <GemmConfig C, class Activation> struct Fp8RowMultiplier : Fp8Consumer<C> {
-  using Base = Fp8Consumer<C>;
+template <GemmConfig C, class Activation> struct Fp8RowMultiplier : tile::Consumer<C, Fp8Ring<C>> {
   using Ring = Fp8Ring<C>;
+  using Base = tile::Consumer<C, Ring>;
   using Base::args, Base::ring, Base::queue, Base::group;
   static constexpr bool gated = Ring::gated;
   static constexpr uint32_t blocks = Ring::blocks, groups = Ring::groups, width = C.tileWeights;

@@ -11,14 +11,14 @@
 
 namespace moec::tile {
 
-/// `RingOf` is FittedRing<C> or Fp8Ring<C>, `Queue` the block's queue of tiles.
-template <GemmConfig C, class RingOf, class Queue> struct Consumer {
+/// `RingOf` is FittedRing<C> or Fp8Ring<C>.
+template <GemmConfig C, class RingOf> struct Consumer {
   using Ring = RingOf;
 
   const GroupedGemmArgs &args;
   const TensorMap *outputMap;
   Ring ring;
-  Queue queue;
+  WorkQueue<Ring::takers> queue;
   uint32_t group;       // this warpgroup among the multiplying ones
   bool storing = false; // outputs of the last tile are still leaving the held stages
 

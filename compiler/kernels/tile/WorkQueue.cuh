@@ -1,4 +1,4 @@
-// Tiles of a block of groupedGemmFitted: one thread finds them, all who work on them take them from a queue. The tile table
+// Tiles of a block with a ring of stages: one thread finds them, all who work on them take them from a queue. The tile table
 // is that of Schedule.cuh.
 #pragma once
 
@@ -11,22 +11,21 @@
 namespace moec::tile {
 
 /// Two tiles, each with barriers that say "full" and "empty". A tile without rows ends the queue.
-template <GemmConfig C> struct SharedWork {
+struct SharedWork {
   uint4 work[2]; // the fields of Work in their order: one access
   uint64_t full[2], empty[2];
 };
 
-template <GemmConfig C> struct WorkQueue {
-  static constexpr uint32_t takers = C.warpsTokens * 4 + (gathersTokens(C) ? 3 : 0); // warps
-
-  SharedWork<C> *shared;
+/// `Takers` warps take each tile.
+template <uint32_t Takers> struct WorkQueue {
+  SharedWork *shared;
   uint32_t place = 0, parity = 0;
 
   /// By one thread, before the block's first barrier.
   __device__ void init() const {
     for (uint32_t i = 0; i < 2; ++i) {
       ptx::barrierInit(ptx::sharedAddress(&shared->full[i]), 1);
-      ptx::barrierInit(ptx::sharedAddress(&shared->empty[i]), takers);
+      ptx::barrierInit(ptx::sharedAddress(&shared->empty[i]), Takers);
     }
     ptx::fenceBarrierInit();
   }

@@ -1,31 +1,30 @@
-// What the copy engine brings to a block of groupedGemmFitted.
+// What the copy engine brings to a block with a ring of stages.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
-#include "compiler/kernels/fitted/Ring.cuh"
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
-namespace moec {
+namespace moec::tile {
 
-/// One thread that picks the block's tiles and starts all copies by TMA: weights, and token rows that follow each other (down's,
-/// and gate-up's where they are laid out).
-template <GemmConfig C> struct FittedLoader {
-  using Ring = FittedRing<C>;
+/// One thread that picks the block's tiles and starts all copies by TMA: weights, and token rows unless `RingOf`
+/// (FittedRing<C> or Fp8Ring<C>) gathers them.
+template <GemmConfig C, class RingOf> struct Loader {
+  using Ring = RingOf;
   static constexpr uint32_t boxTokens = tokenBoxRows(C);
   static_assert(C.tileTokens % boxTokens == 0, "boxes stay within their tile");
 
   const GroupedGemmArgs &args;
   const TensorMap *weightMap, *tokenMap;
   Ring ring;
-  tile::WorkQueue<C> queue;
+  WorkQueue<Ring::takers> queue;
 
   __device__ void run() {
-    tile::WorkFinder<C> finder{args};
-    tile::Work work;
+    WorkFinder<C> finder{args};
+    Work work;
     if constexpr (Ring::gathers) {
       ptx::waitForPrevious();
       work = finder.first();
@@ -48,8 +47,8 @@ template <GemmConfig C> struct FittedLoader {
   /// Begins the first tile with as much of its weights as the ring holds. Where dispatch is not the kernel just before this one,
   /// neither they nor the tile tables come from it, so this need not wait (dispatch is done: the kernel before waited for it
   /// before it let this one start).
-  __device__ void prefetchFirst(const tile::Work &work) const {
-    FittedLoader ahead = *this;
+  __device__ void prefetchFirst(const Work &work) const {
+    Loader ahead = *this;
     for (uint32_t step = 0; work.rows && step < prefetchedSteps(); ++step, ahead.ring.next())
       ahead.beginStage(work, step);
   }
@@ -58,7 +57,7 @@ template <GemmConfig C> struct FittedLoader {
     return steps < C.stages ? steps : C.stages;
   }
 
-  __device__ void load(const tile::Work &work, tile::WorkFinder<C> &finder, uint32_t begun) {
+  __device__ void load(const Work &work, WorkFinder<C> &finder, uint32_t begun) {
     const uint32_t steps = ring.numSteps(args.k);
     for (uint32_t step = 0; step < steps; ++step) {
       if (step >= begun) {
@@ -73,15 +72,15 @@ template <GemmConfig C> struct FittedLoader {
     }
   }
 
-  static __device__ uint32_t numBoxes(const tile::Work &work) { return (work.rows + boxTokens - 1) / boxTokens; }
+  static __device__ uint32_t numBoxes(const Work &work) { return (work.rows + boxTokens - 1) / boxTokens; }
 
-  __device__ void beginStage(const tile::Work &work, uint32_t step) const {
-    constexpr uint32_t boxBytes = boxTokens * tile::rowBytes;
+  __device__ void beginStage(const Work &work, uint32_t step) const {
+    constexpr uint32_t boxBytes = boxTokens * rowBytes;
     ptx::barrierArriveExpect(ring.full(),
                              Ring::spans * (Ring::weightBytes + (Ring::gathers ? 0 : numBoxes(work) * boxBytes)));
 #pragma unroll
     for (uint32_t span = 0; span < Ring::spans; ++span) {
-      const uint32_t k0 = step * C.tileK + span * 64;
+      const uint32_t k0 = step * C.tileK + span * Ring::spanElements;
       if constexpr (Ring::gated)
         ptx::tmaLoadInterleaved(ring.weights(span), weightMap, k0, work.firstColumn / 8, work.expert, ring.full());
       else
@@ -89,13 +88,13 @@ template <GemmConfig C> struct FittedLoader {
     }
   }
 
-  __device__ void loadTokens(const tile::Work &work, uint32_t step) const {
+  __device__ void loadTokens(const Work &work, uint32_t step) const {
 #pragma unroll
     for (uint32_t span = 0; span < Ring::spans; ++span)
       for (uint32_t box = 0; box < numBoxes(work); ++box)
-        ptx::tmaLoad2d(ring.tokens(span) + box * boxTokens * tile::rowBytes, tokenMap, step * C.tileK + span * 64,
-                       work.firstSlot + box * boxTokens, ring.full());
+        ptx::tmaLoad2d(ring.tokens(span) + box * boxTokens * rowBytes, tokenMap,
+                       step * C.tileK + span * Ring::spanElements, work.firstSlot + box * boxTokens, ring.full());
   }
 };
 
-} // namespace moec
+} // namespace moec::tile
