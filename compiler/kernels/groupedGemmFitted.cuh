@@ -5,12 +5,13 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/fitted/Gatherer.cuh"
-#include "compiler/kernels/fitted/Multiplier.cuh"
+#include "compiler/kernels/fitted/Products.cuh"
 #include "compiler/kernels/fitted/Ring.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
 #include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/Loader.cuh"
+#include "compiler/kernels/tile/SwappedMultiplier.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
 namespace moec {
@@ -28,8 +29,9 @@ groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_consta
   extern __shared__ uint8_t unaligned[];
   __shared__ __align__(8) uint64_t barriers[2 * C.stages];
   __shared__ __align__(16) tile::SharedWork sharedWork;
-  FittedRing<C> ring;
-  tile::WorkQueue<ring.takers> queue{&sharedWork};
+  using Ring = FittedRing<C>;
+  Ring ring;
+  tile::WorkQueue<Ring::takers> queue{&sharedWork};
   ring.tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
   ring.barriers = ptx::sharedAddress(barriers);
   if (threadIdx.x == 0) {
@@ -43,19 +45,20 @@ groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_consta
   __syncthreads();
 
   // Registers follow the work. What the block may share out is what it started with, 3 * 168; asking for more waits forever.
-  constexpr bool trade = ring.groups == 2;
+  constexpr bool trade = Ring::groups == 2;
   static_assert(56 + 2 * 224 <= 3 * 168);
   if (threadIdx.x < 128) {
     if constexpr (trade)
       ptx::giveRegisters<56>();
     if (threadIdx.x == 0)
-      tile::Loader<C, FittedRing<C>>{args, &weights, &tokens, ring, queue}.run();
+      tile::Loader<C, Ring>{args, &weights, &tokens, ring, queue}.run();
     else if (gathersTokens(C) && threadIdx.x >= 32)
       FittedGatherer<C>{args, ring, queue}.run();
   } else {
     if constexpr (trade)
       ptx::takeRegisters<224>();
-    FittedMultiplier<C, Activation>{{args, &output, ring, queue, threadIdx.x / 128 - 1}}.run();
+    using Multiplier = tile::SwappedMultiplier<C, FittedProducts<C>, Activation>;
+    tile::multiplyTiles(Multiplier{{{args, &output, ring, queue, threadIdx.x / 128 - 1}}});
   }
 }
 

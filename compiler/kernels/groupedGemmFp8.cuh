@@ -4,11 +4,12 @@
 // a time are multiplied and then added up in f32 times their scales.
 #pragma once
 
-#include "compiler/kernels/fp8/Multiplier.cuh"
+#include "compiler/kernels/fp8/Products.cuh"
 #include "compiler/kernels/fp8/RowMultiplier.cuh"
 #include "compiler/kernels/fp8/ScaleLoader.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
 #include "compiler/kernels/tile/Loader.cuh"
+#include "compiler/kernels/tile/SwappedMultiplier.cuh"
 
 namespace moec {
 
@@ -30,8 +31,9 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   extern __shared__ uint8_t unaligned[];
   __shared__ __align__(8) uint64_t barriers[2 * C.stages];
   __shared__ __align__(16) tile::SharedWork sharedWork;
-  Fp8Ring<C> ring;
-  tile::WorkQueue<ring.takers> queue{&sharedWork};
+  using Ring = Fp8Ring<C>;
+  Ring ring;
+  tile::WorkQueue<Ring::takers> queue{&sharedWork};
   ring.tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
   ring.barriers = ptx::sharedAddress(barriers);
   if (threadIdx.x == 0) {
@@ -45,23 +47,23 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
 
   // Registers follow the work. What the block may share out is what it started with, 3 * 168;
   // asking for more waits forever.
-  constexpr bool trade = ring.groups == 2 && C.blocksPerSm == 1;
+  constexpr bool trade = Ring::groups == 2 && C.blocksPerSm == 1;
   static_assert(56 + 2 * 224 <= 3 * 168);
   if (threadIdx.x < 128) {
     if constexpr (trade)
       ptx::giveRegisters<56>();
     if (threadIdx.x == 0)
-      tile::Loader<C, Fp8Ring<C>>{args.gemm, &weights, &tokens, ring, queue}.run();
+      tile::Loader<C, Ring>{args.gemm, &weights, &tokens, ring, queue}.run();
     else if (threadIdx.x / 32 == 1)
       Fp8ScaleLoader<C>{args, ring, queue}.run();
   } else {
     if constexpr (trade)
       ptx::takeRegisters<224>();
-    const tile::Consumer<C, Fp8Ring<C>> consumer{args.gemm, &output, ring, queue, threadIdx.x / 128 - 1};
+    const tile::Consumer<C, Ring> consumer{args.gemm, &output, ring, queue, threadIdx.x / 128 - 1};
     if constexpr (C.swapAB)
-      Fp8Multiplier<C, Activation>{consumer}.run();
+      tile::multiplyTiles(tile::SwappedMultiplier<C, Fp8Products<C>, Activation>{{consumer}});
     else
-      Fp8RowMultiplier<C, Activation>{consumer}.run();
+      tile::multiplyTiles(Fp8RowMultiplier<C, Activation>{consumer});
   }
 }
 

@@ -15,7 +15,7 @@ namespace moec {
 template <GemmConfig C, class Activation> struct Fp8RowMultiplier : tile::Consumer<C, Fp8Ring<C>> {
   using Ring = Fp8Ring<C>;
   using Base = tile::Consumer<C, Ring>;
-  using Base::args, Base::ring, Base::queue, Base::group;
+  using Base::args, Base::ring, Base::group;
   static constexpr bool gated = Ring::gated;
   static constexpr uint32_t blocks = Ring::blocks, groups = Ring::groups, width = C.tileWeights;
   static_assert(!C.swapAB && width == kFp8Block, "one scale of weights, or one of gate and one of up, for a tile");
@@ -24,23 +24,13 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : tile::Consum
   /// Blocks of 64 rows go to the warpgroups in turn, so that few rows are shared out as well.
   __device__ uint32_t firstRow(uint32_t block) const { return (block * groups + group) * 64; }
 
-  __device__ void run() {
-    ptx::waitForPrevious();
-    for (tile::Work work = queue.take(); work.rows; work = queue.take()) {
-      if (blocks > 1 && firstRow(blocks - 1) < work.rows)
-        multiply<blocks>();
-      else if (firstRow(0) < work.rows)
-        multiply<1>();
-      else
-        Base::skip();
-      ptx::namedBarrier<1, Ring::multipliers>(); // all have read the held stages
-      keepOutputs(work);
-      ptx::fenceProxyAsync();
-      ptx::namedBarrier<1, Ring::multipliers>();
-      Base::storeOutputs(work);
-    }
-    if (threadIdx.x % 32 == 0)
-      ptx::bulkWait(); // before the block, and its shared memory, goes away
+  __device__ void multiplyTile(const tile::Work &work) {
+    if (blocks > 1 && firstRow(blocks - 1) < work.rows)
+      multiply<blocks>();
+    else if (firstRow(0) < work.rows)
+      multiply<1>();
+    else
+      Base::skip();
   }
 
   template <uint32_t Blocks> __device__ void multiply() {
@@ -71,7 +61,7 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : tile::Consum
     }
   }
 
-  /// Of 64 token rows over one block of the scales (Fp8Multiplier::multiplyUnit).
+  /// Of 64 token rows over one block of the scales (Fp8Products::multiplyUnit).
   __device__ void startProducts(uint32_t span, uint32_t block, float (&products)[width / 2]) const {
     const uint64_t tokens = ptx::swizzledTile(ring.tokens(span) + firstRow(block) * tile::rowBytes);
     const uint64_t weights = ptx::swizzledTile(ring.weights(span));

@@ -3,6 +3,7 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
@@ -82,5 +83,21 @@ template <GemmConfig C, class RingOf> struct Consumer {
     storing = false;
   }
 };
+
+/// All that a multiplying warpgroup does. `Multiplier` is a Consumer with multiplyTile(work), which leaves a tile's sums
+/// in registers, and keepOutputs(work), which writes what becomes of them into the ring's panels.
+template <class Multiplier> __device__ void multiplyTiles(Multiplier &&multiplier) {
+  ptx::waitForPrevious();
+  for (Work work = multiplier.queue.take(); work.rows; work = multiplier.queue.take()) {
+    multiplier.multiplyTile(work);
+    ptx::namedBarrier<1, Multiplier::Ring::multipliers>(); // all have read the held stages
+    multiplier.keepOutputs(work);
+    ptx::fenceProxyAsync();
+    ptx::namedBarrier<1, Multiplier::Ring::multipliers>();
+    multiplier.storeOutputs(work);
+  }
+  if (threadIdx.x % 32 == 0)
+    ptx::bulkWait(); // before the block, and its shared memory, goes away
+}
 
 } // namespace moec::tile

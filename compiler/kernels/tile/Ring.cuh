@@ -9,8 +9,8 @@
 namespace moec::tile {
 
 /// The ring of stages, each a weight tile and a token tile, with a barrier that says "full" and one that says "empty".
-/// One thread (Loader.cuh) fills them by the copy engine, `LoadingWarps` warps with what it does not bring. At the end of
-/// a tile the last stages that it read hold its outputs until they have left; `held` of them.
+/// One thread (Loader.cuh) fills them by the copy engine, `LoadingWarps` warps with what that does not bring. At the end
+/// of a tile the last stages that it read hold its outputs until they have left; `held` of them.
 template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps> struct Ring {
   static constexpr bool gated = C.role == GemmRole::GateUp;
   static constexpr uint32_t groups = C.warpsTokens;     // multiplying warpgroups

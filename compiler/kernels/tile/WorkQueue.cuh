@@ -1,5 +1,5 @@
-// Tiles of a block with a ring of stages: one thread finds them, all who work on them take them from a queue. The tile table
-// is that of Schedule.cuh.
+// Tiles of a block with a ring of stages: one thread finds them, all who work on them take them from a queue. The tile
+// table is that of Schedule.cuh.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
