@@ -1,6 +1,6 @@
-// Grouped GEMM for Hopper whose tiles fit the rows that an expert has: weights are on the 64-row side of wgmma, token rows
-// on the other, whose width each tile picks. One warpgroup loads, the others own 64 weight rows each; a tile's outputs
-// leave through shared memory by the copy engine while the next tile is multiplied.
+// Grouped GEMM for Hopper whose tiles fit the rows that an expert has: weights are on the 64-row side of wgmma, token
+// rows on the other, whose width each tile picks. One warpgroup loads, the others own 64 weight rows each; a tile's
+// outputs leave through shared memory by the copy engine while the next tile is multiplied.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -16,16 +16,17 @@
 
 namespace moec {
 
-/// As groupedGemmPortable, on Hopper. `weights` maps gate and up rows interleaved by eight as (64 elements of k, 8 rows,
-/// 2, tileWeights / 16 groups, 1 expert); down: [E, n, k] in boxes of 64 elements of k by tileWeights rows. `tokens`
-/// (not read where tokens are gathered) maps args.tokens as [numSlots, k] in boxes of 64 elements by tokenBoxRows(C) rows,
-/// `output` args.output in boxes of 64 columns by kOutputBoxRows rows. All are swizzled by 128 bytes; `args.weights` and `args.upWeights` are not read.
+/// As groupedGemmPortable, on Hopper. `weights` maps gate and up rows interleaved by eight as (64 elements of k, 8
+/// rows, 2, tileWeights / 16 groups, 1 expert); down: [E, n, k] in boxes of 64 elements of k by tileWeights rows.
+/// `tokens` (not read where tokens are gathered) maps args.tokens as [numSlots, k] in boxes of 64 elements by
+/// tokenBoxRows(C) rows, `output` args.output in boxes of 64 columns by kOutputBoxRows rows. All are swizzled by 128
+/// bytes; `args.weights` and `args.upWeights` are not read.
 ///
 /// Launch: any grid, hopperThreads(C) threads, hopperSharedBytes(C).
 template <GemmConfig C, class Activation>
 __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
-groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap tokens,
-                  const __grid_constant__ TensorMap output, const __grid_constant__ GroupedGemmArgs args) {
+    groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap tokens,
+                      const __grid_constant__ TensorMap output, const __grid_constant__ GroupedGemmArgs args) {
   extern __shared__ uint8_t unaligned[];
   __shared__ __align__(8) uint64_t barriers[2 * C.stages];
   __shared__ __align__(16) tile::SharedWork sharedWork;
@@ -44,7 +45,8 @@ groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_consta
   }
   __syncthreads();
 
-  // Registers follow the work. What the block may share out is what it started with, 3 * 168; asking for more waits forever.
+  // Registers follow the work. What the block may share out is what it started with, 3 * 168; asking for more waits
+  // forever.
   constexpr bool trade = Ring::groups == 2;
   static_assert(56 + 2 * 224 <= 3 * 168);
   if (threadIdx.x < 128) {

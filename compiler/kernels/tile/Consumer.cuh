@@ -43,8 +43,8 @@ template <GemmConfig C, class RingOf> struct Consumer {
       ptx::barrierArrive(ring.emptyOf(stage));
   }
 
-  /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left of
-  /// an expert's last rows (and all of a tile too narrow for the engine's boxes) is copied here.
+  /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left
+  /// of an expert's last rows (and all of a tile too narrow for the engine's boxes) is copied here.
   __device__ void storeOutputs(const Work &work) {
     constexpr bool byEngine = outputColumns(C) % 64 == 0;
     const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
@@ -84,8 +84,8 @@ template <GemmConfig C, class RingOf> struct Consumer {
   }
 };
 
-/// All that a multiplying warpgroup does. `Multiplier` is a Consumer with multiplyTile(work), which leaves a tile's sums
-/// in registers, and keepOutputs(work), which writes what becomes of them into the ring's panels.
+/// All that a multiplying warpgroup does. `Multiplier` is a Consumer with multiplyTile(work), which leaves a tile's
+/// sums in registers, and keepOutputs(work), which writes what becomes of them into the ring's panels.
 template <class Multiplier> __device__ void multiplyTiles(Multiplier &&multiplier) {
   ptx::waitForPrevious();
   for (Work work = multiplier.queue.take(); work.rows; work = multiplier.queue.take()) {

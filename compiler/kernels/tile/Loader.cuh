@@ -45,8 +45,8 @@ template <GemmConfig C, class RingOf> struct Loader {
   }
 
   /// Begins the first tile with as much of its weights as the ring holds. Where dispatch is not the kernel just before
-  /// this one, neither they nor the tile tables come from it, so this need not wait (dispatch is done: the kernel before
-  /// waited for it before it let this one start).
+  /// this one, neither they nor the tile tables come from it, so this need not wait (dispatch is done: the kernel
+  /// before waited for it before it let this one start).
   __device__ void prefetchFirst(const Work &work) const {
     Loader ahead = *this;
     for (uint32_t step = 0; work.rows && step < prefetchedSteps(); ++step, ahead.ring.next())

@@ -117,7 +117,8 @@ private:
     }
   }
 
-  /// Two token rows of one output column. Gate-up: its gate sums are at `at`, its up sums, eight weight rows on, behind.
+  /// Two token rows of one output column. Gate-up: its gate sums are at `at`, its up sums, eight weight rows on,
+  /// behind.
   __device__ uint32_t outputPair(uint32_t block, uint32_t at, const Biases &biases) const {
     const float *from = &sums[block][at];
     if constexpr (gated) {
