@@ -28,14 +28,13 @@ GroupedGemmArgs denseArgs(DeviceMemory &device, const GemmProblem &p) {
 }
 
 template <GemmConfig C, bool Portable> std::string run(const GemmProblem &p, uint64_t seed) {
-  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
   DeviceMemory device;
   const GroupedGemmArgs args = denseArgs(device, p);
   std::optional<Failure> failure;
   if constexpr (Portable) {
     const LaunchShape shape{.blocks = 3, .threads = portableThreads(C), .sharedBytes = portableSharedBytes(C),
                             .dynamicShared = stages, .sharedAlignment = 128};
-    failure = launch(device, shape, seed, [&] { groupedGemmPortable<C, Activation>(args); });
+    failure = launch(device, shape, seed, [&] { groupedGemmPortable<C, ActivationOf<C>>(args); });
   } else {
     const auto map = [&](const void *weights) {
       return weightMap<TensorMap>(weights, args.k, args.n, 1, static_cast<uint64_t>(args.expertStride), boxRows(C));
@@ -43,7 +42,7 @@ template <GemmConfig C, bool Portable> std::string run(const GemmProblem &p, uin
     const TensorMap gate = map(args.weights), up = map(C.role == GemmRole::GateUp ? args.upWeights : args.weights);
     const LaunchShape shape{.blocks = 3, .threads = hopperThreads(C), .sharedBytes = hopperSharedBytes(C),
                             .dynamicShared = unaligned};
-    failure = launch(device, shape, seed, [&] { groupedGemmSm90<C, Activation>(gate, up, args); });
+    failure = launch(device, shape, seed, [&] { groupedGemmSm90<C, ActivationOf<C>>(gate, up, args); });
   }
   return failure ? failure->message : compare(p, args.output);
 }

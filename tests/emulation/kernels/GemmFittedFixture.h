@@ -33,12 +33,17 @@ inline TensorMap rowMap(const void *from, uint32_t k, uint32_t rows, uint32_t bo
   return tensorMap<TensorMap>(rowTensor(Element::BF16, addressOf(from), k, rows, boxRows));
 }
 
-inline TensorMap interleavedMap(const GroupedGemmArgs &args, uint32_t groups) {
-  return tensorMap<TensorMap>(interleavedTensor(Element::BF16, addressOf(args.weights), addressOf(args.upWeights), args.k, args.n,
-                                                args.numExperts, static_cast<uint64_t>(args.expertStride), groups));
+/// Maps of gate and up, or of down, as groupedGemmFitted takes them.
+inline TensorMap fittedWeightMap(const GemmConfig &c, const GroupedGemmArgs &args) {
+  const auto stride = static_cast<uint64_t>(args.expertStride);
+  if (c.role == GemmRole::Down)
+    return weightMap<TensorMap>(args.weights, args.k, args.n, args.numExperts, stride, boxRows(c));
+  return tensorMap<TensorMap>(interleavedTensor(Element::BF16, addressOf(args.weights), addressOf(args.upWeights),
+                                                args.k, args.n, args.numExperts, stride, boxGroups(c)));
 }
 
-/// Who copies rows that lie by slot looks its first tile up while the kernel before it runs: the tables are of an earlier launch.
+/// Who copies rows that lie by slot looks its first tile up while the kernel before it runs: the tables are of an
+/// earlier launch.
 inline void settleTables(DeviceMemory &device, GroupedGemmArgs &args) {
   const auto settle = [&](const int32_t *&table, size_t count) {
     if (table)
@@ -52,10 +57,28 @@ inline void settleTables(DeviceMemory &device, GroupedGemmArgs &args) {
   args.expertEnd = args.expertBegin + 1;
 }
 
+/// Rows of the maps of what lies by slot.
+inline uint32_t mappedRows(const bench::ReferenceSlots &slots) {
+  return std::max<uint32_t>(1, static_cast<uint32_t>(slots.slotPair.size()));
+}
+
+/// Launches a kernel with a ring of stages (groupedGemmFitted or groupedGemmFp8). Empty, or what is wrong.
+template <GemmConfig C>
+std::string launchRing(DeviceMemory &device, const GemmProblem &p, const GroupedGemmArgs &args, uint32_t sharedBytes,
+                       uint32_t blocks, uint64_t seed, const std::function<void()> &kernel) {
+  const LaunchShape shape{.blocks = blocks,
+                          .threads = hopperThreads(C),
+                          .sharedBytes = sharedBytes,
+                          .dynamicShared = unaligned,
+                          .unwrittenRows = true};
+  if (const auto failure = launch(device, shape, seed, kernel))
+    return failure->message;
+  return *args.tileCounter ? "the tile counter is not left as zero" : compare(p, args.output);
+}
+
 /// `bits`: gets the outputs, if not null.
 template <GemmConfig C>
 std::string runFitted(const GemmProblem &p, uint64_t seed, uint32_t blocks, std::vector<uint16_t> *bits = nullptr) {
-  constexpr bool gated = C.role == GemmRole::GateUp;
   DeviceMemory device;
   GroupedGemmArgs args = gemmArgs(device, p, C.tileTokens);
   args.tileCounter = device.output(std::vector<uint32_t>{0});
@@ -63,24 +86,16 @@ std::string runFitted(const GemmProblem &p, uint64_t seed, uint32_t blocks, std:
     settleTables(device, args);
   if (C.rowsLaid)
     args.tokens = device.input(laidRows(p));
-  const uint32_t rows = std::max<uint32_t>(1, static_cast<uint32_t>(p.slots.slotPair.size()));
-  const TensorMap weights =
-      gated ? interleavedMap(args, boxGroups(C))
-            : weightMap<TensorMap>(args.weights, args.k, args.n, args.numExperts,
-                                   static_cast<uint64_t>(args.expertStride), boxRows(C));
-  const TensorMap output = rowMap(args.output, args.n, rows, kOutputBoxRows);
+  const uint32_t rows = mappedRows(p.slots);
+  const TensorMap weights = fittedWeightMap(C, args), output = rowMap(args.output, args.n, rows, kOutputBoxRows);
   const TensorMap tokens = gathersTokens(C) ? output : rowMap(args.tokens, args.k, rows, tokenBoxRows(C));
-  const LaunchShape shape{
-      .blocks = blocks, .threads = hopperThreads(C), .sharedBytes = hopperSharedBytes(C), .dynamicShared = unaligned,
-                          .unwrittenRows = true};
-  using Activation = std::conditional_t<gated, SiluGate, NoActivation>;
-  const auto failure =
-      launch(device, shape, seed, [&] { groupedGemmFitted<C, Activation>(weights, tokens, output, args); });
-  if (failure)
-    return failure->message;
+  const std::string wrong = launchRing<C>(device, p, args, hopperSharedBytes(C), blocks, seed, [&] {
+    groupedGemmFitted<C, ActivationOf<C>>(weights, tokens, output, args);
+  });
+  const auto *outputs = static_cast<const uint16_t *>(args.output);
   if (bits)
-    bits->assign(static_cast<const uint16_t *>(args.output), static_cast<const uint16_t *>(args.output) + p.expected.size());
-  return *args.tileCounter ? "the tile counter is not left as zero" : compare(p, args.output);
+    bits->assign(outputs, outputs + p.expected.size());
+  return wrong;
 }
 
 } // namespace moec::emulation

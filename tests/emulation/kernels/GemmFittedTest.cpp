@@ -10,12 +10,16 @@ namespace {
 
 constexpr uint32_t kFewSchedules = 10; // where the order of accesses is not what is tested
 
+template <GemmConfig C> void check(const GemmCase &test, uint32_t schedules, uint32_t blocks) {
+  INFO(test.name);
+  const GemmProblem problem = makeProblem(test, C);
+  forSchedules(schedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, blocks); });
+}
+
 template <GemmConfig C> void check() {
   for (GemmCase test : C.biased ? biasedCases() : gemmCases()) {
-    INFO(test.name);
     test.fused = true; // as two tensors, up would have to lie behind gate, which allocations do not promise
-    const GemmProblem problem = makeProblem(test, C);
-    forSchedules(kSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 3); });
+    check<C>(test, kSchedules, 3);
   }
 }
 
@@ -56,25 +60,17 @@ TEST_CASE("the fitted down product multiplies as the reference does, whatever th
 TEST_CASE("an expert with more token tiles than go together gets each of them once", "[emulation][gemm]") {
   // 137 rows: nine tiles of 16 rows in parts of five and four, each with five (gate-up) or three (down) tiles of weights.
   const GemmCase test{"many rows for one expert", 137, 64, 136, 4, 1, GemmCase::OneExpert, true, false};
-  const auto run = [&]<GemmConfig C>() {
-    const GemmProblem problem = makeProblem(test, C);
-    forSchedules(kFewSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 3); });
-  };
-  run.template operator()<fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2)>();
-  run.template operator()<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>();
-  run.template operator()<fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>();
+  check<fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2)>(test, kFewSchedules, 3);
+  check<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>(test, kFewSchedules, 3);
+  check<fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>(test, kFewSchedules, 3);
 }
 
 TEST_CASE("the widest fitted tile multiplies as the reference does", "[emulation][gemm]") {
   // 185 rows: one tile of twelve sixteens, and the planner's widest, whose outputs fill one (gate-up) or two (down) stages.
   const GemmCase test{"a wide tile", 185, 136, 200, 4, 1, GemmCase::OneExpert, true, false};
-  const auto run = [&]<GemmConfig C>() {
-    const GemmProblem problem = makeProblem(test, C);
-    forSchedules(kFewSchedules, [&](uint64_t seed) { return runFitted<C>(problem, seed, 2); });
-  };
-  run.template operator()<fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1)>();
-  run.template operator()<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1))>();
-  run.template operator()<fittedConfig(Element::F16, GemmRole::Down, 192, 256, 64, 4, 2, 1)>();
+  check<fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1)>(test, kFewSchedules, 2);
+  check<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1))>(test, kFewSchedules, 2);
+  check<fittedConfig(Element::F16, GemmRole::Down, 192, 256, 64, 4, 2, 1)>(test, kFewSchedules, 2);
 }
 
 TEST_CASE("the fitted GEMMs add biases before anything else", "[emulation][gemm]") {

@@ -24,6 +24,8 @@ constexpr GemmConfig withWeights(GemmConfig config) {
   return config;
 }
 
+template <GemmConfig C> using ActivationOf = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
+
 /// Sizes are multiples of 8, as kernels demand, and of nothing else.
 struct GemmCase {
   std::string name;

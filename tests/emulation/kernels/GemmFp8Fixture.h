@@ -79,16 +79,17 @@ inline TensorMap fp8WeightMap(const GemmConfig &c, const void *weights, const Ge
 template <GemmConfig C> std::string runFp8(const Fp8Problem &p, uint64_t seed, uint32_t blocks) {
   constexpr bool gated = C.role == GemmRole::GateUp;
   DeviceMemory device;
-  GemmProblem tables{.test = p.test,
-                     .slots = p.slots,
-                     .tokens = {0},
-                     .weights = {0},
-                     .up = {},
-                     .bias = {},
-                     .upBias = {},
-                     .expected = p.expected,
-                     .expertStride = 0,
-                     .bf16 = true};
+  // Of two-byte elements nothing but the tables and what comes out.
+  const GemmProblem tables{.test = p.test,
+                           .slots = p.slots,
+                           .tokens = {0},
+                           .weights = {0},
+                           .up = {},
+                           .bias = {},
+                           .upBias = {},
+                           .expected = p.expected,
+                           .expertStride = 0,
+                           .bf16 = true};
   Fp8GemmArgs args{};
   args.gemm = gemmArgs(device, tables, C.tileTokens);
   args.gemm.tileCounter = device.output(std::vector<uint32_t>{0});
@@ -98,22 +99,13 @@ template <GemmConfig C> std::string runFp8(const Fp8Problem &p, uint64_t seed, u
   args.weightScales = device.constant(p.weights.scales);
   args.upWeightScales = gated ? device.constant(p.up.scales) : nullptr;
   args.expertScaleStride = int64_t{p.weights.rowBlocks()} * p.weights.columnBlocks();
-  const uint32_t rows = std::max<uint32_t>(1, static_cast<uint32_t>(p.slots.slotPair.size()));
+  const uint32_t rows = mappedRows(p.slots);
   const TensorMap weights = fp8WeightMap(C, device.constant(gated ? fusedElements(p) : p.weights.elements), p.test);
   const TensorMap tokens = tensorMap<TensorMap>(
       inBytes(rowTensor(Element::BF16, addressOf(device.input(p.rows.elements)), p.test.k / 2, rows, tokenBoxRows(C))));
   const TensorMap output = rowMap(args.gemm.output, p.test.n, rows, kOutputBoxRows);
-  const LaunchShape shape{.blocks = blocks,
-                          .threads = hopperThreads(C),
-                          .sharedBytes = fp8SharedBytes(C),
-                          .dynamicShared = unaligned,
-                          .unwrittenRows = true};
-  using Activation = std::conditional_t<gated, SiluGate, NoActivation>;
-  const auto failure =
-      launch(device, shape, seed, [&] { groupedGemmFp8<C, Activation>(weights, tokens, output, args); });
-  if (failure)
-    return failure->message;
-  return *args.gemm.tileCounter ? "the tile counter is not left as zero" : compare(tables, args.gemm.output);
+  return launchRing<C>(device, tables, args.gemm, fp8SharedBytes(C), blocks, seed,
+                       [&] { groupedGemmFp8<C, ActivationOf<C>>(weights, tokens, output, args); });
 }
 
 } // namespace moec::emulation

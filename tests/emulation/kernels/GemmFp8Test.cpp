@@ -8,12 +8,15 @@ using namespace moec::emulation;
 
 namespace {
 
+template <GemmConfig C> void check(const GemmCase &test, uint32_t schedules, uint32_t blocks) {
+  INFO(test.name);
+  const Fp8Problem problem = makeFp8Problem(test, C.role);
+  forSchedules(schedules, [&](uint64_t seed) { return runFp8<C>(problem, seed, blocks); });
+}
+
 template <GemmConfig C> void check() {
-  for (const GemmCase &test : fp8Cases()) {
-    INFO(test.name);
-    const Fp8Problem problem = makeFp8Problem(test, C.role);
-    forSchedules(kSchedules, [&](uint64_t seed) { return runFp8<C>(problem, seed, 3); });
-  }
+  for (const GemmCase &test : fp8Cases())
+    check<C>(test, kSchedules, 3);
 }
 
 } // namespace
@@ -21,14 +24,12 @@ template <GemmConfig C> void check() {
 TEST_CASE("the e4m3 gate-up product multiplies as the reference does, whatever the schedule",
           "[emulation][gemm][fp8]") {
   check<fp8Config(GemmRole::GateUp, 16, 64, 256, 3, 1, 2)>();
-  check<fp8Config(GemmRole::GateUp, 32, 256, 128, 3, 2,
-                  1)>(); // two blocks of weight rows each, a group without any
+  check<fp8Config(GemmRole::GateUp, 32, 256, 128, 3, 2, 1)>(); // two blocks of weight rows each, a group without any
 }
 
 TEST_CASE("the e4m3 down product multiplies as the reference does, whatever the schedule", "[emulation][gemm][fp8]") {
   check<fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2)>();
-  check<fp8Config(GemmRole::Down, 64, 256, 128, 4, 2,
-                  1)>(); // weights under two scales; outputs in two stages
+  check<fp8Config(GemmRole::Down, 64, 256, 128, 4, 2, 1)>(); // weights under two scales; outputs in two stages
 }
 
 TEST_CASE("e4m3 products with token rows on the 64-row side multiply as the reference does", "[emulation][gemm][fp8]") {
@@ -39,11 +40,7 @@ TEST_CASE("e4m3 products with token rows on the 64-row side multiply as the refe
 TEST_CASE("the widest e4m3 tile multiplies as the reference does", "[emulation][gemm][fp8]") {
   // 125 rows: one tile of eight sixteens, or two blocks of 64 rows.
   const GemmCase test{"a wide tile", 125, 272, 200, 4, 1, GemmCase::OneExpert, true, false};
-  const auto run = [&]<GemmConfig C>() {
-    const Fp8Problem problem = makeFp8Problem(test, C.role);
-    forSchedules(10, [&](uint64_t seed) { return runFp8<C>(problem, seed, 2); });
-  };
-  run.template operator()<fp8Config(GemmRole::GateUp, 128, 256, 128, 4, 2, 1)>();
-  run.template operator()<fp8Config(GemmRole::Down, 128, 256, 128, 4, 2, 1)>();
-  run.template operator()<inRows(fp8Config(GemmRole::GateUp, 256, 128, 128, 4, 2, 1))>();
+  check<fp8Config(GemmRole::GateUp, 128, 256, 128, 4, 2, 1)>(test, 10, 2);
+  check<fp8Config(GemmRole::Down, 128, 256, 128, 4, 2, 1)>(test, 10, 2);
+  check<inRows(fp8Config(GemmRole::GateUp, 256, 128, 128, 4, 2, 1))>(test, 10, 2);
 }

@@ -6,7 +6,6 @@
 namespace moec::emulation {
 
 template <GemmConfig C> std::string runPortable(const GemmProblem &p, uint64_t seed) {
-  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
   DeviceMemory device;
   const GroupedGemmArgs args = gemmArgs(device, p, C.tileTokens);
   const LaunchShape shape{.blocks = 3,
@@ -14,7 +13,7 @@ template <GemmConfig C> std::string runPortable(const GemmProblem &p, uint64_t s
                           .sharedBytes = portableSharedBytes(C),
                           .dynamicShared = stages,
                           .sharedAlignment = 128};
-  const auto failure = launch(device, shape, seed, [&] { groupedGemmPortable<C, Activation>(args); });
+  const auto failure = launch(device, shape, seed, [&] { groupedGemmPortable<C, ActivationOf<C>>(args); });
   return failure ? failure->message : compare(p, args.output);
 }
 

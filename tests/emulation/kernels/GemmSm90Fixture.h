@@ -6,7 +6,6 @@
 namespace moec::emulation {
 
 template <GemmConfig C> std::string runSm90(const GemmProblem &p, uint64_t seed, uint32_t blocks = 3) {
-  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
   DeviceMemory device;
   const GroupedGemmArgs args = gemmArgs(device, p, C.tileTokens);
   const auto map = [&](const void *weights) {
@@ -16,7 +15,7 @@ template <GemmConfig C> std::string runSm90(const GemmProblem &p, uint64_t seed,
   const TensorMap gate = map(args.weights), up = map(args.upWeights);
   const LaunchShape shape{
       .blocks = blocks, .threads = hopperThreads(C), .sharedBytes = hopperSharedBytes(C), .dynamicShared = unaligned};
-  const auto failure = launch(device, shape, seed, [&] { groupedGemmSm90<C, Activation>(gate, up, args); });
+  const auto failure = launch(device, shape, seed, [&] { groupedGemmSm90<C, ActivationOf<C>>(gate, up, args); });
   return failure ? failure->message : compare(p, args.output);
 }
 

@@ -4,6 +4,9 @@
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/machine/Plants.h"
 
+#include <fmt/format.h>
+#include <initializer_list>
+#include <optional>
 #include <string>
 
 namespace moec::emulation {
@@ -36,6 +39,33 @@ inline Caught firstFailure(Plant plant, const std::function<std::string(uint64_t
       caught = {seed, message};
   planted = {};
   return caught;
+}
+
+inline constexpr std::nullopt_t wrongResult = std::nullopt;
+
+/// A defect in a real kernel, through the instructions that it executes.
+struct PlantedBug {
+  const char *name;
+  std::optional<Fault> fault; // that it leads to
+  Plant plant;
+  std::string (*kernel)(uint64_t seed);
+  std::optional<Fault> orElse = {}; // where the schedule decides which of two comes first
+};
+
+inline void checkWell(std::initializer_list<std::string (*)(uint64_t seed)> kernels) {
+  for (const auto kernel : kernels)
+    for (uint64_t seed = 1; seed <= 5; ++seed)
+      CHECK(kernel(seed) == "");
+}
+
+inline void checkCaught(const PlantedBug &bug) {
+  const Caught caught = firstFailure(bug.plant, bug.kernel);
+  INFO(bug.name << ": " << caught.message);
+  CHECK(caught.seed != 0);
+  if (!bug.orElse || caught.fault() != bug.orElse)
+    CHECK(textOf(caught.fault()) == textOf(bug.fault));
+  if (std::getenv("MOEC_EMULATION_VERBOSE"))
+    fmt::print("{:40} seed {:2}: {}\n", bug.name, caught.seed, caught.message.substr(0, 150));
 }
 
 } // namespace moec::emulation

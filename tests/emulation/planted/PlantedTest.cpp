@@ -97,22 +97,10 @@ std::string portable(uint64_t seed) { return runPortable<portableConfig>(problem
 std::string oneBlock(uint64_t seed) { return runDispatch<dispatchConfig>(dispatchCases(8)[1], false, seed); }
 std::string routing(uint64_t seed) { return runRoute<routeConfig>(9, seed); }
 
-constexpr std::nullopt_t wrongResult = std::nullopt;
-
-struct PlantedBug {
-  const char *name;
-  std::optional<Fault> fault; // that it leads to
-  Plant plant;
-  std::string (*kernel)(uint64_t seed);
-  std::optional<Fault> orElse = {}; // where the schedule decides which of two comes first
-};
-
 } // namespace
 
 TEST_CASE("the planted kernels are well without a bug", "[emulation][planted]") {
-  for (const auto kernel : {swapped, plain, trading, skipping, fittedGateUp, fittedLaid, fittedDown, portable, oneBlock, routing})
-    for (uint64_t seed = 1; seed <= 5; ++seed)
-      CHECK(kernel(seed) == "");
+  checkWell({swapped, plain, trading, skipping, fittedGateUp, fittedLaid, fittedDown, portable, oneBlock, routing});
 }
 
 TEST_CASE("every planted bug is caught", "[emulation][planted]") {
@@ -186,15 +174,8 @@ TEST_CASE("every planted bug is caught", "[emulation][planted]") {
       {"fitted down: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 12}, fittedDown, Fault::Race},
       {"fitted gate-up: a tile put where one is", Fault::Race, {Bug::SkipBarrierWait, 12}, fittedGateUp},
   };
-  for (const PlantedBug &bug : bugs) {
-    const Caught caught = firstFailure(bug.plant, bug.kernel);
-    INFO(bug.name << ": " << caught.message);
-    CHECK(caught.seed != 0);
-    if (!bug.orElse || caught.fault() != bug.orElse)
-      CHECK(textOf(caught.fault()) == textOf(bug.fault));
-    if (std::getenv("MOEC_EMULATION_VERBOSE"))
-      fmt::print("{:40} seed {:2}: {}\n", bug.name, caught.seed, caught.message.substr(0, 150));
-  }
+  for (const PlantedBug &bug : bugs)
+    checkCaught(bug);
 }
 
 TEST_CASE("a deadlock and what waits in it are reproduced from the seed", "[emulation][planted]") {
