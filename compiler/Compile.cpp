@@ -44,7 +44,8 @@ struct Compilation {
 
   Status parse(const std::string &text) {
     if (text.size() > kMaxModelText)
-      return makeError(Code::InvalidModel, "the model's text has {} bytes, at most {} are read", text.size(), kMaxModelText);
+      return makeError(Code::InvalidModel, "the model's text has {} bytes, at most {} are read", text.size(),
+                       kMaxModelText);
     module = parseSourceString<ModuleOp>(text, ParserConfig(&context));
     if (!module)
       return makeError(Code::InvalidModel, "the model does not parse: {}", log.text());
@@ -61,7 +62,8 @@ struct Compilation {
     PassManager manager(&context);
     passes::addPhases(manager, *from, to);
     if (failed(manager.run(*module)))
-      return makeError(Code::InvalidModel, "the model does not lower to phase {}: {}", passes::phaseName(to).str(), log.text());
+      return makeError(Code::InvalidModel, "the model does not lower to phase {}: {}", passes::phaseName(to).str(),
+                       log.text());
     return {};
   }
 };
@@ -113,24 +115,28 @@ bool isPlannedText(ModuleOp module) {
   return succeeded(phase) && *phase > passes::Phase::Grouped;
 }
 
-/// That a text which has been planned already can go on to this request's target. What it was planned for and with (profile,
-/// limits, calibration) stands; only plans that were decided elsewhere would contradict it.
+/// That a text which has been planned already can go on to this request's target. What it was planned for and with
+/// (profile, limits, calibration) stands; only plans that were decided elsewhere would contradict it.
 Status checkPlannedText(ModuleOp module, const CompileRequest &request) {
   const std::string phase = module->getAttrOfType<StringAttr>(moe::kPhaseAttr).getValue().str();
   if (!request.plans.empty())
-    return makeError(Code::InvalidModel,
-                     "the model's text is planned already (phase {}), and this compile brings plans of its own; it needs a "
-                     "text in phase input or grouped", phase);
+    return makeError(
+        Code::InvalidModel,
+        "the model's text is planned already (phase {}), and this compile brings plans of its own; it needs a "
+        "text in phase input or grouped",
+        phase);
   FailureOr<TargetFacts> target = passes::targetOf(module);
   if (failed(target))
-    return makeError(Code::InvalidModel, "the model's text is in phase {} but has no readable {}", phase, passes::kTargetAttr.str());
+    return makeError(Code::InvalidModel, "the model's text is in phase {} but has no readable {}", phase,
+                     passes::kTargetAttr.str());
   bool same = module->hasAttr(passes::kTargetAttr) && target->device == request.target.device &&
               target->arch == request.target.arch && target->isa == request.target.isa;
   module.walk([&](moe::GroupedFfnOp grouped) {
     if (!grouped.getConfig())
       return;
     const LayerConfig config = passes::fromAttribute(*grouped.getConfig());
-    same &= config.device == request.target.device && (config.device == DeviceKind::Cuda || config.cpu.isa == request.target.isa);
+    same &= config.device == request.target.device &&
+            (config.device == DeviceKind::Cuda || config.cpu.isa == request.target.isa);
   });
   if (!same)
     return makeError(Code::InvalidModel, "the model's text was planned (phase {}) for another target than {}", phase,
@@ -226,8 +232,9 @@ bool isCudaText(const std::string &emit) { return emit == "cuda" || emit == "ptx
 Status checkEmit(const CompileRequest &request) {
   const bool cuda = request.target.device == DeviceKind::Cuda;
   if (cuda ? isCpuText(request.emit) : isCudaText(request.emit))
-    return makeError(Code::InvalidArgument, "target {} has no '{}': a CPU has kernels, llvm and asm, a GPU cuda and ptx",
-                     request.target.name, request.emit);
+    return makeError(Code::InvalidArgument,
+                     "target {} has no '{}': a CPU has kernels, llvm and asm, a GPU cuda and ptx", request.target.name,
+                     request.emit);
   return {};
 }
 
@@ -272,9 +279,11 @@ Result<std::string> compileToText(const CompileRequest &request) {
   std::string phaseName = kernels ? "launches" : !request.stopAfter.empty() ? request.stopAfter : request.emit;
   std::optional<passes::Phase> phase = passes::parsePhase(phaseName);
   if (!phase)
-    return makeError(Code::InvalidArgument,
-                     "cannot emit '{}': expected package, llvm, asm, kernels, cuda, ptx, or a phase (input, grouped, sized, "
-                     "selected, planned, launches)", phaseName);
+    return makeError(
+        Code::InvalidArgument,
+        "cannot emit '{}': expected package, llvm, asm, kernels, cuda, ptx, or a phase (input, grouped, sized, "
+        "selected, planned, launches)",
+        phaseName);
   Compilation compilation;
   if (Status status = prepare(compilation, request, *phase); !status.ok())
     return status;

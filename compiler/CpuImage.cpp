@@ -81,7 +81,8 @@ void addGemm(moe::LaunchOp op, LayerCode &code, std::set<std::string> &have, Lau
   Region *activation = op.getActivation().empty() ? nullptr : &op.getActivation();
   uint32_t index = activationIndex(op, code);
   for (uint16_t rows : heightsOf(launch.kind, code.config)) {
-    codegen::TileKernelSpec spec{roleOf(launch.kind), rows, launch.k, activation, index, op.getBiased(), op.getWeightOnInput()};
+    codegen::TileKernelSpec spec{roleOf(launch.kind),  rows, launch.k, activation, index, op.getBiased(),
+                                 op.getWeightOnInput()};
     std::string symbol = codegen::symbolOf(spec);
     launch.kernels.push_back({rows, symbol});
     if (have.insert(symbol).second)
@@ -147,7 +148,8 @@ Result<std::vector<uint8_t>> buildImage(const LayerCode &code, StageTimes &times
   llvm::LLVMContext llvmContext;
   std::unique_ptr<llvm::Module> llvmModule = codegen::translate(**module, llvmContext);
   if (!llvmModule)
-    return makeError(Code::CompileFailed, "the kernels of {} do not translate to LLVM IR: {}", code.config.text(), log.text());
+    return makeError(Code::CompileFailed, "the kernels of {} do not translate to LLVM IR: {}", code.config.text(),
+                     log.text());
   times["mlir"] += watch.lapMs();
   Result<std::vector<uint8_t>> object = codegen::emitObject(*llvmModule, code.config.isa);
   times["llvm"] += watch.lapMs();

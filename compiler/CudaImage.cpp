@@ -80,18 +80,19 @@ Result<std::string> cudaText(const KernelJob &job) {
   Result<std::string> source = unitSource(job.unit);
   if (!source)
     return source;
-  return fmt::format("// {}: {} threads, {} bytes of dynamic shared memory.\n{}// Instantiated: {}\n", job.name, job.threads,
-                     job.dynamicSharedBytes, *source, job.unit.kernels.at(0));
+  return fmt::format("// {}: {} threads, {} bytes of dynamic shared memory.\n{}// Instantiated: {}\n", job.name,
+                     job.threads, job.dynamicSharedBytes, *source, job.unit.kernels.at(0));
 }
 
 } // namespace
 
-Status buildCudaImages(const std::vector<func::FuncOp> &layers, const CompileRequest &request, const CompileHooks &hooks,
-                       Package &package) {
+Status buildCudaImages(const std::vector<func::FuncOp> &layers, const CompileRequest &request,
+                       const CompileHooks &hooks, Package &package) {
   Result<Kernels> kernels = kernelsOf(layers, request.target.arch);
   if (!kernels)
     return kernels.status();
-  Result<std::vector<BuiltKernel>> built = buildKernels(kernels->jobs, request.target.arch, request.jit, buildHooks(hooks));
+  Result<std::vector<BuiltKernel>> built =
+      buildKernels(kernels->jobs, request.target.arch, request.jit, buildHooks(hooks));
   if (!built)
     return built.status();
   for (size_t i = 0; i < built->size(); ++i) {

@@ -13,14 +13,15 @@
 namespace moec {
 
 /// Fills launches and images of `package`, whose layers are those of `layers` in phase `launches`, in their order.
-/// Images follow the launches that first name them. Adds "nvrtc" to the compile times: the time of all threads together.
+/// Images follow the launches that first name them. Adds "nvrtc" to the compile times: the time of all threads
+/// together.
 ///
 /// Errors: InvalidModel (as cudaCodeOf), and those of buildKernels.
-Status buildCudaImages(const std::vector<mlir::func::FuncOp> &layers, const CompileRequest &request, const CompileHooks &hooks,
-                       Package &package);
+Status buildCudaImages(const std::vector<mlir::func::FuncOp> &layers, const CompileRequest &request,
+                       const CompileHooks &hooks, Package &package);
 
-/// The distinct kernels of the layers as texts, in JSON (docs/formats.md, "Emitted files"): CUDA source for "cuda", else PTX.
-/// Errors: as buildCudaImages.
+/// The distinct kernels of the layers as texts, in JSON (docs/formats.md, "Emitted files"): CUDA source for "cuda",
+/// else PTX. Errors: as buildCudaImages.
 Result<std::string> emitCuda(const std::vector<mlir::func::FuncOp> &layers, const CompileRequest &request);
 
 } // namespace moec

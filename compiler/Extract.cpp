@@ -73,13 +73,15 @@ Result<LayerDescription> describeLayer(func::FuncOp layer) {
   auto route = onlyOp<moe::RouteOp>(layer);
   auto grouped = onlyOp<moe::GroupedFfnOp>(layer);
   if (!route || !grouped || grouped.getIds() != route.getIds() || grouped.getWeights() != route.getWeights())
-    return makeError(Code::InvalidModel, "{} is not one route and one group of experts that it feeds", layer.getName().str());
+    return makeError(Code::InvalidModel, "{} is not one route and one group of experts that it feeds",
+                     layer.getName().str());
   auto shared = onlyOp<moe::SharedFfnOp>(layer);
   if (Value init = grouped.getInit(); init && (!shared || init != shared.getResult()))
     return makeError(Code::InvalidModel, "{}: the experts' init is not the shared expert", layer.getName().str());
   Value hidden = layer.getArgument(0);
   if (grouped.getHidden() != hidden || route.getHidden() != hidden || (shared && shared.getHidden() != hidden))
-    return makeError(Code::InvalidModel, "{}: router and experts must read the layer's hidden states", layer.getName().str());
+    return makeError(Code::InvalidModel, "{}: router and experts must read the layer's hidden states",
+                     layer.getName().str());
   LayerDescription description;
   description.layer = static_cast<uint32_t>(layer->getAttrOfType<IntegerAttr>(moe::kLayerAttr).getInt());
   description.shape = passes::shapeOf(grouped);

@@ -32,7 +32,9 @@ bool sameDim(Value a, unsigned i, Value b, unsigned j) {
   return tensorOf(a).getDimSize(i) == tensorOf(b).getDimSize(j);
 }
 
-bool hasStaticTail(Value value) { return llvm::none_of(tensorOf(value).getShape().drop_front(), ShapedType::isDynamic); }
+bool hasStaticTail(Value value) {
+  return llvm::none_of(tensorOf(value).getShape().drop_front(), ShapedType::isDynamic);
+}
 
 /// An expert has one entry of an i16 array (`order`).
 constexpr int64_t maxExperts = INT16_MAX;
@@ -62,7 +64,8 @@ bool isPermutation(ArrayRef<int16_t> order, int64_t experts) {
 LogicalResult verifyActivation(Operation *op, Region &region, StringRef shape, StringRef closed) {
   if (region.empty() || region.front().getNumArguments() != 2 ||
       llvm::any_of(region.front().getArgumentTypes(), [](Type type) { return !type.isF32(); }))
-    return op->emitOpError(shape) << " the activation takes two f32 arguments, the gate's and the up projection's entry";
+    return op->emitOpError(shape)
+           << " the activation takes two f32 arguments, the gate's and the up projection's entry";
   if (!isa_and_nonnull<YieldOp>(region.front().empty() ? nullptr : &region.front().back()))
     return op->emitOpError(shape) << " the activation ends with moe.yield";
   for (Operation &inner : region.front().without_terminator()) {
@@ -77,8 +80,8 @@ LogicalResult verifyActivation(Operation *op, Region &region, StringRef shape, S
 }
 
 /// `gate`, `up` [E, I, H] and `down` [E, H, I] for experts, without E for a shared FFN.
-LogicalResult verifyFfnWeights(Operation *op, StringRef cite, Value tokens, Value gate, Value up, Value down, int64_t hidden,
-                               bool experts) {
+LogicalResult verifyFfnWeights(Operation *op, StringRef cite, Value tokens, Value gate, Value up, Value down,
+                               int64_t hidden, bool experts) {
   int64_t rank = experts ? 3 : 2;
   if (tensorOf(gate).getRank() != rank || tensorOf(gate) != tensorOf(up) || tensorOf(down).getRank() != rank ||
       !sameDim(gate, rank - 2, down, rank - 1) || !sameDim(gate, rank - 1, down, rank - 2) ||
@@ -87,13 +90,14 @@ LogicalResult verifyFfnWeights(Operation *op, StringRef cite, Value tokens, Valu
                                  << (experts ? "[E, H, I]" : "[H, Is]") << ", but they are " << gate.getType() << ", "
                                  << up.getType() << " and " << down.getType();
   if (experts && tensorOf(gate).getDimSize(0) > maxExperts)
-    return op->emitOpError(cite) << " there are " << tensorOf(gate).getDimSize(0) << " experts, expected at most " << maxExperts;
+    return op->emitOpError(cite) << " there are " << tensorOf(gate).getDimSize(0) << " experts, expected at most "
+                                 << maxExperts;
   if (tensorOf(gate).getDimSize(rank - 1) != hidden)
     return op->emitOpError(cite) << " the weights have H = " << tensorOf(gate).getDimSize(rank - 1)
                                  << " but the tokens have " << hidden;
   if (elementOf(gate) != elementOf(tokens) || elementOf(down) != elementOf(tokens))
-    return op->emitOpError(cite) << " weights and tokens differ in dtype: " << elementOf(gate) << ", " << elementOf(down)
-                                 << " and " << elementOf(tokens);
+    return op->emitOpError(cite) << " weights and tokens differ in dtype: " << elementOf(gate) << ", "
+                                 << elementOf(down) << " and " << elementOf(tokens);
   return success();
 }
 
@@ -103,16 +107,19 @@ LogicalResult verifyFfnBiases(Operation *op, StringRef cite, Value gate, Value d
   if (given == 0)
     return success();
   if (given != biases.size())
-    return op->emitOpError(cite) << " gate, up and down have a bias each or none has, but " << given << " of 3 are given";
+    return op->emitOpError(cite) << " gate, up and down have a bias each or none has, but " << given
+                                 << " of 3 are given";
   ArrayRef<int64_t> inner = tensorOf(gate).getShape().take_front(2), outer = tensorOf(down).getShape().take_front(2);
   if (!hasShape(biases[0], inner) || !hasShape(biases[1], inner) || !hasShape(biases[2], outer))
-    return op->emitOpError(cite) << " gate_bias and up_bias are [E, I] and down_bias [E, H] with E = " << inner[0] << ", I = "
-                                 << inner[1] << " and H = " << outer[1] << ", but they are " << biases[0].getType() << ", "
-                                 << biases[1].getType() << " and " << biases[2].getType();
+    return op->emitOpError(cite) << " gate_bias and up_bias are [E, I] and down_bias [E, H] with E = " << inner[0]
+                                 << ", I = " << inner[1] << " and H = " << outer[1] << ", but they are "
+                                 << biases[0].getType() << ", " << biases[1].getType() << " and "
+                                 << biases[2].getType();
   return success();
 }
 
-LogicalResult verifyRouter(Operation *op, StringRef citeWeight, StringRef citeBias, Value hidden, Value weight, Value bias) {
+LogicalResult verifyRouter(Operation *op, StringRef citeWeight, StringRef citeBias, Value hidden, Value weight,
+                           Value bias) {
   if (tensorOf(hidden).getRank() != 2 || tensorOf(weight).getRank() != 2 || !sameDim(hidden, 1, weight, 1) ||
       !hasStaticTail(hidden))
     return op->emitOpError(citeWeight) << " hidden is [T, H] and weight [E, H] with the same H, but they are "
@@ -127,10 +134,11 @@ struct Selection {
   int64_t experts, k, groups, groupsPicked, groupTop;
 };
 
-LogicalResult verifySelection(Operation *op, const Selection &s, Value tokens, Value correction, Value ids, Value weights,
-                              ArrayRef<StringRef> cite) {
+LogicalResult verifySelection(Operation *op, const Selection &s, Value tokens, Value correction, Value ids,
+                              Value weights, ArrayRef<StringRef> cite) {
   if (correction && !hasShape(correction, {s.experts}))
-    return op->emitOpError(cite[0]) << " correction is [E] with E = " << s.experts << ", but it is " << correction.getType();
+    return op->emitOpError(cite[0]) << " correction is [E] with E = " << s.experts << ", but it is "
+                                    << correction.getType();
   if (s.k < 1 || s.k > s.experts)
     return op->emitOpError(cite[1]) << " k = " << s.k << " is not in 1.." << s.experts;
   if (s.groups < 1 || s.experts % s.groups != 0)
@@ -144,8 +152,8 @@ LogicalResult verifySelection(Operation *op, const Selection &s, Value tokens, V
                                     << " experts, fewer than k = " << s.k;
   if (!hasShape(ids, {-1, s.k}) || !sameDim(ids, 0, tokens, 0) ||
       tensorOf(weights).getShape() != tensorOf(ids).getShape())
-    return op->emitOpError(cite[4]) << " ids and weights are [T, " << s.k << "], but they are " << ids.getType() << " and "
-                                    << weights.getType();
+    return op->emitOpError(cite[4]) << " ids and weights are [T, " << s.k << "], but they are " << ids.getType()
+                                    << " and " << weights.getType();
   return success();
 }
 
@@ -188,8 +196,9 @@ LogicalResult ScoreOp::verify() { return verifyRank2(*this, getLogits()); }
 LogicalResult TopKOp::verify() {
   if (tensorOf(getScores()).getRank() != 2 || !hasStaticTail(getScores()))
     return emitOpError("(C1) scores are [T, E] with a static E, but they are ") << getScores().getType();
-  Selection selection{tensorOf(getScores()).getDimSize(1), static_cast<int64_t>(getK()), static_cast<int64_t>(getGroups()),
-                      static_cast<int64_t>(getGroupsPicked()), static_cast<int64_t>(getGroupTop())};
+  Selection selection{tensorOf(getScores()).getDimSize(1), static_cast<int64_t>(getK()),
+                      static_cast<int64_t>(getGroups()), static_cast<int64_t>(getGroupsPicked()),
+                      static_cast<int64_t>(getGroupTop())};
   return verifySelection(*this, selection, getScores(), getCorrection(), getIds(), getWeights(),
                          {"(C1)", "(C2)", "(C3)", "(C4)", "(C5)"});
 }
@@ -232,16 +241,16 @@ OpFoldResult ScaleOp::fold(FoldAdaptor) {
 }
 
 LogicalResult CountPairsOp::verify() {
-  if (tensorOf(getIds()).getRank() != 2 || tensorOf(getCounts()).getRank() != 1 || !tensorOf(getCounts()).hasStaticShape() ||
-      !isIdsOf(getIds(), getIds(), tensorOf(getCounts()).getDimSize(0)))
+  if (tensorOf(getIds()).getRank() != 2 || tensorOf(getCounts()).getRank() != 1 ||
+      !tensorOf(getCounts()).hasStaticShape() || !isIdsOf(getIds(), getIds(), tensorOf(getCounts()).getDimSize(0)))
     return emitOpError("(C1) ids are [T, K] and counts [E], static, with K in 1..E, but they are ")
            << getIds().getType() << " and " << getCounts().getType();
   return success();
 }
 
 LogicalResult DispatchOp::verify() {
-  if (tensorOf(getTokens()).getRank() != 2 || tensorOf(getIds()).getRank() != 2 || !sameDim(getTokens(), 0, getIds(), 0) ||
-      !hasStaticTail(getTokens()))
+  if (tensorOf(getTokens()).getRank() != 2 || tensorOf(getIds()).getRank() != 2 ||
+      !sameDim(getTokens(), 0, getIds(), 0) || !hasStaticTail(getTokens()))
     return emitOpError("(C1) tokens are [T, H] and ids [T, K], but they are ")
            << getTokens().getType() << " and " << getIds().getType();
   if (getWeights() && tensorOf(getWeights()).getShape() != tensorOf(getIds()).getShape())
@@ -253,7 +262,8 @@ LogicalResult DispatchOp::verify() {
     return emitOpError("(C2) the buffer is [E, ?, H] of the tokens' dtype and slot like ids, but they are ")
            << getBuffer().getType() << " and " << getSlot().getType();
   if (!isIdsOf(getIds(), getTokens(), buffer.getDimSize(0)))
-    return emitOpError("(C2) K is static and in 1..E with E = ") << buffer.getDimSize(0) << ", but ids are " << getIds().getType();
+    return emitOpError("(C2) K is static and in 1..E with E = ")
+           << buffer.getDimSize(0) << ", but ids are " << getIds().getType();
   if (getCapacity() && static_cast<int64_t>(*getCapacity()) < 1)
     return emitOpError("(C3) capacity is at least 1, but it is ") << static_cast<int64_t>(*getCapacity());
   if (getDrop() && !getCapacity())
@@ -298,25 +308,28 @@ LogicalResult SharedFfnOp::verify() {
 
 LogicalResult CombineOp::verify() {
   RankedTensorType experts = tensorOf(getExpertOutput());
-  if (experts.getRank() != 3 || experts.isDynamicDim(0) || !experts.isDynamicDim(1) || tensorOf(getIds()).getRank() != 2 ||
-      getSlot().getType() != getIds().getType() ||
+  if (experts.getRank() != 3 || experts.isDynamicDim(0) || !experts.isDynamicDim(1) ||
+      tensorOf(getIds()).getRank() != 2 || getSlot().getType() != getIds().getType() ||
       (getWeights() && tensorOf(getWeights()).getShape() != tensorOf(getIds()).getShape())) {
-    InFlightDiagnostic error = emitOpError("(C1) expert_output is [E, ?, H], ids, slot and weights are [T, K], but they are ")
-                               << getExpertOutput().getType() << ", " << getIds().getType() << ", " << getSlot().getType();
+    InFlightDiagnostic error =
+        emitOpError("(C1) expert_output is [E, ?, H], ids, slot and weights are [T, K], but they are ")
+        << getExpertOutput().getType() << ", " << getIds().getType() << ", " << getSlot().getType();
     return getWeights() ? error << " and " << getWeights().getType() : error << " and no weights";
   }
   if (tensorOf(getOutput()).getRank() != 2 || !sameDim(getOutput(), 1, getExpertOutput(), 2) ||
       !sameDim(getOutput(), 0, getIds(), 0) || elementOf(getOutput()) != elementOf(getExpertOutput()) ||
       (getInit() && getInit().getType() != getOutput().getType()))
-    return emitOpError("(C2) output and init are [T, H] of the experts' dtype, but output is ") << getOutput().getType();
+    return emitOpError("(C2) output and init are [T, H] of the experts' dtype, but output is ")
+           << getOutput().getType();
   return success();
 }
 
 LogicalResult RouteOp::verify() {
   if (failed(verifyRouter(*this, "(C1)", "(C1)", getHidden(), getWeight(), getBias())))
     return failure();
-  Selection selection{tensorOf(getWeight()).getDimSize(0), static_cast<int64_t>(getK()), static_cast<int64_t>(getGroups()),
-                      static_cast<int64_t>(getGroupsPicked()), static_cast<int64_t>(getGroupTop())};
+  Selection selection{tensorOf(getWeight()).getDimSize(0), static_cast<int64_t>(getK()),
+                      static_cast<int64_t>(getGroups()), static_cast<int64_t>(getGroupsPicked()),
+                      static_cast<int64_t>(getGroupTop())};
   if (failed(verifySelection(*this, selection, getHidden(), getCorrection(), getIds(), getWeights(),
                              {"(C2)", "(C2)", "(C2)", "(C2)", "(C2)"})))
     return failure();
@@ -328,8 +341,8 @@ LogicalResult RouteOp::verify() {
 static LogicalResult verifyStrides(GroupedFfnOp op) {
   auto check = [&](StringRef name, std::optional<uint64_t> stride, int64_t columns) -> LogicalResult {
     if (stride && (static_cast<int64_t>(*stride) < columns || static_cast<int64_t>(*stride) > 2 * maxSize))
-      return op.emitOpError("(C6) ") << name << " is " << static_cast<int64_t>(*stride) << ", expected " << columns << ".."
-                                     << 2 * maxSize;
+      return op.emitOpError("(C6) ") << name << " is " << static_cast<int64_t>(*stride) << ", expected " << columns
+                                     << ".." << 2 * maxSize;
     return success();
   };
   if (failed(check("hidden_stride", op.getHiddenStride(), tensorOf(op.getGate()).getDimSize(2))))
@@ -338,8 +351,8 @@ static LogicalResult verifyStrides(GroupedFfnOp op) {
 }
 
 LogicalResult GroupedFfnOp::verify() {
-  if (tensorOf(getHidden()).getRank() != 2 || tensorOf(getIds()).getRank() != 2 || !sameDim(getHidden(), 0, getIds(), 0) ||
-      tensorOf(getWeights()).getShape() != tensorOf(getIds()).getShape() ||
+  if (tensorOf(getHidden()).getRank() != 2 || tensorOf(getIds()).getRank() != 2 ||
+      !sameDim(getHidden(), 0, getIds(), 0) || tensorOf(getWeights()).getShape() != tensorOf(getIds()).getShape() ||
       (getInit() && getInit().getType() != getHidden().getType()))
     return emitOpError("(C1) hidden and init are [T, H], ids and weights [T, K], but hidden is ")
            << getHidden().getType() << ", ids " << getIds().getType() << " and weights " << getWeights().getType();
@@ -394,11 +407,13 @@ static LogicalResult verifyLaunchSignature(LaunchOp op) {
   size_t inputs = op.getInputs().size();
   if ((inputs != expected.inputs && inputs != expected.inputs + expected.optionalInputs) ||
       op.getOutputs().size() != expected.outputs)
-    return op.emitOpError("(C3) ") << stringifyLaunchKind(op.getKind()) << " takes " << expected.inputs << " inputs and "
-                                   << expected.optionalInputs << " optional ones and gives " << expected.outputs
-                                   << ", but it has " << inputs << " and " << op.getOutputs().size();
+    return op.emitOpError("(C3) ") << stringifyLaunchKind(op.getKind()) << " takes " << expected.inputs
+                                   << " inputs and " << expected.optionalInputs << " optional ones and gives "
+                                   << expected.outputs << ", but it has " << inputs << " and "
+                                   << op.getOutputs().size();
   if (expected.spec != op.getSpec().has_value())
-    return op.emitOpError("(C3) ") << stringifyLaunchKind(op.getKind()) << (expected.spec ? " needs a spec" : " has no spec");
+    return op.emitOpError("(C3) ") << stringifyLaunchKind(op.getKind())
+                                   << (expected.spec ? " needs a spec" : " has no spec");
   return success();
 }
 

@@ -57,8 +57,9 @@ void fuse(ExpertGroup &group) {
   auto grouped = GroupedFfnOp::create(
       builder, group.combine.getLoc(), group.combine.getOutput().getType(), countsType, group.dispatch.getTokens(), ids,
       onInput ? group.dispatch.getWeights() : group.combine.getWeights(), group.ffn.getGate(), group.ffn.getUp(),
-      group.ffn.getDown(), group.ffn.getGateBias(), group.ffn.getUpBias(), group.ffn.getDownBias(), group.combine.getInit(),
-      group.dispatch.getSlotsAttr(), Attribute(), DenseI8ArrayAttr(), DenseI16ArrayAttr(), IntegerAttr(), IntegerAttr(), onInput);
+      group.ffn.getDown(), group.ffn.getGateBias(), group.ffn.getUpBias(), group.ffn.getDownBias(),
+      group.combine.getInit(), group.dispatch.getSlotsAttr(), Attribute(), DenseI8ArrayAttr(), DenseI16ArrayAttr(),
+      IntegerAttr(), IntegerAttr(), onInput);
   grouped.getActivation().takeBody(group.ffn.getActivation());
   group.combine.getOutput().replaceAllUsesWith(grouped.getOutput());
   group.combine.erase();

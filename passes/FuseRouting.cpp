@@ -60,14 +60,16 @@ Value lastWeights(const RoutingChain &chain) {
 void fuse(RoutingChain &chain) {
   OpBuilder builder(chain.topK);
   MLIRContext *context = builder.getContext();
-  auto scoring = [&](ScoreOp score) { return score ? ScoringKindAttr::get(context, score.getKind()) : ScoringKindAttr(); };
-  auto route = RouteOp::create(
-      builder, chain.topK.getLoc(), chain.topK.getIds().getType(), chain.topK.getWeights().getType(),
-      chain.router.getHidden(), chain.router.getWeight(), chain.router.getBias(), chain.topK.getCorrection(),
-      chain.topK.getKAttr(), scoring(chain.before), scoring(chain.after), chain.topK.getGroupsAttr(),
-      chain.topK.getGroupsPickedAttr(), chain.topK.getGroupTopAttr(),
-      chain.normalize ? chain.normalize.getEpsilonAttr() : FloatAttr(),
-      chain.scale ? chain.scale.getFactorAttr() : builder.getF64FloatAttr(1.0));
+  auto scoring = [&](ScoreOp score) {
+    return score ? ScoringKindAttr::get(context, score.getKind()) : ScoringKindAttr();
+  };
+  auto route =
+      RouteOp::create(builder, chain.topK.getLoc(), chain.topK.getIds().getType(), chain.topK.getWeights().getType(),
+                      chain.router.getHidden(), chain.router.getWeight(), chain.router.getBias(),
+                      chain.topK.getCorrection(), chain.topK.getKAttr(), scoring(chain.before), scoring(chain.after),
+                      chain.topK.getGroupsAttr(), chain.topK.getGroupsPickedAttr(), chain.topK.getGroupTopAttr(),
+                      chain.normalize ? chain.normalize.getEpsilonAttr() : FloatAttr(),
+                      chain.scale ? chain.scale.getFactorAttr() : builder.getF64FloatAttr(1.0));
   lastWeights(chain).replaceAllUsesWith(route.getWeights());
   chain.topK.getIds().replaceAllUsesWith(route.getIds());
   for (Operation *op : {chain.scale.getOperation(), chain.normalize.getOperation(), chain.after.getOperation(),

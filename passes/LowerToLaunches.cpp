@@ -66,11 +66,13 @@ void lowerShared(SharedFfnOp shared, LaunchBuilder &launches) {
   auto rows = RankedTensorType::get({ShapedType::kDynamic, intermediate}, element);
   SmallVector<Value> inputs{shared.getHidden(), shared.getGate(), shared.getUp()};
   Value activated =
-      launches.gemm(moe::LaunchKind::SharedGateUp, rows, inputs, hidden, intermediate, &shared.getActivation()).getResult(0);
+      launches.gemm(moe::LaunchKind::SharedGateUp, rows, inputs, hidden, intermediate, &shared.getActivation())
+          .getResult(0);
   SmallVector<Value> downInputs{activated, shared.getDown()};
   if (shared.getRouter())
     downInputs.append({shared.getHidden(), shared.getRouter()});
-  auto down = launches.gemm(moe::LaunchKind::SharedDown, shared.getResult().getType(), downInputs, intermediate, hidden, nullptr);
+  auto down = launches.gemm(moe::LaunchKind::SharedDown, shared.getResult().getType(), downInputs, intermediate, hidden,
+                            nullptr);
   shared.getResult().replaceAllUsesWith(down.getResult(0));
   shared.erase();
 }
@@ -90,7 +92,8 @@ LaunchOp lowerDispatch(GroupedFfnOp grouped, LaunchBuilder &launches) {
   auto slotRows = RankedTensorType::get({ShapedType::kDynamic, dim(grouped.getHidden(), 1)}, element);
   auto rowToken = RankedTensorType::get({ShapedType::kDynamic}, launches.builder.getI32Type());
   return launches.step(moe::LaunchKind::Dispatch, {slotRows, rowToken, grouped.getCounts().getType()},
-                       {grouped.getHidden(), grouped.getIds(), grouped.getWeights()}, tableOf(grouped, launches.builder));
+                       {grouped.getHidden(), grouped.getIds(), grouped.getWeights()},
+                       tableOf(grouped, launches.builder));
 }
 
 void lowerGrouped(GroupedFfnOp grouped, LaunchOp dispatch, LaunchBuilder &launches) {
@@ -112,7 +115,8 @@ void lowerGrouped(GroupedFfnOp grouped, LaunchOp dispatch, LaunchBuilder &launch
     downInputs.push_back(grouped.getDownBias());
   if (grouped.getInit())
     downInputs.push_back(grouped.getInit());
-  Value sum = launches.gemm(moe::LaunchKind::Down, sums, downInputs, intermediate, hidden, nullptr, biased).getResult(0);
+  Value sum =
+      launches.gemm(moe::LaunchKind::Down, sums, downInputs, intermediate, hidden, nullptr, biased).getResult(0);
   auto store = launches.step(moe::LaunchKind::Store, grouped.getOutput().getType(), sum);
   grouped.getOutput().replaceAllUsesWith(store.getResult(0));
   grouped.getCounts().replaceAllUsesWith(dispatch.getResult(2));

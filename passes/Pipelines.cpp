@@ -63,20 +63,21 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
   Option<Phase> to{*this, "to", llvm::cl::desc("last phase"), llvm::cl::init(Phase::Launches), phaseValues()};
 
   static llvm::cl::ValuesClass phaseValues() {
-    return llvm::cl::values(clEnumValN(Phase::Grouped, "grouped", "fused regions"),
-                            clEnumValN(Phase::Sized, "sized", "slots"),
-                            clEnumValN(Phase::Selected, "selected", "a config per kernel, classes of experts"),
-                            clEnumValN(Phase::Planned, "planned", "memory"),
-                            clEnumValN(Phase::Launches, "launches", "a list of launches"));
+    return llvm::cl::values(
+        clEnumValN(Phase::Grouped, "grouped", "fused regions"), clEnumValN(Phase::Sized, "sized", "slots"),
+        clEnumValN(Phase::Selected, "selected", "a config per kernel, classes of experts"),
+        clEnumValN(Phase::Planned, "planned", "memory"), clEnumValN(Phase::Launches, "launches", "a list of launches"));
   }
 };
 } // namespace
 
 void registerAll() {
   registerMoePasses();
-  PassPipelineRegistration<LowerOptions>(
-      "moe-lower", "Lower a model from phase input to phase `to`, verifying each phase",
-      [](OpPassManager &passManager, const LowerOptions &options) { addPhases(passManager, Phase::Input, options.to); });
+  PassPipelineRegistration<LowerOptions>("moe-lower",
+                                         "Lower a model from phase input to phase `to`, verifying each phase",
+                                         [](OpPassManager &passManager, const LowerOptions &options) {
+                                           addPhases(passManager, Phase::Input, options.to);
+                                         });
 }
 
 } // namespace moec::passes

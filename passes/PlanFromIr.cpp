@@ -53,7 +53,8 @@ FailureOr<Histogram> histogramOf(func::FuncOp function, const LayerShape &shape,
     return Histogram::uniform(static_cast<uint32_t>(uniformTokens), shape.topK, shape.experts);
   // That neither is negative the dialect has verified.
   if (!tokens || pairs.size() != shape.experts)
-    return function.emitError() << "a profile has moe.tokens and a moe.pairs entry for each of " << shape.experts << " experts";
+    return function.emitError() << "a profile has moe.tokens and a moe.pairs entry for each of " << shape.experts
+                                << " experts";
   Histogram histogram{static_cast<uint32_t>(tokens.getInt()), {}};
   histogram.pairs.assign(pairs.asArrayRef().begin(), pairs.asArrayRef().end());
   return histogram;
@@ -115,13 +116,14 @@ void writeTarget(ModuleOp module, const TargetFacts &facts, const PlanLimits &li
                                      builder.getNamedAttr("threads", builder.getI64IntegerAttr(facts.threads)),
                                      builder.getNamedAttr("l2", builder.getI64IntegerAttr(facts.l2Bytes)),
                                  }));
-  module->setAttr(kLimitsAttr,
-                  builder.getDictionaryAttr({
-                      builder.getNamedAttr("heights", builder.getI64IntegerAttr(limits.maxTileHeights)),
-                      builder.getNamedAttr("pack_budget", builder.getI64IntegerAttr(static_cast<int64_t>(limits.packBudgetBytes))),
-                      builder.getNamedAttr("headroom", builder.getF64FloatAttr(limits.slotHeadroom)),
-                      builder.getNamedAttr("align", builder.getI64IntegerAttr(limits.slotAlign)),
-                  }));
+  module->setAttr(
+      kLimitsAttr,
+      builder.getDictionaryAttr({
+          builder.getNamedAttr("heights", builder.getI64IntegerAttr(limits.maxTileHeights)),
+          builder.getNamedAttr("pack_budget", builder.getI64IntegerAttr(static_cast<int64_t>(limits.packBudgetBytes))),
+          builder.getNamedAttr("headroom", builder.getF64FloatAttr(limits.slotHeadroom)),
+          builder.getNamedAttr("align", builder.getI64IntegerAttr(limits.slotAlign)),
+      }));
   module->setAttr(kCalibrationAttr, builder.getStringAttr(calibration.toJson()));
 }
 
@@ -150,7 +152,8 @@ struct DictionaryReader {
     if (!value || failed)
       return atLeast;
     if (value.getInt() < atLeast || value.getInt() > atMost) {
-      InFlightDiagnostic error = op->emitError() << name << " has " << key << " = " << value.getInt() << ", expected at least " << atLeast;
+      InFlightDiagnostic error = op->emitError() << name << " has " << key << " = " << value.getInt()
+                                                 << ", expected at least " << atLeast;
       if (atMost != INT64_MAX)
         error << " and at most " << atMost;
       failed = true;

@@ -15,7 +15,7 @@ inline constexpr llvm::StringLiteral kCalibrationAttr = "moe.calibration"; // Ca
 // On a layer's function:
 using moe::kPairsAttr;  // array<i32>: pairs per expert of the profile's typical step
 using moe::kTokensAttr; // i64: tokens of that step
-inline constexpr llvm::StringLiteral kPlanAttr = "moe.plan";     // a plan that was decided elsewhere: {config, slots, ...}
+inline constexpr llvm::StringLiteral kPlanAttr = "moe.plan"; // a plan that was decided elsewhere: {config, slots, ...}
 
 /// The dimensions that plans and kernels depend on.
 LayerShape shapeOf(moe::GroupedFfnOp grouped);
@@ -23,7 +23,8 @@ LayerShape shapeOf(moe::GroupedFfnOp grouped);
 /// The profile of a layer of this shape, or uniform routing of `defaultTokens`.
 mlir::FailureOr<Histogram> histogramOf(mlir::func::FuncOp function, const LayerShape &shape, int64_t defaultTokens);
 
-/// The target that the module says it is for; the newest CPU where it says none. Fails, with a diagnostic, on a malformed one.
+/// The target that the module says it is for; the newest CPU where it says none. Fails, with a diagnostic, on a
+/// malformed one.
 mlir::FailureOr<TargetFacts> targetOf(mlir::ModuleOp module);
 
 /// The plan of one layer: the one that `moe.plan` carries, or planLayer's.
@@ -35,7 +36,8 @@ mlir::Attribute toAttribute(mlir::MLIRContext *context, const LayerConfig &confi
 LayerConfig fromAttribute(mlir::Attribute attribute);
 
 /// Writes facts, limits and calibration onto a module.
-void writeTarget(mlir::ModuleOp module, const TargetFacts &facts, const PlanLimits &limits, const Calibration &calibration);
+void writeTarget(mlir::ModuleOp module, const TargetFacts &facts, const PlanLimits &limits,
+                 const Calibration &calibration);
 /// Writes a decided plan onto a layer's function.
 void writePlan(mlir::func::FuncOp function, const LayerPlan &plan);
 

@@ -23,7 +23,8 @@ LogicalResult verifySignature(func::FuncOp layer) {
   };
   if (layer.isDeclaration() || type.getNumInputs() != 1 || !isTokens(type.getInput(0)) || type.getNumResults() < 1 ||
       type.getResult(0) != type.getInput(0))
-    return layer.emitError("a layer takes hidden states [?, H] and returns the same type first, but its type is ") << type;
+    return layer.emitError("a layer takes hidden states [?, H] and returns the same type first, but its type is ")
+           << type;
   if (!layer.getBody().hasOneBlock())
     return layer.emitError("a layer has one block");
   if (!layer->getAttrOfType<IntegerAttr>(kLayerAttr))

@@ -35,11 +35,11 @@ struct CompiledPackage {
 class Compiler {
 public:
   struct Options {
-    std::string library;         // path of libmoec-compiler.so; empty: beside this program
+    std::string library;               // path of libmoec-compiler.so; empty: beside this program
     std::shared_ptr<CacheStore> cache; // null: nothing is kept
-    CompilerCall call;           // instead of the library
-    JitOptions jit;              // of every request that goes out: how kernels for GPUs are compiled
-    std::string buildId;         // part of every key; empty: this build's versionText()
+    CompilerCall call;                 // instead of the library
+    JitOptions jit;                    // of every request that goes out: how kernels for GPUs are compiled
+    std::string buildId;               // part of every key; empty: this build's versionText()
     std::function<void(int level, std::string_view text)> log; // the compiler's lines; level as in spdlog
   };
 

@@ -46,10 +46,10 @@ Result<CompilerCall> openCompilerLibrary(const std::string &path) {
     return makeError(Code::Failure, "{} has no {} and {}: it belongs to another version", path,
                      MOEC_COMPILER_CALL_SYMBOL, MOEC_COMPILER_RELEASE_SYMBOL);
   // Never closed: LLVM's static objects do not outlive a dlclose gracefully.
-  return CompilerCall([call, release](const char *verb, std::span<const uint8_t> request,
-                                      const MoecCompilerCallbacks &callbacks) {
-    return callLibrary(call, release, verb, request, callbacks);
-  });
+  return CompilerCall(
+      [call, release](const char *verb, std::span<const uint8_t> request, const MoecCompilerCallbacks &callbacks) {
+        return callLibrary(call, release, verb, request, callbacks);
+      });
 }
 
 std::string defaultCompilerLibrary(const std::string &fromEnvironment) {

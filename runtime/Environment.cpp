@@ -10,9 +10,9 @@
 namespace moec {
 namespace {
 
-constexpr std::string_view known[] = {"MOEC_CACHE_DIR",      "MOEC_COMPILER_LIBRARY", "MOEC_JIT_MEMORY_MIB",
-                                      "MOEC_JIT_THREADS",    "MOEC_LOG",              "MOEC_NUM_THREADS",
-                                      "MOEC_NVRTC_PATH"};
+constexpr std::string_view known[] = {
+    "MOEC_CACHE_DIR", "MOEC_COMPILER_LIBRARY", "MOEC_JIT_MEMORY_MIB", "MOEC_JIT_THREADS",
+    "MOEC_LOG",       "MOEC_NUM_THREADS",      "MOEC_NVRTC_PATH"};
 constexpr std::string_view logLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
 
 template <typename List> bool contains(const List &list, std::string_view value) {
@@ -36,8 +36,8 @@ std::string cacheDirOf(const Variables &values) {
     auto found = values.find(name);
     return found == values.end() ? std::string() : found->second + below;
   };
-  for (auto [name, below] : {std::pair{"MOEC_CACHE_DIR", ""}, std::pair{"XDG_CACHE_HOME", "/moec"},
-                             std::pair{"HOME", "/.cache/moec"}})
+  for (auto [name, below] :
+       {std::pair{"MOEC_CACHE_DIR", ""}, std::pair{"XDG_CACHE_HOME", "/moec"}, std::pair{"HOME", "/.cache/moec"}})
     if (std::string folder = in(name, below); !folder.empty())
       return folder;
   return {};

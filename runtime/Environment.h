@@ -14,12 +14,12 @@ struct Environment {
   std::string compilerLibrary; // MOEC_COMPILER_LIBRARY
   std::string log;             // MOEC_LOG: trace, debug, info, warn, error or off
   uint32_t threads = 0;        // MOEC_NUM_THREADS; 0: not set
-  std::vector<std::string> nvrtcOnly;  // MOEC_NVRTC_PATH, at its colons
-  std::vector<std::string> nvrtcAlso;  // CUDA_HOME, CUDA_PATH, VIRTUAL_ENV, CONDA_PREFIX: where a libnvrtc may be too
-  std::string nvrtcFlags;              // NVRTC_PREPEND_FLAGS and NVRTC_APPEND_FLAGS, which NVRTC obeys by itself
-  uint32_t jitThreads = 0;             // MOEC_JIT_THREADS; 0: not set
-  uint32_t jitMemoryMib = 0;           // MOEC_JIT_MEMORY_MIB; 0: not set
-  bool noColour = false;       // NO_COLOR, set to anything
+  std::vector<std::string> nvrtcOnly; // MOEC_NVRTC_PATH, at its colons
+  std::vector<std::string> nvrtcAlso; // CUDA_HOME, CUDA_PATH, VIRTUAL_ENV, CONDA_PREFIX: where a libnvrtc may be too
+  std::string nvrtcFlags;             // NVRTC_PREPEND_FLAGS and NVRTC_APPEND_FLAGS, which NVRTC obeys by itself
+  uint32_t jitThreads = 0;            // MOEC_JIT_THREADS; 0: not set
+  uint32_t jitMemoryMib = 0;          // MOEC_JIT_MEMORY_MIB; 0: not set
+  bool noColour = false;              // NO_COLOR, set to anything
   std::map<std::string, std::string> variables; // every MOEC_* that is set, known or not
   std::vector<std::string> warnings; // one sentence for each MOEC_* that is unknown or has a value of no sense, and for
                                      // flags that change what NVRTC makes

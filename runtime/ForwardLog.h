@@ -10,13 +10,13 @@ namespace moec {
 
 /// Counted since the session was opened.
 struct SessionStats {
-  uint64_t forwards = 0;        // on a GPU: as far as their counts have arrived
-  uint64_t timedForwards = 0;   // whose time is known: on a CPU all, on a GPU a part
-  uint64_t forwardNs = 0;       // summed over those, the observer's time not included
-  uint64_t monitorNs = 0;       // in the observer
+  uint64_t forwards = 0;      // on a GPU: as far as their counts have arrived
+  uint64_t timedForwards = 0; // whose time is known: on a CPU all, on a GPU a part
+  uint64_t forwardNs = 0;     // summed over those, the observer's time not included
+  uint64_t monitorNs = 0;     // in the observer
   uint64_t spilledPairs = 0;
   uint64_t nonFiniteLogits = 0;
-  uint64_t lostSamples = 0;     // forwards on a GPU whose counts were overwritten before they were read
+  uint64_t lostSamples = 0; // forwards on a GPU whose counts were overwritten before they were read
 };
 
 /// Wait-free apart from the observer; allocates nothing. All of it but `setObserver` is thread-safe.

@@ -104,7 +104,8 @@ Status GenerationSet::alternate(uint64_t incumbent, uint64_t challenger, bool on
       return makeError(Code::NotFound, "there is no generation {}", number);
   const uint64_t live = liveNumber();
   if (incumbent != live && challenger != live)
-    return makeError(Code::InvalidArgument, "neither generation {} nor {} is live, but {}", incumbent, challenger, live);
+    return makeError(Code::InvalidArgument, "neither generation {} nor {} is live, but {}", incumbent, challenger,
+                     live);
   other.store(held[incumbent == live ? challenger : incumbent].generation.get(), std::memory_order_seq_cst);
   return {};
 }

@@ -92,8 +92,8 @@ private:
   std::atomic<const Generation *> current;        // what steps pin
   std::atomic<const Generation *> other{nullptr}; // what every second step pins while alternating
   std::atomic<uint64_t> liveId{0};
-  std::atomic<uint32_t> steps{0};                 // begun; its parity alternates
-  mutable Mutex mutex; // held by add, publish, retire, alternate; never by a step
+  std::atomic<uint32_t> steps{0}; // begun; its parity alternates
+  mutable Mutex mutex;            // held by add, publish, retire, alternate; never by a step
   std::map<uint64_t, Held> held MOEC_GUARDED_BY(mutex);
 };
 

@@ -38,10 +38,12 @@ Status HostRunner::forward(uint32_t layer, Phase phase, ConstTensorView hidden, 
       return status;
   }
   {
-    Result<Step> step = session->begin({.tokens = static_cast<uint32_t>(hidden.rows), .phase = phase, .stream = bridge->stream()});
+    Result<Step> step =
+        session->begin({.tokens = static_cast<uint32_t>(hidden.rows), .phase = phase, .stream = bridge->stream()});
     if (!step)
       return step.status();
-    Status status = routing ? step->layer(layer).forward(in, routed.ids, routed.weights, out) : step->layer(layer).forward(in, out);
+    Status status =
+        routing ? step->layer(layer).forward(in, routed.ids, routed.weights, out) : step->layer(layer).forward(in, out);
     if (!status.ok())
       return status;
   }

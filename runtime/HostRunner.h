@@ -7,7 +7,8 @@
 
 namespace moec {
 
-/// Where one caller's tensors lie on a session's device, and the stream that its steps run on. On a CPU: where they are.
+/// Where one caller's tensors lie on a session's device, and the stream that its steps run on. On a CPU: where they
+/// are.
 struct HostBridge {
   virtual ~HostBridge() = default;
   /// Of steps whose tensors come from here.
@@ -26,8 +27,8 @@ public:
   /// Errors: the device's.
   static Result<HostRunner> make(Session &session);
 
-  /// One step with one forward: hidden and output [T, H], ids and weights [T, K] in host memory; null ids: the layer's router
-  /// routes. Errors: those of Session::begin and StepLayer::forward, and the device's.
+  /// One step with one forward: hidden and output [T, H], ids and weights [T, K] in host memory; null ids: the layer's
+  /// router routes. Errors: those of Session::begin and StepLayer::forward, and the device's.
   Status forward(uint32_t layer, Phase phase, ConstTensorView hidden, const RoutingView *routing, TensorView output);
 
 private:

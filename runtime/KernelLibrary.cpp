@@ -100,7 +100,8 @@ Status KernelLibrary::require(const std::map<uint32_t, LayerConfig> &configs, Co
   return {};
 }
 
-Status KernelLibrary::compileAhead(uint32_t layer, const std::vector<LayerConfig> &configs, CompilePolicy policy) const {
+Status KernelLibrary::compileAhead(uint32_t layer, const std::vector<LayerConfig> &configs,
+                                   CompilePolicy policy) const {
   const Compiler &compiler = *context.model->compiler();
   if (!compiler.cache() || configs.empty())
     return {};

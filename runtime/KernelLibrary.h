@@ -37,13 +37,14 @@ public:
   /// Makes the kernels of these configs available: those that are loaded already are kept, those of the model's own
   /// package are loaded, the rest is one compile request. Fills kernelsBuilt, cacheHit, compileMs and loadMs.
   ///
-  /// The request says nothing that kernels don't depend on, so that every table and pack budget finds them in the cache.
+  /// The request says nothing that kernels don't depend on, so that every table and pack budget finds them in the
+  /// cache.
   ///
   /// Errors: those of Compiler::compile and Device::load.
   Status require(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
                  const std::function<bool()> &cancelled, BuildReport &report);
-  /// Brings the packages of several configs of one layer into the cache, several at a time as far as the compiler's options
-  /// allow; without a cache does nothing. Errors: those of Compiler::compile.
+  /// Brings the packages of several configs of one layer into the cache, several at a time as far as the compiler's
+  /// options allow; without a cache does nothing. Errors: those of Compiler::compile.
   Status compileAhead(uint32_t layer, const std::vector<LayerConfig> &configs, CompilePolicy policy) const;
   /// Lets go of all kernels that no generation holds.
   void forget();
@@ -57,7 +58,8 @@ private:
   CompileRequest requestFor(const std::map<uint32_t, LayerConfig> &configs) const;
   Result<CompiledPackage> compiledFor(const std::map<uint32_t, LayerConfig> &configs, CompilePolicy policy,
                                       const std::function<bool()> &cancelled) const;
-  /// Forgets kernels that no generation holds and `wanted` does not name, once there are many: those wanted longest ago first.
+  /// Forgets kernels that no generation holds and `wanted` does not name, once there are many: those wanted longest ago
+  /// first.
   void forgetUnused(const std::map<uint32_t, LayerConfig> &wanted);
 
   Context context;

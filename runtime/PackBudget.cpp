@@ -27,12 +27,14 @@ Result<PackBudget> PackBudget::parse(const std::string &text) {
       break;
     return budget;
   }
-  return makeError(Code::InvalidArgument, "'{}' is no pack budget: give 0% to 100%, or bytes as 1000000, 512MiB or 2GiB",
-                   text);
+  return makeError(Code::InvalidArgument,
+                   "'{}' is no pack budget: give 0% to 100%, or bytes as 1000000, 512MiB or 2GiB", text);
 }
 
 uint64_t PackBudget::ofLayer(uint64_t layerBytes, uint64_t allBytes) const {
-  double part = bytes == UINT64_MAX ? share : allBytes == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(allBytes);
+  double part = bytes == UINT64_MAX ? share
+                : allBytes == 0     ? 0
+                                    : static_cast<double>(bytes) / static_cast<double>(allBytes);
   return static_cast<uint64_t>(static_cast<double>(layerBytes) * std::min(part, 1.0));
 }
 

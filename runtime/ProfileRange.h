@@ -1,5 +1,5 @@
-// Marks for profilers (NVTX): what Nsight Systems shows above the kernels. Where no profiler has started the process, each
-// costs a test of a pointer.
+// Marks for profilers (NVTX): what Nsight Systems shows above the kernels. Where no profiler has started the process,
+// each costs a test of a pointer.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@ namespace moec {
 /// and not in a step.
 void startProfiling();
 
-/// A range of the calling thread, to the end of the scope. `name` is a literal; `number` is shown beside it. Allocates nothing.
+/// A range of the calling thread, to the end of the scope. `name` is a literal; `number` is shown beside it. Allocates
+/// nothing.
 class ProfileRange {
 public:
   explicit ProfileRange(const char *name, uint64_t number = 0);

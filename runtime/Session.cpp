@@ -34,10 +34,11 @@ Result<GenerationSet::Pin> SessionState::pinFor(const StepOptions &step) {
   const bool captured = device->captures(step.stream);
   const uint32_t most = captured ? options.maxGraphTokens : options.maxTokens;
   if (step.tokens > most)
-    return makeError(Code::ResourceExhausted, "a {}step of {} tokens, the session is for {}", captured ? "captured " : "",
-                     step.tokens, most);
+    return makeError(Code::ResourceExhausted, "a {}step of {} tokens, the session is for {}",
+                     captured ? "captured " : "", step.tokens, most);
   if (captured && options.maxGraphs == 0)
-    return makeError(Code::ResourceExhausted, "the session was opened without maxGraphs: no step of it can be captured");
+    return makeError(Code::ResourceExhausted,
+                     "the session was opened without maxGraphs: no step of it can be captured");
   const uint32_t begin = captured ? options.maxSteps : 0, end = captured ? begin + options.maxGraphs : options.maxSteps;
   return step.generation ? generations->pinNumber(*step.generation, begin, end) : generations->pin(begin, end);
 }

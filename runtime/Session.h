@@ -45,11 +45,11 @@ struct SessionOptions {
   uint32_t threads = 0;       // of one step; 0: as many as there are processors
   Mode mode = Mode::Auto;
   PackBudget packBudget;
-  std::string weights;        // as openWeights takes it; empty: the model's folder
+  std::string weights;                              // as openWeights takes it; empty: the model's folder
   std::shared_ptr<const WeightSource> weightSource; // instead of `weights`
-  std::vector<uint32_t> layers;   // by number; empty: all
-  uint32_t plannedTokens = 256;   // of the step that generation 0 is planned for
-  PlanLimits limits;              // packBudgetBytes is taken from `packBudget`
+  std::vector<uint32_t> layers;                     // by number; empty: all
+  uint32_t plannedTokens = 256;                     // of the step that generation 0 is planned for
+  PlanLimits limits;                                // packBudgetBytes is taken from `packBudget`
   CalibrationSource calibrationSource = CalibrationSource::Once;
   std::optional<Calibration> calibration; // instead of `calibrationSource`
   NonFinitePolicy nonFinite = NonFinitePolicy::Mask;
@@ -58,12 +58,12 @@ struct SessionOptions {
   ImageLoader imageLoader = loadSharedObject;
 
   // On a GPU:
-  uint32_t maxGraphs = 0;        // captured steps whose graphs exist at once; each has buffers of its own
-  uint32_t maxGraphTokens = 256; // of a captured step
-  bool timeGraphs = true;        // captured forwards are timed, each by two nodes of its graph: about 2 us
-  DeviceAllocator allocator;     // where device memory comes from; empty: the driver
+  uint32_t maxGraphs = 0;                   // captured steps whose graphs exist at once; each has buffers of its own
+  uint32_t maxGraphTokens = 256;            // of a captured step
+  bool timeGraphs = true;                   // captured forwards are timed, each by two nodes of its graph: about 2 us
+  DeviceAllocator allocator;                // where device memory comes from; empty: the driver
   std::shared_ptr<LaunchWatch> launchWatch; // told of every kernel of a forward; null: nobody
-  std::shared_ptr<const CudaApi> cudaApi; // the driver's functions; null: libcuda.so.1, opened at run time
+  std::shared_ptr<const CudaApi> cudaApi;   // the driver's functions; null: libcuda.so.1, opened at run time
 };
 
 struct StepOptions {
@@ -90,8 +90,9 @@ public:
 
   /// Pins the live generation for a step. Lock-free; allocates nothing.
   ///
-  /// On a GPU a step whose stream is being captured belongs to the graph: its generation and its buffers (one of maxGraphs)
-  /// stay until the graph and all that was instantiated from it are destroyed. The session must outlive them.
+  /// On a GPU a step whose stream is being captured belongs to the graph: its generation and its buffers (one of
+  /// maxGraphs) stay until the graph and all that was instantiated from it are destroyed. The session must outlive
+  /// them.
   ///
   /// Errors: ResourceExhausted (more tokens than maxTokens, or maxSteps steps in flight; captured: maxGraphTokens,
   /// maxGraphs), and the driver's.
@@ -115,8 +116,8 @@ public:
   uint32_t topK(uint32_t layer) const;
   /// For HostRunner.
   Result<std::unique_ptr<HostBridge>> bridge();
-  /// Called after each forward; on a GPU from a thread of the session, once the counts have arrived. Not while a step is in
-  /// flight on a CPU.
+  /// Called after each forward; on a GPU from a thread of the session, once the counts have arrived. Not while a step
+  /// is in flight on a CPU.
   void setObserver(StepObserver observer);
 
 private:

@@ -10,11 +10,12 @@
 namespace moec {
 namespace {
 
-/// Of the calling thread's processor time, or of the wall clock where the work waits for a device: what a build costs steps,
-/// not how long a busy machine made it wait.
+/// Of the calling thread's processor time, or of the wall clock where the work waits for a device: what a build costs
+/// steps, not how long a busy machine made it wait.
 class Stopwatch {
 public:
-  explicit Stopwatch(bool processorTime) : clockId(processorTime ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC), last(now()) {}
+  explicit Stopwatch(bool processorTime)
+      : clockId(processorTime ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC), last(now()) {}
 
   /// Milliseconds since the last call, or since the start.
   double lap() {
@@ -91,8 +92,9 @@ Status SessionState::checkPlan(uint32_t layer, const LayerPlan &plan) const {
   const auto packed = static_cast<uint64_t>(std::count(table.packed.begin(), table.packed.end(), 1));
   const uint64_t bytes = packed * (device->packedLayerBytes(shape) / shape.experts);
   if (const uint64_t budget = limits(layer).packBudgetBytes; bytes > budget)
-    return makeError(Code::InvalidArgument, "the plan of layer {}: {} packed experts take {} bytes, its pack budget is {}", layer,
-                     packed, bytes, budget);
+    return makeError(Code::InvalidArgument,
+                     "the plan of layer {}: {} packed experts take {} bytes, its pack budget is {}", layer, packed,
+                     bytes, budget);
   return {};
 }
 
@@ -120,8 +122,8 @@ Result<std::shared_ptr<const DeviceLayer>> SessionState::rebuild(const DeviceLay
   Stopwatch watch(device->facts().device == DeviceKind::Cpu);
   const ProfileRange range("rebuild", live.number);
   const DeviceLayer *generic = generations->generic().find(live.number);
-  auto layer = device->make({model->find(live.number), plan, plannedFor, kernels->find(live.number, plan.config), generic},
-                            cancelled);
+  auto layer = device->make(
+      {model->find(live.number), plan, plannedFor, kernels->find(live.number, plan.config), generic}, cancelled);
   if (!layer)
     return layer.status();
   report.packMs += watch.lap();
@@ -170,7 +172,8 @@ Result<BuildReport> SessionState::build(const std::map<uint32_t, LayerPlan> &pla
       if (!made)
         return made.status();
       generation->layers.push_back(*made);
-      newlyPacked += newlyPackedExperts(layer->plan, plan->second) * (device->packedLayerBytes(layer->shape) / layer->shape.experts);
+      newlyPacked += newlyPackedExperts(layer->plan, plan->second) *
+                     (device->packedLayerBytes(layer->shape) / layer->shape.experts);
     }
     report.packedBytes += generation->layers.back()->packedBytes();
   }

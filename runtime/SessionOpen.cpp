@@ -53,8 +53,9 @@ Status SessionState::checkOptions() {
   };
   for (const Status &status :
        {range("maxTokens", options.maxTokens, 1, maxTokens), range("maxSteps", options.maxSteps, 1, maxSteps),
-        range("maxGraphs", options.maxGraphs, 0, maxSteps), range("maxGraphTokens", options.maxGraphTokens, 1, maxTokens),
-        range("threads", options.threads, 0, maxThreads), range("plannedTokens", options.plannedTokens, 1, maxTokens)})
+        range("maxGraphs", options.maxGraphs, 0, maxSteps),
+        range("maxGraphTokens", options.maxGraphTokens, 1, maxTokens), range("threads", options.threads, 0, maxThreads),
+        range("plannedTokens", options.plannedTokens, 1, maxTokens)})
     if (!status.ok())
       return status;
   return {};
@@ -154,8 +155,8 @@ std::map<uint32_t, LayerPlan> SessionState::genericPlans() const {
   if (model->package() && KernelLibrary::runsOn(model->package()->target, target))
     for (const LayerPackage &layer : model->package()->layers)
       if (auto plan = plans.find(layer.layer); plan != plans.end())
-        plan->second = planTable(layer.shape, layer.plannedFor, target, measured, limits(layer.layer),
-                                 layer.plan.config);
+        plan->second =
+            planTable(layer.shape, layer.plannedFor, target, measured, limits(layer.layer), layer.plan.config);
   return plans;
 }
 
@@ -172,10 +173,10 @@ Status SessionState::buildGeneric() {
     const LayerDescription &described = *model->find(number);
     if (Status status = checkPlan(number, plan); !status.ok())
       return status;
-    auto layer = device->make(
-        {&described, plan, Histogram::uniform(options.plannedTokens, described.shape.topK, described.shape.experts),
-         kernels->find(number, plan.config), nullptr},
-        {});
+    auto layer = device->make({&described, plan,
+                               Histogram::uniform(options.plannedTokens, described.shape.topK, described.shape.experts),
+                               kernels->find(number, plan.config), nullptr},
+                              {});
     if (!layer)
       return layer.status();
     openReport.packedBytes += (*layer)->packedBytes();

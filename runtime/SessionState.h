@@ -12,8 +12,8 @@
 
 namespace moec {
 
-/// The steps' side (generations, the device's step path) is lock-free; the building side is guarded by `buildMutex`, which
-/// no step takes.
+/// The steps' side (generations, the device's step path) is lock-free; the building side is guarded by `buildMutex`,
+/// which no step takes.
 class SessionState final : public GenerationHost {
 public:
   SessionState(std::shared_ptr<const Model> model, SessionOptions options);
@@ -30,8 +30,7 @@ public:
   BuildCosts costs() const override MOEC_EXCLUDES(buildMutex);
   LayerPlan livePlan(uint32_t layer) const override MOEC_EXCLUDES(buildMutex);
   LayerConfig genericConfig(uint32_t layer) const override;
-  Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans,
-                            const std::map<uint32_t, Histogram> &plannedFor,
+  Result<BuildReport> build(const std::map<uint32_t, LayerPlan> &plans, const std::map<uint32_t, Histogram> &plannedFor,
                             const std::function<bool()> &cancelled) override MOEC_EXCLUDES(buildMutex);
   Status publish(uint64_t generation) override MOEC_EXCLUDES(buildMutex);
   void retire(uint64_t generation) override MOEC_EXCLUDES(buildMutex);

@@ -38,8 +38,7 @@ Status StepLayer::run(ConstTensorView hidden, const RoutingView *routing, Tensor
     return {};
   if (routing && (!routing->ids || !routing->weights))
     return makeError(Code::InvalidArgument, "layer {}: routing without ids or weights", number);
-  return step.session->device->forward(
-      {*layer, step.slot, step.pinned->number, step.phase, hidden, routing, output});
+  return step.session->device->forward({*layer, step.slot, step.pinned->number, step.phase, hidden, routing, output});
 }
 
 Status StepLayer::route(ConstTensorView hidden, int32_t *ids, float *weights) {

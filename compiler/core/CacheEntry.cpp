@@ -112,8 +112,7 @@ bool File::close() {
 
 bool File::write(std::span<const uint8_t> bytes) const {
   while (!bytes.empty()) {
-    ssize_t done =
-        ::write(descriptor, bytes.data(), std::min<size_t>(bytes.size(), size_t{1} << 30));
+    ssize_t done = ::write(descriptor, bytes.data(), std::min<size_t>(bytes.size(), size_t{1} << 30));
     if (done < 0 && errno == EINTR)
       continue;
     if (done <= 0)

@@ -39,13 +39,11 @@ Result<File> openKind(const std::string &root, const std::string &kind, bool mak
   if (make && ::mkdirat(parent.get(), kind.c_str(), 0700) != 0 && errno != EEXIST)
     return systemError("cannot make cache folder " + root + "/" + kind);
   File folder(::openat(parent.get(), kind.c_str(), flags | O_NOFOLLOW));
-  struct stat info {};
+  struct stat info{};
   if (!folder || ::fstat(folder.get(), &info) != 0)
     return systemError("cache folder " + root + "/" + kind);
   if (!isPrivate(info))
-    return makeError(Code::Failure,
-                     "cache folder {}/{} belongs to another user or is writable by others", root,
-                     kind);
+    return makeError(Code::Failure, "cache folder {}/{} belongs to another user or is writable by others", root, kind);
   return folder;
 }
 
@@ -80,8 +78,7 @@ static Result<File> makeTemporary(int folder, std::string &name) {
   // A dead process with our number may have left such a name; it had few of them.
   for (int attempt = 0; attempt < 1000; ++attempt) {
     name = fmt::format("{}{}-{}", temporaryPrefix, ::getpid(), counter++);
-    File file(
-        ::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    File file(::openat(folder, name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (file)
       return file;
     if (errno != EEXIST)
@@ -90,8 +87,7 @@ static Result<File> makeTemporary(int folder, std::string &name) {
   return systemError("cannot make a temporary file in the cache");
 }
 
-Result<std::string> writeTemporary(int folder, std::span<const uint8_t> header,
-                                   std::span<const uint8_t> value) {
+Result<std::string> writeTemporary(int folder, std::span<const uint8_t> header, std::span<const uint8_t> value) {
   std::string name;
   Result<File> file = makeTemporary(folder, name);
   if (!file)
@@ -114,9 +110,9 @@ Status publish(int folder, const std::string &temporary, const std::string &name
 }
 
 void removeIfSame(int folder, const std::string &name, const struct stat &info) {
-  struct stat now {};
-  if (::fstatat(folder, name.c_str(), &now, AT_SYMLINK_NOFOLLOW) == 0 &&
-      now.st_dev == info.st_dev && now.st_ino == info.st_ino)
+  struct stat now{};
+  if (::fstatat(folder, name.c_str(), &now, AT_SYMLINK_NOFOLLOW) == 0 && now.st_dev == info.st_dev &&
+      now.st_ino == info.st_ino)
     ::unlinkat(folder, name.c_str(), 0);
 }
 

@@ -30,8 +30,7 @@ Result<File> openKind(const std::string &root, const std::string &kind, bool mak
 Result<std::vector<std::string>> listNames(int folder);
 
 /// Writes a new temporary file, flushed to the disk. Error: Failure; no file is left behind.
-Result<std::string> writeTemporary(int folder, std::span<const uint8_t> header,
-                                   std::span<const uint8_t> value);
+Result<std::string> writeTemporary(int folder, std::span<const uint8_t> header, std::span<const uint8_t> value);
 /// Renames a temporary to `name` and flushes the folder.
 Status publish(int folder, const std::string &temporary, const std::string &name);
 /// Removes `name` if it still is the file that `info` tells of, so that a replacement made

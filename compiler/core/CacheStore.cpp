@@ -19,9 +19,9 @@ enum class Found { Good, Absent, Corrupt, Unreadable };
 /// One look at a name in a kind's folder.
 struct Look {
   Found found = Found::Absent;
-  struct stat info {}; // of what was looked at; not set where absent
-  CacheEntry entry;    // set where good
-  File file;           // open where good
+  struct stat info{}; // of what was looked at; not set where absent
+  CacheEntry entry;   // set where good
+  File file;          // open where good
 };
 
 /// Reads and checks the entry `name`: its bytes, and that it has the name of its key.
@@ -40,8 +40,7 @@ Look lookAt(int folder, const std::string &name) {
   look.found = Found::Corrupt;
   if (::fstat(look.file.get(), &look.info) != 0 || !cache::isTrusted(look.info))
     return look;
-  Result<CacheEntry> entry =
-      CacheEntry::read(look.file.get(), static_cast<uint64_t>(look.info.st_size));
+  Result<CacheEntry> entry = CacheEntry::read(look.file.get(), static_cast<uint64_t>(look.info.st_size));
   if (!entry || digest(entry->key) != name)
     return look;
   look.found = Found::Good;
@@ -52,8 +51,7 @@ Look lookAt(int folder, const std::string &name) {
 bool isTemporary(const std::string &name) { return name.starts_with(cache::temporaryPrefix); }
 
 /// Calls `visit(folder, name)` for every file of every kind.
-using FileVisitor =
-    std::function<void(const std::string &kind, int folder, const std::string &name)>;
+using FileVisitor = std::function<void(const std::string &kind, int folder, const std::string &name)>;
 Status forEachFile(const std::string &root, const FileVisitor &visit) {
   File top(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!top)
@@ -80,7 +78,7 @@ Status forEachFile(const std::string &root, const FileVisitor &visit) {
 Result<timespec> fileSystemNow(const std::string &root) {
   File folder(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const timespec now[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
-  struct stat info {};
+  struct stat info{};
   if (!folder || ::futimens(folder.get(), now) != 0 || ::fstat(folder.get(), &info) != 0)
     return cache::systemError("cache folder " + root);
   return info.st_mtim;
@@ -88,12 +86,11 @@ Result<timespec> fileSystemNow(const std::string &root) {
 
 struct StoredFile {
   std::string kind, name;
-  struct stat info {};
+  struct stat info{};
 
   bool usedBefore(const StoredFile &other) const {
     const timespec &used = info.st_mtim, &otherUsed = other.info.st_mtim;
-    return std::tie(used.tv_sec, used.tv_nsec, name) <
-           std::tie(otherUsed.tv_sec, otherUsed.tv_nsec, other.name);
+    return std::tie(used.tv_sec, used.tv_nsec, name) < std::tie(otherUsed.tv_sec, otherUsed.tv_nsec, other.name);
   }
 };
 
@@ -109,36 +106,31 @@ Result<CacheStore> CacheStore::open(const std::filesystem::path &folder) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
     return cache::systemError("cannot make cache folder " + path.string());
 
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0)
     return cache::systemError("cache folder " + path.string());
   if (!S_ISDIR(info.st_mode))
     return makeError(Code::InvalidArgument, "cache folder {} is not a folder", path.string());
   if (info.st_uid != ::geteuid())
-    return makeError(Code::InvalidArgument, "cache folder {} belongs to another user",
-                     path.string());
+    return makeError(Code::InvalidArgument, "cache folder {} belongs to another user", path.string());
   if (!cache::isPrivate(info))
-    return makeError(
-        Code::InvalidArgument,
-        "cache folder {} is writable by other users: chmod go-w it, or name another one",
-        path.string());
+    return makeError(Code::InvalidArgument,
+                     "cache folder {} is writable by other users: chmod go-w it, or name another one", path.string());
   fs::path real = fs::canonical(path, error);
   return CacheStore(error ? path : real);
 }
 
 CacheStore::CacheStore(CacheStore &&other) noexcept
-    : root(std::move(other.root)), hits(other.hits.load()), misses(other.misses.load()),
-      corrupt(other.corrupt.load()), writes(other.writes.load()) {}
+    : root(std::move(other.root)), hits(other.hits.load()), misses(other.misses.load()), corrupt(other.corrupt.load()),
+      writes(other.writes.load()) {}
 
-std::optional<std::vector<uint8_t>> CacheStore::find(const std::string &kind,
-                                                     const std::string &key) {
+std::optional<std::vector<uint8_t>> CacheStore::find(const std::string &kind, const std::string &key) {
   std::optional<std::vector<uint8_t>> value = lookUp(kind, key);
   ++(value ? hits : misses);
   return value;
 }
 
-std::optional<std::vector<uint8_t>> CacheStore::lookUp(const std::string &kind,
-                                                       const std::string &key) {
+std::optional<std::vector<uint8_t>> CacheStore::lookUp(const std::string &kind, const std::string &key) {
   if (!cache::isKindName(kind))
     return std::nullopt;
   Result<File> folder = cache::openKind(root.string(), kind, /*make=*/false);
@@ -158,19 +150,16 @@ std::optional<std::vector<uint8_t>> CacheStore::lookUp(const std::string &kind,
   return std::move(look.entry.value);
 }
 
-Status CacheStore::put(const std::string &kind, const std::string &key,
-                       std::span<const uint8_t> value) {
+Status CacheStore::put(const std::string &kind, const std::string &key, std::span<const uint8_t> value) {
   if (!cache::isKindName(kind))
     return makeError(Code::InvalidArgument, "'{}' is no kind of cache entry", kind);
   if (key.size() > CacheEntry::maxKeyBytes || value.size() > CacheEntry::maxValueBytes)
-    return makeError(Code::InvalidArgument,
-                     "a cache entry with a key of {} bytes and a value of {} bytes is too large",
+    return makeError(Code::InvalidArgument, "a cache entry with a key of {} bytes and a value of {} bytes is too large",
                      key.size(), value.size());
   Result<File> folder = cache::openKind(root.string(), kind, /*make=*/true);
   if (!folder)
     return folder.status();
-  Result<std::string> temporary =
-      cache::writeTemporary(folder->get(), CacheEntry::header(key, value), value);
+  Result<std::string> temporary = cache::writeTemporary(folder->get(), CacheEntry::header(key, value), value);
   if (!temporary)
     return temporary.status();
   Status status = cache::publish(folder->get(), *temporary, digest(key));
@@ -183,20 +172,19 @@ CacheStore::Stats CacheStore::stats() const { return {hits, misses, corrupt, wri
 
 Result<CacheStore::Usage> CacheStore::verify(bool remove) {
   Usage usage;
-  Status status =
-      forEachFile(root.string(), [&](const auto &, int folder, const std::string &name) {
-        if (isTemporary(name))
-          return;
-        Look look = lookAt(folder, name);
-        if (look.found == Found::Good) {
-          ++usage.entries;
-          usage.bytes += static_cast<uint64_t>(look.info.st_size);
-        } else if (look.found == Found::Corrupt) {
-          ++usage.corrupt;
-          if (remove)
-            cache::removeIfSame(folder, name, look.info);
-        }
-      });
+  Status status = forEachFile(root.string(), [&](const auto &, int folder, const std::string &name) {
+    if (isTemporary(name))
+      return;
+    Look look = lookAt(folder, name);
+    if (look.found == Found::Good) {
+      ++usage.entries;
+      usage.bytes += static_cast<uint64_t>(look.info.st_size);
+    } else if (look.found == Found::Corrupt) {
+      ++usage.corrupt;
+      if (remove)
+        cache::removeIfSame(folder, name, look.info);
+    }
+  });
   if (!status.ok())
     return status;
   return usage;
@@ -211,8 +199,7 @@ Result<CacheStore::Usage> CacheStore::collect(uint64_t maxBytes) {
   Usage usage;
   Status status = forEachFile(root.string(), [&](const auto &kind, int folder, const auto &name) {
     StoredFile file{kind, name, {}};
-    if (::fstatat(folder, name.c_str(), &file.info, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(file.info.st_mode))
+    if (::fstatat(folder, name.c_str(), &file.info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(file.info.st_mode))
       return;
     if (isTemporary(name)) {
       if (file.info.st_mtim.tv_sec + temporarySeconds < now->tv_sec)
@@ -226,8 +213,7 @@ Result<CacheStore::Usage> CacheStore::collect(uint64_t maxBytes) {
   if (!status.ok())
     return status;
 
-  std::sort(files.begin(), files.end(),
-            [](const auto &a, const auto &b) { return a.usedBefore(b); });
+  std::sort(files.begin(), files.end(), [](const auto &a, const auto &b) { return a.usedBefore(b); });
   for (const StoredFile &file : files) {
     if (usage.bytes <= maxBytes)
       break;

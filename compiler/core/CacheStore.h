@@ -40,8 +40,8 @@ public:
   Status put(const std::string &kind, const std::string &key, std::span<const uint8_t> value);
 
   Stats stats() const;
-  /// Reads every entry and checks it; `remove` deletes the corrupt ones. Counts good entries and their files' bytes, and
-  /// the corrupt ones. Error: Failure (the folder cannot be read).
+  /// Reads every entry and checks it; `remove` deletes the corrupt ones. Counts good entries and their files' bytes,
+  /// and the corrupt ones. Error: Failure (the folder cannot be read).
   Result<Usage> verify(bool remove);
   /// Removes the least recently used entries until at most `maxBytes` are left, and temporaries older than an hour.
   /// Counts what is left, unread. Error: Failure (the folder cannot be read or written).

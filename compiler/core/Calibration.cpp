@@ -44,8 +44,7 @@ Calibration Calibration::assumed(const TargetFacts &facts, DType compute) {
   }
   StepCycles cycles = stepCycles(facts.isa, compute);
   for (uint32_t rows = 1; rows <= std::min(maxRows, facts.maxTileRows()); ++rows)
-    calibration.tileNsPerStep[rows] =
-        std::max(cycles.floor, cycles.fixed + cycles.perRow * rows) / cyclesPerNs;
+    calibration.tileNsPerStep[rows] = std::max(cycles.floor, cycles.fixed + cycles.perRow * rows) / cyclesPerNs;
   double threads = std::max(1u, facts.threads);
   calibration.streamNsPerByte = 1 / std::min(threadBytesPerNs * threads, socketBytesPerNs);
   calibration.overlap = 0.5;
@@ -58,8 +57,8 @@ Calibration Calibration::assumed(const TargetFacts &facts, DType compute) {
 Status Calibration::checkFor(const TargetFacts &facts) const {
   if (gpu.has_value() == (facts.device == DeviceKind::Cuda))
     return {};
-  return makeError(Code::InvalidArgument, "a calibration of a {}, but target {} is a {}", gpu ? "GPU" : "CPU", facts.name,
-                   gpu ? "CPU" : "GPU");
+  return makeError(Code::InvalidArgument, "a calibration of a {}, but target {} is a {}", gpu ? "GPU" : "CPU",
+                   facts.name, gpu ? "CPU" : "GPU");
 }
 
 std::string Calibration::toJson() const {
@@ -77,16 +76,16 @@ std::string Calibration::toJson() const {
                             "  \"copy_ns_per_byte\": {},\n"
                             "  \"section_ns\": {}\n"
                             "}}\n",
-                            fmt::join(tileNsPerStep, ", "), streamNsPerByte, overlap,
-                            packNsPerByte, copyNsPerByte, sectionNs);
+                            fmt::join(tileNsPerStep, ", "), streamNsPerByte, overlap, packNsPerByte, copyNsPerByte,
+                            sectionNs);
 }
 
 static void readCpu(const JsonValue &root, Calibration &calibration) {
   constexpr double mostNs = 1e12; // above a quarter of an hour nothing here is a measurement
   JsonValue tiles = root["tile_ns_per_step"];
   if (tiles.size() != calibration.tileNsPerStep.size())
-    tiles.fail(fmt::format("expected {} numbers, for 0 to {} rows, found {}",
-                           calibration.tileNsPerStep.size(), Calibration::maxRows, tiles.size()));
+    tiles.fail(fmt::format("expected {} numbers, for 0 to {} rows, found {}", calibration.tileNsPerStep.size(),
+                           Calibration::maxRows, tiles.size()));
   for (size_t rows = 0; rows < std::min(tiles.size(), calibration.tileNsPerStep.size()); ++rows)
     calibration.tileNsPerStep[rows] = tiles.at(rows).number(0, mostNs);
   calibration.streamNsPerByte = root["stream_ns_per_byte"].number(0, mostNs);
@@ -110,8 +109,8 @@ Result<Calibration> Calibration::fromJson(const std::string &text) {
     calibration.measured = root["measured"].flag();
     calibration.gpu = readGpuCalibration(root["gpu"]);
   } else {
-    root.onlyKeys({"schema", "schema_version", "measured", "tile_ns_per_step", "stream_ns_per_byte",
-                   "overlap", "pack_ns_per_byte", "copy_ns_per_byte", "section_ns"});
+    root.onlyKeys({"schema", "schema_version", "measured", "tile_ns_per_step", "stream_ns_per_byte", "overlap",
+                   "pack_ns_per_byte", "copy_ns_per_byte", "section_ns"});
     calibration.measured = root["measured"].flag();
     readCpu(root, calibration);
   }

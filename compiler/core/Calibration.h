@@ -18,13 +18,13 @@ struct Calibration {
   static constexpr uint32_t maxRows = 16;
 
   /// Nanoseconds per K-step (a pair of K in bf16, one K in f32) that a tile of `r` rows takes on one panel that is
-  /// in the core's cache, while all threads compute (cores that work together may clock lower than one alone); index 0 is
-  /// unused, and so are rows above the target's tallest tile.
+  /// in the core's cache, while all threads compute (cores that work together may clock lower than one alone); index 0
+  /// is unused, and so are rows above the target's tallest tile.
   std::array<double, maxRows + 1> tileNsPerStep{};
   /// Nanoseconds per byte of weights that come from memory, with all threads reading.
   double streamNsPerByte = 0;
-  /// Where computing takes as long as reading the weights from memory: the share of the one that hides behind the other,
-  /// 0 to 1.
+  /// Where computing takes as long as reading the weights from memory: the share of the one that hides behind the
+  /// other, 0 to 1.
   double overlap = 1;
   /// Nanoseconds per byte of weights that are packed on the fly from the checkpoint's layout.
   double packNsPerByte = 0;

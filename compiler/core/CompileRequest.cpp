@@ -102,8 +102,8 @@ std::string CompileRequest::keyText(const std::string &buildId) const {
   for (const auto &[layer, plan] : plans)
     asked += fmt::format(" plan {}:{} slots={} packed={} order={}", layer, plan.config.text(), plan.table.slots,
                          plan.table.packed, plan.table.order);
-  RequestKey key{digest(model), moec::keyText(target), moec::keyText(limits), digest(calibration.toJson()),
-                 asked,         buildId};
+  RequestKey key{digest(model), moec::keyText(target), moec::keyText(limits), digest(calibration.toJson()), asked,
+                 buildId};
   return key.text() + (emit == "package" && stopAfter.empty() ? "" : fmt::format("emit={} {}\n", emit, stopAfter)) +
          (jit.nvrtcFlags.empty() ? "" : fmt::format("nvrtc-flags: {}\n", digest(jit.nvrtcFlags)));
 }

@@ -13,8 +13,8 @@
 
 namespace moec {
 
-/// Memory that compiling one GPU kernel may take: a 128x256 tile takes NVRTC some 160 MB, the widest that ptxas compiles in
-/// reasonable time three times that.
+/// Memory that compiling one GPU kernel may take: a 128x256 tile takes NVRTC some 160 MB, the widest that ptxas
+/// compiles in reasonable time three times that.
 inline constexpr uint32_t kJitMibPerThread = 500;
 
 /// How kernels for GPUs are compiled. What comes out depends on `nvrtcFlags` alone.
@@ -30,7 +30,7 @@ struct JitOptions {
 };
 
 struct CompileRequest {
-  std::string model;      // the model description's text
+  std::string model; // the model description's text
   Profile profile;
   TargetFacts target;
   PlanLimits limits;
@@ -39,9 +39,9 @@ struct CompileRequest {
   /// Plans that were decided elsewhere: the phases write these instead of asking planLayer. Layers that are absent are
   /// planned from the profile.
   std::map<uint32_t, LayerPlan> plans;
-  std::string stopAfter;         // a phase; empty: none
-  std::string emit = "package";  // or a phase; "kernels", "llvm", "asm" (CPU); "cuda", "ptx" (GPU)
-  JitOptions jit;                // filled in by whoever calls the compiler's library (runtime/Compiler.h)
+  std::string stopAfter;        // a phase; empty: none
+  std::string emit = "package"; // or a phase; "kernels", "llvm", "asm" (CPU); "cuda", "ptx" (GPU)
+  JitOptions jit;               // filled in by whoever calls the compiler's library (runtime/Compiler.h)
 
   /// {"schema": "moec.compile", "schema_version": 1, "model": text, "profile": text of Profile::toJson,
   ///  "target": {name, isa, threads, l2_bytes}, "limits": {max_tile_heights, pack_budget_bytes, slot_headroom,

@@ -41,12 +41,10 @@ const char *familyName(const CudaTile &tile) {
 }
 
 bool takeFamily(std::string_view &text, CudaTile &tile) {
-  for (auto [name, family, swapAB] : {std::tuple{"portable", GemmFamily::Portable, false},
-                                      std::tuple{"hopper", GemmFamily::Hopper, false},
-                                      std::tuple{"swapped", GemmFamily::Hopper, true},
-                                      std::tuple{"fitted", GemmFamily::Fitted, true},
-                                      std::tuple{"fp8rows", GemmFamily::Fp8, false},
-                                      std::tuple{"fp8", GemmFamily::Fp8, true}})
+  for (auto [name, family, swapAB] :
+       {std::tuple{"portable", GemmFamily::Portable, false}, std::tuple{"hopper", GemmFamily::Hopper, false},
+        std::tuple{"swapped", GemmFamily::Hopper, true}, std::tuple{"fitted", GemmFamily::Fitted, true},
+        std::tuple{"fp8rows", GemmFamily::Fp8, false}, std::tuple{"fp8", GemmFamily::Fp8, true}})
     if (text.starts_with(name)) {
       text.remove_prefix(std::string_view(name).size());
       tile.family = family;
@@ -69,11 +67,11 @@ Result<CudaTile> CudaTile::parse(const std::string &text) {
   // The text must come back the same: no leading zeros, nothing after the end.
   if (takeFamily(rest, tile) && takeNumber(rest, "-", tile.tokens) && takeNumber(rest, "x", tile.weights) &&
       takeNumber(rest, "-s", tile.stages) && takeNumber(rest, "-w", tile.warpsTokens) &&
-      takeNumber(rest, "x", tile.warpsWeights) && takeNumber(rest, "-b", tile.blocksPerSm) && takeRowsLaid(rest, tile) && tile.text() == text && tile.tokens && tile.weights && tile.stages &&
+      takeNumber(rest, "x", tile.warpsWeights) && takeNumber(rest, "-b", tile.blocksPerSm) &&
+      takeRowsLaid(rest, tile) && tile.text() == text && tile.tokens && tile.weights && tile.stages &&
       tile.warpsTokens && tile.warpsWeights && tile.blocksPerSm)
     return tile;
-  return makeError(Code::InvalidArgument,
-                   "'{}' is no tile: expected something like hopper-128x256-s4-w2x1-b1", text);
+  return makeError(Code::InvalidArgument, "'{}' is no tile: expected something like hopper-128x256-s4-w2x1-b1", text);
 }
 
 std::string CudaConfig::text() const {
@@ -82,8 +80,7 @@ std::string CudaConfig::text() const {
 }
 
 std::string CpuConfig::text() const {
-  return fmt::format("cpu{{isa={},compute={},rows={}}}", isaName(isa), dtypeName(compute),
-                     fmt::join(tileRows, "."));
+  return fmt::format("cpu{{isa={},compute={},rows={}}}", isaName(isa), dtypeName(compute), fmt::join(tileRows, "."));
 }
 
 uint32_t paddedStride(uint32_t columns, DType dtype) {

@@ -19,11 +19,11 @@ namespace moec {
 /// same order, so the choice of heights never changes a bit of a result.
 struct CpuConfig {
   CpuIsa isa = CpuIsa::Avx2;
-  DType compute = DType::BF16;     // F32 or BF16: what packed weights are kept in (F16 checkpoints: F32)
-  std::vector<uint16_t> tileRows;  // descending, unique; the first is the tallest
+  DType compute = DType::BF16;    // F32 or BF16: what packed weights are kept in (F16 checkpoints: F32)
+  std::vector<uint16_t> tileRows; // descending, unique; the first is the tallest
 
-  /// What the rows of activations between the GEMMs are kept in. Without a bf16 dot product, bf16 weights are widened in
-  /// registers and meet f32 rows: half the bytes of f32 weights, at the full rate of f32 multiply-adds.
+  /// What the rows of activations between the GEMMs are kept in. Without a bf16 dot product, bf16 weights are widened
+  /// in registers and meet f32 rows: half the bytes of f32 weights, at the full rate of f32 multiply-adds.
   DType rowDType() const { return isa == CpuIsa::Avx512Bf16 ? compute : DType::F32; }
 
   /// Canonical text, e.g. "cpu{isa=avx512bf16,compute=bf16,rows=14.8.4.2.1}".
@@ -36,18 +36,19 @@ struct CpuConfig {
 /// (groupedGemmFp8.cuh); neither has a dense form for shared experts.
 enum class GemmFamily : uint8_t { Portable, Hopper, Fitted, Fp8 };
 
-/// The tile class of a grouped GEMM on a GPU: what a block multiplies at a time, and how. Fields as those of the kernels'
-/// GemmConfig (compiler/kernels/KernelAbi.h).
+/// The tile class of a grouped GEMM on a GPU: what a block multiplies at a time, and how. Fields as those of the
+/// kernels' GemmConfig (compiler/kernels/KernelAbi.h).
 struct CudaTile {
   GemmFamily family = GemmFamily::Portable;
   bool swapAB = false; // Hopper, Fp8: weights on the 64-row side of the instruction, tokens on the other
   uint16_t tokens = 16;
   uint16_t weights = 128; // gate-up: half of them gate, half up
   uint16_t stages = 5;
-  uint16_t warpsTokens = 1; // Hopper, Fitted, Fp8: multiplying warpgroups
+  uint16_t warpsTokens = 1;  // Hopper, Fitted, Fp8: multiplying warpgroups
   uint16_t warpsWeights = 4; // Fitted: how many kCudaTileK of the sum a stage has; Fp8: how many kFp8Block (Fp8Abi.h)
   uint16_t blocksPerSm = 2;
-  bool rowsLaid = false; // Fitted gate-up: a launch before it lays its token rows out by slot (compiler/kernels/layRows.cuh)
+  bool rowsLaid =
+      false; // Fitted gate-up: a launch before it lays its token rows out by slot (compiler/kernels/layRows.cuh)
 
   /// Canonical text: family, tokens x weights, stages, warps, blocks; e.g. "portable-16x128-s5-w1x4-b2",
   /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1", "fitted-192x256-s4-w2x1-b1-rows" (rowsLaid),
@@ -87,7 +88,8 @@ struct LayerConfig {
 /// and an odd one, so that the rows of a tile do not fall into the same cache sets.
 uint32_t paddedStride(uint32_t columns, DType dtype);
 
-/// Bytes of one packed panel: K (rounded up to a pair) times two vectors of columns; `biased`: then those columns' biases.
+/// Bytes of one packed panel: K (rounded up to a pair) times two vectors of columns; `biased`: then those columns'
+/// biases.
 uint64_t panelBytes(uint32_t k, uint32_t lanes, DType compute, bool biased = false);
 
 } // namespace moec

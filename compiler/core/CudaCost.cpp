@@ -9,14 +9,14 @@ namespace moec {
 
 namespace {
 
-constexpr double rowElementBytes = 2; // of hidden states and outputs
+constexpr double rowElementBytes = 2;    // of hidden states and outputs
 constexpr uint32_t oneBlockPairs = 4096; // up to here dispatch is one block's work
 
 // Of the time of a step, what rows that are left out save of their share. Hopper: the other warpgroup alone is slower.
 // Fitted: what is left is the weights' way to the matrix units (docs/performance-log.md, H100).
 constexpr double hopperRowsSaved = 0.73, fittedRowsSaved = 0.92;
-// Of a launch, where the kernel's first weights come while the one before it still runs: 1 to 2 us less a layer, and the
-// more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
+// Of a launch, where the kernel's first weights come while the one before it still runs: 1 to 2 us less a layer, and
+// the more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
 constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
 
 constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
@@ -29,9 +29,9 @@ double launchShare(const CudaTile &tile) {
 uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 double of(uint64_t count) { return static_cast<double>(count); }
 
-/// What a fitted gate-up that gathers its token rows takes of arithmetic beside one whose rows follow each other: it waits for copies, and
-/// longer where few tiles of weights share a row that has come from memory. Fitted to an H100's and an H200's layers, which have 6, 8, 16
-/// and 112 of them (docs/performance-log.md, rows laid out by slot).
+/// What a fitted gate-up that gathers its token rows takes of arithmetic beside one whose rows follow each other: it
+/// waits for copies, and longer where few tiles of weights share a row that has come from memory. Fitted to an H100's
+/// and an H200's layers, which have 6, 8, 16 and 112 of them (docs/performance-log.md, rows laid out by slot).
 double gatherStretch(uint64_t columnTiles) { return 1.09 + 1 / of(std::max<uint64_t>(columnTiles, 16)); }
 
 constexpr uint32_t mostGranules = 32;
@@ -41,8 +41,8 @@ uint32_t granulesOf(const CudaTile &tile) {
   return std::min<uint32_t>(mostGranules, std::max<uint32_t>(1, tile.tokens / rowGranule(tile)));
 }
 
-/// Times that an expert's token rows come from device memory: once, where half of the second-level cache holds them (the
-/// weights pass through the rest), else once for each set of tiles that run at a time.
+/// Times that an expert's token rows come from device memory: once, where half of the second-level cache holds them
+/// (the weights pass through the rest), else once for each set of tiles that run at a time.
 double tokenPasses(uint32_t rows, const CudaTile &tile, const CudaGemm &gemm, const GpuFacts &gpu) {
   if (2.0 * elementBytes(tile) * rows * gemm.k <= of(gpu.l2Bytes))
     return 1;
@@ -52,7 +52,8 @@ double tokenPasses(uint32_t rows, const CudaTile &tile, const CudaGemm &gemm, co
 
 } // namespace
 
-CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows, const GpuFacts &gpu) {
+CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows,
+                          const GpuFacts &gpu) {
   const uint32_t perTile = granulesOf(tile), granule = tile.tokens / perTile;
   std::array<uint64_t, mostGranules + 1> tilesWith{}; // at least so many granules with rows
   uint64_t hit = 0, allRows = 0;
@@ -71,11 +72,13 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   }
   if (hit == 0)
     return {};
-  // Blocks of one multiprocessor share what it can do, so waves count multiprocessors. Each set of granules is dealt out
-  // by itself, which keeps more rows from ever costing less.
+  // Blocks of one multiprocessor share what it can do, so waves count multiprocessors. Each set of granules is dealt
+  // out by itself, which keeps more rows from ever costing less.
   const uint32_t multiprocessors = std::max(1u, gpu.multiprocessors);
   const uint64_t columnTiles = ceilDivide(gemm.n, tile.weights);
-  const auto wavesWith = [&](uint32_t granules) { return of(ceilDivide(tilesWith[granules] * columnTiles, multiprocessors)); };
+  const auto wavesWith = [&](uint32_t granules) {
+    return of(ceilDivide(tilesWith[granules] * columnTiles, multiprocessors));
+  };
   CudaGemmWork work;
   work.waves = wavesWith(1);
   work.fullWaves = work.waves * (1 - rowsSaved(tile) * (perTile - 1) / perTile);
@@ -84,7 +87,8 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   work.steps = of(ceilDivide(gemm.k, kCudaTileK));
   if (gemm.fromTokens && tile.family == GemmFamily::Fitted && !tile.rowsLaid)
     work.stretch = gatherStretch(columnTiles);
-  const double rowsLoaded = std::max(of(allRows * columnTiles) / multiprocessors, of(std::min<uint32_t>(busiest, tile.tokens)));
+  const double rowsLoaded =
+      std::max(of(allRows * columnTiles) / multiprocessors, of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes(tile) * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
   work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n + tokenRows);
   return work;
@@ -97,12 +101,14 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   cost.memoryNs = work.memoryBytes / gpu.memoryBytesPerNs;
   // Nothing is lost where one of them is far shorter: it always finds room beside the other.
   const double longer = cost.longerNs(), shorter = cost.shorterNs();
-  cost.ns = launchShare(tile.tile) * gpu.launchNs + longer + (longer > 0 ? gpu.overlapLoss * shorter * (shorter / longer) : 0);
+  cost.ns = launchShare(tile.tile) * gpu.launchNs + longer +
+            (longer > 0 ? gpu.overlapLoss * shorter * (shorter / longer) : 0);
   return cost;
 }
 
 double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
-  return gpu.launchNs + rowElementBytes * shape.hidden * (of(histogram.total()) + histogram.tokens) / gpu.copyBytesPerNs;
+  return gpu.launchNs +
+         rowElementBytes * shape.hidden * (of(histogram.total()) + histogram.tokens) / gpu.copyBytesPerNs;
 }
 
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
@@ -116,7 +122,8 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
   CudaGlueCost cost;
   // Two launches: products, which are few beside the rows that they read, and top-k.
   cost.routerNs = 2 * gpu.launchNs + (of(shape.experts) + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
-  cost.dispatchNs = pairs <= oneBlockPairs ? gpu.launchNs + gpu.dispatchNs + gpu.dispatchNsPerPair * pairs : gpu.dispatchGridNs;
+  cost.dispatchNs =
+      pairs <= oneBlockPairs ? gpu.launchNs + gpu.dispatchNs + gpu.dispatchNsPerPair * pairs : gpu.dispatchGridNs;
   cost.combineNs = gpu.launchNs + (pairs + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   return cost;
 }

@@ -43,7 +43,8 @@ struct CudaGemmWork {
 };
 
 /// One launch over experts of `rows[e]` token rows each.
-CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows, const GpuFacts &gpu);
+CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows,
+                          const GpuFacts &gpu);
 CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu);
 
 /// What a step spends besides its GEMMs; no choice of tiles changes it.
@@ -57,7 +58,8 @@ struct CudaGlueCost {
 /// Laying a step's token rows out by slot before gate-up (CudaTile::rowsLaid), in nanoseconds.
 double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
 
-/// Quantising a step's token rows before gate-up, and gate-up's outputs before down, where experts are multiplied in e4m3.
+/// Quantising a step's token rows before gate-up, and gate-up's outputs before down, where experts are multiplied in
+/// e4m3.
 struct CudaQuantiseCost {
   double tokensNs = 0, activatedNs = 0;
 

@@ -6,12 +6,12 @@
 
 namespace moec {
 
-/// Kernels move 16 bytes at a time, so sizes are rounded up to 8 elements on the device. What is added is zero: in weights
-/// it multiplies nothing in, in hidden states it is never read back.
+/// Kernels move 16 bytes at a time, so sizes are rounded up to 8 elements on the device. What is added is zero: in
+/// weights it multiplies nothing in, in hidden states it is never read back.
 constexpr uint32_t paddedForCuda(uint32_t size) { return (size + 7) / 8 * 8; }
 
-/// The kernel's config of a tile. Fitted tiles say in `warpsWeights` how many kCudaTileK of the sum a stage has, those of e4m3 how
-/// many kFp8Block.
+/// The kernel's config of a tile. Fitted tiles say in `warpsWeights` how many kCudaTileK of the sum a stage has, those
+/// of e4m3 how many kFp8Block.
 constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole role, bool dense) {
   const bool fp8 = tile.family == GemmFamily::Fp8, deep = isFitted(tile);
   return {.element = element == DType::F16 ? Element::F16 : Element::BF16,

@@ -14,7 +14,7 @@ struct CudaTensor {
 
   Element element = Element::BF16;
   uint32_t elementBytes = 2; // 1: bytes (e4m3), whatever `element` says
-  uint64_t address = 0; // a multiple of 16
+  uint64_t address = 0;      // a multiple of 16
   uint32_t rank = 0;
   std::array<uint64_t, maxRank> sizes{};       // elements
   std::array<uint64_t, maxRank - 1> strides{}; // bytes between elements of dimensions 1, 2, ...; multiples of 16
@@ -31,8 +31,8 @@ constexpr CudaTensor inBytes(CudaTensor tensor) {
   return tensor;
 }
 
-/// Weights [experts, n, k], experts `expertStride` elements apart, in boxes of `boxRows` rows (KernelAbi.h, boxRows()): of
-/// the Hopper family gate, up or down, of the fitted family down alone.
+/// Weights [experts, n, k], experts `expertStride` elements apart, in boxes of `boxRows` rows (KernelAbi.h, boxRows()):
+/// of the Hopper family gate, up or down, of the fitted family down alone.
 constexpr CudaTensor weightTensor(Element element, uint64_t weights, uint32_t k, uint32_t n, uint32_t experts,
                                   uint64_t expertStride, uint32_t boxRows) {
   return {.element = element,
@@ -43,10 +43,10 @@ constexpr CudaTensor weightTensor(Element element, uint64_t weights, uint32_t k,
           .box = {kCudaBoxColumns, boxRows, 1}};
 }
 
-/// Gate and up, each as above, with rows interleaved by eight: groups of eight gate and eight up rows follow each other, in
-/// boxes of so many groups (boxGroups()). `up` lies behind `gate`, by less than 2^40 bytes. Fitted family.
-constexpr CudaTensor interleavedTensor(Element element, uint64_t gate, uint64_t up, uint32_t k, uint32_t n, uint32_t experts,
-                                       uint64_t expertStride, uint32_t boxGroups) {
+/// Gate and up, each as above, with rows interleaved by eight: groups of eight gate and eight up rows follow each
+/// other, in boxes of so many groups (boxGroups()). `up` lies behind `gate`, by less than 2^40 bytes. Fitted family.
+constexpr CudaTensor interleavedTensor(Element element, uint64_t gate, uint64_t up, uint32_t k, uint32_t n,
+                                       uint32_t experts, uint64_t expertStride, uint32_t boxGroups) {
   const uint64_t rowBytes = uint64_t{k} * 2;
   return {.element = element,
           .address = gate,

@@ -16,28 +16,30 @@ constexpr uint16_t fewestStages = 3;    // fewer do not hide the latency of memo
 // multiprocessor.
 //
 // Fitted: first, since where memory decides and the model sees no difference they were the quickest, in this order
-// (docs/results/2026-11-26-h100/layers-every-tile.txt). Tokens are the most that a tile takes. Few rows: long stages, since
-// what a step costs besides its bytes decides. Four stages of 56 KB: 1.5 times the products of a byte loaded that 128x256 has.
+// (docs/results/2026-11-26-h100/layers-every-tile.txt). Tokens are the most that a tile takes. Few rows: long stages,
+// since what a step costs besides its bytes decides. Four stages of 56 KB: 1.5 times the products of a byte loaded that
+// 128x256 has.
 //
-// Portable: at most 99 KB a block, so that sm_86, sm_89 and sm_120 run them too. Hopper: at most 227 KB. Few tokens: all
-// of it in flight for the weights.
+// Portable: at most 99 KB a block, so that sm_86, sm_89 and sm_120 run them too. Hopper: at most 227 KB. Few tokens:
+// all of it in flight for the weights.
 constexpr CudaTile classes[] = {
-    {GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},     {GemmFamily::Fitted, true, 16, 64, 5, 1, 2, 2},
-    {GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},
-    {GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2}, {GemmFamily::Portable, false, 32, 128, 4, 1, 4, 2},
-    {GemmFamily::Portable, false, 64, 128, 3, 2, 2, 2}, {GemmFamily::Portable, false, 128, 128, 3, 2, 4, 2},
-    {GemmFamily::Hopper, true, 8, 128, 12, 1, 1, 1},    {GemmFamily::Hopper, true, 16, 128, 12, 1, 1, 1},
-    {GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2},    {GemmFamily::Hopper, true, 32, 128, 10, 1, 1, 1},
-    {GemmFamily::Hopper, true, 64, 128, 8, 1, 1, 1},    {GemmFamily::Hopper, true, 64, 256, 5, 2, 1, 1},
-    {GemmFamily::Hopper, false, 128, 128, 6, 2, 1, 1},  {GemmFamily::Hopper, false, 128, 256, 4, 2, 1, 1},
+    {GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},      {GemmFamily::Fitted, true, 16, 64, 5, 1, 2, 2},
+    {GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},    {GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2},
+    {GemmFamily::Portable, false, 32, 128, 4, 1, 4, 2},  {GemmFamily::Portable, false, 64, 128, 3, 2, 2, 2},
+    {GemmFamily::Portable, false, 128, 128, 3, 2, 4, 2}, {GemmFamily::Hopper, true, 8, 128, 12, 1, 1, 1},
+    {GemmFamily::Hopper, true, 16, 128, 12, 1, 1, 1},    {GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2},
+    {GemmFamily::Hopper, true, 32, 128, 10, 1, 1, 1},    {GemmFamily::Hopper, true, 64, 128, 8, 1, 1, 1},
+    {GemmFamily::Hopper, true, 64, 256, 5, 2, 1, 1},     {GemmFamily::Hopper, false, 128, 128, 6, 2, 1, 1},
+    {GemmFamily::Hopper, false, 128, 256, 4, 2, 1, 1},
 };
 
-// Of e4m3, columns as above; a stage has so many 128 elements of the sum. Very few rows: two blocks with all of shared memory in
-// flight, or one with long stages. Beyond, two warpgroups, of which one adds up products while the other multiplies. From some 500
-// rows an expert on: token rows on the 64-row side, where adding up costs half (docs/performance-log.md, e4m3).
+// Of e4m3, columns as above; a stage has so many 128 elements of the sum. Very few rows: two blocks with all of shared
+// memory in flight, or one with long stages. Beyond, two warpgroups, of which one adds up products while the other
+// multiplies. From some 500 rows an expert on: token rows on the 64-row side, where adding up costs half
+// (docs/performance-log.md, e4m3).
 constexpr CudaTile e4m3Classes[] = {
-    {GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2},   {GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
-    {GemmFamily::Fp8, true, 96, 256, 4, 2, 1, 1},  {GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
+    {GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2},    {GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
+    {GemmFamily::Fp8, true, 96, 256, 4, 2, 1, 1},   {GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
     {GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1},
 };
 
@@ -93,7 +95,9 @@ bool runsOn(const CudaTile &tile, const std::string &arch) {
   return tile.family == GemmFamily::Portable || arch == "sm_90a";
 }
 
-bool hasDenseForm(const CudaTile &tile) { return tile.family == GemmFamily::Portable || tile.family == GemmFamily::Hopper; }
+bool hasDenseForm(const CudaTile &tile) {
+  return tile.family == GemmFamily::Portable || tile.family == GemmFamily::Hopper;
+}
 
 bool canLayRows(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && tile.tokens > 16; }
 
@@ -121,7 +125,9 @@ uint32_t residentBlocks(const CudaTile &tile, const GpuFacts &gpu) {
 std::vector<CudaTile> cudaTiles(const TargetFacts &facts) { return fitting(classes, facts); }
 
 std::vector<CudaTile> expertTiles(const LayerShape &shape, const TargetFacts &facts) {
-  return fitting(multipliesE4M3(shape, facts) ? std::span<const CudaTile>(e4m3Classes) : std::span<const CudaTile>(classes), facts);
+  return fitting(multipliesE4M3(shape, facts) ? std::span<const CudaTile>(e4m3Classes)
+                                              : std::span<const CudaTile>(classes),
+                 facts);
 }
 
 uint32_t rowGranule(const CudaTile &tile) {

@@ -14,17 +14,19 @@ namespace moec {
 /// Elements of the sum that a tile multiplies at a time, all classes alike (GemmConfig::tileK).
 inline constexpr uint32_t kCudaTileK = 64;
 
-/// All classes of two-byte elements, as they run where shared memory allows; in the order in which equal ones are preferred.
+/// All classes of two-byte elements, as they run where shared memory allows; in the order in which equal ones are
+/// preferred.
 std::span<const CudaTile> cudaTileClasses();
 
 /// Those of e4m3 elements (GemmFamily::Fp8), likewise.
 std::span<const CudaTile> e4m3TileClasses();
 
-/// Whether e4m3 kernels can compute a layer's routed experts: the checkpoint has their weights so, outputs are bf16, H and I are
-/// multiples of 16, and there are neither biases nor router weights on inputs.
+/// Whether e4m3 kernels can compute a layer's routed experts: the checkpoint has their weights so, outputs are bf16, H
+/// and I are multiples of 16, and there are neither biases nor router weights on inputs.
 bool hasE4M3Kernels(const LayerShape &shape);
 
-/// Whether a target multiplies a layer's routed experts in e4m3. Else their weights are read as the numbers that they stand for.
+/// Whether a target multiplies a layer's routed experts in e4m3. Else their weights are read as the numbers that they
+/// stand for.
 bool multipliesE4M3(const LayerShape &shape, const TargetFacts &facts);
 
 /// Whether the instructions of the tile's family exist on an architecture ("sm_90a").
@@ -33,36 +35,40 @@ bool runsOn(const CudaTile &tile, const std::string &arch);
 /// Whether the tile exists for dense products too (shared experts).
 bool hasDenseForm(const CudaTile &tile);
 
-/// Whether gate-up exists in this tile with its token rows laid out beforehand. Tiles of few tokens have none: they serve few rows,
-/// where one more launch never pays.
+/// Whether gate-up exists in this tile with its token rows laid out beforehand. Tiles of few tokens have none: they
+/// serve few rows, where one more launch never pays.
 bool canLayRows(const CudaTile &tile);
 
 /// The class that a tile belongs to: itself without rowsLaid.
 CudaTile classOf(CudaTile tile);
 
-/// Dynamic shared memory of a block, in bytes; as GemmConfig's portableSharedBytes, hopperSharedBytes and fp8SharedBytes.
+/// Dynamic shared memory of a block, in bytes; as GemmConfig's portableSharedBytes, hopperSharedBytes and
+/// fp8SharedBytes.
 uint32_t sharedBytes(const CudaTile &tile);
 
 /// Blocks of the tile that one multiprocessor's shared memory holds at a time, `blocksPerSm` at most; 0: not even one.
 uint32_t residentBlocks(const CudaTile &tile, const GpuFacts &gpu);
 
-/// The classes of two-byte elements that a target can run, cut to its shared memory: where the blocks of a class do not fit side by side, it
-/// gets fewer stages (3 at least), then one block with all its stages. Never empty from 72 KB a block on.
+/// The classes of two-byte elements that a target can run, cut to its shared memory: where the blocks of a class do not
+/// fit side by side, it gets fewer stages (3 at least), then one block with all its stages. Never empty from 72 KB a
+/// block on.
 std::vector<CudaTile> cudaTiles(const TargetFacts &facts);
 
 /// The classes that a layer's routed experts can have on a target: of e4m3 elements where it multiplies those.
 std::vector<CudaTile> expertTiles(const LayerShape &shape, const TargetFacts &facts);
 
-/// Whether the tile is as wide as an expert's rows, with stages as deep as it says, in a kernel that begins while the one before it
-/// still runs: of two-byte elements or of e4m3.
-constexpr bool isFitted(const CudaTile &tile) { return tile.family == GemmFamily::Fitted || tile.family == GemmFamily::Fp8; }
+/// Whether the tile is as wide as an expert's rows, with stages as deep as it says, in a kernel that begins while the
+/// one before it still runs: of two-byte elements or of e4m3.
+constexpr bool isFitted(const CudaTile &tile) {
+  return tile.family == GemmFamily::Fitted || tile.family == GemmFamily::Fp8;
+}
 
 /// Bytes of an element of the tile's tokens and weights.
 constexpr uint32_t elementBytes(const CudaTile &tile) { return tile.family == GemmFamily::Fp8 ? 1 : 2; }
 
 /// Token rows that a tile computes together: rows up to the next multiple are padding, rows beyond cost little.
-/// Plain Hopper tiles, and those of e4m3 with token rows on the 64-row side, leave out warpgroups of 64 rows without a valid one;
-/// fitted ones pick a width in sixteens.
+/// Plain Hopper tiles, and those of e4m3 with token rows on the 64-row side, leave out warpgroups of 64 rows without a
+/// valid one; fitted ones pick a width in sixteens.
 uint32_t rowGranule(const CudaTile &tile);
 
 } // namespace moec

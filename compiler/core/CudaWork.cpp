@@ -4,7 +4,8 @@ namespace moec {
 
 namespace {
 
-constexpr double elementBytes = 2, e4m3Bytes = 1, indexBytes = 4; // bf16 or f16; ids, table entries, logits and pairs' weights
+constexpr double elementBytes = 2, e4m3Bytes = 1,
+                 indexBytes = 4; // bf16 or f16; ids, table entries, logits and pairs' weights
 
 /// A product of `rows` rows: sums of length `k`, `n` weight rows, `weights` of them read.
 CudaWork productWork(double rows, double k, double n, double weights, double outputs) {
@@ -20,7 +21,8 @@ CudaWork e4m3Work(double rows, double k, double n, double weights, double output
 } // namespace
 
 CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t tokens, double expertsHit, bool e4m3) {
-  const double hidden = shape.hidden, inner = shape.intermediate, shared = shape.sharedIntermediate, experts = shape.experts;
+  const double hidden = shape.hidden, inner = shape.intermediate, shared = shape.sharedIntermediate,
+               experts = shape.experts;
   const double rows = tokens, pairs = rows * shape.topK;
   CudaWork work;
   switch (kind) {
@@ -76,7 +78,8 @@ CudaWork cudaLayerWork(const LayerShape &shape, uint32_t tokens, double expertsH
   CudaWork work;
   for (LaunchKind kind : {LaunchKind::GateUp, LaunchKind::Down, LaunchKind::SharedGateUp, LaunchKind::SharedDown})
     work += cudaLaunchWork(kind, shape, tokens, expertsHit, e4m3);
-  const double weights = (e4m3 ? e4m3Bytes : elementBytes) * expertsHit * shape.intermediate + elementBytes * shape.sharedIntermediate;
+  const double weights =
+      (e4m3 ? e4m3Bytes : elementBytes) * expertsHit * shape.intermediate + elementBytes * shape.sharedIntermediate;
   work.bytes = shape.hidden * (3 * weights + elementBytes * 2.0 * tokens);
   return work;
 }

@@ -11,7 +11,8 @@ struct CudaWork {
   double flops = 0;
   double e4m3Flops = 0; // those of them that go at twice the rate
 
-  /// Nanoseconds below which it cannot take less: the longer of the two at these rates, the second of two-byte elements.
+  /// Nanoseconds below which it cannot take less: the longer of the two at these rates, the second of two-byte
+  /// elements.
   double floorNs(double bytesPerNs, double flopsPerNs) const {
     const double memoryNs = bytes / bytesPerNs, computeNs = (flops - e4m3Flops / 2) / flopsPerNs;
     return memoryNs > computeNs ? memoryNs : computeNs;
@@ -24,22 +25,25 @@ struct CudaWork {
   }
 };
 
-/// One launch of a step of `tokens` tokens whose pairs go to `expertsHit` experts (an average: not whole), in the layer's
-/// dtype, with a router weight of that dtype. Rows between launches are counted where they are written and where they
-/// are read, though small ones stay in the second-level cache. `e4m3`: the routed experts' products are of e4m3 elements
-/// (multipliesE4M3, CudaTiles.h), and take rows that were quantised; scales do not count, which are below 1 %.
-CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t tokens, double expertsHit, bool e4m3 = false);
+/// One launch of a step of `tokens` tokens whose pairs go to `expertsHit` experts (an average: not whole), in the
+/// layer's dtype, with a router weight of that dtype. Rows between launches are counted where they are written and
+/// where they are read, though small ones stay in the second-level cache. `e4m3`: the routed experts' products are of
+/// e4m3 elements (multipliesE4M3, CudaTiles.h), and take rows that were quantised; scales do not count, which are below
+/// 1 %.
+CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t tokens, double expertsHit,
+                        bool e4m3 = false);
 
-/// Laying token rows out by slot before gate-up (compiler/kernels/layRows.cuh): each token read, each pair's row written, and the
-/// slot of each pair read.
+/// Laying token rows out by slot before gate-up (compiler/kernels/layRows.cuh): each token read, each pair's row
+/// written, and the slot of each pair read.
 CudaWork cudaLayRowsWork(const LayerShape &shape, uint32_t tokens);
 
-/// Quantising (compiler/kernels/quantise.cuh) tokens into rows by slot before gate-up, and what is activated before down.
+/// Quantising (compiler/kernels/quantise.cuh) tokens into rows by slot before gate-up, and what is activated before
+/// down.
 CudaWork cudaQuantiseTokensWork(const LayerShape &shape, uint32_t tokens);
 CudaWork cudaQuantiseActivatedWork(const LayerShape &shape, uint32_t tokens);
 
-/// A layer with its routing given: expert weights and hidden states read once, outputs written once, and all arithmetic.
-/// Nothing between launches counts, since it need not leave the chip.
+/// A layer with its routing given: expert weights and hidden states read once, outputs written once, and all
+/// arithmetic. Nothing between launches counts, since it need not leave the chip.
 CudaWork cudaLayerWork(const LayerShape &shape, uint32_t tokens, double expertsHit, bool e4m3 = false);
 
 } // namespace moec

@@ -12,17 +12,18 @@ namespace moec {
 
 namespace {
 
-// Fitted to the layers measured on an H200 (docs/performance-log.md) with the mean error that docs/planner-gpu.md states.
-constexpr double memoryShare = 0.96;        // of the data sheet's rate
-constexpr double copyShare = 0.85;          // the same; measured by itself: 4.08 of 4.8 TB/s, 2.97 of 3.35 on an H100
-constexpr double hopperShare = 0.80;        // of the matrix rate, before operands
-constexpr double fittedShare = 0.84;        // the same; fitted to an H100's layers (docs/results/2026-11-26-h100)
-// Of bf16's matrix rate, since adding up every 128 elements does not hide behind the products: with token rows on the 64-row side
-// that costs half. One warpgroup alone waits for itself, two blocks of one less. Fitted to an H100's layers
+// Fitted to the layers measured on an H200 (docs/performance-log.md) with the mean error that docs/planner-gpu.md
+// states.
+constexpr double memoryShare = 0.96; // of the data sheet's rate
+constexpr double copyShare = 0.85;   // the same; measured by itself: 4.08 of 4.8 TB/s, 2.97 of 3.35 on an H100
+constexpr double hopperShare = 0.80; // of the matrix rate, before operands
+constexpr double fittedShare = 0.84; // the same; fitted to an H100's layers (docs/results/2026-11-26-h100)
+// Of bf16's matrix rate, since adding up every 128 elements does not hide behind the products: with token rows on the
+// 64-row side that costs half. One warpgroup alone waits for itself, two blocks of one less. Fitted to an H100's layers
 // (docs/results/2026-11-26-h100/e4m3.txt).
 constexpr double fp8RowsShare = 1.04, fp8Share = 0.91, fp8TwoBlocksShare = 0.5, fp8LoneShare = 0.22;
 constexpr double portableFlopsPerNs = 3420; // of one multiprocessor: what `mma.sync` reaches on Hopper
-constexpr double portableShare = 0.75;      // of the matrix rate, on targets where `mma.sync` is the way to it; not measured
+constexpr double portableShare = 0.75; // of the matrix rate, on targets where `mma.sync` is the way to it; not measured
 constexpr double portableOperandBytesPerNs = 213, hopperOperandBytesPerNs = 445; // into a multiprocessor's matrix units
 constexpr double perSmBytesPerNs = 82;
 constexpr double loneFixedNs = 400, loneFixedNsPerElement = 0.02; // fill and epilogue, of a block without a neighbour
@@ -62,7 +63,8 @@ double fp8ShareOf(const CudaTile &tile) {
   return tile.blocksPerSm > 1 ? fp8TwoBlocksShare : fp8LoneShare;
 }
 
-/// Operations a nanosecond of one multiprocessor whose operands are there; `peak`: of two-byte elements, by the data sheet.
+/// Operations a nanosecond of one multiprocessor whose operands are there; `peak`: of two-byte elements, by the data
+/// sheet.
 double assumedRate(const CudaTile &tile, double peak) {
   switch (tile.family) {
   case GemmFamily::Portable: return std::min(portableShare * peak, portableFlopsPerNs);
@@ -110,7 +112,8 @@ bool GpuCalibration::fittedToHardware(const TargetFacts &facts) {
 }
 
 CudaTileCost GpuCalibration::costOf(const CudaTile &tile, const TargetFacts &facts) const {
-  const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == classOf(tile); });
+  const auto known =
+      std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == classOf(tile); });
   if (known != tiles.end())
     return *known;
   CudaTileCost cost = assumedTileCost(classOf(tile), facts);
@@ -124,12 +127,14 @@ double GpuCalibration::matrixFlopsPerNs(const TargetFacts &facts) const {
   double best = 0;
   for (const CudaTileCost &cost : tiles)
     if (cost.stepNs > 0 && cost.tile.family != GemmFamily::Fp8)
-      best = std::max(best, 2.0 * kCudaTileK * cost.tile.tokens * cost.tile.weights / cost.stepNs * facts.gpu.multiprocessors);
+      best = std::max(best, 2.0 * kCudaTileK * cost.tile.tokens * cost.tile.weights / cost.stepNs *
+                                facts.gpu.multiprocessors);
   return best;
 }
 
 std::string gpuCalibrationKey(const TargetFacts &facts, DType element, const std::string &buildId) {
-  return fmt::format("calibration of gpu\ntarget={}\nelement={}\nbuild={}\n", keyText(facts), dtypeName(element), buildId);
+  return fmt::format("calibration of gpu\ntarget={}\nelement={}\nbuild={}\n", keyText(facts), dtypeName(element),
+                     buildId);
 }
 
 nlohmann::ordered_json toJson(const GpuCalibration &gpu) {

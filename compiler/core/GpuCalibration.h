@@ -20,26 +20,28 @@ struct CudaTileCost {
   bool operator==(const CudaTileCost &) const = default;
 };
 
-/// Measured costs of one GPU; docs/planner-gpu.md has the formulas. Rates are of the whole device but where said otherwise.
+/// Measured costs of one GPU; docs/planner-gpu.md has the formulas. Rates are of the whole device but where said
+/// otherwise.
 struct GpuCalibration {
   std::vector<CudaTileCost> tiles; // what is planned with; empty: all that fit the target, at assumed costs
   double memoryBytesPerNs = 0;     // weights read from device memory
   double perSmBytesPerNs = 0;      // the most that one multiprocessor takes in
   double copyBytesPerNs = 0;       // a copy: bytes read and written
-  double overlapLoss = 0;          // 0 to 1: how badly arithmetic and memory hide each other where they take equally long
-  double launchNs = 0;             // one more kernel in a step: from the last one's end to its own loads
-  double dispatchNs = 0;           // dispatch by one block, besides its launch
-  double dispatchNsPerPair = 0;    // what each pair adds to that
-  double dispatchGridNs = 0;       // dispatch by many blocks, its launches included
+  double overlapLoss = 0;       // 0 to 1: how badly arithmetic and memory hide each other where they take equally long
+  double launchNs = 0;          // one more kernel in a step: from the last one's end to its own loads
+  double dispatchNs = 0;        // dispatch by one block, besides its launch
+  double dispatchNsPerPair = 0; // what each pair adds to that
+  double dispatchGridNs = 0;    // dispatch by many blocks, its launches included
 
   /// Data-sheet rates times the shares that our kernels reach on an H200, for every tile class of the target.
   static GpuCalibration assumed(const TargetFacts &facts);
-  /// Whether the assumed figures were fitted to layers that such a card ran: one with all facts of an H100 or an H200. Plans made
-  /// with them are then no worse than with a few seconds of measuring (docs/planner-gpu.md), so nobody is made to wait for that.
+  /// Whether the assumed figures were fitted to layers that such a card ran: one with all facts of an H100 or an H200.
+  /// Plans made with them are then no worse than with a few seconds of measuring (docs/planner-gpu.md), so nobody is
+  /// made to wait for that.
   static bool fittedToHardware(const TargetFacts &facts);
 
-  /// The measured cost of the tile's class; the assumed one where it was not measured, of e4m3 by the ratio at which the quickest
-  /// class of two-byte elements was measured.
+  /// The measured cost of the tile's class; the assumed one where it was not measured, of e4m3 by the ratio at which
+  /// the quickest class of two-byte elements was measured.
   CudaTileCost costOf(const CudaTile &tile, const TargetFacts &facts) const;
 
   /// The rate of the quickest tile of two-byte elements on the whole device, in steps whose operands have arrived.
@@ -54,7 +56,8 @@ std::string gpuCalibrationKey(const TargetFacts &facts, DType element, const std
 /// What a tile class costs by its family's rule.
 CudaTileCost assumedTileCost(const CudaTile &tile, const TargetFacts &facts);
 
-/// The "gpu" object of a calibration, in files and traces alike (docs/formats.md). Reading leaves errors with the document.
+/// The "gpu" object of a calibration, in files and traces alike (docs/formats.md). Reading leaves errors with the
+/// document.
 nlohmann::ordered_json toJson(const GpuCalibration &gpu);
 GpuCalibration readGpuCalibration(const JsonValue &json);
 

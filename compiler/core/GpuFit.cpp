@@ -21,8 +21,8 @@ GpuCase gemmCase(GpuCaseKind kind, const CudaTile &tile, const CudaGemm &gemm, s
   return {.kind = kind, .tile = tile, .gemm = gemm, .rows = std::move(rows), .amount = 0};
 }
 
-/// Eight whole waves, or as many as there is room for, with little to read: a part of the columns that a wave has room for,
-/// and more token tiles instead.
+/// Eight whole waves, or as many as there is room for, with little to read: a part of the columns that a wave has room
+/// for, and more token tiles instead.
 GpuCase tileCase(const CudaTile &tile, uint32_t k, const GpuFacts &gpu) {
   const uint32_t parts = gpu.multiprocessors % 4 == 0 ? 4 : gpu.multiprocessors % 2 == 0 ? 2 : 1;
   const uint32_t n = gpu.multiprocessors / parts * tile.weights, rows = parts * tile.tokens; // of a wave
@@ -65,8 +65,9 @@ public:
 
   GpuCalibration run() {
     update(gpu.launchNs, GpuCaseKind::Launch, [](const GpuSample &sample) { return sample.ns; });
-    update(gpu.copyBytesPerNs, GpuCaseKind::Copy,
-           [](const GpuSample &sample) { return std::max(leastRate, 2.0 * static_cast<double>(sample.what.amount) / sample.ns); });
+    update(gpu.copyBytesPerNs, GpuCaseKind::Copy, [](const GpuSample &sample) {
+      return std::max(leastRate, 2.0 * static_cast<double>(sample.what.amount) / sample.ns);
+    });
     fitDispatch();
     for (int round = 0; round < rounds; ++round) {
       update(gpu.memoryBytesPerNs, GpuCaseKind::Memory, [&](const GpuSample &sample) {
@@ -123,7 +124,8 @@ private:
   /// The rate of the few tiles, unless some tile class was seen to take in more: then their arithmetic held them up.
   void fitPerSm() {
     const auto rateOf = [&](const GpuSample &sample) { return workOf(sample).loadBytes / longerNs(sample); };
-    update(gpu.perSmBytesPerNs, GpuCaseKind::OneSm, [&](const GpuSample &sample) { return std::max(leastRate, rateOf(sample)); });
+    update(gpu.perSmBytesPerNs, GpuCaseKind::OneSm,
+           [&](const GpuSample &sample) { return std::max(leastRate, rateOf(sample)); });
     for (const GpuSample &sample : samples)
       if (sample.what.kind == GpuCaseKind::Tile)
         gpu.perSmBytesPerNs = std::max(gpu.perSmBytesPerNs, rateOf(sample));
@@ -188,7 +190,8 @@ std::vector<GpuCase> calibrationCases(const TargetFacts &facts) {
   for (const CudaTile &tile : tiles)
     for (uint32_t k : {shortSum, longSum})
       cases.push_back(tileCase(tile, k, facts.gpu));
-  const auto fewest = *std::min_element(tiles.begin(), tiles.end(), [](const auto &a, const auto &b) { return a.tokens < b.tokens; });
+  const auto fewest =
+      *std::min_element(tiles.begin(), tiles.end(), [](const auto &a, const auto &b) { return a.tokens < b.tokens; });
   cases.push_back(gemmCase(GpuCaseKind::Launch, fewest, {.n = 4096, .k = 4096}, std::vector<uint32_t>(16, 0)));
   cases.push_back(gemmCase(GpuCaseKind::Memory, fewest, {.n = 4096, .k = 4096}, std::vector<uint32_t>(16, 1)));
   const uint32_t few = std::max(1u, facts.gpu.multiprocessors / 32);

@@ -21,8 +21,8 @@ enum class GpuCaseKind : uint8_t {
 };
 
 /// One measurement. GEMMs are down's kind: `gemm.n` outputs, rows as they lie, weights [rows.size(), n, k]; weights
-/// must come from memory, so repeats of Memory, OneSm and Overlap need a cold cache (other weights each time, or a write of
-/// 2 * l2Bytes between them).
+/// must come from memory, so repeats of Memory, OneSm and Overlap need a cold cache (other weights each time, or a
+/// write of 2 * l2Bytes between them).
 struct GpuCase {
   GpuCaseKind kind = GpuCaseKind::Launch;
   CudaTile tile;
@@ -42,8 +42,9 @@ struct GpuSample {
 /// Needs 1 GiB for weights and 128 MiB for rows and outputs.
 std::vector<GpuCase> calibrationCases(const TargetFacts &facts);
 
-/// The calibration under which the model predicts the samples: medians where several tell about one figure. What no sample
-/// tells about keeps its assumed figure; a tile class without samples is not in it (and so not planned with), if any has.
+/// The calibration under which the model predicts the samples: medians where several tell about one figure. What no
+/// sample tells about keeps its assumed figure; a tile class without samples is not in it (and so not planned with), if
+/// any has.
 ///
 /// Pure. Samples that are not positive and finite are left out.
 GpuCalibration fitGpuCalibration(std::span<const GpuSample> samples, const TargetFacts &facts);

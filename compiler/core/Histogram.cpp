@@ -12,9 +12,7 @@ static uint64_t sum(std::span<const uint32_t> pairs) {
 
 uint64_t Histogram::total() const { return sum(pairs); }
 
-uint32_t Histogram::busiest() const {
-  return pairs.empty() ? 0 : *std::max_element(pairs.begin(), pairs.end());
-}
+uint32_t Histogram::busiest() const { return pairs.empty() ? 0 : *std::max_element(pairs.begin(), pairs.end()); }
 
 Histogram Histogram::uniform(uint32_t tokens, uint32_t topK, uint32_t experts) {
   Histogram histogram{tokens, std::vector<uint32_t>(experts, 0)};

@@ -43,8 +43,7 @@ public:
     return false;
   }
 
-  bool parse_error(std::size_t position, const std::string &,
-                   const nlohmann::detail::exception &) override {
+  bool parse_error(std::size_t position, const std::string &, const nlohmann::detail::exception &) override {
     if (message.empty())
       message = fmt::format("not valid JSON at offset {}", position);
     return false;
@@ -101,9 +100,7 @@ void JsonValue::expected(const std::string &what) const {
 
 bool JsonValue::isArray() const { return value && value->is_array(); }
 
-bool JsonValue::has(const char *key) const {
-  return value && value->is_object() && value->contains(key);
-}
+bool JsonValue::has(const char *key) const { return value && value->is_object() && value->contains(key); }
 
 bool JsonValue::isNull() const { return value && value->is_null(); }
 
@@ -164,8 +161,8 @@ uint64_t JsonValue::integer(uint64_t least, uint64_t most) const {
 
 int64_t JsonValue::signedInteger(int64_t least, int64_t most) const {
   constexpr uint64_t largest = std::numeric_limits<int64_t>::max();
-  bool fits = value && value->is_number_integer() &&
-              (!value->is_number_unsigned() || value->get<uint64_t>() <= largest);
+  bool fits =
+      value && value->is_number_integer() && (!value->is_number_unsigned() || value->get<uint64_t>() <= largest);
   if (fits) {
     int64_t number = value->get<int64_t>();
     if (number >= least && number <= most)
@@ -229,8 +226,7 @@ void JsonValue::requireSchema(const char *name, uint64_t version) const {
     (*this)["schema"].fail(fmt::format("expected \"{}\", found \"{}\"", name, schema));
   uint64_t found = (*this)["schema_version"].integer(0, std::numeric_limits<uint64_t>::max());
   if (error->ok() && found != version)
-    (*this)["schema_version"].fail(
-        fmt::format("version {} is not supported, only {}", found, version));
+    (*this)["schema_version"].fail(fmt::format("version {} is not supported, only {}", found, version));
 }
 
 //===-- JsonDocument --------------------------------------------------------------------------===//
@@ -243,8 +239,7 @@ JsonDocument::~JsonDocument() = default;
 Result<JsonDocument> JsonDocument::parse(const std::string &text, const char *what, Code code) {
   Checker checker;
   if (!json::sax_parse(text, &checker))
-    return makeError(code, "{}: {}", what,
-                     checker.message.empty() ? "not valid JSON" : checker.message);
+    return makeError(code, "{}: {}", what, checker.message.empty() ? "not valid JSON" : checker.message);
   JsonDocument document;
   document.what = what;
   document.code = code;

@@ -45,8 +45,7 @@ public:
   bool flag() const;
   std::string text() const;
   /// An array of integers from 0 to T's largest, or to `most`.
-  template <typename T>
-  std::vector<T> integers(uint64_t most = std::numeric_limits<T>::max()) const;
+  template <typename T> std::vector<T> integers(uint64_t most = std::numeric_limits<T>::max()) const;
 
   /// Checks `schema` and `schema_version` of this object. Error: another schema, or another
   /// version.

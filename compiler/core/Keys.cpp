@@ -26,8 +26,7 @@ std::string escaped(const std::string &value) {
   return text;
 }
 
-std::string fieldLines(const char *title,
-                       std::initializer_list<std::pair<const char *, std::string>> fields) {
+std::string fieldLines(const char *title, std::initializer_list<std::pair<const char *, std::string>> fields) {
   std::string text = fmt::format("{}\n", title);
   for (const auto &[name, value] : fields)
     text += fmt::format("{}: {}\n", name, escaped(value));
@@ -94,13 +93,12 @@ std::string keyText(const TargetFacts &facts) {
     return fmt::format("arch={} multiprocessors={} shared={} l2={} bytes-per-ns={} flops-per-ns={} gpu={} name={}",
                        facts.arch, facts.gpu.multiprocessors, facts.gpu.sharedBytesPerBlock, facts.gpu.l2Bytes,
                        facts.gpu.memoryBytesPerNs, facts.gpu.matrixFlopsPerNs, facts.gpu.model, facts.name);
-  return fmt::format("isa={} threads={} l2={} name={}", isaName(facts.isa), facts.threads,
-                     facts.l2Bytes, facts.name);
+  return fmt::format("isa={} threads={} l2={} name={}", isaName(facts.isa), facts.threads, facts.l2Bytes, facts.name);
 }
 
 std::string keyText(const PlanLimits &limits) {
-  return fmt::format("heights={} pack-budget={} headroom={} align={}", limits.maxTileHeights,
-                     limits.packBudgetBytes, limits.slotHeadroom, limits.slotAlign);
+  return fmt::format("heights={} pack-budget={} headroom={} align={}", limits.maxTileHeights, limits.packBudgetBytes,
+                     limits.slotHeadroom, limits.slotAlign);
 }
 
 } // namespace moec

@@ -18,10 +18,10 @@ std::string digest(const std::string &text);
 /// classes (below 16 exact, above to 1/8 of a power of two), so that a drift that returns finds its package.
 struct RequestKey {
   std::string modelDigest;
-  std::string target;   // TargetFacts, all fields
-  std::string limits;   // PlanLimits, all fields
+  std::string target; // TargetFacts, all fields
+  std::string limits; // PlanLimits, all fields
   std::string calibration;
-  std::string profile;  // rounded
+  std::string profile; // rounded
   std::string buildId;
 
   std::string text() const;
@@ -29,10 +29,10 @@ struct RequestKey {
 
 /// What a kernel image depends on.
 struct ArtefactKey {
-  std::string config;      // CpuConfig::text()
-  std::string shape;       // the K's and roles that kernels are specialised for
-  std::string activation;  // the activation region's canonical text
-  std::string codegen;     // LLVM version and code generation options, in order
+  std::string config;     // CpuConfig::text()
+  std::string shape;      // the K's and roles that kernels are specialised for
+  std::string activation; // the activation region's canonical text
+  std::string codegen;    // LLVM version and code generation options, in order
   std::string cpuFeatures;
   uint32_t abiVersion = 0;
 
@@ -41,12 +41,12 @@ struct ArtefactKey {
 
 /// What a GPU kernel's cubin depends on.
 struct CudaArtefactKey {
-  std::string kernel;    // the instantiation
-  std::string source;    // the unit: includes and functors
-  std::string headers;   // digest of the embedded kernels
-  std::string options;   // of NVRTC, in order; the architecture with its suffix among them
-  std::string compiler;  // NVRTC's version
-  std::string flags;     // JitOptions::nvrtcFlags
+  std::string kernel;   // the instantiation
+  std::string source;   // the unit: includes and functors
+  std::string headers;  // digest of the embedded kernels
+  std::string options;  // of NVRTC, in order; the architecture with its suffix among them
+  std::string compiler; // NVRTC's version
+  std::string flags;    // JitOptions::nvrtcFlags
   uint32_t abiVersion = 0;
 
   std::string text() const;

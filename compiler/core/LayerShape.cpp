@@ -18,9 +18,7 @@ Result<DType> parseDType(const std::string &name) {
   return makeError(Code::InvalidArgument, "unknown dtype '{}': expected f32, bf16 or f16", name);
 }
 
-const char *weightFormatName(WeightFormat format) {
-  return format == WeightFormat::Plain ? "plain" : "block_e4m3";
-}
+const char *weightFormatName(WeightFormat format) { return format == WeightFormat::Plain ? "plain" : "block_e4m3"; }
 
 Result<WeightFormat> parseWeightFormat(const std::string &name) {
   for (WeightFormat format : {WeightFormat::Plain, WeightFormat::BlockE4M3})

@@ -37,8 +37,8 @@ struct RouterSpec {
   bool operator==(const RouterSpec &) const = default;
 };
 
-/// How a checkpoint stores a weight's numbers. Either way they are what a target computes with; where it multiplies e4m3
-/// itself, tokens are quantised alike (compiler/kernels/Fp8Abi.h).
+/// How a checkpoint stores a weight's numbers. Either way they are what a target computes with; where it multiplies
+/// e4m3 itself, tokens are quantised alike (compiler/kernels/Fp8Abi.h).
 enum class WeightFormat : uint8_t {
   Plain,    ///< in the weight's dtype
   BlockE4M3 ///< e4m3, with an f32 scale for each 128 by 128 elements (rows by columns; the last ones smaller)
@@ -55,11 +55,11 @@ struct LayerShape {
   uint32_t intermediate = 0;
   uint32_t experts = 0;
   uint32_t topK = 0;
-  DType dtype = DType::BF16;        // of hidden states, expert weights and output
-  uint32_t sharedIntermediate = 0;  // 0: no shared expert
-  bool sharedGate = false;          // the shared expert's output is scaled by sigmoid(hidden . w)
-  bool expertBias = false;          // gate, up and down of the routed experts have a bias each
-  bool weightOnInput = false;       // a pair's weight multiplies what its expert takes in, not what it gives
+  DType dtype = DType::BF16;       // of hidden states, expert weights and output
+  uint32_t sharedIntermediate = 0; // 0: no shared expert
+  bool sharedGate = false;         // the shared expert's output is scaled by sigmoid(hidden . w)
+  bool expertBias = false;         // gate, up and down of the routed experts have a bias each
+  bool weightOnInput = false;      // a pair's weight multiplies what its expert takes in, not what it gives
   WeightFormat expertFormat = WeightFormat::Plain; // of the routed experts' gate, up and down
 
   bool operator==(const LayerShape &) const = default;

@@ -26,15 +26,13 @@ struct Sections {
     uint64_t left = following;
     for (uint64_t section : {manifest, modelText, requestKey, images, sizeof(DigestBytes)}) {
       if (section > left)
-        return makeError(Code::CacheCorrupt, "package is truncated: {} bytes after its header",
-                         following);
+        return makeError(Code::CacheCorrupt, "package is truncated: {} bytes after its header", following);
       left -= section;
     }
     if (left > 0)
       return makeError(Code::CacheCorrupt, "package has {} bytes after its end", left);
     if (manifest > maxManifestBytes)
-      return makeError(Code::CacheCorrupt, "package manifest has {} bytes, more than {}", manifest,
-                       maxManifestBytes);
+      return makeError(Code::CacheCorrupt, "package manifest has {} bytes, more than {}", manifest, maxManifestBytes);
     return {};
   }
 };
@@ -45,8 +43,7 @@ Status readHeader(ByteReader &reader, Sections &sections) {
   if (reader.text(magicBytes) != magic)
     return makeError(Code::CacheCorrupt, "not a package: wrong magic");
   if (uint32_t version = reader.u32(); version != kPackageVersion)
-    return makeError(Code::InvalidArgument, "package version {} is not supported, only {}", version,
-                     kPackageVersion);
+    return makeError(Code::InvalidArgument, "package version {} is not supported, only {}", version, kPackageVersion);
   sections = {reader.u64(), reader.u64(), reader.u64(), reader.u64()};
   return sections.check(reader.remaining());
 }
@@ -55,13 +52,11 @@ Status readImages(ByteReader &reader, const std::vector<uint64_t> &sizes, Packag
   for (size_t index = 0; index < sizes.size(); ++index) {
     std::span<const uint8_t> image = reader.raw(sizes[index]);
     if (!reader.ok())
-      return makeError(Code::CacheCorrupt, "package image {} is longer than the images' section",
-                       index);
+      return makeError(Code::CacheCorrupt, "package image {} is longer than the images' section", index);
     package.images[index].bytes.assign(image.begin(), image.end());
   }
   if (reader.remaining() > 0)
-    return makeError(Code::CacheCorrupt, "package has {} image bytes that belong to no image",
-                     reader.remaining());
+    return makeError(Code::CacheCorrupt, "package has {} image bytes that belong to no image", reader.remaining());
   return {};
 }
 
@@ -69,22 +64,14 @@ Status readImages(ByteReader &reader, const std::vector<uint64_t> &sizes, Packag
 
 const char *launchName(LaunchKind kind) {
   switch (kind) {
-  case LaunchKind::Router:
-    return "router";
-  case LaunchKind::Route:
-    return "route";
-  case LaunchKind::Dispatch:
-    return "dispatch";
-  case LaunchKind::GateUp:
-    return "gate-up";
-  case LaunchKind::Down:
-    return "down";
-  case LaunchKind::SharedGateUp:
-    return "shared-gate-up";
-  case LaunchKind::SharedDown:
-    return "shared-down";
-  case LaunchKind::Store:
-    return "store";
+  case LaunchKind::Router: return "router";
+  case LaunchKind::Route: return "route";
+  case LaunchKind::Dispatch: return "dispatch";
+  case LaunchKind::GateUp: return "gate-up";
+  case LaunchKind::Down: return "down";
+  case LaunchKind::SharedGateUp: return "shared-gate-up";
+  case LaunchKind::SharedDown: return "shared-down";
+  case LaunchKind::Store: return "store";
   }
   return "unknown";
 }
@@ -96,12 +83,12 @@ std::vector<uint8_t> Package::serialise() const {
     imageBytes += image.bytes.size();
 
   ByteWriter writer;
-  writer.reserve(Sections::headerBytes + manifest.size() + modelText.size() + requestKey.size() +
-                 imageBytes + sizeof(DigestBytes));
+  writer.reserve(Sections::headerBytes + manifest.size() + modelText.size() + requestKey.size() + imageBytes +
+                 sizeof(DigestBytes));
   writer.raw(std::string(magic));
   writer.u32(kPackageVersion);
-  for (uint64_t length : {uint64_t{manifest.size()}, uint64_t{modelText.size()},
-                          uint64_t{requestKey.size()}, imageBytes})
+  for (uint64_t length :
+       {uint64_t{manifest.size()}, uint64_t{modelText.size()}, uint64_t{requestKey.size()}, imageBytes})
     writer.u64(length);
   writer.raw(manifest);
   writer.raw(modelText);
@@ -124,8 +111,7 @@ Result<Package> Package::parse(std::span<const uint8_t> bytes) {
 
   Package package;
   std::vector<uint64_t> imageSizes;
-  if (Status status = readManifest(reader.text(sections.manifest), package, imageSizes);
-      !status.ok())
+  if (Status status = readManifest(reader.text(sections.manifest), package, imageSizes); !status.ok())
     return status;
   package.modelText = reader.text(sections.modelText);
   package.requestKey = reader.text(sections.requestKey);

@@ -23,22 +23,25 @@ const char *launchName(LaunchKind kind);
 struct KernelRef {
   uint16_t rows = 0; // tile rows; 0 for a kernel without a tile
   std::string symbol;
-  uint32_t image = 0; // GPU: index into Package::images, one cubin a kernel; CPU: of no meaning, see LayerPackage::image
-  uint16_t columns = 0;   // GPU: tile columns; 0 for a kernel without a tile
-  uint32_t maxTokens = 0; // GPU, router: of the launch's kernels the first whose `maxTokens` a step does not exceed is used
+  uint32_t image =
+      0; // GPU: index into Package::images, one cubin a kernel; CPU: of no meaning, see LayerPackage::image
+  uint16_t columns = 0; // GPU: tile columns; 0 for a kernel without a tile
+  uint32_t maxTokens =
+      0; // GPU, router: of the launch's kernels the first whose `maxTokens` a step does not exceed is used
 
   bool operator==(const KernelRef &) const = default;
 };
 
 /// One step of a layer's launch list, in order.
 ///
-/// On a CPU GEMM launches have one kernel per tile height and their packer, the others none. On a GPU nothing is packed,
-/// and `kernels` are, in this order, by kind:
+/// On a CPU GEMM launches have one kernel per tile height and their packer, the others none. On a GPU nothing is
+/// packed, and `kernels` are, in this order, by kind:
 ///   Router        the router's product in several tiles, from few tokens to many; routerBlocks(tile) blocks
 ///   Route         route
 ///   Dispatch      dispatchOneBlock; dispatchCount, dispatchScan, dispatchPlace (the same in three launches, for many
 ///                 pairs); dispatchGrid (in one)
-///   GateUp        the grouped GEMM of the config's tile; then layRows, where the tile's rows are laid out before it, or
+///   GateUp        the grouped GEMM of the config's tile; then layRows, where the tile's rows are laid out before it,
+///   or
 ///                 quantise, where its elements are e4m3: of its tokens, and of down's
 ///   Down          the grouped GEMM of the config's tile
 ///   SharedGateUp, SharedDown  dense ones: one expert over all tokens in their order
@@ -80,11 +83,12 @@ struct KernelResources {
   bool operator==(const KernelResources &) const = default;
 };
 
-/// A position-independent shared object (CPU) or a cubin with one kernel (GPU), and the key text of what it was made from.
+/// A position-independent shared object (CPU) or a cubin with one kernel (GPU), and the key text of what it was made
+/// from.
 struct Image {
   std::string key; // readable; XXH3-128 of it names the artefact in the cache
   std::vector<uint8_t> bytes;
-  std::string name;          // GPU: the kernel, for people and as a file's name, "swapped-gateup-bf16-16x128-s6-b2"; else empty
+  std::string name; // GPU: the kernel, for people and as a file's name, "swapped-gateup-bf16-16x128-s6-b2"; else empty
   KernelResources resources; // GPU
 
   bool operator==(const Image &) const = default;

@@ -24,9 +24,7 @@ double expertNs(uint32_t pairs, bool packed, const TileCosts &tiles, const Layer
   return pairs == 0 ? 0 : cost.expertNs(tiles.nsPerStep(pairs), packed);
 }
 
-uint64_t roundUp(uint64_t value, uint64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
+uint64_t roundUp(uint64_t value, uint64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 /// ceil(pairs * headroom) without libm; a headroom that is no positive number counts as 1.
 uint64_t withHeadroom(uint32_t pairs, double headroom) {
@@ -45,17 +43,15 @@ uint32_t slotsFor(uint32_t pairs, uint32_t tokens, const PlanLimits &limits) {
   // No expert can have more pairs than the step has tokens.
   uint64_t most = std::max(align, roundUp(tokens, align));
   uint64_t slots = roundUp(std::max<uint64_t>(1, withHeadroom(pairs, limits.slotHeadroom)), align);
-  return static_cast<uint32_t>(
-      std::min<uint64_t>(std::min(slots, most), UINT32_MAX / align * align));
+  return static_cast<uint32_t>(std::min<uint64_t>(std::min(slots, most), UINT32_MAX / align * align));
 }
 
 /// Which experts to keep packed: those that save most, as long as the budget lasts (all have the
 /// same bytes). Experts that save the same are taken by pairs, since the busier one is the surer to
 /// be hit in the next step, then by number; so idle ones come last. One that would be slower packed
 /// (f16 as stored is half the bytes) is not packed.
-std::vector<uint8_t> choosePacked(const LayerShape &shape, const Histogram &histogram,
-                                  const TargetFacts &facts, const PlanLimits &limits,
-                                  const TileCosts &tiles, const LayerCost &cost) {
+std::vector<uint8_t> choosePacked(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
+                                  const PlanLimits &limits, const TileCosts &tiles, const LayerCost &cost) {
   struct Candidate {
     double savedNs;
     uint32_t pairs, expert;
@@ -72,8 +68,7 @@ std::vector<uint8_t> choosePacked(const LayerShape &shape, const Histogram &hist
   });
 
   uint64_t bytes = std::max<uint64_t>(1, packedExpertBytes(shape, facts));
-  size_t affordable =
-      static_cast<size_t>(std::min<uint64_t>(limits.packBudgetBytes / bytes, candidates.size()));
+  size_t affordable = static_cast<size_t>(std::min<uint64_t>(limits.packBudgetBytes / bytes, candidates.size()));
   std::vector<uint8_t> packed(shape.experts, 0);
   for (size_t index = 0; index < affordable; ++index)
     packed[candidates[index].expert] = 1;
@@ -88,21 +83,18 @@ std::vector<uint16_t> costliestFirst(const Histogram &histogram, const std::vect
     ns[expert] = expertNs(pairsOf(histogram, expert), packed[expert], tiles, cost);
   std::vector<uint16_t> order(ns.size());
   std::iota(order.begin(), order.end(), uint16_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](auto a, auto b) { return std::tuple(-ns[a], a) < std::tuple(-ns[b], b); });
+  std::sort(order.begin(), order.end(), [&](auto a, auto b) { return std::tuple(-ns[a], a) < std::tuple(-ns[b], b); });
   return order;
 }
 
 /// Experts with pairs, those that cost the same together.
-std::vector<ExpertGroup> groupExperts(const Histogram &histogram,
-                                      const std::vector<uint8_t> &packed) {
+std::vector<ExpertGroup> groupExperts(const Histogram &histogram, const std::vector<uint8_t> &packed) {
   std::vector<ExpertGroup> groups;
   for (uint32_t expert = 0; expert < packed.size(); ++expert)
     if (uint32_t pairs = pairsOf(histogram, expert))
       groups.push_back({pairs, packed[expert] != 0, 1});
   auto key = [](const ExpertGroup &group) { return uint64_t{group.pairs} * 2 + group.packed; };
-  std::sort(groups.begin(), groups.end(),
-            [&](const auto &a, const auto &b) { return key(a) < key(b); });
+  std::sort(groups.begin(), groups.end(), [&](const auto &a, const auto &b) { return key(a) < key(b); });
   size_t last = 0;
   for (size_t index = 1; index < groups.size(); ++index) {
     if (key(groups[index]) == key(groups[last]))
@@ -146,8 +138,7 @@ std::vector<ExpertGroup> uniformSpread(const LayerShape &shape, uint32_t tokens)
 } // namespace
 
 LayerPlan planTable(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
-                    const Calibration &calibration, const PlanLimits &limits,
-                    const LayerConfig &config) {
+                    const Calibration &calibration, const PlanLimits &limits, const LayerConfig &config) {
   if (facts.device == DeviceKind::Cuda)
     return planCudaTable(shape, histogram, facts, calibration, limits, config.cuda);
   LayerCost cost(shape, facts, calibration);
@@ -170,12 +161,10 @@ LayerPlan planLayer(const LayerShape &shape, const Histogram &histogram, const T
   // Heights and packing depend on each other only where compute and memory take about equally long.
   // So packing is chosen for all candidate heights first, and once more, by planTable, for those
   // that were picked.
-  std::vector<uint8_t> packed =
-      choosePacked(shape, histogram, facts, limits, TileCosts(candidates, calibration), cost);
+  std::vector<uint8_t> packed = choosePacked(shape, histogram, facts, limits, TileCosts(candidates, calibration), cost);
   CpuConfig config{.isa = facts.isa, .compute = computeDType(shape), .tileRows = {}};
-  config.tileRows =
-      searchHeights(candidates, limits.maxTileHeights, groupExperts(histogram, packed),
-                    histogram.tokens, cost, calibration);
+  config.tileRows = searchHeights(candidates, limits.maxTileHeights, groupExperts(histogram, packed), histogram.tokens,
+                                  cost, calibration);
   return planTable(shape, histogram, facts, calibration, limits, config);
 }
 
@@ -191,15 +180,13 @@ LayerPlan planGenericLayer(const LayerShape &shape, uint32_t tokens, const Targe
     groups.push_back({pairs, true, spreadScale / 1000});
   LayerCost cost(shape, facts, calibration);
   CpuConfig config{.isa = facts.isa, .compute = computeDType(shape), .tileRows = {}};
-  config.tileRows =
-      searchHeights(candidates, limits.maxTileHeights, groups, tokens, cost, calibration);
+  config.tileRows = searchHeights(candidates, limits.maxTileHeights, groups, tokens, cost, calibration);
   Histogram uniform = Histogram::uniform(tokens, shape.topK, shape.experts);
   return planTable(shape, uniform, facts, calibration, limits, config);
 }
 
 double predictLayer(const LayerShape &shape, const LayerPlan &plan, const LayerConfig &spill,
-                    const Histogram &histogram, const TargetFacts &facts,
-                    const Calibration &calibration) {
+                    const Histogram &histogram, const TargetFacts &facts, const Calibration &calibration) {
   if (facts.device == DeviceKind::Cuda)
     return predictCudaLayer(shape, plan.config.cuda, histogram, facts, calibration);
   LayerCost cost(shape, facts, calibration);

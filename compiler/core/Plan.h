@@ -19,19 +19,19 @@ namespace moec {
 
 /// What a plan may spend.
 struct PlanLimits {
-  uint32_t maxTileHeights = 5;          // kernels per GEMM; bounds the compile time
+  uint32_t maxTileHeights = 5;           // kernels per GEMM; bounds the compile time
   uint64_t packBudgetBytes = UINT64_MAX; // of packed expert weights, per layer
-  double slotHeadroom = 1.25;           // slots over the histogram's pairs
-  uint32_t slotAlign = 8;               // slots are a multiple of this
+  double slotHeadroom = 1.25;            // slots over the histogram's pairs
+  uint32_t slotAlign = 8;                // slots are a multiple of this
 
   bool operator==(const PlanLimits &) const = default;
 };
 
 /// Run-time data of a generation for one layer: may change without a compile.
 struct LayerTable {
-  std::vector<uint32_t> slots;  // [E] rows provided per expert; pairs beyond them spill to generation 0
-  std::vector<uint8_t> packed;  // [E] 1: the expert's weights are kept packed; 0: packed on the fly as stored
-  std::vector<uint16_t> order;  // [E] experts, costliest first: the order in which threads take them
+  std::vector<uint32_t> slots; // [E] rows provided per expert; pairs beyond them spill to generation 0
+  std::vector<uint8_t> packed; // [E] 1: the expert's weights are kept packed; 0: packed on the fly as stored
+  std::vector<uint16_t> order; // [E] experts, costliest first: the order in which threads take them
 
   bool operator==(const LayerTable &) const = default;
 };
@@ -58,8 +58,8 @@ struct TileCover {
 TileCover coverRows(uint32_t rows, const CpuConfig &config, const Calibration &calibration);
 
 /// The best plan that can be built for `histogram`: no other set of tile heights within the limits predicts less time
-/// (exact where all experts can be packed, else within 1 %). Packs the experts that gain most per byte. The tallest tile
-/// that the calibration knows is always in the set, and 1 row where the limits allow two heights.
+/// (exact where all experts can be packed, else within 1 %). Packs the experts that gain most per byte. The tallest
+/// tile that the calibration knows is always in the set, and 1 row where the limits allow two heights.
 ///
 /// Takes below 5 ms for 256 experts. Here and below: `histogram.pairs` has E entries (missing ones count as idle), E is
 /// at most 65,536, and the calibration's figures are finite and not negative.

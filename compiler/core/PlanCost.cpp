@@ -17,9 +17,7 @@ struct GemmShape {
   uint32_t k = 0, columns = 0, operands = 1;
   bool biased = false;
 
-  uint64_t panels(const TargetFacts &facts) const {
-    return divideUp(columns, 2 * facts.lanes() / operands);
-  }
+  uint64_t panels(const TargetFacts &facts) const { return divideUp(columns, 2 * facts.lanes() / operands); }
 };
 
 GemmShape gateUpShape(uint32_t hidden, uint32_t intermediate, bool biased = false) {
@@ -33,8 +31,7 @@ uint64_t packedBytes(GemmShape gemm, const TargetFacts &facts, DType compute) {
   return gemm.panels(facts) * panelBytes(gemm.k, facts.lanes(), compute, gemm.biased);
 }
 
-GemmCost gemmCost(GemmShape gemm, DType stored, const TargetFacts &facts,
-                  const Calibration &calibration) {
+GemmCost gemmCost(GemmShape gemm, DType stored, const TargetFacts &facts, const Calibration &calibration) {
   DType compute = stored == DType::BF16 ? DType::BF16 : DType::F32;
   double threads = std::max(1u, facts.threads);
   uint64_t steps = compute == DType::BF16 ? divideUp(gemm.k, 2) : gemm.k;
@@ -54,9 +51,7 @@ GemmCost gemmCost(GemmShape gemm, DType stored, const TargetFacts &facts,
 
 } // namespace
 
-DType computeDType(const LayerShape &shape) {
-  return shape.dtype == DType::BF16 ? DType::BF16 : DType::F32;
-}
+DType computeDType(const LayerShape &shape) { return shape.dtype == DType::BF16 ? DType::BF16 : DType::F32; }
 
 uint64_t packedExpertBytes(const LayerShape &shape, const TargetFacts &facts) {
   DType compute = computeDType(shape);
@@ -64,15 +59,13 @@ uint64_t packedExpertBytes(const LayerShape &shape, const TargetFacts &facts) {
          packedBytes(downShape(shape.hidden, shape.intermediate, shape.expertBias), facts, compute);
 }
 
-LayerCost::LayerCost(const LayerShape &shape, const TargetFacts &facts,
-                     const Calibration &calibration) {
+LayerCost::LayerCost(const LayerShape &shape, const TargetFacts &facts, const Calibration &calibration) {
   auto cost = [&](GemmShape gemm) { return gemmCost(gemm, shape.dtype, facts, calibration); };
   gateUp = cost(gateUpShape(shape.hidden, shape.intermediate, shape.expertBias));
   down = cost(downShape(shape.hidden, shape.intermediate, shape.expertBias));
   router = cost({shape.hidden, shape.experts});
   sharedGateUp = cost(gateUpShape(shape.hidden, shape.sharedIntermediate));
-  sharedDown =
-      cost(downShape(shape.hidden, shape.sharedIntermediate)); // without columns all cost 0
+  sharedDown = cost(downShape(shape.hidden, shape.sharedIntermediate)); // without columns all cost 0
 
   // Router with scoring and top-k, dispatch, gate-up, down, store. Shared experts ride in the
   // GEMMs' sections.
@@ -84,8 +77,7 @@ LayerCost::LayerCost(const LayerShape &shape, const TargetFacts &facts,
 }
 
 double LayerCost::fixedNs(uint32_t tokens, uint64_t pairs) const {
-  return sectionsNs + gatherNsPerPair * static_cast<double>(pairs) +
-         storeNsPerToken * static_cast<double>(tokens);
+  return sectionsNs + gatherNsPerPair * static_cast<double>(pairs) + storeNsPerToken * static_cast<double>(tokens);
 }
 
 } // namespace moec

@@ -62,9 +62,7 @@ public:
     return gateUp.savedNs(coverNsPerStep) + down.savedNs(coverNsPerStep);
   }
   /// The compute part of expertNs alone.
-  double expertComputeNs(double coverNsPerStep) const {
-    return coverNsPerStep * (gateUp.tileNs + down.tileNs);
-  }
+  double expertComputeNs(double coverNsPerStep) const { return coverNsPerStep * (gateUp.tileNs + down.tileNs); }
   /// Router and shared experts, which take all T tokens and are always packed.
   double tokensNs(double coverNsPerStep) const {
     return router.ns(coverNsPerStep, true) + sharedGateUp.ns(coverNsPerStep, true) +

@@ -16,11 +16,13 @@ GpuCalibration gpuOf(const Calibration &calibration, const TargetFacts &facts) {
   return calibration.gpu ? *calibration.gpu : GpuCalibration::assumed(facts);
 }
 
-/// The tiles of two-byte elements to choose from: those that were measured and that the target can run; all that it can run where none was.
+/// The tiles of two-byte elements to choose from: those that were measured and that the target can run; all that it can
+/// run where none was.
 std::vector<CudaTileCost> tilesOf(const GpuCalibration &gpu, const TargetFacts &facts) {
   std::vector<CudaTileCost> tiles;
   for (const CudaTileCost &cost : gpu.tiles)
-    if (cost.tile.family != GemmFamily::Fp8 && runsOn(cost.tile, facts.arch) && residentBlocks(cost.tile, facts.gpu) > 0)
+    if (cost.tile.family != GemmFamily::Fp8 && runsOn(cost.tile, facts.arch) &&
+        residentBlocks(cost.tile, facts.gpu) > 0)
       tiles.push_back(cost);
   if (tiles.empty())
     for (const CudaTile &tile : cudaTiles(facts))
@@ -55,7 +57,8 @@ struct GateUpChoice {
 
 /// In the order of `tiles`; one whose rows can be laid out comes a second time, so that equal ones gather.
 std::vector<GateUpChoice> gateUpChoices(const std::vector<CudaTileCost> &tiles, const LayerShape &shape,
-                                        const Histogram &histogram, const TargetFacts &facts, const GpuCalibration &gpu) {
+                                        const Histogram &histogram, const TargetFacts &facts,
+                                        const GpuCalibration &gpu) {
   const CudaGemm gemm = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   std::vector<GateUpChoice> choices;
   for (const CudaTileCost &cost : tiles) {
@@ -83,15 +86,15 @@ std::vector<CudaTileCost> denseTilesOf(const std::vector<CudaTileCost> &tiles, c
 }
 
 /// The shared expert's tile: its rows are the step's tokens.
-CudaTile sharedTile(const std::vector<CudaTileCost> &tiles, const CudaGemm &gemm, uint32_t tokens, const TargetFacts &facts,
-                    const GpuCalibration &gpu) {
+CudaTile sharedTile(const std::vector<CudaTileCost> &tiles, const CudaGemm &gemm, uint32_t tokens,
+                    const TargetFacts &facts, const GpuCalibration &gpu) {
   const std::vector<CudaTileCost> dense = denseTilesOf(tiles, facts);
   const std::vector<double> ns = gemmNs(dense, gemm, std::span(&tokens, 1), facts, gpu);
   return dense[static_cast<size_t>(std::min_element(ns.begin(), ns.end()) - ns.begin())].tile;
 }
 
-CudaGemmCost oneGemm(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows, const TargetFacts &facts,
-                     const GpuCalibration &gpu) {
+CudaGemmCost oneGemm(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows,
+                     const TargetFacts &facts, const GpuCalibration &gpu) {
   return cudaGemmCost(cudaGemmWork(tile, gemm, rows, facts.gpu), gpu.costOf(tile, facts), gpu);
 }
 
@@ -104,8 +107,8 @@ Histogram doubled(const Histogram &histogram) {
   return twice;
 }
 
-/// The config with gate-up's rows gathered or laid out, whichever takes less for the load. The two share their tile, so that the model's
-/// errors do too, and what is left between them counts below 1 % as well.
+/// The config with gate-up's rows gathered or laid out, whichever takes less for the load. The two share their tile, so
+/// that the model's errors do too, and what is left between them counts below 1 % as well.
 CudaConfig withRows(CudaConfig config, const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
                     const Calibration &calibration) {
   config.gateUp.rowsLaid = false;
@@ -131,13 +134,13 @@ CudaConfig choose(const LayerShape &shape, const Histogram &histogram, const Tar
     close.emplace_back(&candidate, ns);
   }
   std::erase_if(close, [&](const auto &entry) { return entry.second > leastNs * indistinguishable; });
-  const auto first =
-      std::min_element(close.begin(), close.end(), [](const auto &a, const auto &b) { return a.first->place < b.first->place; });
+  const auto first = std::min_element(close.begin(), close.end(),
+                                      [](const auto &a, const auto &b) { return a.first->place < b.first->place; });
   return withRows(first->first->config, shape, histogram, facts, calibration);
 }
 
-/// Pairs per expert when `tokens` tokens pick `topK` of `experts` by chance: the middles of E equal shares of the binomial
-/// distribution, built from its most likely value outwards, so that nothing but + - * / is needed.
+/// Pairs per expert when `tokens` tokens pick `topK` of `experts` by chance: the middles of E equal shares of the
+/// binomial distribution, built from its most likely value outwards, so that nothing but + - * / is needed.
 Histogram chanceHistogram(uint32_t tokens, uint32_t topK, uint32_t experts) {
   Histogram histogram = Histogram::uniform(tokens, topK, experts);
   if (topK >= experts)
@@ -251,8 +254,8 @@ LayerPlan planCudaLayer(const LayerShape &shape, const Histogram &histogram, con
   return planCudaTable(shape, histogram, facts, calibration, limits, choose(shape, histogram, facts, calibration));
 }
 
-LayerPlan planCudaGeneric(const LayerShape &shape, uint32_t tokens, const TargetFacts &facts, const Calibration &calibration,
-                          const PlanLimits &limits) {
+LayerPlan planCudaGeneric(const LayerShape &shape, uint32_t tokens, const TargetFacts &facts,
+                          const Calibration &calibration, const PlanLimits &limits) {
   return planCudaLayer(shape, chanceHistogram(tokens, shape.topK, shape.experts), facts, calibration, limits);
 }
 

@@ -41,8 +41,8 @@ Status Profile::matches(uint32_t layer, uint32_t experts) const {
   if (found == layers.end() || found->second.pairs.size() == experts)
     return {};
   return makeError(Code::InvalidArgument,
-                   "profile: layer {} lists the pairs of {} experts, but the model's layer has {}",
-                   layer, found->second.pairs.size(), experts);
+                   "profile: layer {} lists the pairs of {} experts, but the model's layer has {}", layer,
+                   found->second.pairs.size(), experts);
 }
 
 std::string Profile::toJson() const {
@@ -51,8 +51,8 @@ std::string Profile::toJson() const {
                                  schemaVersion, defaultTokens);
   const char *separator = "\n";
   for (const auto &[layer, histogram] : layers) {
-    text += fmt::format("{}    {{\"layer\": {}, \"tokens\": {}, \"pairs\": [{}]}}", separator,
-                        layer, histogram.tokens, fmt::join(histogram.pairs, ", "));
+    text += fmt::format("{}    {{\"layer\": {}, \"tokens\": {}, \"pairs\": [{}]}}", separator, layer, histogram.tokens,
+                        fmt::join(histogram.pairs, ", "));
     separator = ",\n";
   }
   return text + (layers.empty() ? "]\n}\n" : "\n  ]\n}\n");

@@ -46,8 +46,7 @@ public:
   const std::string &message() const { return text; }
 
   /// The same error with "context: " before its message; a success stays a success.
-  template <typename... Args>
-  Status withContext(fmt::format_string<Args...> format, Args &&...args) const {
+  template <typename... Args> Status withContext(fmt::format_string<Args...> format, Args &&...args) const {
     if (ok())
       return *this;
     return Status(errorCode, fmt::format(format, std::forward<Args>(args)...) + ": " + text);
@@ -59,8 +58,7 @@ private:
 };
 
 /// An error with a formatted message: `return makeError(Code::InvalidModel, "layer {} has no router", layer);`
-template <typename... Args>
-Status makeError(Code code, fmt::format_string<Args...> format, Args &&...args) {
+template <typename... Args> Status makeError(Code code, fmt::format_string<Args...> format, Args &&...args) {
   return Status(code, fmt::format(format, std::forward<Args>(args)...));
 }
 

@@ -17,21 +17,15 @@ struct KnownGpu {
   double memoryGBs, matrixTflops;
 };
 
-// From the makers' documents, listed in docs/planner-gpu.md; SXM boards where there are several. Matrix rates are of dense
-// bf16 with f32 sums. A plain architecture stands for the first card of its kind.
+// From the makers' documents, listed in docs/planner-gpu.md; SXM boards where there are several. Matrix rates are of
+// dense bf16 with f32 sums. A plain architecture stands for the first card of its kind.
 constexpr KnownGpu knownGpus[] = {
-    {"sm_80", "sm_80", "A100", 108, 163, 40, 2039, 312},
-    {"sm_89", "sm_89", "L40S", 142, 99, 96, 864, 362},
-    {"sm_90", "sm_90", "H100", 132, 227, 50, 3350, 989},
-    {"sm_90a", "sm_90a", "H100", 132, 227, 50, 3350, 989},
-    {"sm_100", "sm_100", "B200", 148, 227, 126, 7700, 2250},
-    {"sm_120", "sm_120", "RTX 5090", 170, 99, 96, 1792, 209},
-    {"a100", "sm_80", "A100", 108, 163, 40, 2039, 312},
-    {"l40s", "sm_89", "L40S", 142, 99, 96, 864, 362},
-    {"rtx4090", "sm_89", "RTX 4090", 128, 99, 72, 1008, 165},
-    {"h100", "sm_90a", "H100", 132, 227, 50, 3350, 989},
-    {"h200", "sm_90a", "H200", 132, 227, 50, 4800, 989},
-    {"rtx5090", "sm_120", "RTX 5090", 170, 99, 96, 1792, 209},
+    {"sm_80", "sm_80", "A100", 108, 163, 40, 2039, 312},      {"sm_89", "sm_89", "L40S", 142, 99, 96, 864, 362},
+    {"sm_90", "sm_90", "H100", 132, 227, 50, 3350, 989},      {"sm_90a", "sm_90a", "H100", 132, 227, 50, 3350, 989},
+    {"sm_100", "sm_100", "B200", 148, 227, 126, 7700, 2250},  {"sm_120", "sm_120", "RTX 5090", 170, 99, 96, 1792, 209},
+    {"a100", "sm_80", "A100", 108, 163, 40, 2039, 312},       {"l40s", "sm_89", "L40S", 142, 99, 96, 864, 362},
+    {"rtx4090", "sm_89", "RTX 4090", 128, 99, 72, 1008, 165}, {"h100", "sm_90a", "H100", 132, 227, 50, 3350, 989},
+    {"h200", "sm_90a", "H200", 132, 227, 50, 4800, 989},      {"rtx5090", "sm_120", "RTX 5090", 170, 99, 96, 1792, 209},
     {"b200", "sm_100", "B200", 148, 227, 126, 7700, 2250},
 };
 

@@ -18,12 +18,12 @@ const char *deviceName(DeviceKind device); // "cpu", "cuda"
 
 /// What a GPU can do, by its maker's data sheet or by measurement.
 struct GpuFacts {
-  std::string model;                 // "H100", or what the driver calls the device
+  std::string model; // "H100", or what the driver calls the device
   uint32_t multiprocessors = 0;
-  uint32_t sharedBytesPerBlock = 0;  // dynamic shared memory that a block may ask for
+  uint32_t sharedBytesPerBlock = 0; // dynamic shared memory that a block may ask for
   uint64_t l2Bytes = 0;
-  double memoryBytesPerNs = 0;       // device memory, GB/s
-  double matrixFlopsPerNs = 0;       // dense bf16 with f32 sums, GFLOP/s
+  double memoryBytesPerNs = 0; // device memory, GB/s
+  double matrixFlopsPerNs = 0; // dense bf16 with f32 sums, GFLOP/s
 
   bool operator==(const GpuFacts &) const = default;
 };

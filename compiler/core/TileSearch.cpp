@@ -12,9 +12,7 @@ namespace {
 struct Score {
   double ns = 0, computeNs = 0;
 
-  bool operator<(const Score &other) const {
-    return ns < other.ns || (ns == other.ns && computeNs < other.computeNs);
-  }
+  bool operator<(const Score &other) const { return ns < other.ns || (ns == other.ns && computeNs < other.computeNs); }
 };
 
 class HeightSearch {
@@ -100,8 +98,8 @@ std::vector<uint16_t> candidateHeights(const TargetFacts &facts, const Calibrati
 }
 
 std::vector<uint16_t> searchHeights(std::span<const uint16_t> candidates, uint32_t maxHeights,
-                                    std::span<const ExpertGroup> groups, uint32_t tokens,
-                                    const LayerCost &cost, const Calibration &calibration) {
+                                    std::span<const ExpertGroup> groups, uint32_t tokens, const LayerCost &cost,
+                                    const Calibration &calibration) {
   if (maxHeights <= 1 || candidates.size() == 1)
     return {candidates.front()};
   HeightSearch search(groups, tokens, cost, calibration);

@@ -32,7 +32,7 @@ std::vector<uint16_t> candidateHeights(const TargetFacts &facts, const Calibrati
 /// at, which for 14 candidates are at most C(12, 6) = 924, and 220 at the default of 5 heights.
 /// Each costs a table of 112 rows and a sum over the groups, some 3 us in all.
 std::vector<uint16_t> searchHeights(std::span<const uint16_t> candidates, uint32_t maxHeights,
-                                    std::span<const ExpertGroup> groups, uint32_t tokens,
-                                    const LayerCost &cost, const Calibration &calibration);
+                                    std::span<const ExpertGroup> groups, uint32_t tokens, const LayerCost &cost,
+                                    const Calibration &calibration);
 
 } // namespace moec

@@ -89,18 +89,12 @@ std::string clampedSwiglu(const ClampedSwigluSpec &spec) {
 /// Computes %a from %g.
 const char *body(Activation activation) {
   switch (activation) {
-  case Activation::Silu:
-    return silu;
-  case Activation::Gelu:
-    return gelu;
-  case Activation::GeluTanh:
-    return geluTanh;
-  case Activation::GeluQuick:
-    return geluQuick;
-  case Activation::Relu:
-    return relu;
-  case Activation::ClampedSwiglu:
-    break; // changes %u too
+  case Activation::Silu: return silu;
+  case Activation::Gelu: return gelu;
+  case Activation::GeluTanh: return geluTanh;
+  case Activation::GeluQuick: return geluQuick;
+  case Activation::Relu: return relu;
+  case Activation::ClampedSwiglu: break; // changes %u too
   }
   return silu;
 }
@@ -126,9 +120,8 @@ const std::string &activationNames() {
 
 std::string activationBlock(Activation activation, const ClampedSwigluSpec &clamped) {
   const bool isClamped = activation == Activation::ClampedSwiglu;
-  return std::string("    ^bb0(%g: f32, %u: f32):\n") +
-         (isClamped ? clampedSwiglu(clamped) : body(activation)) + "      %h = arith.mulf %a, " +
-         (isClamped ? "%u_raised" : "%u") +
+  return std::string("    ^bb0(%g: f32, %u: f32):\n") + (isClamped ? clampedSwiglu(clamped) : body(activation)) +
+         "      %h = arith.mulf %a, " + (isClamped ? "%u_raised" : "%u") +
          " : f32\n"
          "      moe.yield %h : f32\n";
 }

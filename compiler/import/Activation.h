@@ -9,11 +9,11 @@
 namespace moec::importer {
 
 enum class Activation : uint8_t {
-  Silu,      // x * sigmoid(x)
-  Gelu,      // x * (1 + erf(x / sqrt 2)) / 2
-  GeluTanh,  // its approximation by tanh
-  GeluQuick, // x * sigmoid(1.702 x)
-  Relu,      // max(x, 0)
+  Silu,          // x * sigmoid(x)
+  Gelu,          // x * (1 + erf(x / sqrt 2)) / 2
+  GeluTanh,      // its approximation by tanh
+  GeluQuick,     // x * sigmoid(1.702 x)
+  Relu,          // max(x, 0)
   ClampedSwiglu, // not a factor of `up`: see ClampedSwigluSpec
 };
 

@@ -19,9 +19,7 @@ const char *expertsKey(const JsonValue &config, const char *own) {
 } // namespace
 
 void readShape(const JsonValue &config, const ConfigKeys &keys, ModelSpec &spec) {
-  auto dimension = [&](const char *key, uint32_t most) {
-    return static_cast<uint32_t>(config[key].integer(1, most));
-  };
+  auto dimension = [&](const char *key, uint32_t most) { return static_cast<uint32_t>(config[key].integer(1, most)); };
   spec.shape.hidden = dimension("hidden_size", maxDimension);
   spec.shape.intermediate = dimension(keys.intermediate, maxDimension);
   spec.shape.experts = dimension(expertsKey(config, keys.experts), maxExperts);
@@ -99,8 +97,8 @@ void readGroups(const JsonValue &config, uint32_t groupTop, ModelSpec &spec) {
   if (experts % groups != 0)
     config["n_group"].fail(fmt::format("{} groups do not divide {} experts", groups, experts));
   else if (size < groupTop)
-    config["n_group"].fail(fmt::format(
-        "{} groups of {} experts, but the best {} of a group rank it", groups, size, groupTop));
+    config["n_group"].fail(
+        fmt::format("{} groups of {} experts, but the best {} of a group rank it", groups, size, groupTop));
   else if (picked * size < spec.shape.topK)
     config["topk_group"].fail(fmt::format("{} groups of {} experts hold fewer than "
                                           "num_experts_per_tok, {}",

@@ -78,7 +78,8 @@ void readDeepseekV3(const JsonValue &config, ModelSpec &spec) {
     spec.router.epsilon = 1e-20; // K sigmoids can all underflow to 0
 }
 
-// The hub's checkpoints are MXFP4; the config says so, but shapes and plans do not depend on it (runtime/weights reads them).
+// The hub's checkpoints are MXFP4; the config says so, but shapes and plans do not depend on it (runtime/weights reads
+// them).
 void readGptOss(const JsonValue &config, ModelSpec &spec) {
   readShape(config, {.experts = "num_local_experts", .intermediate = "intermediate_size"}, spec);
   expectText(config, "hidden_act", "silu"); // which its model code does not read
@@ -121,10 +122,12 @@ struct Family {
 };
 
 constexpr Family families[] = {
-    {"mixtral", readMixtral},    {"qwen2_moe", readQwen2},        {"qwen3_moe", readQwen3},
-    {"olmoe", readOlmoe},        {"deepseek_v2", readDeepseekV2}, {"deepseek_v3", readDeepseekV3},
-    {"kimi_k2", readDeepseekV3}, {"glm4_moe", readDeepseekV3},
-    {"gpt_oss", readGptOss},     {"llama4_text", readLlama4Text}, {"llama4", readLlama4},
+    {"mixtral", readMixtral},        {"qwen2_moe", readQwen2},
+    {"qwen3_moe", readQwen3},        {"olmoe", readOlmoe},
+    {"deepseek_v2", readDeepseekV2}, {"deepseek_v3", readDeepseekV3},
+    {"kimi_k2", readDeepseekV3},     {"glm4_moe", readDeepseekV3},
+    {"gpt_oss", readGptOss},         {"llama4_text", readLlama4Text},
+    {"llama4", readLlama4},
 };
 
 std::string familyNames() {
@@ -141,8 +144,8 @@ DType readDType(const JsonValue &config) {
     if (!config.has(key) || config[key].isNull())
       continue;
     std::string name = config[key].text();
-    for (auto [text, dtype] : {std::pair("bfloat16", DType::BF16), std::pair("float16", DType::F16),
-                               std::pair("float32", DType::F32)})
+    for (auto [text, dtype] :
+         {std::pair("bfloat16", DType::BF16), std::pair("float16", DType::F16), std::pair("float32", DType::F32)})
       if (name == text)
         return dtype;
     config[key].expected("bfloat16, float16 or float32");

@@ -44,10 +44,9 @@ Status selectLayers(std::vector<uint32_t> wanted, std::vector<uint32_t> &layers)
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   for (uint32_t layer : wanted)
     if (!std::binary_search(layers.begin(), layers.end(), layer))
-      return makeError(
-          Code::InvalidArgument,
-          "layer {} is not a MoE layer of this model; it has {} of them, from {} to {}", layer,
-          layers.size(), layers.front(), layers.back());
+      return makeError(Code::InvalidArgument,
+                       "layer {} is not a MoE layer of this model; it has {} of them, from {} to {}", layer,
+                       layers.size(), layers.front(), layers.back());
   if (!wanted.empty())
     layers = std::move(wanted);
   return Status();
@@ -56,8 +55,7 @@ Status selectLayers(std::vector<uint32_t> wanted, std::vector<uint32_t> &layers)
 } // namespace
 
 Result<std::string> importConfig(const std::string &configJson, const ImportOptions &options) {
-  Result<JsonDocument> document =
-      JsonDocument::parse(configJson, "config.json", Code::InvalidModel);
+  Result<JsonDocument> document = JsonDocument::parse(configJson, "config.json", Code::InvalidModel);
   if (!document)
     return document.status();
   JsonValue config = document->root();

@@ -28,8 +28,8 @@ struct ImportOptions {
 ///
 /// The result is ASCII and depends on nothing but the arguments. Of the config's own text only the
 /// name reaches it, escaped; everything else is numbers and names from this program. Keys that it
-/// does not know are ignored. Weights have their names on the hub, one tensor per expert; those that `quantization_config`
-/// says are e4m3 with scales of 128 by 128 elements have `block_e4m3` (QuantisationReads.h).
+/// does not know are ignored. Weights have their names on the hub, one tensor per expert; those that
+/// `quantization_config` says are e4m3 with scales of 128 by 128 elements have `block_e4m3` (QuantisationReads.h).
 ///
 /// Thread-safe. Errors: InvalidModel (not JSON; an unknown model_type, with the known ones; a key
 /// that is missing, of the wrong type, out of range or contradicted by another one, with its name

@@ -31,8 +31,8 @@ struct ModelSpec {
   ClampedSwigluSpec clamped; // of meaning for Activation::ClampedSwiglu
   WeightNames names;
   std::vector<uint32_t> layers; // numbers of the MoE layers, ascending
-  // Those, ascending, whose checkpoint holds gate, up and down of the routed experts, or of the shared one, in e4m3 with an
-  // f32 scale for each 128 by 128 elements.
+  // Those, ascending, whose checkpoint holds gate, up and down of the routed experts, or of the shared one, in e4m3
+  // with an f32 scale for each 128 by 128 elements.
   std::vector<uint32_t> e4m3Experts, e4m3Shared;
 };
 

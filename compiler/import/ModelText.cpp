@@ -16,15 +16,12 @@ public:
   LayerWriter(const ModelSpec &spec, uint32_t layer, std::string &text)
       : spec(spec), shape(spec.shape), layer(layer), dtype(dtypeName(shape.dtype)),
         tokens(fmt::format("tensor<?x{}x{}>", shape.hidden, dtype)),
-        scores(fmt::format("tensor<?x{}xf32>", shape.experts)),
-        ids(fmt::format("tensor<?x{}xi32>", shape.topK)),
+        scores(fmt::format("tensor<?x{}xf32>", shape.experts)), ids(fmt::format("tensor<?x{}xi32>", shape.topK)),
         chosen(fmt::format("tensor<?x{}xf32>", shape.topK)),
-        buffer(fmt::format("tensor<{}x?x{}x{}>", shape.experts, shape.hidden, dtype)),
-        out(std::back_inserter(text)) {}
+        buffer(fmt::format("tensor<{}x?x{}x{}>", shape.experts, shape.hidden, dtype)), out(std::back_inserter(text)) {}
 
   void write() {
-    line("  func.func @layer_{0}(%hidden: {1}) -> {1} attributes {{moe.layer = {0} : i64}} {{\n",
-         layer, tokens);
+    line("  func.func @layer_{0}(%hidden: {1}) -> {1} attributes {{moe.layer = {0} : i64}} {{\n", layer, tokens);
     weights();
     std::string routing = router();
     line("    %counts = moe.count_pairs %ids : ({}) -> tensor<{}xi32>\n", ids, shape.experts);
@@ -42,8 +39,8 @@ private:
   }
 
   void weight(const char *value, const std::string &name, const std::string &type, bool e4m3 = false) {
-    line("    %{} = moe.weight \"{}.layers.{}.{}.{}\"{} : {}\n", value, spec.names.model, layer,
-         spec.names.block, name, e4m3 ? " {block_e4m3}" : "", type);
+    line("    %{} = moe.weight \"{}.layers.{}.{}.{}\"{} : {}\n", value, spec.names.model, layer, spec.names.block, name,
+         e4m3 ? " {block_e4m3}" : "", type);
   }
 
   void weights() {
@@ -83,9 +80,8 @@ private:
   /// From the hidden states to `%ids`; returns the value that holds the weights of the chosen.
   std::string router() {
     const bool biased = spec.router.routerBias;
-    line("    %logits = moe.router %hidden, %router{} : ({}, {}{}) -> {}\n",
-         biased ? " bias %router_bias" : "", tokens, routerType(),
-         biased ? ", " + routerBiasType() : std::string(), scores);
+    line("    %logits = moe.router %hidden, %router{} : ({}, {}{}) -> {}\n", biased ? " bias %router_bias" : "", tokens,
+         routerType(), biased ? ", " + routerBiasType() : std::string(), scores);
     const char *ranked = "logits";
     if (spec.router.before != Scoring::None) {
       line("    %scores = moe.score {} %logits : {}\n", scoringName(spec.router.before), scores);
@@ -100,10 +96,10 @@ private:
     line("    %ids, %chosen = moe.top_k %{}{} {{k = {} : i64", ranked,
          router.correctionBias ? " correction %correction" : "", shape.topK);
     if (router.groups > 1)
-      line(", groups = {} : i64, groups_picked = {} : i64, group_top = {} : i64", router.groups,
-           router.groupsPicked, router.groupTop);
-    line("}} : ({}{}) -> ({}, {})\n", scores,
-         router.correctionBias ? ", " + correctionType() : std::string(), ids, chosen);
+      line(", groups = {} : i64, groups_picked = {} : i64, group_top = {} : i64", router.groups, router.groupsPicked,
+           router.groupTop);
+    line("}} : ({}{}) -> ({}, {})\n", scores, router.correctionBias ? ", " + correctionType() : std::string(), ids,
+         chosen);
   }
 
   std::string routingWeights() {
@@ -114,8 +110,8 @@ private:
       last = "scored";
     }
     if (router.renormalise) {
-      line("    %normalized = moe.normalize %{} {{epsilon = {} : f64}} : {}\n", last,
-           floatLiteral(router.epsilon), chosen);
+      line("    %normalized = moe.normalize %{} {{epsilon = {} : f64}} : {}\n", last, floatLiteral(router.epsilon),
+           chosen);
       last = "normalized";
     }
     if (router.scale != 1.0) {
@@ -128,25 +124,23 @@ private:
   void dispatch(const std::string &routing) {
     const bool weighted = shape.weightOnInput;
     line("    %buffer, %slot = moe.dispatch %hidden, %ids{} : ({}, {}{}) -> ({}, {})\n",
-         weighted ? fmt::format(" weights %{} {{weight_on_input}}", routing) : std::string(), tokens,
-         ids, weighted ? ", " + chosen : std::string(), buffer, ids);
+         weighted ? fmt::format(" weights %{} {{weight_on_input}}", routing) : std::string(), tokens, ids,
+         weighted ? ", " + chosen : std::string(), buffer, ids);
   }
 
   void experts() {
-    const std::string biases =
-        shape.expertBias ? fmt::format(", {0}, {0}, {1}", gateBiasType(), downBiasType()) : "";
+    const std::string biases = shape.expertBias ? fmt::format(", {0}, {0}, {1}", gateBiasType(), downBiasType()) : "";
     line("    %expert = moe.expert_ffn %buffer, %gate, %up, %down{3}\n"
          "        : ({0}, {1}, {1}, {2}{4}) -> {0} activation {{\n{5}    }}\n",
-         buffer, gateType(), downType(),
-         shape.expertBias ? " bias %gate_bias, %up_bias, %down_bias" : "", biases, activation());
+         buffer, gateType(), downType(), shape.expertBias ? " bias %gate_bias, %up_bias, %down_bias" : "", biases,
+         activation());
   }
 
   void shared() {
     line("    %shared = moe.shared_ffn %hidden, %shared_gate, %shared_up, %shared_down{0}\n"
          "        : ({1}, {2}, {2}, {3}{4}) -> {1} activation {{\n{5}    }}\n",
-         shape.sharedGate ? " router %shared_router" : "", tokens, sharedGateType(),
-         sharedDownType(), shape.sharedGate ? ", " + sharedRouterType() : std::string(),
-         activation());
+         shape.sharedGate ? " router %shared_router" : "", tokens, sharedGateType(), sharedDownType(),
+         shape.sharedGate ? ", " + sharedRouterType() : std::string(), activation());
   }
 
   void combine(const std::string &routing) {
@@ -157,9 +151,7 @@ private:
          weighted ? ", " + chosen : std::string(), init ? ", " + tokens : std::string(), tokens);
   }
 
-  static const char *scoringName(Scoring scoring) {
-    return scoring == Scoring::Softmax ? "softmax" : "sigmoid";
-  }
+  static const char *scoringName(Scoring scoring) { return scoring == Scoring::Softmax ? "softmax" : "sigmoid"; }
 
   std::string activation() const { return activationBlock(spec.activation, spec.clamped); }
 
@@ -193,9 +185,8 @@ private:
 } // namespace
 
 std::string modelText(const ModelSpec &spec, std::string_view name) {
-  std::string text =
-      fmt::format("module attributes {{moe.family = \"{}\", moe.model = \"{}\"}} {{\n", spec.family,
-                  escapedString(name));
+  std::string text = fmt::format("module attributes {{moe.family = \"{}\", moe.model = \"{}\"}} {{\n", spec.family,
+                                 escapedString(name));
   for (uint32_t layer : spec.layers)
     LayerWriter(spec, layer, text).write();
   return text + "}\n";

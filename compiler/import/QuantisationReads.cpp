@@ -34,8 +34,8 @@ bool isNumber(const std::string &part) {
 bool isReadable(const Path &path) {
   return std::all_of(path.begin(), path.end(), [](const std::string &part) {
     return part == "*" || (!part.empty() && std::all_of(part.begin(), part.end(), [](unsigned char c) {
-                             return std::isalnum(c) || c == '_' || c == '-';
-                           }));
+             return std::isalnum(c) || c == '_' || c == '-';
+           }));
   });
 }
 
@@ -79,7 +79,8 @@ void leaveOut(const Path &entry, const Path &module, LeftOut &out) {
 std::vector<Path> modulesOf(const WeightNames &names, const std::string &inner) {
   std::vector<Path> modules;
   for (const char *matrix : {names.gate, names.up, names.down})
-    modules.push_back(split(fmt::format("{}.layers.{}.{}.{}.{}.weight", names.model, anyLayer, names.block, inner, matrix)));
+    modules.push_back(
+        split(fmt::format("{}.layers.{}.{}.{}.{}.weight", names.model, anyLayer, names.block, inner, matrix)));
   return modules;
 }
 

@@ -25,7 +25,8 @@ double millisecondsSince(Clock::time_point start) {
 /// One build: the jobs that the cache lacks, taken by threads until there are none or one failed.
 class Build {
 public:
-  Build(const std::vector<KernelJob> &jobs, const std::string &arch, const JitOptions &options, const KernelBuildHooks &hooks)
+  Build(const std::vector<KernelJob> &jobs, const std::string &arch, const JitOptions &options,
+        const KernelBuildHooks &hooks)
       : jobs(jobs), arch(arch), options(options), hooks(hooks), kernels(jobs.size()) {}
 
   /// What the cache has of this version's kernels.

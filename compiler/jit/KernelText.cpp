@@ -36,8 +36,7 @@ std::string text(const GemmConfig &c) {
                      ".tileWeights = {}u, .tileK = {}u, .stages = {}u, .warpsTokens = {}u, .warpsWeights = {}u, "
                      ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}, .rowsLaid = {}, .weighted = {}}}",
                      nameOf(c.element), nameOf(c.role), c.tileTokens, c.tileWeights, c.tileK, c.stages, c.warpsTokens,
-                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.rowsLaid,
-                     c.weighted);
+                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.rowsLaid, c.weighted);
 }
 
 bool isIdentifier(std::string_view name) {
@@ -53,8 +52,9 @@ Status checkPlain(std::string_view what, std::string_view text, std::string_view
     const char c = text[i];
     const bool plain = std::isalnum(static_cast<unsigned char>(c)) || common.find(c) != std::string_view::npos ||
                        extra.find(c) != std::string_view::npos;
-    const bool directive = i + 1 < text.size() && ((c == '%' && text[i + 1] == ':') || (c == '?' && text[i + 1] == '?') ||
-                                                   (c == '/' && (text[i + 1] == '/' || text[i + 1] == '*')));
+    const bool directive =
+        i + 1 < text.size() && ((c == '%' && text[i + 1] == ':') || (c == '?' && text[i + 1] == '?') ||
+                                (c == '/' && (text[i + 1] == '/' || text[i + 1] == '*')));
     if (static_cast<unsigned char>(c) >= 0x80 || !plain || directive)
       return makeError(Code::InvalidArgument, "{} has text that may not reach a kernel, at character {}", what, i);
   }
@@ -96,9 +96,8 @@ std::string routeKernel(const RouteConfig &c) {
 }
 
 std::string dispatchKernel(const char *step, const DispatchConfig &c) {
-  return fmt::format(
-      "moec::dispatch{}<moec::DispatchConfig{{.experts = {}u, .threads = {}u, .pairsPerBlock = {}u}}>", step, c.experts,
-      c.threads, c.pairsPerBlock);
+  return fmt::format("moec::dispatch{}<moec::DispatchConfig{{.experts = {}u, .threads = {}u, .pairsPerBlock = {}u}}>",
+                     step, c.experts, c.threads, c.pairsPerBlock);
 }
 
 std::string layRowsKernel(const LayRowsConfig &c) {
@@ -124,8 +123,8 @@ std::string gemmFittedKernel(const GemmConfig &config, const std::string &activa
 }
 
 std::string quantiseKernel(const QuantiseConfig &c) {
-  return fmt::format("moec::quantise<moec::QuantiseConfig{{.element = moec::Element::{}, .threads = {}u}}>", nameOf(c.element),
-                     c.threads);
+  return fmt::format("moec::quantise<moec::QuantiseConfig{{.element = moec::Element::{}, .threads = {}u}}>",
+                     nameOf(c.element), c.threads);
 }
 
 std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation) {

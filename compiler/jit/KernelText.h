@@ -11,7 +11,20 @@
 namespace moec {
 
 /// Which kernels of compiler/kernels a unit uses.
-enum class KernelFile : uint8_t { RouterLogits, Route, Dispatch, DispatchGrid, DispatchSlots, LayRows, Combine, GroupedGemmPortable, GroupedGemmSm90, GroupedGemmFitted, Quantise, GroupedGemmFp8 };
+enum class KernelFile : uint8_t {
+  RouterLogits,
+  Route,
+  Dispatch,
+  DispatchGrid,
+  DispatchSlots,
+  LayRows,
+  Combine,
+  GroupedGemmPortable,
+  GroupedGemmSm90,
+  GroupedGemmFitted,
+  Quantise,
+  GroupedGemmFp8
+};
 
 /// An activation made by code generation: `struct NAME { static __device__ float apply(float gate, float up); };`
 struct Functor {

@@ -38,16 +38,14 @@ template <class Function> Status find(void *library, const char *name, Function 
 }
 
 Status findAll(void *library, Nvrtc::Functions &f) {
-  for (Status status : {find(library, "nvrtcVersion", f.version), find(library, "nvrtcGetErrorString", f.errorString),
-                        find(library, "nvrtcCreateProgram", f.createProgram),
-                        find(library, "nvrtcDestroyProgram", f.destroyProgram),
-                        find(library, "nvrtcAddNameExpression", f.addNameExpression),
-                        find(library, "nvrtcCompileProgram", f.compileProgram),
-                        find(library, "nvrtcGetCUBINSize", f.cubinSize), find(library, "nvrtcGetCUBIN", f.cubin),
-                        find(library, "nvrtcGetPTXSize", f.ptxSize), find(library, "nvrtcGetPTX", f.ptx),
-                        find(library, "nvrtcGetProgramLogSize", f.logSize),
-                        find(library, "nvrtcGetProgramLog", f.log),
-                        find(library, "nvrtcGetLoweredName", f.loweredName)})
+  for (Status status :
+       {find(library, "nvrtcVersion", f.version), find(library, "nvrtcGetErrorString", f.errorString),
+        find(library, "nvrtcCreateProgram", f.createProgram), find(library, "nvrtcDestroyProgram", f.destroyProgram),
+        find(library, "nvrtcAddNameExpression", f.addNameExpression),
+        find(library, "nvrtcCompileProgram", f.compileProgram), find(library, "nvrtcGetCUBINSize", f.cubinSize),
+        find(library, "nvrtcGetCUBIN", f.cubin), find(library, "nvrtcGetPTXSize", f.ptxSize),
+        find(library, "nvrtcGetPTX", f.ptx), find(library, "nvrtcGetProgramLogSize", f.logSize),
+        find(library, "nvrtcGetProgramLog", f.log), find(library, "nvrtcGetLoweredName", f.loweredName)})
     if (!status.ok())
       return status;
   (void)find(library, "nvrtcSetFlowCallback", f.setFlowCallback);
@@ -103,11 +101,13 @@ std::string pathOf(void *library, const std::string &asked) {
   return dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 && map && *map->l_name ? map->l_name : asked;
 }
 
-/// NVRTC opens its builtins by name alone, which the loader finds only on its own path, or if they are open already: those
-/// beside a library that was found elsewhere (a Python package) are opened here, and stay.
+/// NVRTC opens its builtins by name alone, which the loader finds only on its own path, or if they are open already:
+/// those beside a library that was found elsewhere (a Python package) are opened here, and stay.
 void openBuiltins(const fs::path &folder, NvrtcVersion version) {
-  const std::string name = "libnvrtc-builtins.so." + std::to_string(version.major) + "." + std::to_string(version.minor);
-  (void)dlopen((folder / name).c_str(), RTLD_NOW | RTLD_LOCAL); // where it is not, NVRTC says so itself when it compiles
+  const std::string name =
+      "libnvrtc-builtins.so." + std::to_string(version.major) + "." + std::to_string(version.minor);
+  (void)dlopen((folder / name).c_str(),
+               RTLD_NOW | RTLD_LOCAL); // where it is not, NVRTC says so itself when it compiles
 }
 
 /// Destroys the program when the compile ends, however it ends.
@@ -143,9 +143,7 @@ std::string readLog(const Nvrtc::Functions &f, nvrtc::Program program) {
   return log;
 }
 
-int askCancelled(void *payload, void *) {
-  return (*static_cast<const std::function<bool()> *>(payload))() ? 1 : 0;
-}
+int askCancelled(void *payload, void *) { return (*static_cast<const std::function<bool()> *>(payload))() ? 1 : 0; }
 
 Status createProgram(const Nvrtc::Functions &f, std::string source, std::span<const EmbeddedHeader> moreHeaders,
                      Program &program) {
@@ -188,8 +186,8 @@ Status readCubin(const Nvrtc::Functions &f, nvrtc::Program program, CompiledUnit
   return check(f, f.cubin(program, reinterpret_cast<char *>(unit.cubin.data())), "reading the cubin");
 }
 
-Status readOutputs(const Nvrtc::Functions &f, nvrtc::Program program, const KernelUnit &source, const NvrtcOptions &options,
-                   CompiledUnit &unit) {
+Status readOutputs(const Nvrtc::Functions &f, nvrtc::Program program, const KernelUnit &source,
+                   const NvrtcOptions &options, CompiledUnit &unit) {
   if (options.cubin)
     if (Status status = readCubin(f, program, unit); !status.ok())
       return status;
@@ -241,7 +239,8 @@ Result<Nvrtc> Nvrtc::open(const NvrtcSearch &search) {
     if (Status status = findAll(library, *functions); !status.ok())
       return status.withContext("{}", candidate);
     Nvrtc nvrtc;
-    if (Status status = check(*functions, functions->version(&nvrtc.libraryVersion.major, &nvrtc.libraryVersion.minor), "asking for the version");
+    if (Status status = check(*functions, functions->version(&nvrtc.libraryVersion.major, &nvrtc.libraryVersion.minor),
+                              "asking for the version");
         !status.ok())
       return status.withContext("{}", candidate);
     nvrtc.functions = std::move(functions);
@@ -301,8 +300,8 @@ Result<CompiledUnit> Nvrtc::compile(const KernelUnit &unit, const NvrtcOptions &
   if (result != nvrtc::success && cancelled && cancelled())
     return makeError(Code::Cancelled, "the compile was cancelled");
   if (result != nvrtc::success)
-    return makeError(Code::CompileFailed, "NVRTC {}.{} for {}: {}\n{}", libraryVersion.major, libraryVersion.minor, options.target,
-                     f.errorString(result), compiled.log.substr(0, 4000));
+    return makeError(Code::CompileFailed, "NVRTC {}.{} for {}: {}\n{}", libraryVersion.major, libraryVersion.minor,
+                     options.target, f.errorString(result), compiled.log.substr(0, 4000));
   compiled.wgmmaSerialised = reportsSerialisedWgmma(compiled.log);
   if (Status status = readOutputs(f, program.handle, unit, options, compiled); !status.ok())
     return status;

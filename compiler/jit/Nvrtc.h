@@ -31,10 +31,10 @@ struct NvrtcSearch {
 };
 
 struct NvrtcOptions {
-  std::string target = "sm_90a";        // sm_<number>, with suffix a or f
-  bool lineInfo = false;                // for profilers
-  bool cubin = true;                    // false: PTX alone, in a fraction of the time; `resources` stays empty
-  bool ptx = true;                      // hand the PTX out as well
+  std::string target = "sm_90a"; // sm_<number>, with suffix a or f
+  bool lineInfo = false;         // for profilers
+  bool cubin = true;             // false: PTX alone, in a fraction of the time; `resources` stays empty
+  bool ptx = true;               // hand the PTX out as well
   std::span<const EmbeddedHeader> moreHeaders = {}; // ours, beside the kernels; every unit includes all of them
   std::function<bool()> cancelled = {}; // asked during compilation, from the compiling thread; must not call NVRTC
 };
@@ -42,7 +42,7 @@ struct NvrtcOptions {
 struct CompiledUnit {
   std::vector<uint8_t> cubin;
   std::string ptx;
-  std::string log;                      // data, not to be parsed by others; the report in it is in `resources`
+  std::string log;                       // data, not to be parsed by others; the report in it is in `resources`
   std::vector<std::string> loweredNames; // of KernelUnit::kernels, in their order
   std::vector<ResourceUse> resources;    // of KernelUnit::kernels, in their order
   bool wgmmaSerialised = false; // ptxas put waits between wgmma instructions (C7510 and its like): several times slower

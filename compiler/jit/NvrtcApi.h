@@ -1,5 +1,5 @@
-// NVRTC's C interface, as far as it is used. Declared here, so that no toolkit is needed to build: the library is opened
-// at run time, and what these functions mean has not changed since CUDA 7.
+// NVRTC's C interface, as far as it is used. Declared here, so that no toolkit is needed to build: the library is
+// opened at run time, and what these functions mean has not changed since CUDA 7.
 #pragma once
 
 #include <cstddef>

@@ -43,7 +43,8 @@ std::string buildIdIn(const std::vector<uint8_t> &notes, uint64_t align) {
   Elf64_Nhdr note;
   for (uint64_t at = 0; at + sizeof(note) <= notes.size();) {
     std::copy_n(&notes[at], sizeof(note), reinterpret_cast<uint8_t *>(&note));
-    const uint64_t name = at + sizeof(note), value = name + rounded(note.n_namesz), next = value + rounded(note.n_descsz);
+    const uint64_t name = at + sizeof(note), value = name + rounded(note.n_namesz),
+                   next = value + rounded(note.n_descsz);
     if (value + note.n_descsz > notes.size())
       return "";
     if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::equal(&notes[name], &notes[name] + 4, "GNU")) {
@@ -83,8 +84,8 @@ std::string stateOf(const struct stat &info) {
   return fmt::format("{} bytes of {}.{:09}", info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
 }
 
-/// Folders in which the loader looks for what this code asks it for, in its order: those of the environment as the process
-/// started, of this library, and the system's.
+/// Folders in which the loader looks for what this code asks it for, in its order: those of the environment as the
+/// process started, of this library, and the system's.
 std::vector<std::string> loaderFolders() {
   Dl_info self{};
   void *handle = nullptr;

@@ -1,5 +1,5 @@
-// Which version of NVRTC this machine has, without opening it: its library takes 10 to 25 ms to load, and a compile whose
-// kernels are all in the cache needs nothing of it but the version, for their keys.
+// Which version of NVRTC this machine has, without opening it: its library takes 10 to 25 ms to load, and a compile
+// whose kernels are all in the cache needs nothing of it but the version, for their keys.
 #pragma once
 
 #include "compiler/jit/Nvrtc.h"
@@ -11,8 +11,9 @@
 
 namespace moec {
 
-/// What an Nvrtc::open(search) would find depends on: the places it tries, the loader's own, and of each libnvrtc there its
-/// path, size, time of change and build id. A readable text; an answer remembered under it holds as long as it is the same.
+/// What an Nvrtc::open(search) would find depends on: the places it tries, the loader's own, and of each libnvrtc there
+/// its path, size, time of change and build id. A readable text; an answer remembered under it holds as long as it is
+/// the same.
 ///
 /// Nothing where a libnvrtc is loaded already: opening it again costs nothing, and it is the one that would be found.
 std::optional<std::string> nvrtcSearchKey(const NvrtcSearch &search);

@@ -108,9 +108,9 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
                                                       : "hopper";
   const std::string activation = c.role == GemmRole::GateUp ? "SiluGate" : "NoActivation";
   ShippedKernel kernel;
-  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}{}{}", prefix, shortName(c.role), shortName(c.element), c.tileTokens,
-                            c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "", c.biased ? "-bias" : "",
-                            c.weighted ? "-weighted" : "");
+  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}{}{}", prefix, shortName(c.role), shortName(c.element),
+                            c.tileTokens, c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "",
+                            c.biased ? "-bias" : "", c.weighted ? "-weighted" : "");
   if (c.tileK != kCudaTileK)
     kernel.name += fmt::format("-k{}", c.tileK);
   if (c.rowsLaid)
@@ -148,7 +148,8 @@ std::vector<RouterChoice> routerChoices(Element element, uint32_t experts, const
 
 RouterGemmConfig routerGemmFor(Element element, uint32_t experts, const std::string &target, uint32_t numTokens) {
   const std::vector<RouterChoice> choices = routerChoices(element, experts, target);
-  return std::find_if(choices.begin(), choices.end(), [&](const RouterChoice &choice) { return numTokens <= choice.maxTokens; })
+  return std::find_if(choices.begin(), choices.end(),
+                      [&](const RouterChoice &choice) { return numTokens <= choice.maxTokens; })
       ->config;
 }
 
@@ -170,7 +171,8 @@ ShippedKernel shippedDispatch(const char *step, const DispatchConfig &c) {
 }
 
 ShippedKernel shippedLayRows(const LayRowsConfig &c) {
-  return {fmt::format("layrows-k{}", c.topK), {.files = {KernelFile::LayRows}, .functors = {}, .kernels = {layRowsKernel(c)}}};
+  return {fmt::format("layrows-k{}", c.topK),
+          {.files = {KernelFile::LayRows}, .functors = {}, .kernels = {layRowsKernel(c)}}};
 }
 
 ShippedKernel shippedCombine(const CombineConfig &c) {

@@ -26,7 +26,8 @@ enum class Element : uint8_t { BF16 = 0, F16 = 1 };
 
 /// Which of the layer's two products a GEMM computes.
 enum class GemmRole : uint8_t {
-  GateUp = 0, ///< tokens are gathered or laid out by slot (rowsLaid), the weight tile is half gate and half up, the activation joins them
+  GateUp = 0, ///< tokens are gathered or laid out by slot (rowsLaid), the weight tile is half gate and half up, the
+              ///< activation joins them
   Down = 1,   ///< rows are the slots themselves
 };
 
@@ -46,9 +47,10 @@ struct GemmConfig {
   uint32_t warpsWeights; ///< portable family: warps along the weights; Hopper family: unused, 1
   bool swapAB;           ///< Hopper family: weights on the 64-row side of wgmma, tokens on the other
   uint32_t blocksPerSm;  ///< blocks that must fit on one multiprocessor together
-  bool dense; ///< one expert over rows 0 .. numRows-1 in their own order (shared experts); no tables are read
+  bool dense;          ///< one expert over rows 0 .. numRows-1 in their own order (shared experts); no tables are read
   bool biased = false; ///< each column of the products has a bias, added before all else but a weight
-  bool rowsLaid = false; ///< Fitted, GateUp: tokens are laid out by slot already (layRows.cuh), so they are copied as Down's are
+  bool rowsLaid =
+      false; ///< Fitted, GateUp: tokens are laid out by slot already (layRows.cuh), so they are copied as Down's are
   bool weighted = false; ///< GateUp: each row's products are multiplied by its pair's weight, before all else
 };
 
@@ -62,7 +64,9 @@ constexpr uint32_t hopperThreads(const GemmConfig &c) { return (1 + c.warpsToken
 inline constexpr uint32_t kOutputBoxRows = 16;
 /// Fitted family: token rows of a box of the tensor map of tokens that lie by slot; tiles of 16 tokens: 16.
 inline constexpr uint32_t kWideBoxRows = 32;
-constexpr uint32_t tokenBoxRows(const GemmConfig &c) { return c.tileTokens < kWideBoxRows ? c.tileTokens : kWideBoxRows; }
+constexpr uint32_t tokenBoxRows(const GemmConfig &c) {
+  return c.tileTokens < kWideBoxRows ? c.tileTokens : kWideBoxRows;
+}
 /// Fitted family: whether a product fetches each token row from where its token is.
 constexpr bool gathersTokens(const GemmConfig &c) { return c.role == GemmRole::GateUp && !c.rowsLaid; }
 /// Fitted family: groups of eight gate and eight up rows in a box of gate-up's tensor map.
@@ -98,11 +102,11 @@ struct GroupedGemmArgs {
   uint32_t k;           ///< length of the sum; a multiple of 8
   uint32_t n;           ///< columns of the output; a multiple of 8
   uint32_t topK;
-  uint32_t numExperts; ///< dense: 1
-  uint32_t numRows;    ///< dense: T
-  uint32_t *tileCounter; ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
-  const float *bias;     ///< biased: gate's or down's, [E, n]
-  const float *upBias;   ///< biased, GateUp: up's, [E, n]
+  uint32_t numExperts;      ///< dense: 1
+  uint32_t numRows;         ///< dense: T
+  uint32_t *tileCounter;    ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
+  const float *bias;        ///< biased: gate's or down's, [E, n]
+  const float *upBias;      ///< biased, GateUp: up's, [E, n]
   const float *pairWeights; ///< weighted: [T * topK]
 };
 
@@ -117,8 +121,8 @@ struct RouterGemmConfig {
 /// Whether both sides of the product pass through shared memory (tile/StagedRouter.cuh).
 constexpr bool isStaged(const RouterGemmConfig &c) { return c.tileTokens >= 128; }
 
-/// Elements of the sum that are added at a time, and how many such pieces staged tiles have under way, which all sm_80 have
-/// room for.
+/// Elements of the sum that are added at a time, and how many such pieces staged tiles have under way, which all sm_80
+/// have room for.
 inline constexpr uint32_t kRouterChunk = 32, kRouterStages = 6;
 constexpr uint32_t routerSharedBytes(const RouterGemmConfig &c) {
   return isStaged(c) ? kRouterStages * (c.tileTokens + c.tileExperts) * kRouterChunk * 2 : 0;

@@ -1,5 +1,5 @@
-// Combine: each token's shared output and expert outputs, weighted and summed in the order of its pairs: every run, slot
-// layout and tile shape gives the same bits.
+// Combine: each token's shared output and expert outputs, weighted and summed in the order of its pairs: every run,
+// slot layout and tile shape gives the same bits.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -54,7 +54,8 @@ __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ Com
                                    args.expertOutput, static_cast<uint64_t>(slots[k]), args.hidden, column));
     RowSum<C.element> sum;
     if (args.shared) {
-      const float gate = args.sharedGate ? sigmoid(args.sharedGate[static_cast<uint64_t>(token) * args.gateStride]) : 1.0f;
+      const float gate =
+          args.sharedGate ? sigmoid(args.sharedGate[static_cast<uint64_t>(token) * args.gateStride]) : 1.0f;
       sum.add(*reinterpret_cast<const uint4 *>(tile::elementAt(args.shared, token, args.hidden, column)), gate);
     }
 #pragma unroll

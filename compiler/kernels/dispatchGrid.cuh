@@ -1,5 +1,5 @@
-// Dispatch of many pairs in one launch: blocks count their pairs, wait for each other, and place them. The slots are those
-// of dispatch.cuh, the same in every run.
+// Dispatch of many pairs in one launch: blocks count their pairs, wait for each other, and place them. The slots are
+// those of dispatch.cuh, the same in every run.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -10,8 +10,7 @@
 namespace moec {
 
 /// All blocks' counts of each expert: `pairs` in total, and `before` this block. Both in shared memory.
-template <DispatchConfig C>
-__device__ void sumBlocks(const DispatchArgs &args, int32_t *pairs, int32_t *before) {
+template <DispatchConfig C> __device__ void sumBlocks(const DispatchArgs &args, int32_t *pairs, int32_t *before) {
   // As many threads an expert as there are, each with some of the blocks.
   constexpr uint32_t groups = C.threads > C.experts ? C.threads / C.experts : 1;
   for (uint32_t expert = threadIdx.x; expert < C.experts; expert += C.threads)

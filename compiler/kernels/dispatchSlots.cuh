@@ -1,6 +1,6 @@
-// Dispatch into static slots, in one pass: where an expert's rows begin is known before anything is counted. Pairs beyond an
-// expert's slots go to a list. Which slot of its expert a pair gets differs from run to run; no result does, since each row
-// is computed by itself and summed in the order of its token's pairs.
+// Dispatch into static slots, in one pass: where an expert's rows begin is known before anything is counted. Pairs
+// beyond an expert's slots go to a list. Which slot of its expert a pair gets differs from run to run; no result does,
+// since each row is computed by itself and summed in the order of its token's pairs.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"

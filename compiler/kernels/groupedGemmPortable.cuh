@@ -207,14 +207,14 @@ template <GemmConfig C, class Activation> struct PortableTile {
   }
 };
 
-/// output[slot] = activation(gate x, up x) (GateUp) or down x (Down), x the slot's token row; each product times its pair's
-/// weight where C is weighted, plus its bias where C is biased.
+/// output[slot] = activation(gate x, up x) (GateUp) or down x (Down), x the slot's token row; each product times its
+/// pair's weight where C is weighted, plus its bias where C is biased.
 ///
 /// Launch: any grid (multiprocessors x blocks that fit suits), portableThreads(C) threads, portableSharedBytes(C).
 /// Sums run over k in ascending order whatever the tile's shape.
 template <GemmConfig C, class Activation>
 __global__ void __launch_bounds__(portableThreads(C), C.blocksPerSm)
-groupedGemmPortable(const __grid_constant__ GroupedGemmArgs args) {
+    groupedGemmPortable(const __grid_constant__ GroupedGemmArgs args) {
   extern __shared__ __align__(128) uint8_t stages[];
   PortableTile<C, Activation> tile(args, ptx::sharedAddress(stages));
   ptx::waitForPrevious();

@@ -321,8 +321,8 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
 /// Launch: any grid, hopperThreads(C) threads, hopperSharedBytes(C).
 template <GemmConfig C, class Activation>
 __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
-groupedGemmSm90(const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,
-                const __grid_constant__ GroupedGemmArgs args) {
+    groupedGemmSm90(const __grid_constant__ TensorMap gate, const __grid_constant__ TensorMap up,
+                    const __grid_constant__ GroupedGemmArgs args) {
   extern __shared__ uint8_t unaligned[];
   __shared__ uint64_t barriers[2 * C.stages];
   StageRing<C> ring;

@@ -1,5 +1,5 @@
-// Laying rows out: each token is read once and written to the slots of its pairs, so that gate-up can copy an expert's rows as
-// one piece. Slots follow dispatch, whatever its layout: compact, static or spilled.
+// Laying rows out: each token is read once and written to the slots of its pairs, so that gate-up can copy an expert's
+// rows as one piece. Slots follow dispatch, whatever its layout: compact, static or spilled.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -14,7 +14,7 @@ namespace moec {
 template <LayRowsConfig C>
 __global__ void __launch_bounds__(C.threads) layRows(const __grid_constant__ LayRowsArgs args) {
   ptx::waitForPrevious();
-  ptx::startNext(); // not before the wait: the product behind this reads dispatch's tables before its own
+  ptx::startNext();             // not before the wait: the product behind this reads dispatch's tables before its own
   constexpr uint32_t batch = 4; // pieces of 16 bytes that a thread has under way together
   const uint32_t pieces = args.hidden / 8;
   for (uint32_t token = blockIdx.x; token < args.numTokens; token += gridDim.x) {
@@ -33,7 +33,8 @@ __global__ void __launch_bounds__(C.threads) layRows(const __grid_constant__ Lay
 #pragma unroll
         for (uint32_t i = 0; i < batch; ++i)
           if (const uint32_t piece = first + i * C.threads; piece < pieces && slots[k] >= 0)
-            *reinterpret_cast<uint4 *>(tile::elementAt(args.rows, static_cast<uint64_t>(slots[k]), args.hidden, piece * 8)) = values[i];
+            *reinterpret_cast<uint4 *>(
+                tile::elementAt(args.rows, static_cast<uint64_t>(slots[k]), args.hidden, piece * 8)) = values[i];
     }
   }
 }

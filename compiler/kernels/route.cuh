@@ -11,7 +11,7 @@ namespace moec {
 template <RouteConfig C> struct TokenRouter {
   static constexpr uint32_t places = (C.experts + 31) / 32;
   static constexpr uint32_t groupSize = C.experts / C.groups;
-  static constexpr uint32_t notChoosable = 0;   // no expert, chosen already, or of a group that is not picked
+  static constexpr uint32_t notChoosable = 0;    // no expert, chosen already, or of a group that is not picked
   static constexpr uint32_t lowest = 0x007fffff; // orderedKey of minus infinity: chosen when nothing else is left
   static_assert(C.topK >= 1 && C.topK <= 32 && C.topK <= C.experts, "a lane holds each chosen expert");
   static_assert(C.groups >= 1 && C.groups <= 32 && C.experts % C.groups == 0 && C.groupsPicked <= C.groups,
@@ -75,8 +75,9 @@ template <RouteConfig C> struct TokenRouter {
     }
   }
 
-  /// The best expert among those of `group` (-1: of all) that are still choosable; ties go to the lower one. There is one:
-  /// groups are not smaller than `groupTop`, and those picked hold at least K (runtime/device/cpu/Route.h, checkRouter).
+  /// The best expert among those of `group` (-1: of all) that are still choosable; ties go to the lower one. There is
+  /// one: groups are not smaller than `groupTop`, and those picked hold at least K (runtime/device/cpu/Route.h,
+  /// checkRouter).
   __device__ Best best(const uint32_t (&keys)[places], int32_t group) const {
     Best mine{notChoosable, C.experts};
 #pragma unroll

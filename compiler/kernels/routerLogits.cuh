@@ -24,14 +24,11 @@ template <RouterGemmConfig C> struct SplitRouterTile {
   static constexpr uint32_t room = (128 - rowBlocks * columnBlocks * 4) / (loads * 4);
   static constexpr uint32_t inFlight = room > 8 ? 8 : room > 0 ? room : 1;
   // The warps' sums meet in shared memory so many blocks of eight columns at a time: at most 32 KB.
-  static constexpr uint32_t sliceBlocks =
-      columnBlocks * C.tileTokens <= 128 ? columnBlocks : 128 / C.tileTokens;
+  static constexpr uint32_t sliceBlocks = columnBlocks * C.tileTokens <= 128 ? columnBlocks : 128 / C.tileTokens;
   static constexpr uint32_t sliceColumns = sliceBlocks * 8;
-  static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 128 &&
-                    rowBlocks * columnBlocks * 4 <= 128,
+  static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 128 && rowBlocks * columnBlocks * 4 <= 128,
                 "the sums fit into registers");
-  static_assert(C.tileExperts % 8 == 0 || C.tileExperts < 8,
-                "whole blocks of columns, or part of one");
+  static_assert(C.tileExperts % 8 == 0 || C.tileExperts < 8, "whole blocks of columns, or part of one");
   static_assert(columnBlocks % sliceBlocks == 0, "whole slices");
 
   using Shared = float[kRouterWarps][C.tileTokens][sliceColumns];
@@ -42,8 +39,8 @@ template <RouterGemmConfig C> struct SplitRouterTile {
   float sums[rowBlocks][columnBlocks][4];
 
   __device__ explicit SplitRouterTile(const tile::RouterPlace<C> &place)
-      : place(place), hiddenSize(place.args.hiddenSize), warp(threadIdx.x / 32),
-        row(threadIdx.x % 32 / 4), part(threadIdx.x % 4), sums{} {}
+      : place(place), hiddenSize(place.args.hiddenSize), warp(threadIdx.x / 32), row(threadIdx.x % 32 / 4),
+        part(threadIdx.x % 4), sums{} {}
 
   struct Fragments {
     uint4 token[rowBlocks][2]; // rows `row` and `row` + 8 of sixteen
@@ -56,8 +53,7 @@ template <RouterGemmConfig C> struct SplitRouterTile {
 
   /// Adds `Count` of the warp's chunks from `first` on, loading all before multiplying any.
   /// `Whole`: none of them ends past the sum or past `end`, so nothing is asked of each.
-  template <uint32_t Count, bool Whole>
-  __device__ void multiplyBatch(const Rows &rows, uint32_t first, uint32_t end) {
+  template <uint32_t Count, bool Whole> __device__ void multiplyBatch(const Rows &rows, uint32_t first, uint32_t end) {
     Fragments fragments[Count];
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i) {
@@ -93,8 +89,7 @@ template <RouterGemmConfig C> struct SplitRouterTile {
 
     constexpr uint32_t tail = inFlight < 4 ? 1 : 4;
     const tile::RouterShare share(hiddenSize, warp);
-    const uint32_t whole =
-        hiddenSize / kRouterChunk < share.end ? hiddenSize / kRouterChunk : share.end;
+    const uint32_t whole = hiddenSize / kRouterChunk < share.end ? hiddenSize / kRouterChunk : share.end;
     uint32_t next = share.begin;
     for (; next + inFlight <= whole; next += inFlight)
       multiplyBatch<inFlight, true>(rows, next, share.end);
@@ -112,8 +107,7 @@ template <RouterGemmConfig C> struct SplitRouterTile {
         for (uint32_t n = 0; n < sliceBlocks; ++n)
 #pragma unroll
           for (uint32_t i = 0; i < 4; ++i)
-            shared[warp][m * 16 + i / 2 * 8 + row][n * 8 + part * 2 + i % 2] =
-                sums[m][first + n][i];
+            shared[warp][m * 16 + i / 2 * 8 + row][n * 8 + part * 2 + i % 2] = sums[m][first + n][i];
       __syncthreads();
       for (uint32_t i = threadIdx.x; i < C.tileTokens * sliceColumns; i += routerThreads())
         storeOne(shared, i / sliceColumns, first * 8, i % sliceColumns);
@@ -139,15 +133,18 @@ template <RouterGemmConfig C> struct SplitRouterTile {
   }
 };
 
-template <RouterGemmConfig C, bool Staged> struct RouterTileOf { using Type = SplitRouterTile<C>; };
-template <RouterGemmConfig C> struct RouterTileOf<C, true> { using Type = StagedRouterTile<C>; };
+template <RouterGemmConfig C, bool Staged> struct RouterTileOf {
+  using Type = SplitRouterTile<C>;
+};
+template <RouterGemmConfig C> struct RouterTileOf<C, true> {
+  using Type = StagedRouterTile<C>;
+};
 
 /// Logits of all tokens (KernelAbi.h, RouterGemmArgs).
 ///
 /// Launch: any grid (routerBlocks() takes one turn), routerThreads() threads, routerSharedBytes(C).
 template <RouterGemmConfig C>
-__global__ void __launch_bounds__(routerThreads(), 1)
-    routerLogits(const __grid_constant__ RouterGemmArgs args) {
+__global__ void __launch_bounds__(routerThreads(), 1) routerLogits(const __grid_constant__ RouterGemmArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
   using Tile = typename RouterTileOf<C, isStaged(C)>::Type;

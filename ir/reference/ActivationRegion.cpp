@@ -19,12 +19,8 @@ using Scalar = double (*)(double, double, double);
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-double maximum(double a, double b, double) {
-  return std::isnan(a) || std::isnan(b) ? nan : std::fmax(a, b);
-}
-double minimum(double a, double b, double) {
-  return std::isnan(a) || std::isnan(b) ? nan : std::fmin(a, b);
-}
+double maximum(double a, double b, double) { return std::isnan(a) || std::isnan(b) ? nan : std::fmax(a, b); }
+double minimum(double a, double b, double) { return std::isnan(a) || std::isnan(b) ? nan : std::fmin(a, b); }
 double clamp(double value, double low, double high) {
   return std::isnan(value) ? value : std::fmin(std::fmax(value, low), high);
 }
@@ -83,38 +79,22 @@ bool compare(arith::CmpFPredicate predicate, double a, double b) {
   using P = arith::CmpFPredicate;
   bool unordered = std::isnan(a) || std::isnan(b);
   switch (predicate) {
-  case P::AlwaysFalse:
-    return false;
-  case P::OEQ:
-    return !unordered && a == b;
-  case P::OGT:
-    return a > b;
-  case P::OGE:
-    return a >= b;
-  case P::OLT:
-    return a < b;
-  case P::OLE:
-    return a <= b;
-  case P::ONE:
-    return !unordered && a != b;
-  case P::ORD:
-    return !unordered;
-  case P::UEQ:
-    return unordered || a == b;
-  case P::UGT:
-    return unordered || a > b;
-  case P::UGE:
-    return unordered || a >= b;
-  case P::ULT:
-    return unordered || a < b;
-  case P::ULE:
-    return unordered || a <= b;
-  case P::UNE:
-    return a != b;
-  case P::UNO:
-    return unordered;
-  case P::AlwaysTrue:
-    return true;
+  case P::AlwaysFalse: return false;
+  case P::OEQ: return !unordered && a == b;
+  case P::OGT: return a > b;
+  case P::OGE: return a >= b;
+  case P::OLT: return a < b;
+  case P::OLE: return a <= b;
+  case P::ONE: return !unordered && a != b;
+  case P::ORD: return !unordered;
+  case P::UEQ: return unordered || a == b;
+  case P::UGT: return unordered || a > b;
+  case P::UGE: return unordered || a >= b;
+  case P::ULT: return unordered || a < b;
+  case P::ULE: return unordered || a <= b;
+  case P::UNE: return a != b;
+  case P::UNO: return unordered;
+  case P::AlwaysTrue: return true;
   }
   return false;
 }
@@ -171,8 +151,7 @@ Result<Instruction> instructionOf(Operation &op) {
     instruction.scalar = found->second;
     return instruction;
   }
-  return makeError(Code::InvalidArgument,
-                   "the activation holds '{}', which the reference does not know",
+  return makeError(Code::InvalidArgument, "the activation holds '{}', which the reference does not know",
                    op.getName().getStringRef().str());
 }
 

@@ -14,9 +14,7 @@ namespace {
 constexpr int32_t padding = -1;
 
 /// Masked logits (Ops.h) weigh nothing.
-double weightOf(double value) {
-  return value == -std::numeric_limits<double>::infinity() ? 0 : value;
-}
+double weightOf(double value) { return value == -std::numeric_limits<double>::infinity() ? 0 : value; }
 
 Status checkIds(const IdTensor &ids, int64_t experts) {
   if (Status status = expectShape("ids", ids, {anySize, anySize}); !status.ok())
@@ -42,9 +40,9 @@ Result<int64_t> checkFfn(const FfnWeights &weights, Shape lead, int64_t hidden) 
     return status;
   if (Status status = expectShape("down", weights.down, shaped(hidden, intermediate)); !status.ok())
     return status;
-  for (auto [name, bias, columns] : {std::tuple("gate_bias", weights.gateBias, intermediate),
-                                     std::tuple("up_bias", weights.upBias, intermediate),
-                                     std::tuple("down_bias", weights.downBias, hidden)}) {
+  for (auto [name, bias, columns] :
+       {std::tuple("gate_bias", weights.gateBias, intermediate), std::tuple("up_bias", weights.upBias, intermediate),
+        std::tuple("down_bias", weights.downBias, hidden)}) {
     Shape shape = lead;
     shape.push_back(columns);
     if (bias)
@@ -70,8 +68,8 @@ std::vector<double> ffnRow(std::span<const double> given, const FfnWeights &weig
   if (weights.roundRow)
     (*weights.roundRow)(x);
   for (int64_t row = expert * intermediate; row < (expert + 1) * intermediate; ++row)
-    activated.push_back(activation(product(weights.gate, weights.gateBias, row, x),
-                                   product(weights.up, weights.upBias, row, x)));
+    activated.push_back(
+        activation(product(weights.gate, weights.gateBias, row, x), product(weights.up, weights.upBias, row, x)));
   if (weights.roundRow)
     (*weights.roundRow)(activated);
   std::vector<double> result;
@@ -94,8 +92,7 @@ std::vector<double> scaled(std::span<const double> row, double factor) {
 }
 
 /// The pairs of one expert that it computes, in token order.
-std::vector<size_t> keptPairs(const IdTensor &ids, int32_t expert, const Tensor *weights,
-                              const DispatchSpec &spec) {
+std::vector<size_t> keptPairs(const IdTensor &ids, int32_t expert, const Tensor *weights, const DispatchSpec &spec) {
   std::vector<size_t> pairs;
   for (size_t pair = 0; pair < ids.values.size(); ++pair)
     if (ids.values[pair] == expert)
@@ -116,8 +113,7 @@ std::vector<size_t> keptPairs(const IdTensor &ids, int32_t expert, const Tensor 
   return pairs;
 }
 
-Status checkDispatch(const Tensor &tokens, const IdTensor &ids, const Tensor *weights,
-                     const DispatchSpec &spec) {
+Status checkDispatch(const Tensor &tokens, const IdTensor &ids, const Tensor *weights, const DispatchSpec &spec) {
   if (Status status = checkIds(ids, spec.experts); !status.ok())
     return status;
   if (Status status = expectShape("tokens", tokens, {ids.shape[0], anySize}); !status.ok())
@@ -127,9 +123,8 @@ Status checkDispatch(const Tensor &tokens, const IdTensor &ids, const Tensor *we
   if (!weights && spec.capacity && spec.drop == Drop::Score)
     return makeError(Code::InvalidArgument, "dropping by score needs weights");
   if (!weights)
-    return spec.weightOnInput
-               ? makeError(Code::InvalidArgument, "weights on the experts' input are missing")
-               : Status();
+    return spec.weightOnInput ? makeError(Code::InvalidArgument, "weights on the experts' input are missing")
+                              : Status();
   return expectShape("weights", *weights, ids.shape);
 }
 
@@ -139,9 +134,8 @@ Status checkSlots(const IdTensor &ids, const IdTensor &slot, int64_t rows) {
   for (size_t pair = 0; pair < slot.values.size(); ++pair)
     if (slot.values[pair] < padding || slot.values[pair] >= rows ||
         (slot.values[pair] != padding && ids.values[pair] == padding))
-      return makeError(Code::InvalidArgument, "slot[{}, {}] is {} of {} rows, for expert {}",
-                       pair / ids.rowSize(), pair % ids.rowSize(), slot.values[pair], rows,
-                       ids.values[pair]);
+      return makeError(Code::InvalidArgument, "slot[{}, {}] is {} of {} rows, for expert {}", pair / ids.rowSize(),
+                       pair % ids.rowSize(), slot.values[pair], rows, ids.values[pair]);
   return {};
 }
 
@@ -182,8 +176,7 @@ Result<Dispatched> dispatch(const Tensor &tokens, const IdTensor &ids, const Ten
   return result;
 }
 
-Result<Tensor> expertFfn(const Tensor &buffer, const FfnWeights &weights,
-                         const Activation &activation) {
+Result<Tensor> expertFfn(const Tensor &buffer, const FfnWeights &weights, const Activation &activation) {
   if (Status status = expectShape("buffer", buffer, {anySize, anySize, anySize}); !status.ok())
     return status;
   int64_t experts = buffer.shape[0], rows = buffer.shape[1];
@@ -217,10 +210,9 @@ Result<Tensor> sharedFfn(const Tensor &hidden, const FfnWeights &weights, const 
   return result;
 }
 
-Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const IdTensor &slot,
-                       const Tensor *weights, const Tensor *init) {
-  if (Status status = expectShape("expert_output", expertOutput, {anySize, anySize, anySize});
-      !status.ok())
+Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const IdTensor &slot, const Tensor *weights,
+                       const Tensor *init) {
+  if (Status status = expectShape("expert_output", expertOutput, {anySize, anySize, anySize}); !status.ok())
     return status;
   int64_t rows = expertOutput.shape[1];
   if (Status status = checkIds(ids, expertOutput.shape[0]); !status.ok())
@@ -237,15 +229,14 @@ Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const Id
   Tensor output = init ? *init : Tensor::filled(shape, 0);
   for (size_t pair = 0; pair < ids.values.size(); ++pair)
     if (slot.values[pair] != padding)
-      addWeighted(output.row(static_cast<int64_t>(pair / ids.rowSize())),
-                  weights ? weightOf(weights->values[pair]) : 1,
+      addWeighted(output.row(static_cast<int64_t>(pair / ids.rowSize())), weights ? weightOf(weights->values[pair]) : 1,
                   expertOutput.row(ids.values[pair] * rows + slot.values[pair]));
   return output;
 }
 
 Result<GroupedResult> groupedFfn(const Tensor &hidden, const IdTensor &ids, const Tensor &weights,
-                                 const FfnWeights &ffn, const Tensor *init,
-                                 const Activation &activation, WeightOn weightOn) {
+                                 const FfnWeights &ffn, const Tensor *init, const Activation &activation,
+                                 WeightOn weightOn) {
   if (Status status = expectShape("hidden", hidden, {anySize, anySize}); !status.ok())
     return status;
   if (Status status = expectShape("gate", ffn.gate, {anySize, anySize, anySize}); !status.ok())
@@ -271,9 +262,9 @@ Result<GroupedResult> groupedFfn(const Tensor &hidden, const IdTensor &ids, cons
     auto token = static_cast<int64_t>(pair / ids.rowSize());
     const double weight = weightOf(weights.values[pair]);
     const bool input = weightOn == WeightOn::Input;
-    addWeighted(result.output.row(token), input ? 1 : weight,
-                ffnRow(scaled(hidden.row(token), input ? weight : 1), ffn, ids.values[pair],
-                       *intermediate, activation));
+    addWeighted(
+        result.output.row(token), input ? 1 : weight,
+        ffnRow(scaled(hidden.row(token), input ? weight : 1), ffn, ids.values[pair], *intermediate, activation));
   }
   return result;
 }

@@ -38,8 +38,7 @@ Result<Tensor> loadWeight(moe::WeightOp op, const WeightProvider &weights) {
     return load(op.getName().str(), shape);
   Tensor stacked{shape, {}};
   for (int64_t expert = 0; expert < shape.front(); ++expert) {
-    Result<Tensor> part =
-        load(nameOfExpert(op.getName(), expert), Shape(shape.begin() + 1, shape.end()));
+    Result<Tensor> part = load(nameOfExpert(op.getName(), expert), Shape(shape.begin() + 1, shape.end()));
     if (!part)
       return part;
     stacked.values.insert(stacked.values.end(), part->values.begin(), part->values.end());
@@ -91,38 +90,31 @@ public:
     return llvm::TypeSwitch<Operation *, Status>(&op)
         .Case([&](moe::WeightOp op) { return set(op, loadWeight(op, weights)); })
         .Case([&](moe::RouterOp op) {
-          return set(
-              op, router(*tensor(op.getHidden()), *tensor(op.getWeight()), tensor(op.getBias())));
+          return set(op, router(*tensor(op.getHidden()), *tensor(op.getWeight()), tensor(op.getBias())));
         })
-        .Case([&](moe::ScoreOp op) {
-          return set(op, score(scoringOf(op.getKind()), *tensor(op.getLogits())));
-        })
+        .Case([&](moe::ScoreOp op) { return set(op, score(scoringOf(op.getKind()), *tensor(op.getLogits()))); })
         .Case([&](moe::TopKOp op) {
-          return setChosen(
-              op, topK(*tensor(op.getScores()), tensor(op.getCorrection()), topKSpecOf(op)));
+          return setChosen(op, topK(*tensor(op.getScores()), tensor(op.getCorrection()), topKSpecOf(op)));
         })
         .Case([&](moe::NormalizeOp op) {
           return set(op, normalize(*tensor(op.getWeights()), op.getEpsilon().convertToDouble()));
         })
-        .Case([&](moe::ScaleOp op) {
-          return set(op, scale(*tensor(op.getWeights()), op.getFactor().convertToDouble()));
-        })
+        .Case(
+            [&](moe::ScaleOp op) { return set(op, scale(*tensor(op.getWeights()), op.getFactor().convertToDouble())); })
         .Case([&](moe::CountPairsOp op) {
           auto type = cast<RankedTensorType>(op.getCounts().getType());
           return set(op, countPairs(ids(op.getIds()), type.getDimSize(0)));
         })
         .Case([&](moe::RouteOp op) {
-          return setChosen(op, route(*tensor(op.getHidden()), *tensor(op.getWeight()),
-                                     tensor(op.getBias()), tensor(op.getCorrection()),
-                                     routeSpecOf(op)));
+          return setChosen(op, route(*tensor(op.getHidden()), *tensor(op.getWeight()), tensor(op.getBias()),
+                                     tensor(op.getCorrection()), routeSpecOf(op)));
         })
         .Case([&](moe::DispatchOp op) { return runDispatch(op); })
         .Case([&](moe::CombineOp op) {
           return set(op, combine(*tensor(op.getExpertOutput()), ids(op.getIds()), ids(op.getSlot()),
                                  tensor(op.getWeights()), tensor(op.getInit())));
         })
-        .Case<moe::ExpertFfnOp, moe::SharedFfnOp, moe::GroupedFfnOp>(
-            [&](auto op) { return runFfn(op); })
+        .Case<moe::ExpertFfnOp, moe::SharedFfnOp, moe::GroupedFfnOp>([&](auto op) { return runFfn(op); })
         .Default([](Operation *op) {
           return makeError(Code::InvalidArgument, "the reference does not know '{}'",
                            op->getName().getStringRef().str());
@@ -138,9 +130,7 @@ public:
 
 private:
   /// Null for an absent operand.
-  const Tensor *tensor(Value value) {
-    return value ? &std::get<Tensor>(values.at(value)) : nullptr;
-  }
+  const Tensor *tensor(Value value) { return value ? &std::get<Tensor>(values.at(value)) : nullptr; }
   const IdTensor &ids(Value value) { return std::get<IdTensor>(values.at(value)); }
 
   template <typename T> Status set(Operation *op, Result<T> result) {
@@ -163,8 +153,8 @@ private:
   }
 
   Status runDispatch(moe::DispatchOp op) {
-    Result<Dispatched> dispatched = dispatch(*tensor(op.getTokens()), ids(op.getIds()),
-                                             tensor(op.getWeights()), dispatchSpecOf(op));
+    Result<Dispatched> dispatched =
+        dispatch(*tensor(op.getTokens()), ids(op.getIds()), tensor(op.getWeights()), dispatchSpecOf(op));
     if (!dispatched)
       return dispatched.status().withContext("moe.dispatch");
     return setBoth(op, std::move(dispatched->buffer), std::move(dispatched->slot));
@@ -190,9 +180,8 @@ private:
   }
   Status runFfn(moe::GroupedFfnOp op, const FfnWeights &ffn, const Activation &activation) {
     Result<GroupedResult> grouped =
-        groupedFfn(*tensor(op.getHidden()), ids(op.getIds()), *tensor(op.getWeights()), ffn,
-                   tensor(op.getInit()), activation,
-                   op.getWeightOnInput() ? WeightOn::Input : WeightOn::Output);
+        groupedFfn(*tensor(op.getHidden()), ids(op.getIds()), *tensor(op.getWeights()), ffn, tensor(op.getInit()),
+                   activation, op.getWeightOnInput() ? WeightOn::Input : WeightOn::Output);
     if (!grouped)
       return grouped.status().withContext("moe.grouped_ffn");
     return setBoth(op, std::move(grouped->output), std::move(grouped->counts));
@@ -205,8 +194,7 @@ private:
 Status checkLayer(func::FuncOp layer, const Tensor &hidden) {
   std::string name = layer.getName().str();
   if (layer.isDeclaration() || !layer.getBody().hasOneBlock() || layer.getNumArguments() != 1)
-    return makeError(Code::InvalidArgument,
-                     "{} is no layer: it needs a body of one block with one argument", name);
+    return makeError(Code::InvalidArgument, "{} is no layer: it needs a body of one block with one argument", name);
   auto type = dyn_cast<RankedTensorType>(layer.getArgumentTypes().front());
   if (!type || type.getRank() != 2)
     return makeError(Code::InvalidArgument, "{} is no layer: its argument is not [T, H]", name);

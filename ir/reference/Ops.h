@@ -78,8 +78,7 @@ struct Dispatched {
 
 /// Copies tokens into the buffers of their experts, in token order. tokens [T, H], ids [T, K];
 /// weights [T, K] are needed for Drop::Score with a capacity and on the input, else may be null.
-Result<Dispatched> dispatch(const Tensor &tokens, const IdTensor &ids, const Tensor *weights,
-                            const DispatchSpec &spec);
+Result<Dispatched> dispatch(const Tensor &tokens, const IdTensor &ids, const Tensor *weights, const DispatchSpec &spec);
 
 /// Weights of feed-forward networks: [E, I, H], [E, I, H], [E, H, I], or without E for a shared
 /// one. Biases: [E, I], [E, I], [E, H], likewise; null is zero.
@@ -93,8 +92,7 @@ struct FfnWeights {
 
 /// `down[e] activation(gate[e] x + gateBias[e], up[e] x + upBias[e]) + downBias[e]` for each row x
 /// of expert e. buffer [E, S, H]. Returns [E, S, H].
-Result<Tensor> expertFfn(const Tensor &buffer, const FfnWeights &weights,
-                         const Activation &activation);
+Result<Tensor> expertFfn(const Tensor &buffer, const FfnWeights &weights, const Activation &activation);
 
 /// The same network for all tokens, times `sigmoid(hidden[t] . router)` where there is a router.
 /// hidden [T, H], router [1, H] or null. Returns [T, H].
@@ -104,8 +102,8 @@ Result<Tensor> sharedFfn(const Tensor &hidden, const FfnWeights &weights, const 
 /// `output[t] = init[t] + sum_k weights[t, k] * expertOutput[ids[t, k], slot[t, k]]` over pairs
 /// with a slot. expertOutput [E, S, H]; ids, slot, weights [T, K], weights null: 1 each; init
 /// [T, H] or null. Returns [T, H].
-Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const IdTensor &slot,
-                       const Tensor *weights, const Tensor *init);
+Result<Tensor> combine(const Tensor &expertOutput, const IdTensor &ids, const IdTensor &slot, const Tensor *weights,
+                       const Tensor *init);
 
 /// What `route` does between logits and weights.
 struct RouteSpec {
@@ -117,8 +115,8 @@ struct RouteSpec {
 
 /// `router`, `score`, `topK`, `score`, `normalize`, `scale` in this order. Operands as of `router`
 /// and `topK`.
-Result<Chosen> route(const Tensor &hidden, const Tensor &weight, const Tensor *bias,
-                     const Tensor *correction, const RouteSpec &spec);
+Result<Chosen> route(const Tensor &hidden, const Tensor &weight, const Tensor *bias, const Tensor *correction,
+                     const RouteSpec &spec);
 
 /// `route` after the router: from logits [T, E].
 Result<Chosen> routeLogits(const Tensor &logits, const Tensor *correction, const RouteSpec &spec);
@@ -135,8 +133,7 @@ enum class WeightOn { Output, Input };
 /// WeightOn::Input: `ffn[ids[t, k]](weights[t, k] * hidden[t])`. Operands as of `dispatch`,
 /// `expertFfn` and `combine`.
 Result<GroupedResult> groupedFfn(const Tensor &hidden, const IdTensor &ids, const Tensor &weights,
-                                 const FfnWeights &ffn, const Tensor *init,
-                                 const Activation &activation,
+                                 const FfnWeights &ffn, const Tensor *init, const Activation &activation,
                                  WeightOn weightOn = WeightOn::Output);
 
 } // namespace moec::reference

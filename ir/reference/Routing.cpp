@@ -36,9 +36,8 @@ bool allMasked(std::span<const double> row) {
 std::vector<int32_t> highest(std::span<const double> keys, int64_t count) {
   std::vector<int32_t> positions(keys.size());
   std::iota(positions.begin(), positions.end(), 0);
-  std::sort(positions.begin(), positions.end(), [&](int32_t a, int32_t b) {
-    return std::tuple(-keys[a], a) < std::tuple(-keys[b], b);
-  });
+  std::sort(positions.begin(), positions.end(),
+            [&](int32_t a, int32_t b) { return std::tuple(-keys[a], a) < std::tuple(-keys[b], b); });
   positions.resize(static_cast<size_t>(count));
   return positions;
 }
@@ -69,10 +68,8 @@ void chooseForToken(std::span<const double> scores, const Tensor *correction, co
                     std::span<int32_t> ids, std::span<double> weights) {
   std::vector<double> keys(scores.begin(), scores.end());
   for (size_t expert = 0; expert < keys.size(); ++expert)
-    keys[expert] = finiteOrMasked(finiteOrMasked(keys[expert]) +
-                                  (correction ? correction->values[expert] : 0));
-  bool nothingKnown =
-      std::none_of(scores.begin(), scores.end(), [](double value) { return std::isfinite(value); });
+    keys[expert] = finiteOrMasked(finiteOrMasked(keys[expert]) + (correction ? correction->values[expert] : 0));
+  bool nothingKnown = std::none_of(scores.begin(), scores.end(), [](double value) { return std::isfinite(value); });
   if (nothingKnown) {
     std::iota(ids.begin(), ids.end(), 0);
   } else {
@@ -81,8 +78,7 @@ void chooseForToken(std::span<const double> scores, const Tensor *correction, co
     for (int32_t expert : experts)
       theirKeys.push_back(keys[expert]);
     std::vector<int32_t> best = highest(theirKeys, spec.k);
-    std::transform(best.begin(), best.end(), ids.begin(),
-                   [&](int32_t position) { return experts[position]; });
+    std::transform(best.begin(), best.end(), ids.begin(), [&](int32_t position) { return experts[position]; });
   }
   std::transform(ids.begin(), ids.end(), weights.begin(),
                  [&](int32_t expert) { return finiteOrMasked(scores[expert]); });
@@ -94,12 +90,11 @@ Status checkSpec(const TopKSpec &spec, int64_t experts) {
   if (spec.k < 1 || spec.k > experts)
     return makeError(Code::InvalidArgument, "k = {} is not in 1..{}", spec.k, experts);
   if (spec.groups < 1 || experts % spec.groups != 0)
-    return makeError(Code::InvalidArgument, "{} groups do not divide {} experts", spec.groups,
-                     experts);
+    return makeError(Code::InvalidArgument, "{} groups do not divide {} experts", spec.groups, experts);
   int64_t size = experts / spec.groups;
   if (spec.groupsPicked < 1 || spec.groupsPicked > spec.groups || spec.groupsPicked * size < spec.k)
-    return makeError(Code::InvalidArgument, "{} of {} groups of {} experts picked for k = {}",
-                     spec.groupsPicked, spec.groups, size, spec.k);
+    return makeError(Code::InvalidArgument, "{} of {} groups of {} experts picked for k = {}", spec.groupsPicked,
+                     spec.groups, size, spec.k);
   if (spec.groupTop < 1 || spec.groupTop > size)
     return makeError(Code::InvalidArgument, "group_top = {} is not in 1..{}", spec.groupTop, size);
   return {};
@@ -163,8 +158,7 @@ Result<Chosen> topK(const Tensor &scores, const Tensor *correction, const TopKSp
     return status;
   Chosen chosen{IdTensor::filled({tokens, spec.k}, -1), Tensor::filled({tokens, spec.k}, 0)};
   for (int64_t token = 0; token < tokens; ++token)
-    chooseForToken(scores.row(token), correction, spec, chosen.ids.row(token),
-                   chosen.weights.row(token));
+    chooseForToken(scores.row(token), correction, spec, chosen.ids.row(token), chosen.weights.row(token));
   return chosen;
 }
 
@@ -203,8 +197,8 @@ Result<Chosen> routeLogits(const Tensor &logits, const Tensor *correction, const
   return chosen;
 }
 
-Result<Chosen> route(const Tensor &hidden, const Tensor &weight, const Tensor *bias,
-                     const Tensor *correction, const RouteSpec &spec) {
+Result<Chosen> route(const Tensor &hidden, const Tensor &weight, const Tensor *bias, const Tensor *correction,
+                     const RouteSpec &spec) {
   Result<Tensor> logits = router(hidden, weight, bias);
   if (!logits)
     return logits.status();

@@ -11,9 +11,7 @@ int64_t elementCount(const Shape &shape) {
   return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
-static std::string sizeText(int64_t size) {
-  return size == anySize ? "?" : fmt::format("{}", size);
-}
+static std::string sizeText(int64_t size) { return size == anySize ? "?" : fmt::format("{}", size); }
 
 std::string shapeText(const Shape &shape) {
   std::vector<std::string> sizes;
@@ -27,11 +25,9 @@ Status expectShape(const char *name, const Shape &shape, size_t numValues, const
   for (size_t dim = 0; matches && dim < wanted.size(); ++dim)
     matches = shape[dim] >= 0 && (wanted[dim] == anySize || shape[dim] == wanted[dim]);
   if (!matches)
-    return makeError(Code::InvalidArgument, "{} is {}, expected {}", name, shapeText(shape),
-                     shapeText(wanted));
+    return makeError(Code::InvalidArgument, "{} is {}, expected {}", name, shapeText(shape), shapeText(wanted));
   if (numValues != static_cast<size_t>(elementCount(shape)))
-    return makeError(Code::InvalidArgument, "{} is {} but holds {} values", name, shapeText(shape),
-                     numValues);
+    return makeError(Code::InvalidArgument, "{} is {} but holds {} values", name, shapeText(shape), numValues);
   return {};
 }
 

@@ -29,9 +29,7 @@ template <typename T> struct Array {
 
   /// Row `index` of the array read as [everything else, last size].
   std::span<T> row(int64_t index) { return {values.data() + index * shape.back(), rowSize()}; }
-  std::span<const T> row(int64_t index) const {
-    return {values.data() + index * shape.back(), rowSize()};
-  }
+  std::span<const T> row(int64_t index) const { return {values.data() + index * shape.back(), rowSize()}; }
   size_t rowSize() const { return static_cast<size_t>(shape.back()); }
 
   bool operator==(const Array &) const = default;
@@ -47,8 +45,7 @@ inline constexpr int64_t anySize = -1;
 /// fill it.
 Status expectShape(const char *name, const Shape &shape, size_t numValues, const Shape &wanted);
 
-template <typename T>
-Status expectShape(const char *name, const Array<T> &array, const Shape &wanted) {
+template <typename T> Status expectShape(const char *name, const Array<T> &array, const Shape &wanted) {
   return expectShape(name, array.shape, array.values.size(), wanted);
 }
 

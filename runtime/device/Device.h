@@ -1,4 +1,5 @@
-// What a session asks of the device that it serves on: kernels, layers, forwards. One implementation per kind of device.
+// What a session asks of the device that it serves on: kernels, layers, forwards. One implementation per kind of
+// device.
 #pragma once
 
 #include "compiler/core/Calibration.h"
@@ -68,8 +69,8 @@ struct RouteRequest {
   float *weights = nullptr;
 };
 
-/// A session's device. `begin`, `forward` and `end` are the step path: any number of steps at once, each on a slot of its
-/// own, no waiting and no allocation. All else is called by one thread at a time, beside steps.
+/// A session's device. `begin`, `forward` and `end` are the step path: any number of steps at once, each on a slot of
+/// its own, no waiting and no allocation. All else is called by one thread at a time, beside steps.
 class Device {
 public:
   virtual ~Device() = default;
@@ -114,9 +115,11 @@ public:
   /// Starts a step on the caller's stream (of no meaning on a CPU).
   virtual Status begin(uint32_t slot, void *stream) = 0;
   virtual Status forward(const ForwardRequest &request) = 0;
-  /// On the step path too. Errors: InvalidArgument (a device that routes only within a forward, a layer without a router).
+  /// On the step path too. Errors: InvalidArgument (a device that routes only within a forward, a layer without a
+  /// router).
   virtual Status route(const RouteRequest &request) {
-    return makeError(Code::InvalidArgument, "layer {}: this device runs routers only within a forward", request.layer.number);
+    return makeError(Code::InvalidArgument, "layer {}: this device runs routers only within a forward",
+                     request.layer.number);
   }
   /// Whether the slot is free for another step. If not, the device frees it later.
   virtual bool end(uint32_t slot) noexcept = 0;

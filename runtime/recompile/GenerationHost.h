@@ -30,8 +30,8 @@ struct BuildCosts {
   double packNsPerByte = 0;                         // on one thread, as builds beside steps pack
 };
 
-/// Implemented by Session. All calls come from threads of the loop, one at a time (builds have a thread of their own); steps
-/// go on meanwhile.
+/// Implemented by Session. All calls come from threads of the loop, one at a time (builds have a thread of their own);
+/// steps go on meanwhile.
 class GenerationHost {
 public:
   virtual ~GenerationHost() = default;

@@ -45,8 +45,8 @@ struct RecompilerOptions {
 
   /// Nanoseconds of a steady clock, asked by the loop's thread and a build's at a time. A test hands in its own.
   std::function<int64_t()> clock;
-  /// Hears each event as it happens, on the loop's thread (a live display, metrics). Counts arrive while the session builds: what
-  /// asks the session for more then waits for that.
+  /// Hears each event as it happens, on the loop's thread (a live display, metrics). Counts arrive while the session
+  /// builds: what asks the session for more then waits for that.
   std::function<void(const TraceEvent &)> listener;
 };
 
@@ -59,8 +59,8 @@ struct RecompilerStats {
   int64_t pendingAgeNs = 0; // since the decision that is being built or measured; 0 when there is none
 };
 
-/// Calls its host from one thread at a time: the one that `start` begins, or whoever calls `pump`; builds from a thread of their
-/// own, beside which samples are still collected. Steps never wait for any of them.
+/// Calls its host from one thread at a time: the one that `start` begins, or whoever calls `pump`; builds from a thread
+/// of their own, beside which samples are still collected. Steps never wait for any of them.
 ///
 /// A session hands `monitor().observer()` its steps, and must stop doing so before the recompiler
 /// goes.

@@ -28,8 +28,7 @@ std::vector<uint8_t> readPacked(const JsonValue &json, uint32_t experts) {
   return packed;
 }
 
-template <typename T>
-std::vector<T> readPerExpert(const JsonValue &json, uint32_t experts, uint64_t most) {
+template <typename T> std::vector<T> readPerExpert(const JsonValue &json, uint32_t experts, uint64_t most) {
   std::vector<T> values = json.integers<T>(most);
   if (values.size() != experts) {
     json.fail(fmt::format("expected {} numbers, one per expert, found {}", experts, values.size()));
@@ -71,8 +70,7 @@ LayerShape readShape(const JsonValue &json) {
     shape.dtype = *dtype;
   else
     json["dtype"].fail(dtype.status().message());
-  shape.sharedIntermediate =
-      static_cast<uint32_t>(json["shared_intermediate"].integer(0, mostRows));
+  shape.sharedIntermediate = static_cast<uint32_t>(json["shared_intermediate"].integer(0, mostRows));
   shape.sharedGate = json["shared_gate"].flag();
   shape.expertBias = json.has("expert_bias") && json["expert_bias"].flag();
   shape.weightOnInput = json.has("weight_on_input") && json["weight_on_input"].flag();
@@ -135,9 +133,8 @@ LayerConfig readConfig(const JsonValue &json) {
   config.compute = readDType(json["compute"]);
   JsonValue rows = json["tile_rows"];
   config.tileRows = rows.integers<uint16_t>(Calibration::maxRows);
-  bool descending =
-      std::is_sorted(config.tileRows.rbegin(), config.tileRows.rend(), std::less_equal<>()) ||
-      config.tileRows.size() == 1;
+  bool descending = std::is_sorted(config.tileRows.rbegin(), config.tileRows.rend(), std::less_equal<>()) ||
+                    config.tileRows.size() == 1;
   if (config.tileRows.empty() || !descending || config.tileRows.back() == 0) {
     rows.fail("expected descending heights of at least 1");
     config.tileRows = {1};
@@ -163,9 +160,7 @@ LayerPlan readPlan(const JsonValue &json, uint32_t experts) {
   return plan;
 }
 
-OrderedJson toJson(const Histogram &histogram) {
-  return {{"tokens", histogram.tokens}, {"pairs", histogram.pairs}};
-}
+OrderedJson toJson(const Histogram &histogram) { return {{"tokens", histogram.tokens}, {"pairs", histogram.pairs}}; }
 
 Histogram readHistogram(const JsonValue &json, uint32_t experts) {
   Histogram histogram;
@@ -184,10 +179,7 @@ OrderedJson toJson(const TargetFacts &facts) {
             {"l2_bytes", facts.gpu.l2Bytes},
             {"memory_bytes_per_ns", facts.gpu.memoryBytesPerNs},
             {"matrix_flops_per_ns", facts.gpu.matrixFlopsPerNs}};
-  return {{"name", facts.name},
-          {"isa", isaName(facts.isa)},
-          {"threads", facts.threads},
-          {"l2_bytes", facts.l2Bytes}};
+  return {{"name", facts.name}, {"isa", isaName(facts.isa)}, {"threads", facts.threads}, {"l2_bytes", facts.l2Bytes}};
 }
 
 TargetFacts readFacts(const JsonValue &json) {
@@ -271,8 +263,7 @@ OrderedJson toJson(const PlanLimits &limits) {
 
 PlanLimits readLimits(const JsonValue &json) {
   PlanLimits limits;
-  limits.maxTileHeights =
-      static_cast<uint32_t>(json["max_tile_heights"].integer(1, Calibration::maxRows));
+  limits.maxTileHeights = static_cast<uint32_t>(json["max_tile_heights"].integer(1, Calibration::maxRows));
   limits.packBudgetBytes = json["pack_budget_bytes"].integer(0, UINT64_MAX);
   limits.slotHeadroom = json["slot_headroom"].number(0, 1e6);
   limits.slotAlign = static_cast<uint32_t>(json["slot_align"].integer(1, 1u << 16));

@@ -19,91 +19,74 @@ ExpertDims dimsOf(const WeightRef &ref, ExpertRole role) {
 
 } // namespace
 
-Status CheckpointWeights::missing(const std::string &name,
-                                  const std::optional<FusedName> &fused) const {
+Status CheckpointWeights::missing(const std::string &name, const std::optional<FusedName> &fused) const {
   std::string looked;
   for (const std::string &prefix : fused ? fused->prefixes : std::vector<std::string>())
-    looked += fmt::format(", nor {}",
-                          inQuotes(fused->role == ExpertRole::Down ? FusedName::down(prefix)
-                                                                   : FusedName::gateUp(prefix)));
-  return makeError(Code::InvalidModel, "{} has no tensor {}{}", inQuotes(checkpoint.path()),
-                   inQuotes(name), looked);
+    looked += fmt::format(
+        ", nor {}", inQuotes(fused->role == ExpertRole::Down ? FusedName::down(prefix) : FusedName::gateUp(prefix)));
+  return makeError(Code::InvalidModel, "{} has no tensor {}{}", inQuotes(checkpoint.path()), inQuotes(name), looked);
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::wholeTensor(const TensorSpan &tensor,
-                                                               const std::string &name,
+Result<CheckpointWeights::Part> CheckpointWeights::wholeTensor(const TensorSpan &tensor, const std::string &name,
                                                                const WeightRef &ref) const {
   std::span<const int64_t> expected = partShape(ref);
   if (!std::equal(expected.begin(), expected.end(), tensor.shape.begin(), tensor.shape.end()))
-    return makeError(Code::InvalidModel, "tensor {} in {}: expected shape {}, found {}",
-                     inQuotes(name), inQuotes(tensor.file->name()), shapeText(expected),
-                     shapeText(tensor.shape));
+    return makeError(Code::InvalidModel, "tensor {} in {}: expected shape {}, found {}", inQuotes(name),
+                     inQuotes(tensor.file->name()), shapeText(expected), shapeText(tensor.shape));
   const uint64_t rows = expected.size() == 2 ? static_cast<uint64_t>(expected[0]) : 1;
   const uint64_t elements = *numPartElements(ref);
   return partOf(tensor, name, MatrixLayout::plain(0, rows, rows ? elements / rows : 0), 0);
 }
 
-Result<BlockScales> CheckpointWeights::scalesOf(const TensorSpan &tensor, const std::string &name,
-                                                uint32_t expert, uint64_t rowsBefore) const {
+Result<BlockScales> CheckpointWeights::scalesOf(const TensorSpan &tensor, const std::string &name, uint32_t expert,
+                                                uint64_t rowsBefore) const {
   const std::string inverse = name + "_scale_inv",
                     plain = name + "_scale"; // both are multiplied with, whatever they are called
   for (const std::string &scaleName : {inverse, plain})
     if (std::optional<TensorSpan> scales = checkpoint.find(scaleName))
       return blockScales(*scales, tensor.shape, expert, rowsBefore);
-  return makeError(Code::InvalidModel,
-                   "has dtype F8_E4M3 but no scales: neither {} nor {} is there", inQuotes(inverse),
+  return makeError(Code::InvalidModel, "has dtype F8_E4M3 but no scales: neither {} nor {} is there", inQuotes(inverse),
                    inQuotes(plain));
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::partOf(const TensorSpan &tensor,
-                                                          const std::string &name,
-                                                          const Result<MatrixLayout> &layout,
-                                                          uint32_t expert,
+Result<CheckpointWeights::Part> CheckpointWeights::partOf(const TensorSpan &tensor, const std::string &name,
+                                                          const Result<MatrixLayout> &layout, uint32_t expert,
                                                           uint64_t rowsBefore) const {
   if (!layout)
-    return layout.status().withContext("tensor {} in {}", inQuotes(name),
-                                       inQuotes(tensor.file->name()));
+    return layout.status().withContext("tensor {} in {}", inQuotes(name), inQuotes(tensor.file->name()));
   if (std::optional<DType> dtype = computeType(tensor.type))
     return Part{tensor, *layout, *dtype};
   const bool inRows = layout->colStride == 1 && tensor.shape.size() >= 2;
   if (tensor.type != TensorType::F8E4M3 || !inRows)
-    return makeError(
-        Code::InvalidModel,
-        "tensor {} has dtype {}: expected F32, BF16, F16, or a matrix in rows as F8_E4M3",
-        inQuotes(name), tensorTypeName(tensor.type));
+    return makeError(Code::InvalidModel,
+                     "tensor {} has dtype {}: expected F32, BF16, F16, or a matrix in rows as F8_E4M3", inQuotes(name),
+                     tensorTypeName(tensor.type));
   Result<BlockScales> scales = scalesOf(tensor, name, expert, rowsBefore);
   if (!scales)
-    return scales.status().withContext("tensor {} in {}", inQuotes(name),
-                                       inQuotes(tensor.file->name()));
+    return scales.status().withContext("tensor {} in {}", inQuotes(name), inQuotes(tensor.file->name()));
   return Part{tensor, *layout, *scales};
 }
 
-Result<CheckpointWeights::Part>
-CheckpointWeights::locateMxfp4(const TensorSpan &blocks, const std::string &prefix,
-                               const WeightRef &ref, ExpertRole role, uint32_t expert) const {
-  const std::string name = FusedName::blocks(prefix, role),
-                    scalesName = FusedName::scales(prefix, role);
+Result<CheckpointWeights::Part> CheckpointWeights::locateMxfp4(const TensorSpan &blocks, const std::string &prefix,
+                                                               const WeightRef &ref, ExpertRole role,
+                                                               uint32_t expert) const {
+  const std::string name = FusedName::blocks(prefix, role), scalesName = FusedName::scales(prefix, role);
   const ExpertDims dims = dimsOf(ref, role);
   const bool isDown = role == ExpertRole::Down;
-  const int64_t rows = isDown ? dims.hidden : 2 * dims.intermediate,
-                cols = isDown ? dims.intermediate : dims.hidden;
+  const int64_t rows = isDown ? dims.hidden : 2 * dims.intermediate, cols = isDown ? dims.intermediate : dims.hidden;
   if (cols % static_cast<int64_t>(kMxBlock))
-    return makeError(Code::InvalidModel,
-                     "tensor {}: MXFP4 rows are in blocks of {}, and {} is no multiple of that",
+    return makeError(Code::InvalidModel, "tensor {}: MXFP4 rows are in blocks of {}, and {} is no multiple of that",
                      inQuotes(name), kMxBlock, cols);
-  auto check = [&](const TensorSpan &tensor, const std::string &tensorName,
-                   std::vector<int64_t> expected) -> Status {
+  auto check = [&](const TensorSpan &tensor, const std::string &tensorName, std::vector<int64_t> expected) -> Status {
     if (tensor.type != TensorType::U8 ||
         !std::equal(expected.begin(), expected.end(), tensor.shape.begin(), tensor.shape.end()))
-      return makeError(Code::InvalidModel,
-                       "tensor {} in {}: expected U8 of shape {}, found {} of shape {}",
+      return makeError(Code::InvalidModel, "tensor {} in {}: expected U8 of shape {}, found {} of shape {}",
                        inQuotes(tensorName), inQuotes(tensor.file->name()), shapeText(expected),
                        tensorTypeName(tensor.type), shapeText(tensor.shape));
     return Status();
   };
   const int64_t numBlocks = cols / static_cast<int64_t>(kMxBlock);
-  if (Status status =
-          check(blocks, name, {dims.experts, rows, numBlocks, static_cast<int64_t>(kMxBlockBytes)});
+  if (Status status = check(blocks, name, {dims.experts, rows, numBlocks, static_cast<int64_t>(kMxBlockBytes)});
       !status.ok())
     return status;
   std::optional<TensorSpan> scales = checkpoint.find(scalesName);
@@ -114,8 +97,7 @@ CheckpointWeights::locateMxfp4(const TensorSpan &blocks, const std::string &pref
   return Part{blocks, mxfp4Layout(role, dims, expert), MxScales{*scales}};
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &ref,
-                                                               const FusedName &fused,
+Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &ref, const FusedName &fused,
                                                                uint32_t expert) const {
   for (const std::string &prefix : fused.prefixes) {
     std::optional<TensorSpan> gateUp = checkpoint.find(FusedName::gateUp(prefix));
@@ -126,8 +108,7 @@ Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &
         return locateMxfp4(*blocks, prefix, ref, fused.role, expert);
       continue;
     }
-    std::string name =
-        fused.role == ExpertRole::Down ? FusedName::down(prefix) : FusedName::gateUp(prefix);
+    std::string name = fused.role == ExpertRole::Down ? FusedName::down(prefix) : FusedName::gateUp(prefix);
     FusedPair pair;
     if (gateUp)
       pair.gateUp = gateUp->shape;
@@ -141,24 +122,20 @@ Result<CheckpointWeights::Part> CheckpointWeights::locateFused(const WeightRef &
   return missing(tensorName(ref, expert), fused);
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::locateFusedBias(const WeightRef &ref,
-                                                                   const FusedName &fused,
+Result<CheckpointWeights::Part> CheckpointWeights::locateFusedBias(const WeightRef &ref, const FusedName &fused,
                                                                    uint32_t expert) const {
   for (const std::string &prefix : fused.prefixes) {
-    std::string name = fused.role == ExpertRole::Down ? FusedName::downBias(prefix)
-                                                      : FusedName::gateUpBias(prefix);
+    std::string name = fused.role == ExpertRole::Down ? FusedName::downBias(prefix) : FusedName::gateUpBias(prefix);
     std::optional<TensorSpan> tensor = checkpoint.find(name);
     if (!tensor)
       continue;
-    Result<MatrixLayout> layout =
-        fusedBiasLayout(tensor->shape, fused.role, ref.shape[0], ref.shape[1], expert);
+    Result<MatrixLayout> layout = fusedBiasLayout(tensor->shape, fused.role, ref.shape[0], ref.shape[1], expert);
     return partOf(*tensor, name, layout, expert);
   }
   return missing(tensorName(ref, expert), std::nullopt);
 }
 
-Result<CheckpointWeights::Part> CheckpointWeights::locate(const WeightRef &ref,
-                                                          uint32_t expert) const {
+Result<CheckpointWeights::Part> CheckpointWeights::locate(const WeightRef &ref, uint32_t expert) const {
   std::string name = tensorName(ref, expert);
   if (std::optional<TensorSpan> tensor = checkpoint.find(name))
     return wholeTensor(*tensor, name, ref);
@@ -197,8 +174,7 @@ const void *CheckpointWeights::view(const WeightRef &ref, uint32_t expert, DType
   return aligned ? start : nullptr;
 }
 
-Status CheckpointWeights::read(const WeightRef &ref, uint32_t expert, DType want,
-                               std::span<std::byte> to) const {
+Status CheckpointWeights::read(const WeightRef &ref, uint32_t expert, DType want, std::span<std::byte> to) const {
   if (Status status = checkPart(ref, expert, want, to.size()); !status.ok())
     return status;
   Result<Part> part = locate(ref, expert);
@@ -207,8 +183,7 @@ Status CheckpointWeights::read(const WeightRef &ref, uint32_t expert, DType want
   return part->read(want, to);
 }
 
-Status CheckpointWeights::readBlockE4M3(const WeightRef &ref, uint32_t expert,
-                                        std::span<uint8_t> elements,
+Status CheckpointWeights::readBlockE4M3(const WeightRef &ref, uint32_t expert, std::span<uint8_t> elements,
                                         std::span<float> scales) const {
   Result<BlockGrid> grid = checkBlockPart(ref, expert, elements.size(), scales.size());
   if (!grid)
@@ -223,8 +198,7 @@ Status CheckpointWeights::readBlockE4M3(const WeightRef &ref, uint32_t expert,
   return quantiseE4M3(
       *grid,
       [&](uint64_t first, std::span<float> to) {
-        return part->rows(first, to.size() / grid->columns)
-            .read(DType::F32, std::as_writable_bytes(to));
+        return part->rows(first, to.size() / grid->columns).read(DType::F32, std::as_writable_bytes(to));
       },
       elements, scales);
 }

@@ -26,8 +26,7 @@ public:
   std::string describe() const override { return checkpoint.path(); }
   Status check(const WeightRef &ref) const override;
   const void *view(const WeightRef &ref, uint32_t expert, DType want) const override;
-  Status read(const WeightRef &ref, uint32_t expert, DType want,
-              std::span<std::byte> to) const override;
+  Status read(const WeightRef &ref, uint32_t expert, DType want, std::span<std::byte> to) const override;
   Status readBlockE4M3(const WeightRef &ref, uint32_t expert, std::span<uint8_t> elements,
                        std::span<float> scales) const override;
 
@@ -49,17 +48,15 @@ private:
   };
 
   Result<Part> locate(const WeightRef &ref, uint32_t expert) const;
-  Result<Part> partOf(const TensorSpan &tensor, const std::string &name,
-                      const Result<MatrixLayout> &layout, uint32_t expert,
-                      uint64_t rowsBefore = 0) const;
+  Result<Part> partOf(const TensorSpan &tensor, const std::string &name, const Result<MatrixLayout> &layout,
+                      uint32_t expert, uint64_t rowsBefore = 0) const;
   Result<BlockScales> scalesOf(const TensorSpan &tensor, const std::string &name, uint32_t expert,
                                uint64_t rowsBefore) const;
   Result<Part> locateFused(const WeightRef &ref, const FusedName &fused, uint32_t expert) const;
-  Result<Part> locateMxfp4(const TensorSpan &blocks, const std::string &prefix,
-                           const WeightRef &ref, ExpertRole role, uint32_t expert) const;
+  Result<Part> locateMxfp4(const TensorSpan &blocks, const std::string &prefix, const WeightRef &ref, ExpertRole role,
+                           uint32_t expert) const;
   Result<Part> locateFusedBias(const WeightRef &ref, const FusedName &fused, uint32_t expert) const;
-  Result<Part> wholeTensor(const TensorSpan &tensor, const std::string &name,
-                           const WeightRef &ref) const;
+  Result<Part> wholeTensor(const TensorSpan &tensor, const std::string &name, const WeightRef &ref) const;
   Status missing(const std::string &name, const std::optional<FusedName> &fused) const;
 
   Checkpoint checkpoint;

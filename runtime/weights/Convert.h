@@ -43,8 +43,8 @@ inline uint16_t f32ToF16(float value) {
   return static_cast<uint16_t>(sign | (magnitude >= 0x47800000u ? large : finite)); // from 65536
 }
 
-/// e4m3 (OCP FP8, "fn": no infinities, one NaN a sign). Exact: its bits, moved to an f32's places, are 2^-120 of the value,
-/// subnormals included.
+/// e4m3 (OCP FP8, "fn": no infinities, one NaN a sign). Exact: its bits, moved to an f32's places, are 2^-120 of the
+/// value, subnormals included.
 inline float e4m3ToF32(uint8_t value) {
   uint32_t sign = (value & 0x80u) << 24, magnitude = value & 0x7fu;
   float finite = std::bit_cast<float>(sign | magnitude << 20) * 0x1p120f;

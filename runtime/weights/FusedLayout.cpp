@@ -55,8 +55,7 @@ Result<bool> isTransposed(const FusedPair &pair, ExpertRole role, const ExpertDi
     return fit == Fit::Transposed;
   int64_t rows = isDown ? dims.hidden : 2 * dims.intermediate;
   int64_t cols = isDown ? dims.intermediate : dims.hidden;
-  return makeError(Code::InvalidModel,
-                   "expected shape [{0}, {1}, {2}] or [{0}, {2}, {1}], found {3}", dims.experts,
+  return makeError(Code::InvalidModel, "expected shape [{0}, {1}, {2}] or [{0}, {2}, {1}], found {3}", dims.experts,
                    rows, cols, shapeText(shape));
 }
 
@@ -85,8 +84,7 @@ std::optional<FusedName> fusedBiasNameOf(std::string_view perExpertName) {
   constexpr std::string_view suffix = ".bias";
   if (!perExpertName.ends_with(suffix))
     return std::nullopt;
-  return fusedNameOf(std::string(perExpertName.substr(0, perExpertName.size() - suffix.size())) +
-                     ".weight");
+  return fusedNameOf(std::string(perExpertName.substr(0, perExpertName.size() - suffix.size())) + ".weight");
 }
 
 std::optional<std::string> renamedBlock(std::string_view name) {
@@ -96,8 +94,7 @@ std::optional<std::string> renamedBlock(std::string_view name) {
   return std::string(name.substr(0, at)).append(newBlock).append(name.substr(at + oldBlock.size()));
 }
 
-Result<MatrixLayout> fusedLayout(const FusedPair &pair, ExpertRole role, const ExpertDims &dims,
-                                 uint32_t expert) {
+Result<MatrixLayout> fusedLayout(const FusedPair &pair, ExpertRole role, const ExpertDims &dims, uint32_t expert) {
   Result<bool> transposed = isTransposed(pair, role, dims);
   if (!transposed)
     return transposed.status();
@@ -113,8 +110,7 @@ Result<MatrixLayout> fusedLayout(const FusedPair &pair, ExpertRole role, const E
     return MatrixLayout::plain(offset + (isUp ? intermediate * hidden : 0), intermediate, hidden);
   if (pair.gateUpBias) // interleaved
     return MatrixLayout{offset + (isUp ? 1 : 0), intermediate, hidden, 2, 2 * intermediate};
-  return MatrixLayout{offset + (isUp ? intermediate : 0), intermediate, hidden, 1,
-                      2 * intermediate};
+  return MatrixLayout{offset + (isUp ? intermediate : 0), intermediate, hidden, 1, 2 * intermediate};
 }
 
 MatrixLayout mxfp4Layout(ExpertRole role, const ExpertDims &dims, uint32_t expert) {
@@ -122,16 +118,15 @@ MatrixLayout mxfp4Layout(ExpertRole role, const ExpertDims &dims, uint32_t exper
   if (role == ExpertRole::Down)
     return MatrixLayout::plain(expert * hidden * intermediate, hidden, intermediate);
   const uint64_t offset = expert * 2 * intermediate * hidden;
-  return MatrixLayout{offset + (role == ExpertRole::Up ? hidden : 0), intermediate, hidden,
-                      2 * hidden, 1};
+  return MatrixLayout{offset + (role == ExpertRole::Up ? hidden : 0), intermediate, hidden, 2 * hidden, 1};
 }
 
-Result<MatrixLayout> fusedBiasLayout(std::span<const int64_t> shape, ExpertRole role,
-                                     int64_t experts, int64_t length, uint32_t expert) {
+Result<MatrixLayout> fusedBiasLayout(std::span<const int64_t> shape, ExpertRole role, int64_t experts, int64_t length,
+                                     uint32_t expert) {
   const int64_t joined = role == ExpertRole::Down ? 1 : 2;
   if (shape.size() != 2 || shape[0] != experts || shape[1] != joined * length)
-    return makeError(Code::InvalidModel, "expected shape [{}, {}], found {}", experts,
-                     joined * length, shapeText(shape));
+    return makeError(Code::InvalidModel, "expected shape [{}, {}], found {}", experts, joined * length,
+                     shapeText(shape));
   const auto rows = static_cast<uint64_t>(length), step = static_cast<uint64_t>(joined);
   return MatrixLayout{expert * step * rows + (role == ExpertRole::Up ? 1 : 0), rows, 1, step, 1};
 }

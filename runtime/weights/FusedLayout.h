@@ -72,9 +72,7 @@ struct MatrixLayout {
 
   /// Row-major without gaps, starting at `offset`.
   bool contiguous() const { return colStride == 1 && rowStride == cols; }
-  static MatrixLayout plain(uint64_t offset, uint64_t rows, uint64_t cols) {
-    return {offset, rows, cols, cols, 1};
-  }
+  static MatrixLayout plain(uint64_t offset, uint64_t rows, uint64_t cols) { return {offset, rows, cols, cols, 1}; }
 };
 
 /// The dimensions of a layer's experts.
@@ -94,8 +92,7 @@ struct FusedPair {
 /// The layout of one expert's matrix ([I, H] for gate and up, [H, I] for down) in the pair's tensor
 /// for `role`, which must be there. Errors: InvalidModel (its shape fits no arrangement; says
 /// expected and found).
-Result<MatrixLayout> fusedLayout(const FusedPair &pair, ExpertRole role, const ExpertDims &dims,
-                                 uint32_t expert);
+Result<MatrixLayout> fusedLayout(const FusedPair &pair, ExpertRole role, const ExpertDims &dims, uint32_t expert);
 
 /// The layout of one expert's matrix in MXFP4 as gpt-oss publishes it, elements counted as if none
 /// were packed: rows are output features, [E, 2I, H] with gate's and up's alternating and [E, H,
@@ -105,7 +102,7 @@ MatrixLayout mxfp4Layout(ExpertRole role, const ExpertDims &dims, uint32_t exper
 /// The layout of one expert's bias, as a column of `length` rows, in the fused biases' tensor for
 /// `role`: [E, 2I] with gate and up alternating, as gpt-oss has them, or [E, H]. Errors:
 /// InvalidModel (another shape; says expected and found).
-Result<MatrixLayout> fusedBiasLayout(std::span<const int64_t> shape, ExpertRole role,
-                                     int64_t experts, int64_t length, uint32_t expert);
+Result<MatrixLayout> fusedBiasLayout(std::span<const int64_t> shape, ExpertRole role, int64_t experts, int64_t length,
+                                     uint32_t expert);
 
 } // namespace moec

@@ -34,10 +34,10 @@ inline Result<BlockGrid> checkBlockPart(const WeightRef &ref, uint32_t expert, s
     return status;
   Result<BlockGrid> grid = blockGrid(ref);
   if (grid && (elements != grid->rows * grid->columns || scales != grid->numScales()))
-    return makeError(Code::InvalidArgument,
-                     "weight {}: a part of shape {} has {} e4m3 elements and {} scales, but there is room for {} and {}",
-                     inQuotes(ref.name), shapeText(partShape(ref)), grid->rows * grid->columns, grid->numScales(),
-                     elements, scales);
+    return makeError(
+        Code::InvalidArgument,
+        "weight {}: a part of shape {} has {} e4m3 elements and {} scales, but there is room for {} and {}",
+        inQuotes(ref.name), shapeText(partShape(ref)), grid->rows * grid->columns, grid->numScales(), elements, scales);
   return grid;
 }
 

@@ -11,20 +11,17 @@ namespace {
 uint64_t blocksOf(uint64_t elements) { return (elements + kScaleBlock - 1) / kScaleBlock; }
 
 /// The rows and columns of scales, whatever their rank.
-Result<std::pair<uint64_t, uint64_t>> gridOf(std::span<const int64_t> shape, bool perExpert,
-                                             int64_t experts) {
+Result<std::pair<uint64_t, uint64_t>> gridOf(std::span<const int64_t> shape, bool perExpert, int64_t experts) {
   if (perExpert) {
     if (shape.empty() || shape[0] != experts)
-      return makeError(Code::InvalidModel, "expected scales of {} experts, found shape {}", experts,
-                       shapeText(shape));
+      return makeError(Code::InvalidModel, "expected scales of {} experts, found shape {}", experts, shapeText(shape));
     shape = shape.subspan(1);
   }
   if (shape.size() == 2)
     return std::pair<uint64_t, uint64_t>(shape[0], shape[1]);
   if (shape.empty() || (shape.size() == 1 && shape[0] == 1))
     return std::pair<uint64_t, uint64_t>(1, 1);
-  return makeError(Code::InvalidModel,
-                   "expected scales in rows and columns, or one, found shape {}", shapeText(shape));
+  return makeError(Code::InvalidModel, "expected scales in rows and columns, or one, found shape {}", shapeText(shape));
 }
 
 /// Writes f32 rows one after another as `want`.
@@ -33,9 +30,7 @@ public:
   RowWriter(DType want, uint64_t cols, std::span<std::byte> to)
       : want(want), rowBytes(cols * byteSize(want)), to(to), row(cols) {}
   std::vector<float> &values() { return row; }
-  void finish(uint64_t index) {
-    convert(row.data(), DType::F32, to.data() + index * rowBytes, want, row.size());
-  }
+  void finish(uint64_t index) { convert(row.data(), DType::F32, to.data() + index * rowBytes, want, row.size()); }
 
 private:
   DType want;
@@ -70,14 +65,12 @@ private:
   uint64_t current = UINT64_MAX; // none read yet
 };
 
-std::span<std::byte> bytesOf(std::vector<uint8_t> &values) {
-  return std::as_writable_bytes(std::span(values));
-}
+std::span<std::byte> bytesOf(std::vector<uint8_t> &values) { return std::as_writable_bytes(std::span(values)); }
 
 } // namespace
 
-Result<BlockScales> blockScales(const TensorSpan &scales, std::span<const int64_t> weightShape,
-                                uint32_t expert, uint64_t rows) {
+Result<BlockScales> blockScales(const TensorSpan &scales, std::span<const int64_t> weightShape, uint32_t expert,
+                                uint64_t rows) {
   const bool perExpert = weightShape.size() == 3;
   const auto matrix = weightShape.last(2);
   const uint64_t n = matrix[0], k = matrix[1];
@@ -106,8 +99,8 @@ Result<BlockScales> blockScales(const TensorSpan &scales, std::span<const int64_
                      .firstRow = rows};
 }
 
-Status readBlockScaled(const TensorSpan &tensor, const MatrixLayout &layout,
-                       const BlockScales &scales, DType want, std::span<std::byte> to) {
+Status readBlockScaled(const TensorSpan &tensor, const MatrixLayout &layout, const BlockScales &scales, DType want,
+                       std::span<std::byte> to) {
   RowWriter writer(want, layout.cols, to);
   std::vector<uint8_t> stored(layout.cols);
   ScaleRows scaleRows(scales);
@@ -115,8 +108,7 @@ Status readBlockScaled(const TensorSpan &tensor, const MatrixLayout &layout,
     Result<std::span<const float>> rowScales = scaleRows.at(row);
     if (!rowScales)
       return rowScales.status();
-    if (Status status = tensor.read(layout.offset + row * layout.rowStride, bytesOf(stored));
-        !status.ok())
+    if (Status status = tensor.read(layout.offset + row * layout.rowStride, bytesOf(stored)); !status.ok())
       return status;
     for (uint64_t block = 0; block < scales.cols; ++block) {
       const uint64_t first = block * scales.blockCols;
@@ -137,9 +129,8 @@ bool servesBlocks(const BlockScales &scales, uint64_t rows) {
   return true; // columns are either in blocks of 128 or all together
 }
 
-Status readStoredBlocks(const TensorSpan &tensor, const MatrixLayout &layout,
-                        const BlockScales &scales, std::span<uint8_t> elements,
-                        std::span<float> perBlock) {
+Status readStoredBlocks(const TensorSpan &tensor, const MatrixLayout &layout, const BlockScales &scales,
+                        std::span<uint8_t> elements, std::span<float> perBlock) {
   const uint64_t blockCols = blocksOf(layout.cols);
   ScaleRows scaleRows(scales);
   for (uint64_t block = 0; block < perBlock.size(); ++block) {
@@ -151,8 +142,8 @@ Status readStoredBlocks(const TensorSpan &tensor, const MatrixLayout &layout,
   return tensor.read(layout.offset, std::as_writable_bytes(elements));
 }
 
-Status readMxfp4(const TensorSpan &blocks, const TensorSpan &scales, const MatrixLayout &layout,
-                 DType want, std::span<std::byte> to) {
+Status readMxfp4(const TensorSpan &blocks, const TensorSpan &scales, const MatrixLayout &layout, DType want,
+                 std::span<std::byte> to) {
   RowWriter writer(want, layout.cols, to);
   std::vector<uint8_t> stored(layout.cols / 2), rowScales(layout.cols / kMxBlock);
   for (uint64_t row = 0; row < layout.rows; ++row) {

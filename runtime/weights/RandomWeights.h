@@ -17,9 +17,9 @@ Result<RandomSpec> parseRandomSpec(const std::string &text);
 /// Every tensor that is asked for exists and has the shape that is asked for. Element i of tensor t is normal with
 /// mean 0, a function of the seed, t's name and i alone; the name of an expert's part is that of the hub's layout,
 /// with its number (tensorName). So threads, the order and the grouping of reads don't matter, and bf16 and f16
-/// values are the rounded f32 ones. A tensor that the model declares as bf16 or f16 has only values of that dtype, however
-/// wide it is read. One that the model says is stored in e4m3 (WeightFormat::BlockE4M3) is these values quantised, and is
-/// read as from such a checkpoint: element times scale in f32, then rounded to what is asked for.
+/// values are the rounded f32 ones. A tensor that the model declares as bf16 or f16 has only values of that dtype,
+/// however wide it is read. One that the model says is stored in e4m3 (WeightFormat::BlockE4M3) is these values
+/// quantised, and is read as from such a checkpoint: element times scale in f32, then rounded to what is asked for.
 class RandomWeights final : public WeightSource {
 public:
   static constexpr std::string_view prefix = "random:";

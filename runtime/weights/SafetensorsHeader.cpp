@@ -9,8 +9,7 @@
 namespace moec {
 namespace {
 
-template <typename... Args>
-Status broken(fmt::format_string<Args...> format, Args &&...args) {
+template <typename... Args> Status broken(fmt::format_string<Args...> format, Args &&...args) {
   return makeError(Code::InvalidModel, format, std::forward<Args>(args)...);
 }
 
@@ -167,8 +166,8 @@ private:
       return fail(broken("tensor {}: (S5) {} is {}, not an array", inQuotes(name()), field(), kind));
     case At::Shape:
     case At::Offsets:
-      return fail(broken("tensor {}: (S5) {} holds {}, not only non-negative integers", inQuotes(name()), field(),
-                         kind));
+      return fail(
+          broken("tensor {}: (S5) {} holds {}, not only non-negative integers", inQuotes(name()), field(), kind));
     default: return fail(broken("(S2) the header holds {} where a key belongs", kind));
     }
   }
@@ -209,8 +208,8 @@ Status checkTensor(std::string_view name, const TensorInfo &info, uint64_t dataB
   if (!bits)
     return broken("tensor {}: (S7) the size of shape {} overflows 64 bits", inQuotes(name), shapeText(info.shape));
   if (*bits % 8 != 0)
-    return broken("tensor {}: (S7) shape {} of {} is {} bits, not whole bytes", inQuotes(name),
-                  shapeText(info.shape), tensorTypeName(info.type), *bits);
+    return broken("tensor {}: (S7) shape {} of {} is {} bits, not whole bytes", inQuotes(name), shapeText(info.shape),
+                  tensorTypeName(info.type), *bits);
   if (*bits / 8 != info.end - info.begin)
     return broken("tensor {}: (S7) shape {} of {} needs {} bytes, but data_offsets [{}, {}] hold {}", inQuotes(name),
                   shapeText(info.shape), tensorTypeName(info.type), *bits / 8, info.begin, info.end,
@@ -234,8 +233,8 @@ Status checkCover(const SafetensorsHeader &header, uint64_t dataBytes) {
     const TensorInfo &info = entry->second;
     if (info.begin != covered)
       return broken("tensor {}: (S8) begins at byte {} of the data area, {} the tensor before it, which ends at {}",
-                    inQuotes(entry->first), info.begin,
-                    info.begin < covered ? "overlapping" : "leaving a hole after", covered);
+                    inQuotes(entry->first), info.begin, info.begin < covered ? "overlapping" : "leaving a hole after",
+                    covered);
     covered = info.end;
   }
   if (covered != dataBytes) {
@@ -269,8 +268,7 @@ Result<uint64_t> parseHeaderLength(std::span<const std::byte> start, uint64_t fi
   return length;
 }
 
-Result<SafetensorsHeader> parseSafetensorsHeader(std::string_view json, uint64_t dataBytes,
-                                                 std::string_view file) {
+Result<SafetensorsHeader> parseSafetensorsHeader(std::string_view json, uint64_t dataBytes, std::string_view file) {
   SafetensorsHeader header;
   Status status = checkEnds(json);
   if (status.ok())

@@ -58,8 +58,7 @@ Result<uint64_t> parseHeaderLength(std::span<const std::byte> start, uint64_t fi
 /// file       its name, for errors
 ///
 /// Errors: InvalidModel, names the file, the tensor and the rule.
-Result<SafetensorsHeader> parseSafetensorsHeader(std::string_view json, uint64_t dataBytes,
-                                                 std::string_view file);
+Result<SafetensorsHeader> parseSafetensorsHeader(std::string_view json, uint64_t dataBytes, std::string_view file);
 
 /// The product of `shape` times `bits`, in bits; nothing if it reaches 2^64 or a dimension is negative.
 std::optional<uint64_t> checkedBits(std::span<const int64_t> shape, uint64_t bits);

@@ -9,8 +9,7 @@
 namespace moec {
 namespace {
 
-template <typename... Args>
-Status broken(fmt::format_string<Args...> format, Args &&...args) {
+template <typename... Args> Status broken(fmt::format_string<Args...> format, Args &&...args) {
   return makeError(Code::InvalidModel, format, std::forward<Args>(args)...);
 }
 

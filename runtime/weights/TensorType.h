@@ -12,8 +12,28 @@ namespace moec {
 /// All types of the format, so that a file which holds some that are not computed with can still be read for
 /// the others.
 enum class TensorType : uint8_t {
-  Bool, F4, F6E2M3, F6E3M2, U8, I8, F8E5M2, F8E4M3, F8E5M2Fnuz, F8E4M3Fnuz, F8E8M0,
-  I16, U16, F16, BF16, I32, U32, F32, C64, F64, I64, U64,
+  Bool,
+  F4,
+  F6E2M3,
+  F6E3M2,
+  U8,
+  I8,
+  F8E5M2,
+  F8E4M3,
+  F8E5M2Fnuz,
+  F8E4M3Fnuz,
+  F8E8M0,
+  I16,
+  U16,
+  F16,
+  BF16,
+  I32,
+  U32,
+  F32,
+  C64,
+  F64,
+  I64,
+  U64,
 };
 
 /// The format's name, e.g. "BF16".

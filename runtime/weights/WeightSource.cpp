@@ -39,8 +39,10 @@ Result<uint64_t> numPartElements(const WeightRef &ref) {
   if (ref.name.empty())
     return makeError(Code::InvalidArgument, "a weight without a name cannot be read");
   if (isPerExpert(ref) && (ref.shape.empty() || ref.shape[0] < 0 || ref.shape[0] > mostExperts))
-    return makeError(Code::InvalidArgument, "weight {} is per expert, but the first dimension of its shape {} does not "
-                     "count experts", inQuotes(ref.name), shapeText(ref.shape));
+    return makeError(Code::InvalidArgument,
+                     "weight {} is per expert, but the first dimension of its shape {} does not "
+                     "count experts",
+                     inQuotes(ref.name), shapeText(ref.shape));
   std::span<const int64_t> shape = partShape(ref);
   std::optional<uint64_t> elements = checkedBits(shape, 1);
   bool huge = std::any_of(shape.begin(), shape.end(), [](int64_t dim) { return dim > mostElements; });
@@ -58,8 +60,9 @@ Result<BlockGrid> blockGrid(const WeightRef &ref) {
     return elements.status();
   const std::span<const int64_t> shape = partShape(ref);
   if (shape.size() != 2)
-    return makeError(Code::InvalidArgument, "weight {}: a part of shape {} is no matrix, so it has no blocks of {} by {}",
-                     inQuotes(ref.name), shapeText(shape), kFp8Block, kFp8Block);
+    return makeError(Code::InvalidArgument,
+                     "weight {}: a part of shape {} is no matrix, so it has no blocks of {} by {}", inQuotes(ref.name),
+                     shapeText(shape), kFp8Block, kFp8Block);
   return BlockGrid{static_cast<uint64_t>(shape[0]), static_cast<uint64_t>(shape[1])};
 }
 

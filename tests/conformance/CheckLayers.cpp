@@ -15,8 +15,8 @@
 namespace moec::conformance {
 namespace {
 
-/// The bounds are for the norm over many elements. Where an output has a handful, one sum whose terms cancel, each rounded
-/// before, is a large part of the norm (measured: 1.13 % for three elements in bf16, in one of 2,000 layers).
+/// The bounds are for the norm over many elements. Where an output has a handful, one sum whose terms cancel, each
+/// rounded before, is a large part of the norm (measured: 1.13 % for three elements in bf16, in one of 2,000 layers).
 double tolerance(const Bounds &bounds, DType dtype, bool e4m3, size_t elements) {
   const double few = elements < 8 && dtype != DType::F32 ? 2 : 1;
   return few * (e4m3 ? bounds.e4m3 : dtype == DType::F32 ? bounds.f32 : dtype == DType::F16 ? bounds.f16 : bounds.bf16);
@@ -43,8 +43,9 @@ struct Computed {
 
 /// What the compiled layer computes.
 Result<Computed> computed(const RandomLayer &layer, const std::shared_ptr<const WeightSource> &weights,
-                                    const std::string &target, std::shared_ptr<Compiler> compiler) {
-  std::filesystem::path file = std::filesystem::temp_directory_path() / fmt::format("moec-conformance-{}.mlir", getpid());
+                          const std::string &target, std::shared_ptr<Compiler> compiler) {
+  std::filesystem::path file =
+      std::filesystem::temp_directory_path() / fmt::format("moec-conformance-{}.mlir", getpid());
   std::ofstream(file) << layer.text;
   Result<std::shared_ptr<const Model>> model = Model::load(file.string(), {.compiler = std::move(compiler)});
   std::filesystem::remove(file);
@@ -75,7 +76,8 @@ Result<Computed> computed(const RandomLayer &layer, const std::shared_ptr<const 
       runner->forward(layer.spec.layers[0], Phase::Decode, in, layer.callerRoutes ? &routing : nullptr, out);
   if (!status.ok())
     return status;
-  return Computed{unpack(output, shape.dtype), multipliesE4M3((*model)->find(layer.spec.layers[0])->shape, session->host().facts()),
+  return Computed{unpack(output, shape.dtype),
+                  multipliesE4M3((*model)->find(layer.spec.layers[0])->shape, session->host().facts()),
                   session->host().facts().arch == "sm_90a"};
 }
 
@@ -120,13 +122,14 @@ void checkLayers(uint64_t first, uint64_t count, const std::string &target, cons
     REQUIRE(expected.ok());
     const std::vector<float> &output = got->output;
     REQUIRE(output.size() == expected->output.values.size());
-    double error = distance(output, *expected, bounds.margin), bound = tolerance(bounds, layer.spec.shape.dtype, got->e4m3, output.size());
+    double error = distance(output, *expected, bounds.margin),
+           bound = tolerance(bounds, layer.spec.shape.dtype, got->e4m3, output.size());
     worst = std::max(worst, error / bound);
     CHECK(error <= bound);
   }
   CHECK((!hopper || e4m3 >= checked / 40));
-  std::printf("%llu layers on %s, %llu of them in e4m3: worst error %.3f of the bound\n", static_cast<unsigned long long>(checked),
-              target.c_str(), static_cast<unsigned long long>(e4m3), worst);
+  std::printf("%llu layers on %s, %llu of them in e4m3: worst error %.3f of the bound\n",
+              static_cast<unsigned long long>(checked), target.c_str(), static_cast<unsigned long long>(e4m3), worst);
 }
 
 } // namespace moec::conformance

@@ -50,7 +50,9 @@ RouterSpec makeRouter(Random &random, const LayerShape &shape) {
 /// Rounds to what `dtype` can hold, so that both sides start from the same numbers.
 double representable(double value, DType dtype) {
   auto single = static_cast<float>(value);
-  return dtype == DType::BF16 ? bf16ToF32(f32ToBf16(single)) : dtype == DType::F16 ? f16ToF32(f32ToF16(single)) : single;
+  return dtype == DType::BF16  ? bf16ToF32(f32ToBf16(single))
+         : dtype == DType::F16 ? f16ToF32(f32ToF16(single))
+                               : single;
 }
 
 void routeAsCaller(RandomLayer &layer, Random &random) {
@@ -64,7 +66,8 @@ void routeAsCaller(RandomLayer &layer, Random &random) {
   for (int64_t token = 0; token < rows; ++token) {
     std::shuffle(experts.begin(), experts.end(), random);
     if (layer.onlyExpert)
-      std::iter_swap(experts.begin(), std::find(experts.begin(), experts.end(), static_cast<int32_t>(*layer.onlyExpert)));
+      std::iter_swap(experts.begin(),
+                     std::find(experts.begin(), experts.end(), static_cast<int32_t>(*layer.onlyExpert)));
     for (int64_t k = 0; k < columns; ++k) {
       layer.routeWeights.row(token)[k] = static_cast<float>(weight(random));
       if (!chance(random, layer.padding))
@@ -73,8 +76,8 @@ void routeAsCaller(RandomLayer &layer, Random &random) {
   }
 }
 
-/// Biases of experts and router, and gpt-oss's activation, whose limit is low enough to be met. Drawn apart, so that the
-/// rest of a seed's layer is what it was without them.
+/// Biases of experts and router, and gpt-oss's activation, whose limit is low enough to be met. Drawn apart, so that
+/// the rest of a seed's layer is what it was without them.
 void addBiases(importer::ModelSpec &spec, uint64_t seed) {
   Random random(seed * 6007 + 11);
   spec.shape.expertBias = chance(random, 0.35);
@@ -93,8 +96,8 @@ void putWeights(importer::ModelSpec &spec, uint64_t seed) {
     spec.router.after = Scoring::Sigmoid;
 }
 
-/// Says of some layers that their checkpoint is e4m3. Many of them become ones that kernels of e4m3 take, with more than one block
-/// of scales now and then; where there are no such kernels, nothing else differs.
+/// Says of some layers that their checkpoint is e4m3. Many of them become ones that kernels of e4m3 take, with more
+/// than one block of scales now and then; where there are no such kernels, nothing else differs.
 void markStored(importer::ModelSpec &spec, uint64_t seed) {
   Random random(seed * 8009 + 31);
   for (std::vector<uint32_t> *marked : {&spec.e4m3Experts, &spec.e4m3Shared})
@@ -111,7 +114,8 @@ void markStored(importer::ModelSpec &spec, uint64_t seed) {
 /// A row as an e4m3 kernel multiplies it: bf16, then quantised with a scale for each 128 elements.
 void quantiseRow(std::span<double> row) {
   std::vector<float> values(row.size());
-  std::ranges::transform(row, values.begin(), [](double value) { return static_cast<float>(representable(value, DType::BF16)); });
+  std::ranges::transform(row, values.begin(),
+                         [](double value) { return static_cast<float>(representable(value, DType::BF16)); });
   roundThroughE4M3(values, values.size());
   std::ranges::copy(values, row.begin());
 }
@@ -121,7 +125,8 @@ double activate(Activation activation, const importer::ClampedSwigluSpec &clampe
   case Activation::Silu: return gate / (1 + std::exp(-gate)) * up;
   case Activation::Gelu: return gate * (1 + std::erf(gate / std::sqrt(2.0))) / 2 * up;
   case Activation::GeluTanh:
-    return gate / 2 * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (gate + 0.044715 * gate * gate * gate))) * up;
+    return gate / 2 * (1 + std::tanh(std::sqrt(2 / 3.14159265358979323846) * (gate + 0.044715 * gate * gate * gate))) *
+           up;
   case Activation::GeluQuick: return gate / (1 + std::exp(-1.702 * gate)) * up;
   case Activation::Relu: return std::max(gate, 0.0) * up;
   case Activation::ClampedSwiglu: {
@@ -162,7 +167,9 @@ private:
   }
   static double valueAt(const std::vector<float> &values, DType dtype, size_t index) {
     auto halves = reinterpret_cast<const uint16_t *>(values.data());
-    return dtype == DType::F32 ? values[index] : dtype == DType::BF16 ? bf16ToF32(halves[index]) : f16ToF32(halves[index]);
+    return dtype == DType::F32    ? values[index]
+           : dtype == DType::BF16 ? bf16ToF32(halves[index])
+                                  : f16ToF32(halves[index]);
   }
 };
 
@@ -171,9 +178,10 @@ reference::Scoring toReference(Scoring scoring) {
 }
 
 /// Distance of the last chosen score from the best one that was not chosen, over the largest.
-std::vector<double> choiceMargins(const reference::Tensor &logits, const reference::Tensor *correction, const RouterSpec &router,
-                                  uint32_t topK) {
-  reference::Tensor scores = router.before == Scoring::None ? logits : *reference::score(toReference(router.before), logits);
+std::vector<double> choiceMargins(const reference::Tensor &logits, const reference::Tensor *correction,
+                                  const RouterSpec &router, uint32_t topK) {
+  reference::Tensor scores =
+      router.before == Scoring::None ? logits : *reference::score(toReference(router.before), logits);
   std::vector<double> margins;
   for (int64_t token = 0; token < logits.shape[0]; ++token) {
     std::vector<double> row(scores.row(token).begin(), scores.row(token).end());
@@ -236,23 +244,31 @@ std::string RandomLayer::describe() const {
                                         static_cast<int>(router.after), router.correctionBias ? " correction" : "",
                                         router.routerBias ? " bias" : "", router.renormalise ? " renormalised" : "",
                                         router.groupsPicked, router.groups);
-  return fmt::format("H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} {}{}packed {} {}{}", shape.hidden,
-                     shape.intermediate, shape.experts, shape.topK, dtypeName(shape.dtype), tokens,
-                     static_cast<int>(spec.activation), route, plannedTokens, shape.sharedIntermediate, shape.expertBias ? "biased, " : "",
-                     shape.weightOnInput ? "weights on inputs, " : spec.e4m3Experts.empty() ? "" : "stored in e4m3, ", packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
+  return fmt::format(
+      "H={} I={} E={} K={} {} T={} activation {} {} planned for {} shared={} {}{}packed {} {}{}", shape.hidden,
+      shape.intermediate, shape.experts, shape.topK, dtypeName(shape.dtype), tokens, static_cast<int>(spec.activation),
+      route, plannedTokens, shape.sharedIntermediate, shape.expertBias ? "biased, " : "",
+      shape.weightOnInput        ? "weights on inputs, "
+      : spec.e4m3Experts.empty() ? ""
+                                 : "stored in e4m3, ",
+      packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
 Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights, bool e4m3) {
   const LayerShape &shape = layer.spec.shape;
   const RouterSpec &router = layer.spec.router;
   const importer::WeightNames &names = layer.spec.names;
-  int64_t hidden = shape.hidden, intermediate = shape.intermediate, experts = shape.experts, shared = shape.sharedIntermediate;
+  int64_t hidden = shape.hidden, intermediate = shape.intermediate, experts = shape.experts,
+          shared = shape.sharedIntermediate;
   WeightReader read{weights, layer.spec, {}};
-  auto activation = [&](double gate, double up) { return activate(layer.spec.activation, layer.spec.clamped, gate, up); };
+  auto activation = [&](double gate, double up) {
+    return activate(layer.spec.activation, layer.spec.clamped, gate, up);
+  };
   auto expert = [&](const char *part, std::vector<int64_t> dims) {
     return read(fmt::format("experts.{{e}}.{}.weight", part), std::move(dims), shape.dtype, &layer.spec.e4m3Experts);
   };
-  reference::Tensor gate = expert(names.gate, {experts, intermediate, hidden}), up = expert(names.up, {experts, intermediate, hidden}),
+  reference::Tensor gate = expert(names.gate, {experts, intermediate, hidden}),
+                    up = expert(names.up, {experts, intermediate, hidden}),
                     down = expert(names.down, {experts, hidden, intermediate});
   reference::Tensor gateBias, upBias, downBias;
   reference::FfnWeights ffn{gate, up, down};
@@ -262,21 +278,25 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
     auto bias = [&](const char *part, int64_t columns) {
       return read(fmt::format("experts.{{e}}.{}.bias", part), {experts, columns}, shape.dtype);
     };
-    gateBias = bias(names.gate, intermediate), upBias = bias(names.up, intermediate), downBias = bias(names.down, hidden);
+    gateBias = bias(names.gate, intermediate), upBias = bias(names.up, intermediate),
+    downBias = bias(names.down, hidden);
     ffn.gateBias = &gateBias, ffn.upBias = &upBias, ffn.downBias = &downBias;
   }
   Expected expected;
   std::optional<reference::Tensor> init;
   if (shared > 0) {
     auto sharedPart = [&](const char *part, std::vector<int64_t> dims) {
-      return read(fmt::format("{}.{}.weight", names.shared, part), std::move(dims), shape.dtype, &layer.spec.e4m3Shared);
+      return read(fmt::format("{}.{}.weight", names.shared, part), std::move(dims), shape.dtype,
+                  &layer.spec.e4m3Shared);
     };
-    reference::Tensor sharedGate = sharedPart(names.gate, {shared, hidden}), sharedUp = sharedPart(names.up, {shared, hidden}),
+    reference::Tensor sharedGate = sharedPart(names.gate, {shared, hidden}),
+                      sharedUp = sharedPart(names.up, {shared, hidden}),
                       sharedDown = sharedPart(names.down, {hidden, shared});
     std::optional<reference::Tensor> sharedRouter;
     if (shape.sharedGate)
       sharedRouter = read(fmt::format("{}.weight", names.sharedRouter), {1, hidden}, shape.dtype);
-    auto result = reference::sharedFfn(layer.hidden, {sharedGate, sharedUp, sharedDown}, sharedRouter ? &*sharedRouter : nullptr, activation);
+    auto result = reference::sharedFfn(layer.hidden, {sharedGate, sharedUp, sharedDown},
+                                       sharedRouter ? &*sharedRouter : nullptr, activation);
     if (!result)
       return result.status();
     init = *result;
@@ -299,7 +319,8 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
     if (router.renormalise)
       spec.epsilon = router.epsilon;
     spec.scale = router.scale;
-    const reference::Tensor *bias = routerBias ? &*routerBias : nullptr, *corrected = correction ? &*correction : nullptr;
+    const reference::Tensor *bias = routerBias ? &*routerBias : nullptr,
+                            *corrected = correction ? &*correction : nullptr;
     auto routed = reference::route(layer.hidden, weight, bias, corrected, spec);
     auto logits = reference::router(layer.hidden, weight, bias);
     if (!routed || !logits)
@@ -309,8 +330,9 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
   }
   if (!read.error.ok())
     return read.error;
-  auto result = reference::groupedFfn(layer.hidden, chosen.ids, chosen.weights, ffn, init ? &*init : nullptr, activation,
-                                      shape.weightOnInput ? reference::WeightOn::Input : reference::WeightOn::Output);
+  auto result =
+      reference::groupedFfn(layer.hidden, chosen.ids, chosen.weights, ffn, init ? &*init : nullptr, activation,
+                            shape.weightOnInput ? reference::WeightOn::Input : reference::WeightOn::Output);
   if (!result)
     return result.status();
   expected.output = std::move(result->output);

@@ -16,17 +16,17 @@ namespace moec::conformance {
 /// One case: a layer, its weights, its input and how a session is opened for it. A function of the seed alone.
 struct RandomLayer {
   importer::ModelSpec spec;
-  std::string text; // the model description
+  std::string text;    // the model description
   std::string weights; // as openWeights takes it
   uint32_t tokens = 0;
-  uint32_t plannedTokens = 1;   // small: most experts overflow their slots
+  uint32_t plannedTokens = 1; // small: most experts overflow their slots
   std::string packBudget;
-  std::optional<uint32_t> onlyExpert;  // caller's routing: all pairs of rank 0 to this expert
+  std::optional<uint32_t> onlyExpert; // caller's routing: all pairs of rank 0 to this expert
   bool callerRoutes = false;
-  double padding = 0;                  // share of the caller's pairs that are -1
-  reference::Tensor hidden;            // [T, H], representable in the layer's dtype
-  reference::IdTensor ids;             // [T, K], where the caller routes
-  reference::Tensor routeWeights;      // [T, K]
+  double padding = 0;             // share of the caller's pairs that are -1
+  reference::Tensor hidden;       // [T, H], representable in the layer's dtype
+  reference::IdTensor ids;        // [T, K], where the caller routes
+  reference::Tensor routeWeights; // [T, K]
 
   std::string describe() const;
 };

@@ -7,8 +7,8 @@
 
 extern "C" {
 
-__attribute__((visibility("default"))) MoecCompilerAnswer
-moec_compiler_call_v1(const char *, const uint8_t *, size_t, const MoecCompilerCallbacks *) {
+__attribute__((visibility("default"))) MoecCompilerAnswer moec_compiler_call_v1(const char *, const uint8_t *, size_t,
+                                                                                const MoecCompilerCallbacks *) {
   constexpr char message[] = "layer 0: the kernel tile_13 does not link";
   auto *bytes = static_cast<uint8_t *>(std::malloc(sizeof message));
   if (!bytes)

@@ -1,5 +1,6 @@
-// The loop of itself, with the real compiler: a layer whose weights stay in the cache is planned for 14 rows an expert and
-// gets 5; new tables cannot help, so the policy must compile, validate and swap, and no bit of an output may change.
+// The loop of itself, with the real compiler: a layer whose weights stay in the cache is planned for 14 rows an expert
+// and gets 5; new tables cannot help, so the policy must compile, validate and swap, and no bit of an output may
+// change.
 //
 //   policy-compiles MODEL_FOLDER
 #include "runtime/Session.h"
@@ -94,12 +95,14 @@ int main(int argc, char **argv) {
   for (size_t index = 0; index < hidden.size(); ++index)
     hidden[index] = static_cast<float>(index % 251) / 125.0f - 1.0f;
   const auto start = std::chrono::steady_clock::now();
-  while (loop.stats().kept + loop.stats().rolledBack == 0 && std::chrono::steady_clock::now() - start < std::chrono::seconds(60)) {
+  while (loop.stats().kept + loop.stats().rolledBack == 0 &&
+         std::chrono::steady_clock::now() - start < std::chrono::seconds(60)) {
     Result<Step> step = session->begin({.tokens = tokens});
     if (!step)
       return fail(step.status().message());
-    Status status = step->layer(layer).forward({hidden.data(), shape.dtype, tokens, shape.hidden}, routing.ids.data(),
-                                               routing.weights.data(), {output.data(), shape.dtype, tokens, shape.hidden});
+    Status status =
+        step->layer(layer).forward({hidden.data(), shape.dtype, tokens, shape.hidden}, routing.ids.data(),
+                                   routing.weights.data(), {output.data(), shape.dtype, tokens, shape.hidden});
     if (!status.ok())
       return fail(status.message());
     if (first.empty())
@@ -122,7 +125,7 @@ int main(int argc, char **argv) {
     return fail("tile heights are not the cause");
   if (stats.kept == 0)
     return fail("the change was measured and not kept");
-  std::printf("compiled %u kernels in %.0f ms for %s; predicted gain %.0f %%; kept\n", log.built->kernelsBuilt, log.built->compileMs,
-              log.change->toConfig.c_str(), 100 * log.change->gain);
+  std::printf("compiled %u kernels in %.0f ms for %s; predicted gain %.0f %%; kept\n", log.built->kernelsBuilt,
+              log.built->compileMs, log.change->toConfig.c_str(), 100 * log.change->gain);
   return 0;
 }

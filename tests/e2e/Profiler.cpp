@@ -28,7 +28,9 @@ nvtxRangeId_t start(nvtxDomainHandle_t, const nvtxEventAttributes_t *attributes)
   print("start", attributes);
   return 7;
 }
-void end(nvtxDomainHandle_t, nvtxRangeId_t id) { std::fprintf(stderr, "nvtx end %llu\n", static_cast<unsigned long long>(id)); }
+void end(nvtxDomainHandle_t, nvtxRangeId_t id) {
+  std::fprintf(stderr, "nvtx end %llu\n", static_cast<unsigned long long>(id));
+}
 
 template <typename Function> void set(NvtxFunctionTable table, unsigned index, Function *function) {
   *table[index] = reinterpret_cast<NvtxFunctionPointer>(function);
@@ -40,7 +42,8 @@ extern "C" __attribute__((visibility("default"))) int InitializeInjectionNvtx2(N
   const auto *callbacks = static_cast<const NvtxExportTableCallbacks *>(exportTable(NVTX_ETID_CALLBACKS));
   NvtxFunctionTable table = nullptr;
   unsigned size = 0;
-  if (!callbacks || !callbacks->GetModuleFunctionTable(NVTX_CB_MODULE_CORE2, &table, &size) || size <= NVTX_CBID_CORE2_DomainRangePop)
+  if (!callbacks || !callbacks->GetModuleFunctionTable(NVTX_CB_MODULE_CORE2, &table, &size) ||
+      size <= NVTX_CBID_CORE2_DomainRangePop)
     return 0;
   set(table, NVTX_CBID_CORE2_DomainCreateA, createDomain);
   set(table, NVTX_CBID_CORE2_DomainRangePushEx, push);

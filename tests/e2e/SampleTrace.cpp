@@ -20,9 +20,7 @@ int main(int argc, char **argv) {
   simulation.run(1000, domain(32));
   simulation.host->truth = 1;
   simulation.run(1000, domain(32));
-  simulation.host->onBuild = [](auto &) {
-    return makeError(Code::ResourceExhausted, "out of <memory>");
-  };
+  simulation.host->onBuild = [](auto &) { return makeError(Code::ResourceExhausted, "out of <memory>"); };
   simulation.run(600, domain(0));
   simulation.host->onBuild = nullptr;
   simulation.run(1000, domain(0));

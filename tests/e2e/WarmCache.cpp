@@ -18,9 +18,10 @@ int main(int argc, char **argv) {
     return fail(cache.status());
   options.cache = std::make_shared<moec::CacheStore>(std::move(*cache));
   const bool strict = std::string(argv[4]) == "strict";
-  auto model = moec::Model::load(argv[1], {.compiler = std::make_shared<moec::Compiler>(options),
-                                           .layers = 1,
-                                           .policy = strict ? moec::CompilePolicy::CacheOnly : moec::CompilePolicy::Allowed});
+  auto model =
+      moec::Model::load(argv[1], {.compiler = std::make_shared<moec::Compiler>(options),
+                                  .layers = 1,
+                                  .policy = strict ? moec::CompilePolicy::CacheOnly : moec::CompilePolicy::Allowed});
   if (!model)
     return fail(model.status());
   moec::SessionOptions opened;
@@ -50,7 +51,7 @@ int main(int argc, char **argv) {
   if (!status.ok())
     return fail(status);
   std::printf("{\"generation\": %llu, \"kernels_built\": %u, \"cache_hit\": %s, \"compiler_mapped\": %s}\n",
-              static_cast<unsigned long long>(step->generation()), built->kernelsBuilt, built->cacheHit ? "true" : "false",
-              isMapped("libmoec-compiler") ? "true" : "false");
+              static_cast<unsigned long long>(step->generation()), built->kernelsBuilt,
+              built->cacheHit ? "true" : "false", isMapped("libmoec-compiler") ? "true" : "false");
   return 0;
 }

@@ -1,4 +1,5 @@
-// A compile for a GPU in a process of its own, for warm_cache.py: what it built, what it took, which libraries it opened.
+// A compile for a GPU in a process of its own, for warm_cache.py: what it built, what it took, which libraries it
+// opened.
 //
 //   warm-compile MODEL CACHE_FOLDER COMPILER_LIBRARY TARGET TOKENS
 //
@@ -45,9 +46,9 @@ int main(int argc, char **argv) {
   moec::CudaConfig config;
   config.element = layer.shape.dtype;
   config.gateUp = config.down = config.sharedGateUp = config.sharedDown = moec::cudaTiles(*target).front();
-  request.plans[layer.layer] =
-      moec::planTable(layer.shape, moec::Histogram::uniform(request.profile.defaultTokens, layer.shape.topK, layer.shape.experts),
-                      *target, request.calibration, {}, config);
+  request.plans[layer.layer] = moec::planTable(
+      layer.shape, moec::Histogram::uniform(request.profile.defaultTokens, layer.shape.topK, layer.shape.experts),
+      *target, request.calibration, {}, config);
   const auto start = std::chrono::steady_clock::now();
   auto compiled = compiler->compile(request);
   if (!compiled)
@@ -60,7 +61,7 @@ int main(int argc, char **argv) {
   std::printf("{\"kernels_built\": %u, \"cache_hit\": %s, \"compiler_mapped\": %s, \"nvrtc_mapped\": %s, \"ms\": %.3f, "
               "\"passes_ms\": %.3f, \"images_ms\": %.3f}\n",
               compiled->cacheHit ? 0 : compiled->package.kernelsBuilt, compiled->cacheHit ? "true" : "false",
-              isMapped("libmoec-compiler") ? "true" : "false", isMapped("libnvrtc") ? "true" : "false", ms, stage("passes"),
-              stage("images"));
+              isMapped("libmoec-compiler") ? "true" : "false", isMapped("libnvrtc") ? "true" : "false", ms,
+              stage("passes"), stage("images"));
   return 0;
 }

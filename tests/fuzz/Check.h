@@ -24,8 +24,7 @@ inline void expectGoodError(const Status &status, const std::string &file) {
   expect(status.code() == Code::InvalidModel, "a malformed input is InvalidModel");
   expect(text.find(file) != std::string::npos, "an error names the file");
   expect(text.size() < 2000, "an error is short");
-  expect(std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; }),
-         "an error is printable");
+  expect(std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; }), "an error is printable");
 }
 
 } // namespace moec::fuzz

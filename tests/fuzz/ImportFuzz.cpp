@@ -33,16 +33,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
   }
   expect(text->size() < mostText, "a model's text is bounded");
-  expect(std::all_of(text->begin(), text->end(),
-                     [](char c) { return c == '\n' || (c >= 0x20 && c < 0x7f); }),
+  expect(std::all_of(text->begin(), text->end(), [](char c) { return c == '\n' || (c >= 0x20 && c < 0x7f); }),
          "a model's text is printable");
   std::string line = text->substr(0, text->find('\n'));
-  expect(std::count(line.begin(), line.end(), '"') == 4 && line.ends_with("\"} {"),
-         "a name does not leave its quotes");
+  expect(std::count(line.begin(), line.end(), '"') == 4 && line.ends_with("\"} {"), "a name does not leave its quotes");
 
   Result<std::string> renamed = importConfig(json, {.name = "name"});
-  expect(renamed.ok() && withoutFirstLine(*renamed) == withoutFirstLine(*text),
-         "a name changes nothing but itself");
+  expect(renamed.ok() && withoutFirstLine(*renamed) == withoutFirstLine(*text), "a name changes nothing but itself");
   Result<std::string> plain = importConfig(json, {.name = "name", .plainWeights = true});
   expect(plain.ok() && *plain == withoutMarks(*renamed), "what is said of e4m3 weights is their marks");
   return 0;

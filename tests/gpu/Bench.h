@@ -28,14 +28,20 @@ inline Status modelFile(const importer::ModelSpec &spec, std::string &path) {
 inline importer::ModelSpec smallSpec() {
   importer::ModelSpec spec;
   spec.family = "check";
-  spec.shape = {.hidden = 520, .intermediate = 264, .experts = 16, .topK = 4, .dtype = DType::BF16, .sharedIntermediate = 136,
+  spec.shape = {.hidden = 520,
+                .intermediate = 264,
+                .experts = 16,
+                .topK = 4,
+                .dtype = DType::BF16,
+                .sharedIntermediate = 136,
                 .sharedGate = true};
   spec.router.renormalise = true;
   spec.layers = {0};
   return spec;
 }
 
-/// The same of an e4m3 checkpoint: sums and columns end amid a block of scales. Shared experts are not multiplied in e4m3.
+/// The same of an e4m3 checkpoint: sums and columns end amid a block of scales. Shared experts are not multiplied in
+/// e4m3.
 inline importer::ModelSpec e4m3Spec() {
   importer::ModelSpec spec = smallSpec();
   spec.shape.hidden = 528;
@@ -73,7 +79,9 @@ struct Bench {
     std::vector<LayerPlan> all;
     LayerPlan plan = session->host().livePlan(layer);
     const char *wanted = std::getenv("MOEC_TEST_TILES");
-    const auto isWanted = [&](const CudaTile &tile) { return !wanted || tile.text().find(wanted) != std::string::npos; };
+    const auto isWanted = [&](const CudaTile &tile) {
+      return !wanted || tile.text().find(wanted) != std::string::npos;
+    };
     const std::vector<CudaTile> tiles = expertTiles(model->find(layer)->shape, session->host().facts());
     std::vector<CudaTile> first = tiles;
     for (CudaTile tile : tiles)

@@ -17,7 +17,8 @@ namespace {
 constexpr uint64_t mebibyte = 1u << 20;
 
 /// Builds, publishes and retires generations of ever other plans until told to stop or `count` are done.
-void swapThrough(Bench &bench, const std::vector<LayerPlan> &plans, uint32_t count, const std::function<void(uint64_t)> &swapped) {
+void swapThrough(Bench &bench, const std::vector<LayerPlan> &plans, uint32_t count,
+                 const std::function<void(uint64_t)> &swapped) {
   uint64_t before = 0;
   for (uint32_t i = 0; i < count; ++i) {
     const uint64_t generation = bench.build(plans[i % plans.size()]);
@@ -40,7 +41,8 @@ TEST_CASE("every tile class computes the same bits as generation 0", "[swap][til
     auto runner = HostRunner::make(*bench.session);
     REQUIRE(runner.ok());
     for (uint32_t tokens : {1u, 17u, 256u}) {
-      std::vector<std::byte> hidden = randomHidden(spec.shape, tokens, tokens), expected(hidden.size()), output(hidden.size());
+      std::vector<std::byte> hidden = randomHidden(spec.shape, tokens, tokens), expected(hidden.size()),
+                             output(hidden.size());
       const ConstTensorView in{hidden.data(), dtype, tokens, spec.shape.hidden};
       REQUIRE(runner->forward(0, Phase::Decode, in, nullptr, {expected.data(), dtype, tokens, spec.shape.hidden}).ok());
       for (const LayerPlan &plan : bench.plans()) {
@@ -78,7 +80,8 @@ TEST_CASE("swaps beside steps on a stream change no bit and leave no memory", "[
   });
   uint64_t steps = 0, mismatches = 0, failures = 0;
   while (!done) {
-    failures += !runner->forward(0, Phase::Decode, in, nullptr, {output.data(), shape.dtype, tokens, shape.hidden}).ok();
+    failures +=
+        !runner->forward(0, Phase::Decode, in, nullptr, {output.data(), shape.dtype, tokens, shape.hidden}).ok();
     mismatches += std::memcmp(output.data(), expected.data(), output.size()) != 0;
     ++steps;
   }
@@ -107,8 +110,9 @@ TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[sw
   {
     auto runner = HostRunner::make(*bench.session);
     REQUIRE(runner.ok());
-    REQUIRE(runner->forward(0, Phase::Decode, {hidden.data(), shape.dtype, tokens, shape.hidden}, nullptr,
-                            {expected.data(), shape.dtype, tokens, shape.hidden})
+    REQUIRE(runner
+                ->forward(0, Phase::Decode, {hidden.data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                          {expected.data(), shape.dtype, tokens, shape.hidden})
                 .ok());
   }
   ContextScope scope(*driver);
@@ -163,9 +167,10 @@ TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[sw
   swapper.join();
   bench.session->finish();
   const uint64_t after = freeBytes(*driver);
-  std::printf("%u swaps beside %llu graph launches: %llu mismatches, %llu failures, device memory %+lld bytes\n", swaps(1000),
-              static_cast<unsigned long long>(launches), static_cast<unsigned long long>(mismatches),
-              static_cast<unsigned long long>(failures), static_cast<long long>(before) - static_cast<long long>(after));
+  std::printf("%u swaps beside %llu graph launches: %llu mismatches, %llu failures, device memory %+lld bytes\n",
+              swaps(1000), static_cast<unsigned long long>(launches), static_cast<unsigned long long>(mismatches),
+              static_cast<unsigned long long>(failures),
+              static_cast<long long>(before) - static_cast<long long>(after));
   CHECK(mismatches == 0);
   CHECK(failures == 0);
   CHECK(launches > 0);
@@ -174,7 +179,8 @@ TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[sw
 
 TEST_CASE("steps of one layer that run at once change no bit, whatever the tiles", "[concurrent]") {
   constexpr uint32_t numThreads = 3, tokens = 48, steps = 100;
-  Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec(), [](SessionOptions &options) { options.maxSteps = numThreads; });
+  Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec(),
+              [](SessionOptions &options) { options.maxSteps = numThreads; });
   const LayerShape &shape = bench.spec.shape;
   std::vector<std::vector<std::byte>> hidden, expected;
   {
@@ -183,8 +189,9 @@ TEST_CASE("steps of one layer that run at once change no bit, whatever the tiles
     for (uint32_t i = 0; i < numThreads; ++i) {
       hidden.push_back(randomHidden(shape, tokens, 20 + i));
       expected.emplace_back(hidden[i].size());
-      REQUIRE(runner->forward(0, Phase::Decode, {hidden[i].data(), shape.dtype, tokens, shape.hidden}, nullptr,
-                              {expected[i].data(), shape.dtype, tokens, shape.hidden})
+      REQUIRE(runner
+                  ->forward(0, Phase::Decode, {hidden[i].data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                            {expected[i].data(), shape.dtype, tokens, shape.hidden})
                   .ok());
     }
   }
@@ -200,8 +207,9 @@ TEST_CASE("steps of one layer that run at once change no bit, whatever the tiles
         auto runner = HostRunner::make(*bench.session);
         std::vector<std::byte> output(hidden[i].size());
         for (uint32_t step = 0; runner.ok() && step < steps; ++step) {
-          failures += !runner->forward(0, Phase::Decode, {hidden[i].data(), shape.dtype, tokens, shape.hidden}, nullptr,
-                                       {output.data(), shape.dtype, tokens, shape.hidden})
+          failures += !runner
+                           ->forward(0, Phase::Decode, {hidden[i].data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                                     {output.data(), shape.dtype, tokens, shape.hidden})
                            .ok();
           mismatches += std::memcmp(output.data(), expected[i].data(), output.size()) != 0;
         }
@@ -232,8 +240,9 @@ TEST_CASE("steps of many pairs that run at once compute what steps of few tokens
     REQUIRE(runner.ok());
     const uint64_t bytes = hidden.size() / tokens * few;
     for (uint64_t at = 0; at < hidden.size(); at += bytes)
-      REQUIRE(runner->forward(0, Phase::Decode, {hidden.data() + at, shape.dtype, few, shape.hidden}, nullptr,
-                              {expected.data() + at, shape.dtype, few, shape.hidden})
+      REQUIRE(runner
+                  ->forward(0, Phase::Decode, {hidden.data() + at, shape.dtype, few, shape.hidden}, nullptr,
+                            {expected.data() + at, shape.dtype, few, shape.hidden})
                   .ok());
   }
   std::atomic<uint32_t> mismatches{0}, failures{0};
@@ -243,8 +252,9 @@ TEST_CASE("steps of many pairs that run at once compute what steps of few tokens
       auto runner = HostRunner::make(*bench.session);
       std::vector<std::byte> output(hidden.size());
       for (uint32_t step = 0; runner.ok() && step < steps; ++step) {
-        failures += !runner->forward(0, Phase::Prefill, {hidden.data(), shape.dtype, tokens, shape.hidden}, nullptr,
-                                     {output.data(), shape.dtype, tokens, shape.hidden})
+        failures += !runner
+                         ->forward(0, Phase::Prefill, {hidden.data(), shape.dtype, tokens, shape.hidden}, nullptr,
+                                   {output.data(), shape.dtype, tokens, shape.hidden})
                          .ok();
         mismatches += std::memcmp(output.data(), expected.data(), output.size()) != 0;
       }
@@ -264,7 +274,8 @@ TEST_CASE("counts and times of steps arrive at the observer", "[samples]") {
     uint64_t pairs = 0;
     for (uint32_t count : forward.pairs)
       pairs += count;
-    wrong += pairs != uint64_t{forward.tokens} * shape.topK || forward.layer != 0 || forward.pairs.size() != shape.experts;
+    wrong +=
+        pairs != uint64_t{forward.tokens} * shape.topK || forward.layer != 0 || forward.pairs.size() != shape.experts;
     timed += forward.layerNs > 0;
     ++seen;
   });
@@ -274,15 +285,17 @@ TEST_CASE("counts and times of steps arrive at the observer", "[samples]") {
   for (uint32_t i = 0; i < steps; ++i) {
     const uint32_t tokens = 1 + i % 64;
     std::vector<std::byte> hidden = randomHidden(shape, tokens, i), output(hidden.size());
-    REQUIRE(runner->forward(0, i % 2 ? Phase::Prefill : Phase::Decode, {hidden.data(), shape.dtype, tokens, shape.hidden}, nullptr,
-                            {output.data(), shape.dtype, tokens, shape.hidden})
+    REQUIRE(runner
+                ->forward(0, i % 2 ? Phase::Prefill : Phase::Decode, {hidden.data(), shape.dtype, tokens, shape.hidden},
+                          nullptr, {output.data(), shape.dtype, tokens, shape.hidden})
                 .ok());
   }
   bench.session->finish();
   const SessionStats stats = bench.session->stats();
-  std::printf("%llu of %u steps observed, %llu of them timed, %.1f us on average\n", static_cast<unsigned long long>(seen.load()),
-              steps, static_cast<unsigned long long>(timed.load()),
-              static_cast<double>(stats.forwardNs) / std::max<double>(1, static_cast<double>(stats.timedForwards)) / 1000);
+  std::printf("%llu of %u steps observed, %llu of them timed, %.1f us on average\n",
+              static_cast<unsigned long long>(seen.load()), steps, static_cast<unsigned long long>(timed.load()),
+              static_cast<double>(stats.forwardNs) / std::max<double>(1, static_cast<double>(stats.timedForwards)) /
+                  1000);
   CHECK(seen + stats.lostSamples == steps);
   CHECK(seen >= steps / 2);
   CHECK(timed > 0);

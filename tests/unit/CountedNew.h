@@ -1,5 +1,5 @@
-// This program's operator new, which calls `counted()`: of the file that includes this, one of a program, at its top level.
-// Not under sanitizers, which bring an operator new of their own.
+// This program's operator new, which calls `counted()`: of the file that includes this, one of a program, at its top
+// level. Not under sanitizers, which bring an operator new of their own.
 
 #include <cstddef>
 #include <cstdlib>
@@ -20,8 +20,12 @@ void *allocate(std::size_t bytes, std::size_t align) {
 
 void *operator new(std::size_t bytes) { return allocate(bytes, 0); }
 void *operator new[](std::size_t bytes) { return allocate(bytes, 0); }
-void *operator new(std::size_t bytes, std::align_val_t align) { return allocate(bytes, static_cast<std::size_t>(align)); }
-void *operator new[](std::size_t bytes, std::align_val_t align) { return allocate(bytes, static_cast<std::size_t>(align)); }
+void *operator new(std::size_t bytes, std::align_val_t align) {
+  return allocate(bytes, static_cast<std::size_t>(align));
+}
+void *operator new[](std::size_t bytes, std::align_val_t align) {
+  return allocate(bytes, static_cast<std::size_t>(align));
+}
 void operator delete(void *memory) noexcept { std::free(memory); }
 void operator delete[](void *memory) noexcept { std::free(memory); }
 void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }

@@ -65,7 +65,8 @@ std::vector<Alternative> runnersUp(const LayerShape &shape, const Histogram &his
 
 size_t numHeightSets(const TargetFacts &facts, const Calibration &calibration, const PlanLimits &limits) {
   size_t sets = 0;
-  forEachSet(candidateHeights(facts, calibration), limits.maxTileHeights, [&](const std::vector<uint16_t> &) { ++sets; });
+  forEachSet(candidateHeights(facts, calibration), limits.maxTileHeights,
+             [&](const std::vector<uint16_t> &) { ++sets; });
   return sets;
 }
 

@@ -16,8 +16,8 @@ struct Alternative {
 };
 
 /// The cheapest `most` other sets of heights for a layer, out of all that planLayer chooses from: those with as many
-/// heights as the limits allow, the tallest and the lowest candidate among them, and not all of the chosen ones. Each is
-/// given the table planned for it, so the costs compare what would really have been built.
+/// heights as the limits allow, the tallest and the lowest candidate among them, and not all of the chosen ones. Each
+/// is given the table planned for it, so the costs compare what would really have been built.
 std::vector<Alternative> runnersUp(const LayerShape &shape, const Histogram &histogram, const CpuConfig &chosen,
                                    const TargetFacts &facts, const Calibration &calibration, const PlanLimits &limits,
                                    size_t most);

@@ -22,28 +22,37 @@ void addBench(CLI::App &app, Tool &tool) {
   CLI::App *bench = app.add_subcommand("bench", "Time a model's layers, or play a drift scenario through the loop");
   bench->footer(kExamples);
   bench->add_option("model", options->model, "Hugging Face folder, config.json, .mlir or package")->required();
-  bench->add_option("--weights", options->weights, "checkpoint folder or file, or random:seed=N")->capture_default_str();
+  bench->add_option("--weights", options->weights, "checkpoint folder or file, or random:seed=N")
+      ->capture_default_str();
   bench->add_option("--target,--device", options->target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, cuda or cuda:N")
       ->capture_default_str();
   bench->add_option("--threads", options->threads, "threads of a step; 0: all processors")->capture_default_str();
   bench->add_option("--layers", options->numLayers, "how many MoE layers to open")->capture_default_str();
   bench->add_option("--tokens", options->tokens, "token counts, comma-separated")->delimiter(',');
   bench->add_option("--routing", options->routing, "uniform, zipf:EXPONENT or hot:SHARE")->capture_default_str();
-  bench->add_option("--pack-budget", options->packBudget, "packed weights: a share (40%) or bytes (2GiB)")->capture_default_str();
+  bench->add_option("--pack-budget", options->packBudget, "packed weights: a share (40%) or bytes (2GiB)")
+      ->capture_default_str();
   bench->add_option("--max-tile-heights", options->maxTileHeights, "kernels per GEMM that a plan may have, 1 to 14")
       ->check(CLI::Range(1, 14))
       ->capture_default_str();
-  bench->add_option("--repeats", options->repeats, "interleaved repeats")->check(CLI::Range(1, 100))->capture_default_str();
-  bench->add_option("--format", options->format, "text, json or jsonl")->check(CLI::IsMember({"text", "json", "jsonl"}))->capture_default_str();
+  bench->add_option("--repeats", options->repeats, "interleaved repeats")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  bench->add_option("--format", options->format, "text, json or jsonl")
+      ->check(CLI::IsMember({"text", "json", "jsonl"}))
+      ->capture_default_str();
   bench->add_option("--cache-dir", options->cacheDir, "artefact cache; default MOEC_CACHE_DIR or ~/.cache/moec");
   bench->add_flag("--no-cache", options->noCache, "compile and calibrate anew, keep nothing");
   bench->add_flag("--calibrate", options->calibrate, "measure this CPU's or GPU's calibration anew");
-  bench->add_option("--calibration", options->calibrationFile, "plan with this calibration file, or with 'assumed' figures")
+  bench
+      ->add_option("--calibration", options->calibrationFile,
+                   "plan with this calibration file, or with 'assumed' figures")
       ->excludes("--calibrate");
   bench->add_option("--drift", options->drift, "scenario")
       ->check(CLI::IsMember({"none", "sudden", "load", "rotation", "square"}));
   bench->add_option("--trace", options->trace, "decision trace to write (JSONL), for moec-trace");
-  bench->add_option("--seconds", options->seconds, "longest time that the drifted part may take")->capture_default_str();
+  bench->add_option("--seconds", options->seconds, "longest time that the drifted part may take")
+      ->capture_default_str();
   bench->add_flag("--exhaustive", options->exhaustive, "also time the planner's best configs for the new load");
   bench->add_flag("--live", options->live, "show progress even where stderr is no terminal");
   bench->callback([options, &tool] {

@@ -35,7 +35,7 @@ struct BenchOptions {
   std::string cacheDir;
   bool noCache = false;
   bool calibrate = false;
-  std::string calibrationFile; // or "assumed"; empty: as sessions do
+  std::string calibrationFile;            // or "assumed"; empty: as sessions do
   std::optional<Calibration> calibration; // of the sessions after the first, so that all rows are planned with the same
   std::shared_ptr<LaunchWatch> launchWatch; // of the sessions, on a GPU
   uint32_t repeats = 5;

@@ -24,7 +24,8 @@ constexpr uint32_t warmUps = 5;
 struct KernelName {
   const char *name; // as forwards call it; of dispatch's three launches: with more behind a comma
   LaunchKind kind;
-  CudaWork (*before)(const LayerShape &shape, uint32_t tokens) = nullptr; // what it does, where it prepares the launch's rows
+  CudaWork (*before)(const LayerShape &shape,
+                     uint32_t tokens) = nullptr; // what it does, where it prepares the launch's rows
 
   CudaWork work(const LayerShape &shape, uint32_t tokens, double expertsHit, bool e4m3) const {
     return before ? before(shape, tokens) : cudaLaunchWork(kind, shape, tokens, expertsHit, e4m3);
@@ -53,7 +54,8 @@ FloorRates ratesOf(const Calibration &calibration, const TargetFacts &facts) {
 class CudaTable {
 public:
   CudaTable(BenchSession &bench, std::shared_ptr<CudaDriver> driver, KernelTimes &kernelTimes, uint32_t repeats)
-      : bench(bench), driver(std::move(driver)), kernelTimes(kernelTimes), memory(this->driver, {}), repeats(20 * repeats) {}
+      : bench(bench), driver(std::move(driver)), kernelTimes(kernelTimes), memory(this->driver, {}),
+        repeats(20 * repeats) {}
 
   Result<CudaRow> measure(const RoutingSpec &routing, uint32_t tokens) {
     ContextScope scope(*driver);
@@ -176,11 +178,12 @@ private:
     for (const Histogram &histogram : histograms) {
       const CudaStepCost cost = cudaStepCost(bench.shape, config, histogram, bench.facts, calibration);
       row.predictedUs += (cost.ns() - cost.glue.routerNs) / 1e3 / numDraws;
-      for (auto [name, ns] : {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"lay-rows", cost.layRowsNs},
-                              std::pair{"quantise-tokens", cost.quantise.tokensNs}, std::pair{"gate-up", cost.gateUp.ns},
-                              std::pair{"quantise-activated", cost.quantise.activatedNs},
-                              std::pair{"down", cost.down.ns}, std::pair{"shared-gate-up", cost.sharedGateUp.ns},
-                              std::pair{"shared-down", cost.sharedDown.ns}, std::pair{"combine", cost.glue.combineNs}})
+      for (auto [name, ns] :
+           {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"lay-rows", cost.layRowsNs},
+            std::pair{"quantise-tokens", cost.quantise.tokensNs}, std::pair{"gate-up", cost.gateUp.ns},
+            std::pair{"quantise-activated", cost.quantise.activatedNs}, std::pair{"down", cost.down.ns},
+            std::pair{"shared-gate-up", cost.sharedGateUp.ns}, std::pair{"shared-down", cost.sharedDown.ns},
+            std::pair{"combine", cost.glue.combineNs}})
         add(name, ns);
     }
   }
@@ -221,8 +224,14 @@ Status runBenchCuda(const BenchOptions &given) {
       return row.status().withContext("{} tokens", count);
     row->config = bench->session->host().livePlan(bench->session->layers().front()).config.text();
     if (report.rows.empty())
-      report = {bench->model->name(),           given.routing, bench->shape, bench->facts, bench->session->layers().size(),
-                ratesOf(calibration, bench->facts), calibration, {}};
+      report = {bench->model->name(),
+                given.routing,
+                bench->shape,
+                bench->facts,
+                bench->session->layers().size(),
+                ratesOf(calibration, bench->facts),
+                calibration,
+                {}};
     report.rows.push_back(std::move(*row));
   }
   fmt::print("{}", given.format == "text" ? reportText(report) : reportJson(report).dump() + "\n");

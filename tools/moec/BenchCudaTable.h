@@ -26,7 +26,7 @@ struct KernelRow {
 
 struct CudaRow {
   uint32_t tokens = 0;
-  double experts = 0; // hit in a step, on average
+  double experts = 0;          // hit in a step, on average
   Times graph, stream, routed; // routing given, in a graph and launch by launch; the model's router, in a graph
   double predictedUs = 0;      // of `graph`
   double rotatedBytes = 0;     // weights that the runs read one after another before any comes again

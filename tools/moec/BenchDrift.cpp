@@ -55,8 +55,9 @@ public:
     if (!on || secondsSince(last) < (terminal ? 0.1 : 1.0))
       return;
     last = Clock::now();
-    fmt::print(stderr, "{}step {:>5}  {:<8} {:>8.0f} tokens/s  regret {:>8.2f} ms  generation {}{}", terminal ? "\r" : "",
-               step, part, tokensPerSecond, regretNs / 1e6, loop.stats().liveGeneration, loop.busy() ? "  building or measuring" : "");
+    fmt::print(stderr, "{}step {:>5}  {:<8} {:>8.0f} tokens/s  regret {:>8.2f} ms  generation {}{}",
+               terminal ? "\r" : "", step, part, tokensPerSecond, regretNs / 1e6, loop.stats().liveGeneration,
+               loop.busy() ? "  building or measuring" : "");
     fmt::print(stderr, "{}", terminal ? "\x1b[K" : "\n");
     std::fflush(stderr);
     dirty = terminal;
@@ -94,7 +95,8 @@ public:
       return status;
     if (Status compared = compareAnswers(); !compared.ok())
       return compared;
-    printDrift({options, bench, scenario, answers, summary(), loop->stats(), beforeTokensPerSecond(), monitorShare(watched), swapped});
+    printDrift({options, bench, scenario, answers, summary(), loop->stats(), beforeTokensPerSecond(),
+                monitorShare(watched), swapped});
     return {};
   }
 
@@ -104,7 +106,7 @@ private:
     loopOptions.layers = bench.session->layers();
     loopOptions.profile = steady;
     loopOptions.liveGeneration = bench.session->liveGeneration();
-    loopOptions.windowSteps = 8;        // a run of seconds, not of hours: look often
+    loopOptions.windowSteps = 8; // a run of seconds, not of hours: look often
     loopOptions.windowAgeNs = 500'000'000;
     loopOptions.measurePairs = 24;
     loopOptions.measureDeadlineNs = 4'000'000'000;
@@ -114,8 +116,8 @@ private:
     return loopOptions;
   }
 
-  /// The run starts on a plan for its steady part, as a session has whose model was compiled with that profile: a drift is a
-  /// change from what was planned for, and steady routing should change nothing.
+  /// The run starts on a plan for its steady part, as a session has whose model was compiled with that profile: a drift
+  /// is a change from what was planned for, and steady routing should change nothing.
   Status planForSteady() {
     GenerationHost &host = bench.session->host();
     constexpr uint32_t count = 16;
@@ -133,7 +135,8 @@ private:
     for (uint32_t number : bench.session->layers()) {
       const PlanLimits limits = bench.session->limits(number);
       LayerPlan plan = planLayer(bench.shape, typical, host.facts(), host.calibration(), limits);
-      plan.table.slots = planTable(bench.shape, peak, host.facts(), host.calibration(), limits, plan.config).table.slots;
+      plan.table.slots =
+          planTable(bench.shape, peak, host.facts(), host.calibration(), limits, plan.config).table.slots;
       plans[number] = std::move(plan);
       steady.layers[number] = typical;
     }
@@ -176,8 +179,8 @@ private:
 
   Status play(bool drifted, double seconds) {
     Clock::time_point start = Clock::now();
-    // A change that is on its way when the time is over may finish, and one that is about to pay may come: a busy machine
-    // starves the background thread, and its steps gather regret slowly.
+    // A change that is on its way when the time is over may finish, and one that is about to pay may come: a busy
+    // machine starves the background thread, and its steps gather regret slowly.
     auto goesOn = [&] {
       const double spent = secondsSince(start);
       return spent < seconds || (drifted && spent < seconds + 8 && (loop->busy() || log.accumulating.load()));
@@ -190,7 +193,8 @@ private:
       stepNs.push_back(static_cast<double>(*ns));
       if (!drifted)
         beforeNs.push_back(static_cast<double>(*ns));
-      line.show(drifted ? "drifted" : "before", steps, routed.tokens / (static_cast<double>(*ns) * 1e-9), *loop, log.regretNs);
+      line.show(drifted ? "drifted" : "before", steps, routed.tokens / (static_cast<double>(*ns) * 1e-9), *loop,
+                log.regretNs);
     }
     return {};
   }
@@ -236,7 +240,8 @@ private:
     Lock lock(log.mutex);
     LoopSummary summary;
     for (const BuildReport &report : log.builds)
-      summary.kernelsBuilt += report.kernelsBuilt, summary.compileMs += report.compileMs, summary.packMs += report.packMs;
+      summary.kernelsBuilt += report.kernelsBuilt, summary.compileMs += report.compileMs,
+          summary.packMs += report.packMs;
     for (const DecisionRecord &decision : log.decisions) {
       summary.lastVerdict = verdictName(decision.verdict), summary.lastText = decision.text;
       const std::string reason = reasonName(decision.reason);
@@ -251,7 +256,8 @@ private:
     return summary;
   }
 
-  /// Of all changes together, as a share of the time of a step through all layers: each layer's own gain after the other.
+  /// Of all changes together, as a share of the time of a step through all layers: each layer's own gain after the
+  /// other.
   double predictedGain(const std::vector<DecisionRecord> &decisions) const {
     std::map<uint32_t, double> left; // of a layer's time before its first change
     for (const DecisionRecord &decision : decisions)
@@ -277,7 +283,7 @@ private:
   uint64_t steps = 0, beforeGeneration = 0;
   bool swapped = false;
   std::vector<double> stepNs, beforeNs; // of all watched steps, of those before the drift
-  Profile steady; // what the run starts planned for
+  Profile steady;                       // what the run starts planned for
   LayerPlans plansBefore;
   DriftAnswers answers;
 };

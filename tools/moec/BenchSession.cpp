@@ -15,7 +15,8 @@ namespace {
 
 uint64_t nowNs() {
   return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+          .count());
 }
 
 /// Standard normal hidden states: zeros would hide unwritten outputs, and can run faster than real data.
@@ -32,7 +33,7 @@ std::vector<uint8_t> randomStates(uint32_t tokens, uint32_t hidden, DType dtype)
 
 /// Where the session's calibration comes from.
 Status chooseCalibration(const BenchOptions &options, SessionOptions &session) {
-  session.calibrationSource = options.calibrate                       ? CalibrationSource::Measure
+  session.calibrationSource = options.calibrate                      ? CalibrationSource::Measure
                               : options.calibrationFile == "assumed" ? CalibrationSource::Assumed
                                                                      : CalibrationSource::Once;
   session.calibration = options.calibration;
@@ -58,7 +59,8 @@ Result<BenchSession> BenchSession::describe(const BenchOptions &options) {
   if (!compiler)
     return compiler.status();
   BenchSession bench;
-  Result<std::shared_ptr<const Model>> model = Model::load(options.model, {.compiler = *compiler, .layers = options.numLayers});
+  Result<std::shared_ptr<const Model>> model =
+      Model::load(options.model, {.compiler = *compiler, .layers = options.numLayers});
   if (!model)
     return model.status();
   if ((*model)->layers().empty())
@@ -158,7 +160,8 @@ Result<uint64_t> BenchSession::route(uint32_t tokens) {
   if (!step)
     return step.status();
   for (uint32_t layer : session->layers())
-    if (Status status = step->layer(layer).route({hidden.data(), shape.dtype, tokens, shape.hidden}, ids.data(), weights.data());
+    if (Status status =
+            step->layer(layer).route({hidden.data(), shape.dtype, tokens, shape.hidden}, ids.data(), weights.data());
         !status.ok())
       return status;
   return nowNs() - start;

@@ -18,9 +18,9 @@ struct BenchSession {
   std::vector<uint8_t> hidden, output; // [maxTokens, H] in the layers' dtype
   std::unique_ptr<HostBridge> bridge;  // to where they lie on the device
   void *hiddenOnDevice = nullptr, *outputOnDevice = nullptr;
-  std::vector<int32_t> ids;            // [maxTokens, K], of `route`
+  std::vector<int32_t> ids; // [maxTokens, K], of `route`
   std::vector<float> weights;
-  LayerShape shape;                    // of the first layer; the bench opens layers of one shape
+  LayerShape shape; // of the first layer; the bench opens layers of one shape
 
   /// Errors: as Model::load and Session::open.
   static Result<BenchSession> open(const BenchOptions &options, uint32_t maxTokens, uint32_t plannedTokens);

@@ -12,11 +12,12 @@ namespace {
 
 struct Row {
   uint32_t tokens = 0;
-  uint64_t experts = 0;     // hit in a typical step
+  uint64_t experts = 0;                            // hit in a typical step
   double layerUs = 0, layerLow = 0, layerHigh = 0; // median of the layer, routing given; its 95 % interval
-  double routeUs = 0, routeLow = 0, routeHigh = 0; // router and top-k, whose ids the scenario's then replace; see routesAlone
-  double tflops = 0;        // of both GEMMs
-  double weightGBs = 0;     // bytes of expert weights read per second
+  double routeUs = 0, routeLow = 0,
+         routeHigh = 0; // router and top-k, whose ids the scenario's then replace; see routesAlone
+  double tflops = 0;    // of both GEMMs
+  double weightGBs = 0; // bytes of expert weights read per second
 };
 
 double gemmFlops(const LayerShape &shape, uint32_t tokens) {
@@ -60,22 +61,32 @@ Result<Row> measure(BenchSession &bench, const RoutingSpec &routing, uint32_t to
   row.routeUs = median(routed) / 1e3;
   row.routeLow = medianInterval(routed).first / 1e3, row.routeHigh = medianInterval(routed).second / 1e3;
   row.tflops = gemmFlops(shape, tokens) / (row.layerUs * 1e-6) / 1e12;
-  double bytes = (static_cast<double>(row.experts) * shape.intermediate + shape.sharedIntermediate) * 3.0 * shape.hidden *
-                 byteSize(shape.dtype);
+  double bytes = (static_cast<double>(row.experts) * shape.intermediate + shape.sharedIntermediate) * 3.0 *
+                 shape.hidden * byteSize(shape.dtype);
   row.weightGBs = bytes / (row.layerUs * 1e-6) / 1e9;
   return row;
 }
 
 void printJson(const BenchSession &bench, const BenchOptions &options, const std::vector<Row> &rows) {
-  nlohmann::json json = {{"schema", "moec.bench"}, {"schema_version", 1}, {"model", bench.model->name()},
-                         {"target", isaName(bench.facts.isa)}, {"threads", bench.facts.threads},
-                         {"routing", options.routing}, {"layers", bench.session->layers().size()}};
+  nlohmann::json json = {{"schema", "moec.bench"},
+                         {"schema_version", 1},
+                         {"model", bench.model->name()},
+                         {"target", isaName(bench.facts.isa)},
+                         {"threads", bench.facts.threads},
+                         {"routing", options.routing},
+                         {"layers", bench.session->layers().size()}};
   const std::string route = routesAlone(bench) ? "route_us" : "layer_with_own_router_us";
   for (const Row &row : rows) {
-    nlohmann::json fields = {{"tokens", row.tokens}, {"experts_hit", row.experts},
-                             {route, row.routeUs}, {route + "_low", row.routeLow}, {route + "_high", row.routeHigh},
-                             {"layer_us", row.layerUs}, {"layer_us_low", row.layerLow}, {"layer_us_high", row.layerHigh},
-                             {"tflops", row.tflops}, {"weight_gb_per_s", row.weightGBs}};
+    nlohmann::json fields = {{"tokens", row.tokens},
+                             {"experts_hit", row.experts},
+                             {route, row.routeUs},
+                             {route + "_low", row.routeLow},
+                             {route + "_high", row.routeHigh},
+                             {"layer_us", row.layerUs},
+                             {"layer_us_low", row.layerLow},
+                             {"layer_us_high", row.layerHigh},
+                             {"tflops", row.tflops},
+                             {"weight_gb_per_s", row.weightGBs}};
     if (options.format == "jsonl") { // a row a line, each with what all have in common
       nlohmann::json line = json;
       line.update(fields);
@@ -96,7 +107,8 @@ void printText(const BenchSession &bench, const BenchOptions &options, const std
              routesAlone(bench) ? "router+top-k us" : "own routing us", "GFLOP/s", "weights GB/s");
   for (const Row &row : rows)
     fmt::print("{:>7} {:>8} {:>12.1f} {:>25} {:>16.1f} {:>9.1f} {:>11.1f}\n", row.tokens, row.experts, row.layerUs,
-               fmt::format("{:.1f} .. {:.1f}", row.layerLow, row.layerHigh), row.routeUs, row.tflops * 1e3, row.weightGBs);
+               fmt::format("{:.1f} .. {:.1f}", row.layerLow, row.layerHigh), row.routeUs, row.tflops * 1e3,
+               row.weightGBs);
 }
 
 } // namespace

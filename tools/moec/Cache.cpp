@@ -57,8 +57,8 @@ Status runStat(const CacheVerbOptions &options, const Tool &tool) {
   json["bytes"] = total.bytes;
   json["temporaries"] = usage->temporaries;
   json["kinds"] = nlohmann::json::object();
-  std::string text = fmt::format("{}: {}{} entries, {}\n", *folder, usage->exists ? "" : "does not exist yet, ", total.entries,
-                                 bytesText(total.bytes));
+  std::string text = fmt::format("{}: {}{} entries, {}\n", *folder, usage->exists ? "" : "does not exist yet, ",
+                                 total.entries, bytesText(total.bytes));
   for (const auto &[kind, counted] : usage->kinds) {
     json["kinds"][kind] = {{"entries", counted.entries}, {"bytes", counted.bytes}};
     text += fmt::format("  {:<14}{:>7} entries {:>12}\n", kind, counted.entries, bytesText(counted.bytes));
@@ -78,9 +78,9 @@ Status runVerify(const CacheVerbOptions &options, const Tool &tool) {
   json["bytes"] = usage->bytes;
   json["corrupt"] = usage->corrupt;
   json["removed"] = options.remove ? usage->corrupt : 0;
-  const std::string text = fmt::format("{}: {} good entries, {}; {} corrupt{}\n", store->folder().string(), usage->entries,
-                                       bytesText(usage->bytes), usage->corrupt,
-                                       options.remove && usage->corrupt ? ", removed" : "");
+  const std::string text =
+      fmt::format("{}: {} good entries, {}; {} corrupt{}\n", store->folder().string(), usage->entries,
+                  bytesText(usage->bytes), usage->corrupt, options.remove && usage->corrupt ? ", removed" : "");
   if (Status status = show(options, json, text); !status.ok() || usage->corrupt == 0 || options.remove)
     return status;
   return makeError(Code::CacheCorrupt, "{} corrupt entries in {}: --remove removes them", usage->corrupt,
@@ -103,8 +103,9 @@ Status runCollect(const CacheVerbOptions &options, const Tool &tool, const char 
   json["removed"] = removed;
   json["entries"] = left->entries;
   json["bytes"] = left->bytes;
-  return show(options, json, fmt::format("{}: removed {} entries, {} left, {}\n", store->folder().string(), removed,
-                                         left->entries, bytesText(left->bytes)));
+  return show(options, json,
+              fmt::format("{}: removed {} entries, {} left, {}\n", store->folder().string(), removed, left->entries,
+                          bytesText(left->bytes)));
 }
 
 Status runGc(const CacheVerbOptions &options, const Tool &tool) {
@@ -129,7 +130,8 @@ Status runExport(const CacheVerbOptions &options, const Tool &tool) {
   json["output"] = options.archive;
   json["entries"] = entries->size();
   json["bytes"] = bytes.size();
-  return show(options, json, fmt::format("{}: {} entries, {}\n", options.archive, entries->size(), bytesText(bytes.size())));
+  return show(options, json,
+              fmt::format("{}: {} entries, {}\n", options.archive, entries->size(), bytesText(bytes.size())));
 }
 
 Status runImportArchive(const CacheVerbOptions &options, const Tool &tool) {
@@ -169,7 +171,8 @@ void addLookingAfter(CLI::App &cache, Tool &tool) {
 
   auto verify = std::make_shared<CacheVerbOptions>();
   addPart(cache, tool,
-          {"verify", "Read and check every entry", "Example:\n  moec cache verify --remove\nExit code 6: corrupt entries are left."},
+          {"verify", "Read and check every entry",
+           "Example:\n  moec cache verify --remove\nExit code 6: corrupt entries are left."},
           verify, [verify, &tool] { return runVerify(*verify, tool); })
       ->add_flag("--remove", verify->remove, "remove what is corrupt");
 
@@ -187,17 +190,17 @@ void addLookingAfter(CLI::App &cache, Tool &tool) {
 
 void addCarrying(CLI::App &cache, Tool &tool) {
   auto out = std::make_shared<CacheVerbOptions>();
-  addPart(cache, tool,
-          {"export", "Write all entries into one file", "Example:\n  moec cache export warm.moecache"}, out,
-          [out, &tool] { return runExport(*out, tool); })
+  addPart(cache, tool, {"export", "Write all entries into one file", "Example:\n  moec cache export warm.moecache"},
+          out, [out, &tool] { return runExport(*out, tool); })
       ->add_option("archive", out->archive, "file to write; - is stdout")
       ->required();
 
   auto in = std::make_shared<CacheVerbOptions>();
-  addPart(cache, tool,
-          {"import", "Add the entries of an exported file",
-           "Example:\n  moec cache import warm.moecache\nIts kernels will run as your own: import only what you trust."},
-          in, [in, &tool] { return runImportArchive(*in, tool); })
+  addPart(
+      cache, tool,
+      {"import", "Add the entries of an exported file",
+       "Example:\n  moec cache import warm.moecache\nIts kernels will run as your own: import only what you trust."},
+      in, [in, &tool] { return runImportArchive(*in, tool); })
       ->add_option("archive", in->archive, "file that 'moec cache export' wrote")
       ->required();
 

@@ -27,7 +27,7 @@ Status readKind(const std::filesystem::path &root, const std::string &kind, std:
     return names.status();
   for (const std::string &name : *names) {
     File file(::openat(folder->get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    struct stat info {};
+    struct stat info{};
     if (!file || ::fstat(file.get(), &info) != 0 || !cache::isTrusted(info))
       continue;
     Result<CacheEntry> entry = CacheEntry::read(file.get(), static_cast<uint64_t>(info.st_size));

@@ -23,7 +23,8 @@ Result<CacheUsage> cacheUsage(const std::string &folder) {
   if (!fs::exists(folder, error) && !error)
     return usage;
   usage.exists = true;
-  for (auto kind = fs::directory_iterator(folder, error); !error && kind != fs::directory_iterator(); kind.increment(error)) {
+  for (auto kind = fs::directory_iterator(folder, error); !error && kind != fs::directory_iterator();
+       kind.increment(error)) {
     std::error_code ignored;
     if (!kind->is_directory(ignored) || !cache::isKindName(kind->path().filename().string()))
       continue;

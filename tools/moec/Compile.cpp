@@ -97,8 +97,8 @@ Result<std::vector<const LayerDescription *>> chooseLayers(const CompileOptions 
   return chosen;
 }
 
-/// Shares the budget among the layers. Where they differ in size the request's one limit does not fit them all, and their
-/// plans are made here, by the function that the compiler would call.
+/// Shares the budget among the layers. Where they differ in size the request's one limit does not fit them all, and
+/// their plans are made here, by the function that the compiler would call.
 void shareBudget(const PackBudget &budget, const std::vector<const LayerDescription *> &layers, Asked &asked) {
   CompileRequest &request = asked.request;
   uint64_t allBytes = 0;
@@ -183,8 +183,9 @@ std::string resultText(const CompileOptions &options, const CompiledPackage &com
   else
     text += fmt::format("Compile: {}; {} built.\n", stageTimes(package), counted(package.kernelsBuilt, "kernel"));
   if (!options.output.empty())
-    text += fmt::format("{}: {}, {}, {}, {}\n", options.output, package.modelName, counted(package.layers.size(), "layer"),
-                        counted(package.images.size(), "image"), bytesText(bytes));
+    text +=
+        fmt::format("{}: {}, {}, {}, {}\n", options.output, package.modelName, counted(package.layers.size(), "layer"),
+                    counted(package.images.size(), "image"), bytesText(bytes));
   return text;
 }
 
@@ -263,7 +264,9 @@ void addCompile(CLI::App &app, Tool &tool) {
   CLI::App *verb = addVerb(app, tool, {"compile", "Compile a model to a package", footer},
                            [options, &tool] { return runCompile(*options, tool); });
   verb->add_option("model", options->model, "Hugging Face folder, config.json, .mlir or package")->required();
-  verb->add_option("-o,--output", options->output, "file to write, of --emit=cuda, ptx and cubin the folder; - is stdout, which is the default for texts");
+  verb->add_option(
+      "-o,--output", options->output,
+      "file to write, of --emit=cuda, ptx and cubin the folder; - is stdout, which is the default for texts");
   verb->add_option("--profile", options->profile, "typical routing to plan for (moec-trace profile writes them)");
   verb->add_option("--tokens", options->tokens, "tokens of a step, for layers that are not in the profile; default 256")
       ->check(CLI::Range(1u, 1u << 24));
@@ -272,10 +275,11 @@ void addCompile(CLI::App &app, Tool &tool) {
   verb->add_option("--layer", options->layers, "compile this layer only, by the model's number; may be repeated");
   verb->add_option("--pack-budget", options->packBudget, "memory for packed weights: a share (40%) or bytes (2GiB)")
       ->capture_default_str();
-  verb->add_option("--calibration", options->calibration, "figures to predict with; default: the cache's, else assumed");
+  verb->add_option("--calibration", options->calibration,
+                   "figures to predict with; default: the cache's, else assumed");
   CLI::Option *emit = verb->add_option("--emit", options->emit, "what to write");
-  emit->check(CLI::IsMember({"package", "input", "grouped", "sized", "selected", "planned", "launches", "kernels", "llvm",
-                             "asm", "cuda", "ptx", "cubin"}))
+  emit->check(CLI::IsMember({"package", "input", "grouped", "sized", "selected", "planned", "launches", "kernels",
+                             "llvm", "asm", "cuda", "ptx", "cubin"}))
       ->capture_default_str();
   verb->add_option("--stop-after", options->stopAfter, "write the model as it is after this phase")
       ->check(CLI::IsMember({"input", "grouped", "sized", "selected", "planned", "launches"}))

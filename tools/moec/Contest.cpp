@@ -27,7 +27,8 @@ Result<double> block(const Contestant &contestant, const ContestOptions &options
   };
   if (Result<uint64_t> warm = run(0); !warm)
     return warm.status();
-  for (uint32_t index = 0; index < options.fewestSteps || index % period != 0 || spent < options.blockSeconds * 1e9; ++index) {
+  for (uint32_t index = 0; index < options.fewestSteps || index % period != 0 || spent < options.blockSeconds * 1e9;
+       ++index) {
     Result<uint64_t> ns = run(index);
     if (!ns)
       return ns.status();
@@ -42,7 +43,8 @@ Result<double> block(const Contestant &contestant, const ContestOptions &options
 
 } // namespace
 
-Result<std::vector<std::vector<double>>> contest(const std::vector<Contestant> &contestants, const ContestOptions &options) {
+Result<std::vector<std::vector<double>>> contest(const std::vector<Contestant> &contestants,
+                                                 const ContestOptions &options) {
   const size_t count = contestants.size();
   std::vector<std::vector<double>> times(count);
   const auto start = std::chrono::steady_clock::now();

@@ -24,8 +24,8 @@ struct ContestOptions {
   uint32_t repeats = 7;      // blocks of each contestant; below 6 the interval is a little under 95 %
   double blockSeconds = 0.3; // at least, and at least `fewestSteps` steps
   uint32_t fewestSteps = 5;
-  /// Steps `index` and `index + period` do the same work. A block's time is the mean over the period of the medians of the
-  /// steps that do the same, so neither a hiccup nor the luck of where a block ends decides. It runs whole periods.
+  /// Steps `index` and `index + period` do the same work. A block's time is the mean over the period of the medians of
+  /// the steps that do the same, so neither a hiccup nor the luck of where a block ends decides. It runs whole periods.
   uint32_t period = 1;
   /// Rest before a block: the threads that served the contestant before spin until then, and would take cores.
   double restSeconds = 0.02;
@@ -38,7 +38,8 @@ struct ContestOptions {
 ///
 /// In each repeat every contestant has one block of steps, in an order that turns round with each repeat. A first round
 /// and each block's first step are not counted: pages, caches and clocks warm up. Errors: those of `enter` and `step`.
-Result<std::vector<std::vector<double>>> contest(const std::vector<Contestant> &contestants, const ContestOptions &options);
+Result<std::vector<std::vector<double>>> contest(const std::vector<Contestant> &contestants,
+                                                 const ContestOptions &options);
 
 /// A median and its 95 % interval by order statistics.
 struct Interval {

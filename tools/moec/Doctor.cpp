@@ -31,11 +31,12 @@ struct DoctorOptions {
 
 nlohmann::json cpuReport() {
   const TargetFacts facts = thisMachine();
-  return {{"usable", cpuHasAvx2()}, {"isa", isaName(facts.isa)}, {"threads", facts.threads}, {"l2_bytes", facts.l2Bytes}};
+  return {
+      {"usable", cpuHasAvx2()}, {"isa", isaName(facts.isa)}, {"threads", facts.threads}, {"l2_bytes", facts.l2Bytes}};
 }
 
 nlohmann::json libraryJson(const LibraryReport &library) {
-  return {{"name", library.name},       {"found", library.found},   {"path", library.path},
+  return {{"name", library.name},       {"found", library.found},     {"path", library.path},
           {"version", library.version}, {"problem", library.problem}, {"needed_for", library.neededFor}};
 }
 
@@ -91,7 +92,8 @@ nlohmann::json calibrationReport(CacheStore *cache, const TargetFacts &facts) {
 nlohmann::json gpuReports(CacheStore *cache) {
   nlohmann::json list = nlohmann::json::array();
   for (const GpuReport &gpu : examineGpus()) {
-    nlohmann::json json = {{"device", gpu.device}, {"model", gpu.model}, {"usable", gpu.problem.empty()}, {"problem", gpu.problem}};
+    nlohmann::json json = {
+        {"device", gpu.device}, {"model", gpu.model}, {"usable", gpu.problem.empty()}, {"problem", gpu.problem}};
     json["target"] = gpu.facts.name;
     json["calibrations"] = gpu.problem.empty() ? calibrationReport(cache, gpu.facts) : nlohmann::json::array();
     list.push_back(std::move(json));
@@ -111,8 +113,8 @@ nlohmann::json examine(const DoctorOptions &options, const Tool &tool) {
   json["cpu"] = cpuReport();
   json["libraries"] = nlohmann::json::array();
   const std::string compiler = defaultCompilerLibrary(tool.environment.compilerLibrary);
-  for (const LibraryReport &library :
-       {examineCompiler(compiler), examineDriver(), examineNvrtc(compiler, jitOptions(tool.environment)), examineNccl()})
+  for (const LibraryReport &library : {examineCompiler(compiler), examineDriver(),
+                                       examineNvrtc(compiler, jitOptions(tool.environment)), examineNccl()})
     json["libraries"].push_back(libraryJson(library));
   json["cache"] = cacheReport(options.cache, tool.environment);
   const std::unique_ptr<CacheStore> cache = existingCache(json["cache"]);
@@ -161,16 +163,19 @@ std::string gpuText(const nlohmann::json &gpu) {
 
 /// The driver is here, but nothing to use it with; without a driver its own line says enough.
 bool lacksGpus(const nlohmann::json &json) {
-  const auto isDriver = [](const nlohmann::json &library) { return library["name"] == "NVIDIA driver" && library["found"]; };
+  const auto isDriver = [](const nlohmann::json &library) {
+    return library["name"] == "NVIDIA driver" && library["found"];
+  };
   return json["gpus"].empty() && std::any_of(json["libraries"].begin(), json["libraries"].end(), isDriver);
 }
 
 std::string reportText(const nlohmann::json &json) {
   const nlohmann::json &cpu = json["cpu"];
   std::string lines = fmt::format("{:<16}{}\n", "moec", text(json["version"]));
-  lines += fmt::format("{:<16}{}{}, {} threads, L2 {} per core; {}\n", "cpu", text(cpu["isa"]),
-                       cpu["usable"].get<bool>() ? "" : " missing: nothing can run here", cpu["threads"].get<uint32_t>(),
-                       bytesText(cpu["l2_bytes"].get<uint64_t>()), calibrationsText(cpu["calibrations"]));
+  lines +=
+      fmt::format("{:<16}{}{}, {} threads, L2 {} per core; {}\n", "cpu", text(cpu["isa"]),
+                  cpu["usable"].get<bool>() ? "" : " missing: nothing can run here", cpu["threads"].get<uint32_t>(),
+                  bytesText(cpu["l2_bytes"].get<uint64_t>()), calibrationsText(cpu["calibrations"]));
   for (const nlohmann::json &gpu : json["gpus"])
     lines += gpuText(gpu);
   if (lacksGpus(json))

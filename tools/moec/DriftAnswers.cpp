@@ -40,7 +40,8 @@ void DriftAnswers::addPrebuilt(const LayerPlans &before) {
   const LayerShape shape = host.layerShape(first);
   Answer answer{"prebuilt", {}, {}, {}, {}};
   const bool gpu = bench.facts.device == DeviceKind::Cuda;
-  for (uint32_t tokens : gpu ? std::vector<uint32_t>{1, 4, 16, 64, 256, 1024, 4096, 16384} : std::vector<uint32_t>{1, 16, 64, 256}) {
+  for (uint32_t tokens :
+       gpu ? std::vector<uint32_t>{1, 4, 16, 64, 256, 1024, 4096, 16384} : std::vector<uint32_t>{1, 16, 64, 256}) {
     const Histogram load = Histogram::uniform(tokens, shape.topK, shape.experts);
     const LayerConfig config = planLayer(shape, load, host.facts(), host.calibration(), host.limits(first)).config;
     bool known = std::any_of(answer.plans.begin(), answer.plans.end(),
@@ -104,11 +105,12 @@ Status DriftAnswers::build(Answer &answer, const Histogram &plannedFor) {
   for (uint32_t sample = 0; sample < scenario.samples(); ++sample) {
     const Histogram step = histogramOf(scenario.sample(sample));
     auto predicted = [&](const LayerPlans &plans) {
-      return predictLayer(bench.shape, plans.at(first), host.genericConfig(first), step, host.facts(), host.calibration());
+      return predictLayer(bench.shape, plans.at(first), host.genericConfig(first), step, host.facts(),
+                          host.calibration());
     };
-    auto cheapest = std::min_element(answer.plans.begin(), answer.plans.end(), [&](const LayerPlans &a, const LayerPlans &b) {
-      return predicted(a) < predicted(b);
-    });
+    auto cheapest =
+        std::min_element(answer.plans.begin(), answer.plans.end(),
+                         [&](const LayerPlans &a, const LayerPlans &b) { return predicted(a) < predicted(b); });
     answer.chosen.push_back(static_cast<size_t>(cheapest - answer.plans.begin()));
   }
   return {};
@@ -133,7 +135,8 @@ Status DriftAnswers::time(uint32_t repeats, double seconds) {
   }
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start; // building
   Result<std::vector<std::vector<double>>> times =
-      contest(contestants, {.repeats = repeats, .fewestSteps = 2, .period = scenario.samples(), .seconds = seconds - spent.count()});
+      contest(contestants,
+              {.repeats = repeats, .fewestSteps = 2, .period = scenario.samples(), .seconds = seconds - spent.count()});
   if (!times)
     return times.status();
   for (size_t index = 0; index < list.size(); ++index)
@@ -167,9 +170,10 @@ Exhaustive DriftAnswers::exhaustive() const {
         values.push_back(all[repeat]);
     return values;
   };
-  result.best = *std::max_element(candidates.begin(), candidates.end(), [&](const std::string &a, const std::string &b) {
-    return median(half(a, 1)) < median(half(b, 1));
-  });
+  result.best =
+      *std::max_element(candidates.begin(), candidates.end(), [&](const std::string &a, const std::string &b) {
+        return median(half(a, 1)) < median(half(b, 1));
+      });
   result.swappedOverBest = ratioOf(half("swapped", 0), half(result.best, 0));
   return result;
 }

@@ -45,8 +45,8 @@ public:
   void add(std::string name, LayerPlans plans) { list.push_back({std::move(name), {std::move(plans)}, {}, {}, {}}); }
   /// The same plan, made for the first layer by `plan`, in every layer: its limits are that layer's.
   void addEverywhere(std::string name, const std::function<LayerPlan(uint32_t layer)> &plan);
-  /// Prebuilt sets of tile heights, one planned for each of a few loads, all with the packed experts of `before`: sets of
-  /// packed experts of their own would take as many times the pack budget.
+  /// Prebuilt sets of tile heights, one planned for each of a few loads, all with the packed experts of `before`: sets
+  /// of packed experts of their own would take as many times the pack budget.
   void addPrebuilt(const LayerPlans &before);
   /// The planner's best for the drifted load and its `most` runners-up, each with the table planned for it.
   void addExhaustive(size_t most);

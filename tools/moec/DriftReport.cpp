@@ -38,10 +38,14 @@ void addRatio(nlohmann::json &json, const DriftRun &run, const char *a, const ch
 void printJson(const DriftRun &run) {
   const nlohmann::json kind = {{"schema", "moec.bench-drift"}, {"schema_version", 2}};
   nlohmann::json json = kind;
-  json.update({{"model", run.bench.model->name()}, {"drift", run.options.drift}, {"pack_budget", run.options.packBudget},
-               {"target", run.bench.facts.device == DeviceKind::Cuda ? run.bench.facts.arch.c_str() : isaName(run.bench.facts.isa)},
+  json.update({{"model", run.bench.model->name()},
+               {"drift", run.options.drift},
+               {"pack_budget", run.options.packBudget},
+               {"target", run.bench.facts.device == DeviceKind::Cuda ? run.bench.facts.arch.c_str()
+                                                                     : isaName(run.bench.facts.isa)},
                {"threads", run.bench.facts.threads},
-               {"tokens_before", run.scenario.tokensBefore()}, {"tokens_after", run.scenario.tokensAfter()},
+               {"tokens_before", run.scenario.tokensBefore()},
+               {"tokens_after", run.scenario.tokensAfter()},
                {"repeats", run.answers.all().front().tokensPerSecond.size()}});
   json["generations"] = run.stats.changes + 1;
   json["changes"] = run.stats.changes;
@@ -90,34 +94,41 @@ std::string tilesOf(const LayerConfig &config) {
 void printText(const DriftRun &run) {
   const TargetFacts &facts = run.bench.facts;
   const bool gpu = facts.device == DeviceKind::Cuda;
-  const std::string where = gpu ? fmt::format("{} ({})", facts.gpu.model, facts.arch)
-                                : fmt::format("pack budget {}, {} on {} threads", run.options.packBudget, isaName(facts.isa), facts.threads);
+  const std::string where =
+      gpu ? fmt::format("{} ({})", facts.gpu.model, facts.arch)
+          : fmt::format("pack budget {}, {} on {} threads", run.options.packBudget, isaName(facts.isa), facts.threads);
   fmt::print("{}, drift '{}', {}: {} tokens a step, then {}\n\n", run.bench.model->name(), run.options.drift, where,
              run.scenario.tokensBefore(), run.scenario.tokensAfter());
   fmt::print("{:<22} {:>10}   {}\n", "", "tokens/s", gpu ? "tiles of gate-up and down" : "tile heights");
   fmt::print("{:<22} {:>10.0f}\n", "before the drift", run.beforeTokensPerSecond);
-  const std::map<std::string, const char *> labels = {{"drifted", "drifted, old plan"}, {"generic", "drifted, generation 0"},
-                                                      {"retabled", "drifted, new table"}, {"swapped", "drifted, after swap"},
+  const std::map<std::string, const char *> labels = {{"drifted", "drifted, old plan"},
+                                                      {"generic", "drifted, generation 0"},
+                                                      {"retabled", "drifted, new table"},
+                                                      {"swapped", "drifted, after swap"},
                                                       {"prebuilt", "drifted, K prebuilt"}};
   for (const Answer &answer : run.answers.all()) {
     auto label = labels.find(answer.name);
-    const std::string heights = answer.plans.size() == 1 ? tilesOf(answer.plans[0].begin()->second.config)
-                                                         : fmt::format("{} sets, one chosen per step", answer.plans.size());
+    const std::string heights = answer.plans.size() == 1
+                                    ? tilesOf(answer.plans[0].begin()->second.config)
+                                    : fmt::format("{} sets, one chosen per step", answer.plans.size());
     fmt::print("{:<22} {:>10.0f}   {}\n", label == labels.end() ? answer.name : label->second,
                median(answer.tokensPerSecond), heights);
   }
-  fmt::print("\n{} generation change(s), {} rolled back; {} kernels built in {:.0f} ms, packing {:.0f} ms\n", run.stats.changes,
-             run.stats.rolledBack, run.loop.kernelsBuilt, run.loop.compileMs, run.loop.packMs);
+  fmt::print("\n{} generation change(s), {} rolled back; {} kernels built in {:.0f} ms, packing {:.0f} ms\n",
+             run.stats.changes, run.stats.rolledBack, run.loop.kernelsBuilt, run.loop.compileMs, run.loop.packMs);
   const Interval gain = run.answers.ratio("swapped", "drifted");
   if (run.swapped)
-    fmt::print("time saved: predicted {:.1f} %, measured {:.1f} % ({:.1f} .. {:.1f}) against the old plan, {:.1f} % against a new table alone\n",
-               100 * run.loop.predictedGain, 100 * timeSaved(gain.median), 100 * timeSaved(gain.low), 100 * timeSaved(gain.high),
-               100 * timeSaved(run.answers.ratio("swapped", "retabled").median));
+    fmt::print("time saved: predicted {:.1f} %, measured {:.1f} % ({:.1f} .. {:.1f}) against the old plan, {:.1f} % "
+               "against a new table alone\n",
+               100 * run.loop.predictedGain, 100 * timeSaved(gain.median), 100 * timeSaved(gain.low),
+               100 * timeSaved(gain.high), 100 * timeSaved(run.answers.ratio("swapped", "retabled").median));
   else
-    fmt::print("no change went live: the plan after is the plan before, and differences above ({:+.1f} %) are the machine's noise\n",
+    fmt::print("no change went live: the plan after is the plan before, and differences above ({:+.1f} %) are the "
+               "machine's noise\n",
                100 * (gain.median - 1));
   if (const Exhaustive found = run.answers.exhaustive(); found.ran)
-    fmt::print("of {} sets of tiles the {} that predict least were measured; best {}: after swap is at {:.3f} ({:.3f} .. {:.3f})\n",
+    fmt::print("of {} sets of tiles the {} that predict least were measured; best {}: after swap is at {:.3f} ({:.3f} "
+               ".. {:.3f})\n",
                found.sets, found.measured, found.best, found.swappedOverBest.median, found.swappedOverBest.low,
                found.swappedOverBest.high);
   for (const Cause &cause : run.loop.causes)

@@ -16,7 +16,8 @@ Status makeFolder(const std::string &folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error || !fs::is_directory(folder, error))
-    return makeError(Code::Failure, "{}: cannot be made a folder: {}", folder, error ? error.message() : "it is a file");
+    return makeError(Code::Failure, "{}: cannot be made a folder: {}", folder,
+                     error ? error.message() : "it is a file");
   return {};
 }
 

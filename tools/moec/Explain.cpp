@@ -38,10 +38,11 @@ std::string groupText(const LayerGroup &group, const TargetFacts &facts) {
   const LayerShape &shape = layer.shape;
   const LayerPlan &plan = layer.plan;
   const auto &slots = plan.table.slots;
-  std::string text = fmt::format("{} {}: {}\n", group.layers.size() == 1 ? "layer" : "layers",
-                                 rangesText(group.layers), dimensionsText(shape));
-  text += line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
-                                          layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
+  std::string text = fmt::format("{} {}: {}\n", group.layers.size() == 1 ? "layer" : "layers", rangesText(group.layers),
+                                 dimensionsText(shape));
+  text +=
+      line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
+                                      layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
   text += line("tile heights", fmt::format("{} of {}", textOfHeights(plan.config.cpu.tileRows), plan.config.text()));
   text += line("packed", fmt::format("{} of {} experts, {}", numPacked(plan), shape.experts,
                                      bytesText(numPacked(plan) * packedExpertBytes(shape, facts))));
@@ -114,10 +115,13 @@ Explanation explain(const Package &package, const Calibration &calibration, cons
       continue;
     }
     LayerGroup group{{layer.layer}, &layer, own, {}, {}};
-    group.runnersUp = runnersUp(layer.shape, layer.plannedFor, layer.plan.config.cpu, package.target, calibration, own, shownRunnersUp);
-    CpuConfig generic = planGenericLayer(layer.shape, layer.plannedFor.tokens, package.target, calibration, own).config.cpu;
+    group.runnersUp = runnersUp(layer.shape, layer.plannedFor, layer.plan.config.cpu, package.target, calibration, own,
+                                shownRunnersUp);
+    CpuConfig generic =
+        planGenericLayer(layer.shape, layer.plannedFor.tokens, package.target, calibration, own).config.cpu;
     group.generic = {generic.tileRows,
-                     planTable(layer.shape, layer.plannedFor, package.target, calibration, own, generic).predictedNs, 0};
+                     planTable(layer.shape, layer.plannedFor, package.target, calibration, own, generic).predictedNs,
+                     0};
     explanation.groups.push_back(std::move(group));
   }
   return explanation;

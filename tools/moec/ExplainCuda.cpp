@@ -61,12 +61,14 @@ CudaStepCost costOf(const LayerPackage &layer, const TargetFacts &facts, const C
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
   const double chosenNs = layer.plan.predictedNs;
-  std::string text = fmt::format("{} {}: {}\n", group.layers.size() == 1 ? "layer" : "layers",
-                                 rangesText(group.layers), dimensionsText(layer.shape));
-  text += line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
-                                          layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
+  std::string text = fmt::format("{} {}: {}\n", group.layers.size() == 1 ? "layer" : "layers", rangesText(group.layers),
+                                 dimensionsText(layer.shape));
+  text +=
+      line("planned for", fmt::format("{} tokens, busiest expert {} pairs, imbalance {:.2f}", layer.plannedFor.tokens,
+                                      layer.plannedFor.busiest(), imbalance(layer.plannedFor.pairs)));
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
-    text += line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
+    text +=
+        line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
   const CudaStepCost cost = costOf(layer, facts, calibration);
   for (auto [launch, what, ns] :
        {std::tuple{"lay-rows", "gate-up's token rows laid out by slot before it", cost.layRowsNs},
@@ -112,7 +114,8 @@ nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Cal
 
 } // namespace
 
-std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration) {
+std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts &facts,
+                                    const Calibration &calibration) {
   const CudaConfig &config = layer.plan.config.cuda;
   const CudaStepCost cost = cudaStepCost(layer.shape, config, layer.plannedFor, facts, calibration);
   std::vector<TileChoice> choices = {{LaunchKind::GateUp, config.gateUp, cost.gateUp.ns},
@@ -124,8 +127,8 @@ std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts
   return choices;
 }
 
-std::vector<CudaCandidate> runnersUp(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
-                                     size_t most) {
+std::vector<CudaCandidate> runnersUp(const LayerPackage &layer, const TargetFacts &facts,
+                                     const Calibration &calibration, size_t most) {
   std::vector<CudaCandidate> candidates = cudaCandidates(layer.shape, layer.plannedFor, facts, calibration);
   std::erase_if(candidates, [&](const CudaCandidate &candidate) { return candidate.config == layer.plan.config.cuda; });
   candidates.resize(std::min(candidates.size(), most));
@@ -137,18 +140,20 @@ std::string kernelLines(const Package &package) {
                                  "shared", "local", "cubin", "compiled");
   for (const Image &image : package.images) {
     const KernelResources &use = image.resources;
-    text += fmt::format("  {:<44} {:>7} {:>9} {:>10} {:>10} {:>10} {:>6.0f} ms\n", image.name, use.threads, use.registers,
-                        bytesText(use.staticSharedBytes + use.dynamicSharedBytes), bytesText(use.localBytes),
-                        bytesText(image.bytes.size()), use.compileMs);
+    text += fmt::format("  {:<44} {:>7} {:>9} {:>10} {:>10} {:>10} {:>6.0f} ms\n", image.name, use.threads,
+                        use.registers, bytesText(use.staticSharedBytes + use.dynamicSharedBytes),
+                        bytesText(use.localBytes), bytesText(image.bytes.size()), use.compileMs);
   }
   return text;
 }
 
-std::string cudaExplanationText(const Package &package, const Calibration &calibration, const std::string &calibrationSource) {
+std::string cudaExplanationText(const Package &package, const Calibration &calibration,
+                                const std::string &calibrationSource) {
   const TargetFacts &facts = package.target;
-  std::string text = fmt::format("Target {}: {} for {}, {} multiprocessors, {} of shared memory a block, L2 {}. Predictions: {}.\n",
-                                 facts.name, facts.arch, facts.gpu.model, facts.gpu.multiprocessors,
-                                 bytesText(facts.gpu.sharedBytesPerBlock), bytesText(facts.gpu.l2Bytes), calibrationSource);
+  std::string text =
+      fmt::format("Target {}: {} for {}, {} multiprocessors, {} of shared memory a block, L2 {}. Predictions: {}.\n",
+                  facts.name, facts.arch, facts.gpu.model, facts.gpu.multiprocessors,
+                  bytesText(facts.gpu.sharedBytesPerBlock), bytesText(facts.gpu.l2Bytes), calibrationSource);
   for (const Group &group : groupsOf(package))
     text += groupText(group, facts, calibration);
   return text + kernelLines(package);

@@ -1,4 +1,5 @@
-// `moec compile --explain` for GPU targets: which tile each product got, which others came next, and what the kernels take.
+// `moec compile --explain` for GPU targets: which tile each product got, which others came next, and what the kernels
+// take.
 #pragma once
 
 #include "compiler/core/Package.h"
@@ -19,13 +20,15 @@ struct TileChoice {
 };
 
 /// The products of a layer as its plan has them.
-std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration);
+std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts &facts,
+                                    const Calibration &calibration);
 
 /// The `most` pairs of tiles for gate-up and down that come closest to the plan's.
-std::vector<CudaCandidate> runnersUp(const LayerPackage &layer, const TargetFacts &facts, const Calibration &calibration,
-                                     size_t most);
+std::vector<CudaCandidate> runnersUp(const LayerPackage &layer, const TargetFacts &facts,
+                                     const Calibration &calibration, size_t most);
 
-std::string cudaExplanationText(const Package &package, const Calibration &calibration, const std::string &calibrationSource);
+std::string cudaExplanationText(const Package &package, const Calibration &calibration,
+                                const std::string &calibrationSource);
 nlohmann::json cudaExplanationJson(const Package &package, const Calibration &calibration,
                                    const std::string &calibrationSource);
 

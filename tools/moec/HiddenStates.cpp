@@ -43,8 +43,8 @@ Result<HiddenStates> readHiddenStates(const std::string &path) {
   if (!tensor)
     return makeError(Code::InvalidArgument, "{} has no tensor '{}', only {}", path, inputName, namesIn(*file));
   if (tensor->shape.size() != 2 || tensor->shape[0] == 0)
-    return makeError(Code::InvalidArgument, "{}: '{}' has shape {}; expected [tokens, hidden] with at least one token", path,
-                     inputName, shapeText(tensor->shape));
+    return makeError(Code::InvalidArgument, "{}: '{}' has shape {}; expected [tokens, hidden] with at least one token",
+                     path, inputName, shapeText(tensor->shape));
   std::optional<DType> dtype = computeType(tensor->type);
   if (!dtype)
     return makeError(Code::InvalidArgument, "{}: '{}' is {}; expected F32, BF16 or F16", path, inputName,

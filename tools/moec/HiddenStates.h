@@ -19,8 +19,8 @@ struct HiddenStates {
   size_t elements() const { return static_cast<size_t>(tokens) * static_cast<size_t>(hidden); }
 };
 
-/// Reads tensor `hidden_states` [T, H] of `path`. Errors: InvalidArgument (no such tensor, with those that there are; another
-/// rank, no row, or a dtype that isn't computed with), else as SafetensorsFile::open.
+/// Reads tensor `hidden_states` [T, H] of `path`. Errors: InvalidArgument (no such tensor, with those that there are;
+/// another rank, no row, or a dtype that isn't computed with), else as SafetensorsFile::open.
 Result<HiddenStates> readHiddenStates(const std::string &path);
 
 /// A copy as `want`, and how many elements it could not hold exactly.

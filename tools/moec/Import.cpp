@@ -34,7 +34,8 @@ Status summarise(const ImportOptions &options, const ModelDescription &model) {
                                  {"output", options.output},
                                  {"model", model.name},
                                  {"layers", model.layers.size()}}));
-  return printResult(fmt::format("{}: {}, {}\n", options.output, model.name, counted(model.layers.size(), "MoE layer")));
+  return printResult(
+      fmt::format("{}: {}, {}\n", options.output, model.name, counted(model.layers.size(), "MoE layer")));
 }
 
 Status runImport(const ImportOptions &options, const Tool &tool) {
@@ -49,7 +50,8 @@ Status runImport(const ImportOptions &options, const Tool &tool) {
     return compiler.status();
   const std::string name =
       !options.name.empty() ? options.name : fs::weakly_canonical(file, error).parent_path().filename().string();
-  Result<std::string> text = (*compiler)->import(*config, name, options.layers, CompilePolicy::Allowed, options.plainWeights);
+  Result<std::string> text =
+      (*compiler)->import(*config, name, options.layers, CompilePolicy::Allowed, options.plainWeights);
   if (!text)
     return text.status().withContext("{}", file.string());
   if (Status status = writeOutput(options.output, *text); !status.ok() || options.output == "-")
@@ -68,9 +70,10 @@ void addImport(CLI::App &app, Tool &tool) {
   verb->add_option("-o,--output", options->output, "model description to write; - is stdout")->capture_default_str();
   verb->add_option("--layers", options->layers, "only the first so many MoE layers; 0: all")->capture_default_str();
   verb->add_option("--name", options->name, "of the model; default: its folder's");
-  verb->add_flag("--plain-weights", options->plainWeights,
-                 "do not say which weights the checkpoint holds in e4m3: every target then computes experts in the model's "
-                 "dtype, so that results are the same on all of them");
+  verb->add_flag(
+      "--plain-weights", options->plainWeights,
+      "do not say which weights the checkpoint holds in e4m3: every target then computes experts in the model's "
+      "dtype, so that results are the same on all of them");
   addCacheOptions(verb, options->cache);
   addFormat(verb, options->format);
 }

@@ -51,7 +51,8 @@ std::string shapeLine(const LayerShape &shape, const RouterSpec &router) {
   if (shape.weightOnInput)
     text += ", weights on inputs";
   const Scoring scoring = router.before != Scoring::None ? router.before : router.after;
-  text += fmt::format(", {} {} top-k", fieldsjson::nameOf(scoring), router.before != Scoring::None ? "before" : "after");
+  text +=
+      fmt::format(", {} {} top-k", fieldsjson::nameOf(scoring), router.before != Scoring::None ? "before" : "after");
   if (router.groups > 1)
     text += fmt::format(", {} of {} groups", router.groupsPicked, router.groups);
   return text;
@@ -109,7 +110,8 @@ Shown showCheckpoint(const Checkpoint &checkpoint) {
     shown.text += fmt::format("  {:<8} {:<22} {}\n", tensorTypeName(tensor.type), shapeText(shape), inQuotes(name));
   }
   shown.json["bytes"] = bytes;
-  shown.text = fmt::format("checkpoint {}: {}, {}\n", checkpoint.path(), counted(checkpoint.numTensors(), "tensor"), bytesText(bytes)) +
+  shown.text = fmt::format("checkpoint {}: {}, {}\n", checkpoint.path(), counted(checkpoint.numTensors(), "tensor"),
+                           bytesText(bytes)) +
                shown.text;
   return shown;
 }
@@ -126,8 +128,8 @@ Shown showProfile(const Profile &profile) {
                                     {"experts", histogram.pairs.size()},
                                     {"pairs", histogram.total()},
                                     {"imbalance", imbalance(histogram.pairs)}});
-    shown.text += fmt::format("  layer {:>3}: {} tokens, {} pairs to {} experts, imbalance {:.2f}\n", layer, histogram.tokens,
-                              histogram.total(), histogram.pairs.size(), imbalance(histogram.pairs));
+    shown.text += fmt::format("  layer {:>3}: {} tokens, {} pairs to {} experts, imbalance {:.2f}\n", layer,
+                              histogram.tokens, histogram.total(), histogram.pairs.size(), imbalance(histogram.pairs));
   }
   return shown;
 }
@@ -182,16 +184,15 @@ Result<Shown> inspectFile(const InspectOptions &options, const Tool &tool) {
   }
   if (schema.empty() && extension == ".json")
     return inspectModel(options, tool);
-  return makeError(Code::InvalidArgument,
-                   "{}: neither package, .safetensors, .mlir, config.json nor profile{}", options.path,
-                   schema.empty() ? "" : fmt::format(" (its schema is {})", inQuotes(schema)));
+  return makeError(Code::InvalidArgument, "{}: neither package, .safetensors, .mlir, config.json nor profile{}",
+                   options.path, schema.empty() ? "" : fmt::format(" (its schema is {})", inQuotes(schema)));
 }
 
 Status runInspect(const InspectOptions &options, const Tool &tool) {
   std::error_code error;
   const bool isFolder = fs::is_directory(options.path, error);
   const bool isModel = isFolder && !options.weights && fs::exists(fs::path(options.path) / "config.json", error);
-  Result<Shown> shown = isModel                        ? inspectModel(options, tool)
+  Result<Shown> shown = isModel                       ? inspectModel(options, tool)
                         : isFolder || options.weights ? inspectCheckpoint(options.path)
                                                       : inspectFile(options, tool);
   if (!shown)

@@ -38,7 +38,8 @@ Result<std::vector<KernelTimes::Kernel>> KernelTimes::take() {
     float milliseconds = 0;
     MOEC_CUDA(*driver, cuEventElapsedTime, (&milliseconds, launch.begin.get(), launch.end.get()), "the time of {}",
               launch.kernel);
-    auto known = std::find_if(kernels.begin(), kernels.end(), [&](const Kernel &kernel) { return kernel.name == launch.kernel; });
+    auto known = std::find_if(kernels.begin(), kernels.end(),
+                              [&](const Kernel &kernel) { return kernel.name == launch.kernel; });
     if (known == kernels.end())
       known = kernels.insert(kernels.end(), Kernel{launch.kernel, {}});
     known->us.push_back(1e3 * static_cast<double>(milliseconds));

@@ -10,7 +10,8 @@
 
 namespace moec::tool {
 
-/// Events hold kernels apart that otherwise overlap, so the parts' times add up to more than the whole's. One stream, one thread.
+/// Events hold kernels apart that otherwise overlap, so the parts' times add up to more than the whole's. One stream,
+/// one thread.
 class KernelTimes final : public LaunchWatch {
 public:
   explicit KernelTimes(std::shared_ptr<const CudaDriver> driver) : driver(std::move(driver)) {}

@@ -89,9 +89,10 @@ Status report(const RunOptions &options, const HiddenStates &result, DType compu
       json["pairs"] = seen.pairs;
     return printResult(jsonText(json));
   }
-  std::string text = fmt::format("{}: output [{}, {}] {}, layer {} computed in {}{}, {}\n", options.output, result.tokens,
-                                 result.hidden, dtypeName(result.dtype), options.layer, dtypeName(computed),
-                                 e4m3 ? ", experts in e4m3" : "", textOfNs(static_cast<double>(seen.layerNs)));
+  std::string text =
+      fmt::format("{}: output [{}, {}] {}, layer {} computed in {}{}, {}\n", options.output, result.tokens,
+                  result.hidden, dtypeName(result.dtype), options.layer, dtypeName(computed),
+                  e4m3 ? ", experts in e4m3" : "", textOfNs(static_cast<double>(seen.layerNs)));
   if (options.routing)
     for (size_t expert = 0; expert < seen.pairs.size(); ++expert)
       text += fmt::format("expert {:>4} {:>8} pairs\n", expert, seen.pairs[expert]);
@@ -136,7 +137,8 @@ Status runRun(const RunOptions &options, const Tool &tool) {
   noteInexact("output", written, computed);
   if (Status status = writeStates(options.output, written.states); !status.ok())
     return status;
-  return report(options, written.states, computed, multipliesE4M3(layer->shape, session->host().facts()), *session, *seen);
+  return report(options, written.states, computed, multipliesE4M3(layer->shape, session->host().facts()), *session,
+                *seen);
 }
 
 } // namespace
@@ -149,12 +151,14 @@ void addRun(CLI::App &app, Tool &tool) {
   verb->add_option("--layer", options->layer, "by the model's number")->required();
   verb->add_option("--input", options->input, ".safetensors file with hidden_states [T, H]")->required();
   verb->add_option("--output", options->output, ".safetensors file to write")->required();
-  verb->add_option("--weights", options->weights, "checkpoint folder or file, or random:seed=N; default: the model's folder");
+  verb->add_option("--weights", options->weights,
+                   "checkpoint folder or file, or random:seed=N; default: the model's folder");
   verb->add_option("--target,--device", options->target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, cuda or cuda:N")
       ->capture_default_str();
   verb->add_option("--threads", options->threads, "0: all processors")->check(CLI::Range(0u, 1024u));
   verb->add_flag("--routing", options->routing, "also print the pairs of each expert");
-  verb->add_flag("--strict", options->strict, "never compile: what the cache or the package lacks is an error (exit 9)");
+  verb->add_flag("--strict", options->strict,
+                 "never compile: what the cache or the package lacks is an error (exit 9)");
   addCacheOptions(verb, options->cache);
   addFormat(verb, options->format);
 }

@@ -17,7 +17,8 @@ static std::vector<RoutedStep> draw(const RoutingSpec &spec, uint32_t tokens, co
 Result<Scenario> Scenario::make(const std::string &name, const LayerShape &shape, const std::vector<uint32_t> &tokens) {
   constexpr uint64_t seed = 1, otherSeed = 2;
   if (tokens.size() > 2)
-    return makeError(Code::InvalidArgument, "--tokens has {} entries; a scenario takes one, or one before and one after the drift",
+    return makeError(Code::InvalidArgument,
+                     "--tokens has {} entries; a scenario takes one, or one before and one after the drift",
                      tokens.size());
   RoutingSpec skewed{RoutingSpec::Kind::Zipf, 1.5}, uniform;
   Scenario scenario;
@@ -52,6 +53,8 @@ const RoutedStep &Scenario::step(bool isDrifted, uint32_t index) const {
 
 uint32_t Scenario::samples() const { return static_cast<uint32_t>(std::min<size_t>(kDraws, drifted.size())); }
 
-const RoutedStep &Scenario::sample(uint32_t index) const { return drifted[index % samples() * drifted.size() / samples()]; }
+const RoutedStep &Scenario::sample(uint32_t index) const {
+  return drifted[index % samples() * drifted.size() / samples()];
+}
 
 } // namespace moec::tool

@@ -39,8 +39,8 @@ JitOptions jitOptions(const Environment &environment) {
 }
 
 void addCacheOptions(CLI::App *verb, CacheOptions &options, bool canBeOff) {
-  CLI::Option *folder = verb->add_option("--cache-dir", options.folder,
-                                         "the cache's folder; default MOEC_CACHE_DIR, else ~/.cache/moec");
+  CLI::Option *folder =
+      verb->add_option("--cache-dir", options.folder, "the cache's folder; default MOEC_CACHE_DIR, else ~/.cache/moec");
   if (canBeOff)
     verb->add_flag("--no-cache", options.off, "look nothing up, keep nothing")->excludes(folder);
 }
@@ -48,7 +48,8 @@ void addCacheOptions(CLI::App *verb, CacheOptions &options, bool canBeOff) {
 Result<std::string> cacheFolder(const CacheOptions &options, const Environment &environment) {
   const std::string &folder = options.folder.empty() ? environment.cacheDir : options.folder;
   if (folder.empty())
-    return makeError(Code::InvalidArgument, "there is no cache folder: give --cache-dir, or set MOEC_CACHE_DIR or HOME");
+    return makeError(Code::InvalidArgument,
+                     "there is no cache folder: give --cache-dir, or set MOEC_CACHE_DIR or HOME");
   return folder;
 }
 

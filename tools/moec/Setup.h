@@ -35,12 +35,13 @@ struct UsedCalibration {
   std::string source; // as --explain shows it
 };
 
-/// What a session on this machine would plan with: what is in the cache, else assumed figures. From `file` if that is not
-/// empty. Errors: those of reading the file, InvalidArgument (it is of the other kind of device).
+/// What a session on this machine would plan with: what is in the cache, else assumed figures. From `file` if that is
+/// not empty. Errors: those of reading the file, InvalidArgument (it is of the other kind of device).
 Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, const LayerShape &shape,
                                         const Compiler &compiler);
 
-/// How kernels for GPUs are compiled, as the environment says; with as many threads as the machine has, where it is silent.
+/// How kernels for GPUs are compiled, as the environment says; with as many threads as the machine has, where it is
+/// silent.
 JitOptions jitOptions(const Environment &environment);
 
 /// What --target takes, for helps: "cpu, cpu-avx2, ...".

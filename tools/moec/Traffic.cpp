@@ -14,7 +14,8 @@ Result<double> parseParameter(const std::string &text, const std::string &number
   char *end = nullptr;
   double value = std::strtod(number.c_str(), &end);
   if (number.empty() || *end != 0 || !(value >= least && value <= most))
-    return makeError(Code::InvalidArgument, "routing '{}': '{}' is not a number from {} to {}", text, number, least, most);
+    return makeError(Code::InvalidArgument, "routing '{}': '{}' is not a number from {} to {}", text, number, least,
+                     most);
   return value;
 }
 
@@ -82,7 +83,8 @@ RoutedStep drawStep(const RoutingSpec &spec, uint32_t tokens, uint32_t topK, uin
   return step;
 }
 
-std::vector<RoutedStep> drawSteps(const std::string &routing, const LayerShape &shape, uint32_t tokens, uint32_t count) {
+std::vector<RoutedStep> drawSteps(const std::string &routing, const LayerShape &shape, uint32_t tokens,
+                                  uint32_t count) {
   std::vector<RoutedStep> steps;
   const Result<RoutingSpec> spec = RoutingSpec::parse(routing);
   for (uint32_t draw = 0; spec && draw < count; ++draw)

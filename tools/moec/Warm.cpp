@@ -29,7 +29,8 @@ void addWarmOptions(CLI::App *verb, WarmOptions &options) {
   verb->add_option("model", options.models, "Hugging Face folders, config.json, .mlir or packages")->required();
   verb->add_option("--target", options.target, "cpu, cpu-avx2, cpu-avx512 or cpu-avx512bf16; this machine must have it")
       ->capture_default_str();
-  verb->add_option("--threads", options.threads, "of the sessions to come; 0: all processors")->check(CLI::Range(0u, 1024u));
+  verb->add_option("--threads", options.threads, "of the sessions to come; 0: all processors")
+      ->check(CLI::Range(0u, 1024u));
   verb->add_option("--tokens", options.tokens, "that the sessions' generation 0 is planned for")
       ->check(CLI::Range(1u, 1u << 20))
       ->capture_default_str();

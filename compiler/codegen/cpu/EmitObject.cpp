@@ -48,9 +48,9 @@ static Result<std::unique_ptr<llvm::TargetMachine>> makeTargetMachine(CpuIsa isa
     return makeError(Code::CompileFailed, "LLVM has no x86-64 target: {}", error);
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Standard; // the order of sums is ours
-  return std::unique_ptr<llvm::TargetMachine>(
-      target->createTargetMachine(triple, cpuNameOf(isa), cpuFeaturesOf(isa), options, llvm::Reloc::PIC_, std::nullopt,
-                                  llvm::CodeGenOptLevel::Default));
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, cpuNameOf(isa), cpuFeaturesOf(isa),
+                                                                          options, llvm::Reloc::PIC_, std::nullopt,
+                                                                          llvm::CodeGenOptLevel::Default));
 }
 
 /// The kernels arrive tiled, unrolled and vectorised. What is left is tidying: a full -O2 would spend most of the

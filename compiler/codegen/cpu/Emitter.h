@@ -29,16 +29,19 @@ struct Emitter {
   /// `base` plus a run-time number of bytes, plus a constant one that ends up in the instruction.
   mlir::Value address(mlir::Value base, mlir::Value bytes, int64_t constantBytes = 0) {
     auto pointer = mlir::LLVM::LLVMPointerType::get(b.getContext());
-    mlir::Value moved = bytes ? mlir::LLVM::GEPOp::create(b, pointer, b.getI8Type(), base,
-                                                          llvm::ArrayRef<mlir::LLVM::GEPArg>{bytes}).getResult()
-                              : base;
+    mlir::Value moved =
+        bytes ? mlir::LLVM::GEPOp::create(b, pointer, b.getI8Type(), base, llvm::ArrayRef<mlir::LLVM::GEPArg>{bytes})
+                    .getResult()
+              : base;
     if (constantBytes == 0)
       return moved;
     return mlir::LLVM::GEPOp::create(b, pointer, b.getI8Type(), moved,
                                      llvm::ArrayRef<mlir::LLVM::GEPArg>{static_cast<int32_t>(constantBytes)});
   }
   /// Loads and stores promise no more than the element's own alignment.
-  mlir::Value load(mlir::Type type, mlir::Value from) { return mlir::LLVM::LoadOp::create(b, type, from, elementBytes(type)); }
+  mlir::Value load(mlir::Type type, mlir::Value from) {
+    return mlir::LLVM::LoadOp::create(b, type, from, elementBytes(type));
+  }
   void store(mlir::Value value, mlir::Value to) {
     mlir::LLVM::StoreOp::create(b, value, to, elementBytes(value.getType()));
   }

@@ -14,8 +14,8 @@ void registerKernelDialects(DialectRegistry &registry) {
                   vector::VectorDialect, x86vector::X86VectorDialect>();
 }
 
-OwningOpRef<ModuleOp> buildKernels(MLIRContext &context, const CpuConfig &config, const std::vector<TileKernelSpec> &tiles,
-                                   const std::vector<PackKernelSpec> &packs) {
+OwningOpRef<ModuleOp> buildKernels(MLIRContext &context, const CpuConfig &config,
+                                   const std::vector<TileKernelSpec> &tiles, const std::vector<PackKernelSpec> &packs) {
   DialectRegistry registry;
   registerKernelDialects(registry);
   context.appendDialectRegistry(registry);
@@ -38,8 +38,9 @@ LogicalResult verifyLegality(ModuleOp module, CpuIsa isa) {
       return WalkResult::interrupt();
     }
     for (Type type : op->getResultTypes())
-      if (auto vector = dyn_cast<VectorType>(type); vector && vector.getElementType().isIntOrFloat() &&
-                                                    vector.getNumElements() * vector.getElementTypeBitWidth() > widestBits) {
+      if (auto vector = dyn_cast<VectorType>(type);
+          vector && vector.getElementType().isIntOrFloat() &&
+          vector.getNumElements() * vector.getElementTypeBitWidth() > widestBits) {
         op->emitError() << "a vector of " << vector.getNumElements() * vector.getElementTypeBitWidth()
                         << " bits is wider than the registers of " << isaName(isa);
         return WalkResult::interrupt();

@@ -14,12 +14,12 @@ namespace moec::codegen {
 /// A tile kernel (CpuTileFn).
 struct TileKernelSpec {
   CpuRole role = CpuRole::GateUp;
-  uint16_t rows = 1;                     // tile height
-  uint32_t k = 0;                        // inner dimension
-  mlir::Region *activation = nullptr;    // GateUp only: scalar f32 region of two arguments
-  uint32_t activationIndex = 0;          // which of the layer's distinct activations that is
-  bool biased = false;                   // panels end with their columns' biases
-  bool weighted = false;                 // GateUp only: a row's sums are multiplied by its weight
+  uint16_t rows = 1;                  // tile height
+  uint32_t k = 0;                     // inner dimension
+  mlir::Region *activation = nullptr; // GateUp only: scalar f32 region of two arguments
+  uint32_t activationIndex = 0;       // which of the layer's distinct activations that is
+  bool biased = false;                // panels end with their columns' biases
+  bool weighted = false;              // GateUp only: a row's sums are multiplied by its weight
 };
 
 /// A packing kernel (CpuPackFn) for operands with inner dimension `k`.

@@ -11,8 +11,8 @@
 
 LLD_HAS_DRIVER(elf)
 
-// lld's LTO refers to Polly, which this build of LLVM keeps in a library of its own. We link objects, never bitcode: LTO, and
-// so this, never runs.
+// lld's LTO refers to Polly, which this build of LLVM keeps in a library of its own. We link objects, never bitcode:
+// LTO, and so this, never runs.
 llvm::PassPluginLibraryInfo getPollyPluginInfo() { return {LLVM_PLUGIN_API_VERSION, "none", "", nullptr, nullptr}; }
 
 namespace moec::codegen {
@@ -58,8 +58,9 @@ Result<std::vector<uint8_t>> linkSharedObject(const std::vector<uint8_t> &object
     return makeError(Code::CompileFailed, "cannot write {}: {}", input, error.message());
   std::string messages;
   llvm::raw_string_ostream log(messages);
-  const char *arguments[] = {"ld.lld", "-shared", "--hash-style=gnu", "--build-id=none", "-z", "noexecstack",
-                             "--no-undefined", "--threads=1", "-o", output.c_str(), input.c_str()};
+  const char *arguments[] = {"ld.lld", "-shared",      "--hash-style=gnu", "--build-id=none",
+                             "-z",     "noexecstack",  "--no-undefined",   "--threads=1",
+                             "-o",     output.c_str(), input.c_str()};
   lld::Result result = lld::lldMain(arguments, log, log, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode != 0)
     return makeError(Code::CompileFailed, "lld cannot link the kernels: {}", messages);

@@ -52,7 +52,8 @@ private:
     std::fill_n(mask.begin(), count, true);
     auto maskType = VectorType::get({e.lanes}, e.b.getI1Type());
     Value lanesToLoad = arith::ConstantOp::create(e.b, DenseElementsAttr::get(maskType, mask));
-    return LLVM::MaskedLoadOp::create(e.b, e.f32s(), from, lanesToLoad, e.zeros(), e.b.getI32IntegerAttr(1), UnitAttr());
+    return LLVM::MaskedLoadOp::create(e.b, e.f32s(), from, lanesToLoad, e.zeros(), e.b.getI32IntegerAttr(1),
+                                      UnitAttr());
   }
 
   /// log2(lanes) rounds, each interleaving row i with row i + lanes / 2: the perfect shuffle that transposes a square.

@@ -20,7 +20,8 @@ public:
 
   void build(ModuleOp module) {
     auto pointer = LLVM::LLVMPointerType::get(e.b.getContext());
-    LLVM::LLVMFuncOp function = beginFunction(e, module, symbolOf(spec), {pointer, pointer, pointer, pointer, pointer, e.i64(), e.i64(), pointer, e.i64()});
+    LLVM::LLVMFuncOp function = beginFunction(
+        e, module, symbolOf(spec), {pointer, pointer, pointer, pointer, pointer, e.i64(), e.i64(), pointer, e.i64()});
     Block &entry = function.getBody().front();
     a = entry.getArgument(0), weights = entry.getArgument(1), c = entry.getArgument(2);
     rowToken = entry.getArgument(3), rowWeight = entry.getArgument(4);
@@ -48,7 +49,9 @@ private:
   int64_t rowBytes() const { return int64_t{paddedStride(spec.k, config.rowDType())} * byteSize(config.rowDType()); }
   int64_t stepBytes() const { return pairs() && !dots() ? 8 : 4; } // of a row
   int64_t vectorBytes() const { return int64_t{e.lanes} * 4; }
-  int64_t bytesOfPanel() const { return static_cast<int64_t>(panelBytes(spec.k, e.lanes, config.compute, spec.biased)); }
+  int64_t bytesOfPanel() const {
+    return static_cast<int64_t>(panelBytes(spec.k, e.lanes, config.compute, spec.biased));
+  }
 
   /// Runs panels [from, to), `numPanels` side by side, and returns where the prefetch cursor ends up.
   Value panelLoop(Value from, Value to, uint32_t numPanels, Value cursor) {
@@ -107,7 +110,8 @@ private:
   void prefetch(Value from, uint32_t panelSteps) {
     constexpr int64_t lineBytes = 64;
     for (int64_t offset = 0; offset < panelSteps * 2 * vectorBytes(); offset += lineBytes)
-      LLVM::Prefetch::create(e.b, e.address(from, {}, offset), /*rw=*/0, /*hint: second-level cache=*/2, /*cache: data=*/1);
+      LLVM::Prefetch::create(e.b, e.address(from, {}, offset), /*rw=*/0, /*hint: second-level cache=*/2,
+                             /*cache: data=*/1);
   }
 
   /// One K step (a pair in bf16) into every sum.
@@ -116,8 +120,9 @@ private:
     SmallVector<Value> b;
     for (uint32_t panel = 0; panel < numPanels; ++panel)
       for (uint32_t half = 0; half < 2; ++half)
-        b.push_back(e.load(pairs() ? Type(e.i32s()) : Type(e.f32s()),
-                           e.address(panelStart, bBytes, panel * bytesOfPanel() + (2 * offset + half) * vectorBytes())));
+        b.push_back(
+            e.load(pairs() ? Type(e.i32s()) : Type(e.f32s()),
+                   e.address(panelStart, bBytes, panel * bytesOfPanel() + (2 * offset + half) * vectorBytes())));
     if (!pairs() || dots())
       return addProducts(aBytes, offset * 4, b, sums);
     // Even K first, then odd: two widened vectors a panel are live at a time, not four.
@@ -137,7 +142,8 @@ private:
       for (uint32_t index = 0; index < b.size(); ++index) {
         Value &sum = sums[sumIndex(index / 2, row, index % 2)];
         sum = dots() ? dot(sum, entry, b[index])
-                     : vector::FMAOp::create(e.b, vector::BroadcastOp::create(e.b, e.f32s(), entry), b[index], sum).getResult();
+                     : vector::FMAOp::create(e.b, vector::BroadcastOp::create(e.b, e.f32s(), entry), b[index], sum)
+                           .getResult();
       }
     }
   }
@@ -178,7 +184,8 @@ private:
   void addBias(Value panel, uint32_t index, SmallVector<Value> &sums) {
     Value panelStart = e.address(weights, e.mul(panel, e.constant(bytesOfPanel())));
     for (uint32_t half = 0; half < 2; ++half) {
-      Value bias = e.load(e.f32s(), e.address(panelStart, {}, (index + 1) * bytesOfPanel() - (2 - half) * vectorBytes()));
+      Value bias =
+          e.load(e.f32s(), e.address(panelStart, {}, (index + 1) * bytesOfPanel() - (2 - half) * vectorBytes()));
       for (uint32_t row = 0; row < spec.rows; ++row) {
         Value &sum = sums[sumIndex(index, row, half)];
         sum = arith::AddFOp::create(e.b, sum, bias);

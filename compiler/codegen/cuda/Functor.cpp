@@ -18,8 +18,8 @@ struct Entry {
   const char *op, *text;
 };
 
-// Reference: ir/reference/ActivationRegion.cpp. `__expf` is two instructions, and what it loses (2 + 1.2 |x| units in the
-// last place) is below what rounding to bf16 or f16 does.
+// Reference: ir/reference/ActivationRegion.cpp. `__expf` is two instructions, and what it loses (2 + 1.2 |x| units in
+// the last place) is below what rounding to bf16 or f16 does.
 constexpr Entry entries[] = {
     {"arith.addf", "$0 + $1"},
     {"arith.subf", "$0 - $1"},
@@ -111,7 +111,8 @@ const llvm::StringMap<const char *> &table() {
   return map;
 }
 
-/// The shortest digits that give back the same bits; by its bits what has no digits. In brackets where a sign comes first.
+/// The shortest digits that give back the same bits; by its bits what has no digits. In brackets where a sign comes
+/// first.
 std::string literal(float value) {
   if (!std::isfinite(value))
     return fmt::format("__int_as_float(0x{:08x})", llvm::bit_cast<uint32_t>(value));
@@ -178,7 +179,8 @@ private:
   std::string filled(llvm::StringRef pattern, Operation &op) {
     std::string text;
     for (size_t i = 0; i < pattern.size(); ++i)
-      text += pattern[i] == '$' ? names[op.getOperand(static_cast<unsigned>(pattern[++i] - '0'))] : std::string(1, pattern[i]);
+      text += pattern[i] == '$' ? names[op.getOperand(static_cast<unsigned>(pattern[++i] - '0'))]
+                                : std::string(1, pattern[i]);
     return text;
   }
 

@@ -46,7 +46,8 @@ public:
 private:
   Element element() const { return config.element == DType::BF16 ? Element::BF16 : Element::F16; }
 
-  static LaunchKernel kernelOf(ShippedKernel kernel, uint32_t threads, uint32_t dynamicSharedBytes, KernelRef ref = {}) {
+  static LaunchKernel kernelOf(ShippedKernel kernel, uint32_t threads, uint32_t dynamicSharedBytes,
+                               KernelRef ref = {}) {
     return {{std::move(kernel.name), std::move(kernel.unit), threads, dynamicSharedBytes}, std::move(ref)};
   }
 
@@ -110,7 +111,7 @@ private:
       kernel.unit.functors = {std::move(*functor)};
     }
     std::vector kernels{kernelOf(std::move(kernel), gemmThreads(tile.family, gemm), gemmSharedBytes(tile.family, gemm),
-                                {.rows = tile.tokens, .symbol = "", .columns = tile.weights})};
+                                 {.rows = tile.tokens, .symbol = "", .columns = tile.weights})};
     if (fp8 && role == GemmRole::GateUp) { // down's tokens are quantised by it too
       const QuantiseConfig quantise = quantiseConfigOf(config.element);
       kernels.push_back(kernelOf(shippedQuantise(quantise), quantise.threads, 0));
@@ -129,8 +130,8 @@ private:
   }
 
   const CudaConfig &config;
-  const std::string &arch; // of the cubins, e.g. "sm_90a"
-  int64_t topK = 0; // as the dispatch, which comes before the products and the store, says
+  const std::string &arch;    // of the cubins, e.g. "sm_90a"
+  int64_t topK = 0;           // as the dispatch, which comes before the products and the store, says
   bool weightOnInput = false; // as gate-up says
 };
 

@@ -24,8 +24,8 @@ struct CudaLayerCode {
 
 /// The kernels of a layer in phase `launches` whose config is for a GPU; `arch` as NVRTC takes it, e.g. "sm_90a".
 ///
-/// Errors: InvalidModel (an activation with an op that the GPU does not have, more experts per token than a warp has lanes),
-/// naming it.
+/// Errors: InvalidModel (an activation with an op that the GPU does not have, more experts per token than a warp has
+/// lanes), naming it.
 Result<CudaLayerCode> cudaCodeOf(mlir::func::FuncOp layer, const std::string &arch);
 
 } // namespace moec::codegen

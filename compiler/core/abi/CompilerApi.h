@@ -34,7 +34,8 @@ typedef struct MoecCompilerAnswer {
 ///   "compile"  {model, profile, target, limits, calibration, layers, stopAfter, emit} -> package or text
 ///   "import"   {config, name, layers, plain_weights}                                  -> model text
 ///   "describe" {model}                                  -> JSON: layers with shape, router and weights
-///   "version"  {nvrtc_only, nvrtc_also (both optional)} -> JSON: LLVM's version; NVRTC's and its path, or what was tried
+///   "version"  {nvrtc_only, nvrtc_also (both optional)} -> JSON: LLVM's version; NVRTC's and its path, or what was
+///   tried
 /// Thread-safe. Never throws, never exits.
 typedef MoecCompilerAnswer (*MoecCompilerCallFn)(const char *verb, const uint8_t *request, size_t size,
                                                  const MoecCompilerCallbacks *callbacks);

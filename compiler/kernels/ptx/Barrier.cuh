@@ -10,9 +10,7 @@ inline __device__ void barrierInit(uint32_t barrier, uint32_t arrivals) {
 }
 
 /// Makes initialised barriers visible to the async proxy (TMA); a block barrier must follow for the other threads.
-inline __device__ void fenceBarrierInit() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
+inline __device__ void fenceBarrierInit() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
 inline __device__ void barrierArrive(uint32_t barrier) {
   asm volatile("{ .reg .b64 state; mbarrier.arrive.shared.b64 state, [%0]; }" ::"r"(barrier) : "memory");

@@ -5,9 +5,10 @@
 
 namespace moec::ptx {
 
-/// Descriptor of a tile of 128-byte rows (64 two-byte elements of the sum or 128 of one byte), swizzled by 128 bytes, that
-/// starts at a multiple of 1024 bytes. PTX ISA, "Matrix Descriptor Format": bits 0-13 address / 16, 16-29 leading offset (unused
-/// with a swizzle when the sum is contiguous), 32-45 bytes between groups of eight rows / 16, 62-63 swizzle (1 = 128 B).
+/// Descriptor of a tile of 128-byte rows (64 two-byte elements of the sum or 128 of one byte), swizzled by 128 bytes,
+/// that starts at a multiple of 1024 bytes. PTX ISA, "Matrix Descriptor Format": bits 0-13 address / 16, 16-29 leading
+/// offset (unused with a swizzle when the sum is contiguous), 32-45 bytes between groups of eight rows / 16, 62-63
+/// swizzle (1 = 128 B).
 inline __device__ uint64_t swizzledTile(uint32_t shared) {
   constexpr uint64_t groupOfRows = 1024 / 16;
   return static_cast<uint64_t>((shared & 0x3ffff) >> 4) | (uint64_t{1} << 16) | (groupOfRows << 32) |

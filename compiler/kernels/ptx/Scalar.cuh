@@ -19,8 +19,8 @@ inline __device__ float minNan(float a, float b) {
   return result;
 }
 
-/// a / b within two units in the last place for all b, infinite ones too. The operator's exact form calls a routine, whose
-/// registers a matrix product's epilogue does not have; __fdividef gives 0 for b beyond 2^126.
+/// a / b within two units in the last place for all b, infinite ones too. The operator's exact form calls a routine,
+/// whose registers a matrix product's epilogue does not have; __fdividef gives 0 for b beyond 2^126.
 inline __device__ float divide(float a, float b) {
   float result;
   asm("div.full.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));

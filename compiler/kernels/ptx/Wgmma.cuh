@@ -19,7 +19,8 @@ template <uint32_t Pending> __device__ void wgmmaWait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 }
 
-/// sum[64 x N] (+)= a[64 x 16] * b[N x 16]^T; `accumulate` false overwrites the sum. The first N / 2 of `sum` take part.
+/// sum[64 x N] (+)= a[64 x 16] * b[N x 16]^T; `accumulate` false overwrites the sum. The first N / 2 of `sum` take
+/// part.
 template <Element E, uint32_t N> struct Wgmma;
 
 /// As Wgmma, of e4m3: sum[64 x N] (+)= a[64 x 32] * b[N x 32]^T. A chain of these keeps some 14 bits of its sums only.
@@ -75,8 +76,8 @@ template <uint32_t N> struct WgmmaE4M3;
     template <uint32_t Sums> static __device__ void run(float (&sum)[Sums], uint64_t a, uint64_t b, bool accumulate) { \
       static_assert(Sums >= SUMS);                                                                                     \
       asm volatile("{ .reg .pred p; setp.ne.b32 p, %" #P ", 0; "                                                       \
-                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." #TYPE "." #TYPE " {" MOEC_NAMES##SUMS "}, %" #A   \
-                   ", %" #B ", p, 1, 1, 0, 0; }"                                                                       \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." #TYPE "." #TYPE " {" MOEC_NAMES##SUMS             \
+                   "}, %" #A ", %" #B ", p, 1, 1, 0, 0; }"                                                             \
                    : MOEC_SUMS##SUMS                                                                                   \
                    : "l"(a), "l"(b), "r"(static_cast<uint32_t>(accumulate)));                                          \
     }                                                                                                                  \
@@ -86,8 +87,8 @@ template <uint32_t N> struct WgmmaE4M3;
     template <uint32_t Sums> static __device__ void run(float (&sum)[Sums], uint64_t a, uint64_t b, bool accumulate) { \
       static_assert(Sums >= SUMS);                                                                                     \
       asm volatile("{ .reg .pred p; setp.ne.b32 p, %" #P ", 0; "                                                       \
-                   "wgmma.mma_async.sync.aligned.m64n" #N "k32.f32.e4m3.e4m3 {" MOEC_NAMES##SUMS "}, %" #A             \
-                   ", %" #B ", p, 1, 1; }"                                                                             \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k32.f32.e4m3.e4m3 {" MOEC_NAMES##SUMS "}, %" #A ", %" #B    \
+                                                                                                 ", p, 1, 1; }"        \
                    : MOEC_SUMS##SUMS                                                                                   \
                    : "l"(a), "l"(b), "r"(static_cast<uint32_t>(accumulate)));                                          \
     }                                                                                                                  \

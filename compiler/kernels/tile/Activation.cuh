@@ -9,8 +9,8 @@ namespace moec {
 /// 1 / (1 + e^-x); 0 and 1 where e^-x overflows or vanishes.
 inline __device__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-/// gate * sigmoid(gate) * up. By the special function unit's instructions as they are: __expf and __fdividef take four more
-/// to get denormals right, which end in a zero here, and the epilogue of gate-up is made of this.
+/// gate * sigmoid(gate) * up. By the special function unit's instructions as they are: __expf and __fdividef take four
+/// more to get denormals right, which end in a zero here, and the epilogue of gate-up is made of this.
 struct SiluGate {
   static __device__ float apply(float gate, float up) {
     return gate * ptx::reciprocal(1.0f + ptx::exp2(gate * -1.44269504f)) * up;

@@ -8,8 +8,9 @@ namespace moec::tile {
 
 /// Writes one sample of `Experts` counts into the ring (KernelAbi.h, CountsRing). By one warp.
 ///
-/// The stores are of eight bytes and volatile, so each arrives whole or not yet; its number says which sample it belongs
-/// to, so none of them has to wait for another. The number comes from an atomic: steps of several streams may share a ring.
+/// The stores are of eight bytes and volatile, so each arrives whole or not yet; its number says which sample it
+/// belongs to, so none of them has to wait for another. The number comes from an atomic: steps of several streams may
+/// share a ring.
 template <uint32_t Experts>
 __device__ void sampleCounts(const CountsRing &ring, const int32_t *counts, uint32_t numPairs) {
   if (!ring.words)

@@ -6,8 +6,8 @@
 
 namespace moec::tile {
 
-/// Waits until all `blocks` blocks have come here; each sees what the others wrote before. The two words are zero before
-/// and after. All threads of blocks that run at the same time: nobody starts a block that others wait for.
+/// Waits until all `blocks` blocks have come here; each sees what the others wrote before. The two words are zero
+/// before and after. All threads of blocks that run at the same time: nobody starts a block that others wait for.
 inline __device__ void gridBarrier(uint32_t *words, uint32_t blocks) {
   __syncthreads();
   if (threadIdx.x == 0) {

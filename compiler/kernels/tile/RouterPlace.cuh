@@ -13,8 +13,7 @@ struct RouterShare {
   uint32_t begin, end;
 
   __device__ RouterShare(uint32_t hiddenSize, uint32_t share) {
-    const uint32_t chunks = ceilDivide(hiddenSize, kRouterChunk),
-                   each = ceilDivide(chunks, kRouterWarps);
+    const uint32_t chunks = ceilDivide(hiddenSize, kRouterChunk), each = ceilDivide(chunks, kRouterWarps);
     begin = share * each;
     end = begin + each < chunks ? begin + each : chunks;
   }
@@ -27,8 +26,7 @@ template <Element E, uint32_t ColumnBlocks>
 __device__ void multiplyRouterRows(float (&sums)[ColumnBlocks][4], const uint4 (&token)[2],
                                    const uint4 (&weight)[ColumnBlocks]) {
   const uint4 &low = token[0], &high = token[1];
-  const uint32_t first[4] = {low.x, high.x, low.y, high.y},
-                 second[4] = {low.z, high.z, low.w, high.w};
+  const uint32_t first[4] = {low.x, high.x, low.y, high.y}, second[4] = {low.z, high.z, low.w, high.w};
 #pragma unroll
   for (uint32_t n = 0; n < ColumnBlocks; ++n) {
     ptx::Mma<E>::run(sums[n], first, weight[n].x, weight[n].y);
@@ -52,17 +50,14 @@ template <RouterGemmConfig C> struct RouterPlace {
   /// Rows and columns past the last repeat it: their logits are not stored, and repeated loads cost
   /// no traffic.
   __device__ const uint8_t *tokenRow(uint32_t rowInTile) const {
-    const uint32_t token =
-        firstToken + rowInTile < args.numTokens ? firstToken + rowInTile : args.numTokens - 1;
+    const uint32_t token = firstToken + rowInTile < args.numTokens ? firstToken + rowInTile : args.numTokens - 1;
     return static_cast<const uint8_t *>(args.hidden) + rowOffset(token);
   }
   __device__ const uint8_t *weightRow(uint32_t columnInTile, uint32_t plane) const {
-    const uint32_t wanted =
-        firstColumn + (columnInTile < C.tileExperts ? columnInTile : C.tileExperts - 1);
+    const uint32_t wanted = firstColumn + (columnInTile < C.tileExperts ? columnInTile : C.tileExperts - 1);
     const uint32_t column = wanted < numColumns ? wanted : numColumns - 1;
     return column < args.numExperts
-               ? static_cast<const uint8_t *>(args.weight) +
-                     rowOffset(uint64_t{plane} * args.numExperts + column)
+               ? static_cast<const uint8_t *>(args.weight) + rowOffset(uint64_t{plane} * args.numExperts + column)
                : static_cast<const uint8_t *>(args.extraRow) + rowOffset(plane);
   }
   __device__ uint64_t rowOffset(uint64_t row) const { return row * args.hiddenSize * 2; }

@@ -1,5 +1,5 @@
-// Router weights of a tile's token rows, where they are on the experts' input: the sums of gate and up are multiplied by
-// them, which is what weights on the rows would give without rounding the rows once more. Rounded products, which no
+// Router weights of a tile's token rows, where they are on the experts' input: the sums of gate and up are multiplied
+// by them, which is what weights on the rows would give without rounding the rows once more. Rounded products, which no
 // compiler joins with what follows: every family gives the same bits.
 #pragma once
 
@@ -14,9 +14,9 @@ inline __device__ float weightAt(const GroupedGemmArgs &args, const Work &work, 
   return row < work.rows ? args.pairWeights[args.slotPair[work.firstSlot + row]] : 0.0f;
 }
 
-/// Weighs the sums of a tile whose token rows are the columns of the instruction's fragments, Width of them. Of each eight a
-/// lane has two tokens, each for two weight rows: sums[block][eight * 4 + weightRow * 2 + token]. All lanes of the warp take
-/// part.
+/// Weighs the sums of a tile whose token rows are the columns of the instruction's fragments, Width of them. Of each
+/// eight a lane has two tokens, each for two weight rows: sums[block][eight * 4 + weightRow * 2 + token]. All lanes of
+/// the warp take part.
 template <uint32_t Width, uint32_t Blocks, uint32_t Sums>
 __device__ void weighColumns(const GroupedGemmArgs &args, const Work &work, float (&sums)[Blocks][Sums]) {
   const uint32_t lane = threadIdx.x % 32;

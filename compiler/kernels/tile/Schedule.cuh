@@ -59,8 +59,7 @@ template <GemmConfig C> __device__ Work findWork(const GroupedGemmArgs &args, ui
 }
 
 /// The row of `args.tokens` that row `row` of the tile reads; rows past the valid ones repeat the first.
-template <GemmConfig C>
-__device__ uint32_t sourceRow(const GroupedGemmArgs &args, const Work &work, uint32_t row) {
+template <GemmConfig C> __device__ uint32_t sourceRow(const GroupedGemmArgs &args, const Work &work, uint32_t row) {
   const uint32_t slot = work.firstSlot + (row < work.rows ? row : 0);
   if constexpr (C.role == GemmRole::GateUp && !C.dense)
     return static_cast<uint32_t>(args.slotPair[slot]) / args.topK;

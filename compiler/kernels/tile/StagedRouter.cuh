@@ -19,8 +19,7 @@ struct RouterChunk {
   const uint32_t hiddenSize, planes;
   uint32_t share = 0, plane = 0, chunk = 0;
 
-  __device__ RouterChunk(uint32_t hiddenSize, uint32_t planes)
-      : hiddenSize(hiddenSize), planes(planes) {}
+  __device__ RouterChunk(uint32_t hiddenSize, uint32_t planes) : hiddenSize(hiddenSize), planes(planes) {}
 
   /// False after the last one. Each share of each plane has one chunk at least, if only one behind
   /// the sum's end.
@@ -38,16 +37,13 @@ struct RouterChunk {
 
 template <RouterGemmConfig C> struct StagedRouterTile {
   static constexpr uint32_t warpsTokens = 2, warpsExperts = 4;
-  static constexpr uint32_t warpTokens = C.tileTokens / warpsTokens,
-                            warpExperts = C.tileExperts / warpsExperts;
+  static constexpr uint32_t warpTokens = C.tileTokens / warpsTokens, warpExperts = C.tileExperts / warpsExperts;
   static constexpr uint32_t rowBlocks = warpTokens / 16, columnBlocks = warpExperts / 8;
   static constexpr uint32_t rowBytes = kRouterChunk * 2,
                             rowsAtOnce = routerThreads() / 4; // four threads copy a row
-  static constexpr uint32_t tokenLoads = C.tileTokens / rowsAtOnce,
-                            weightLoads = C.tileExperts / rowsAtOnce;
+  static constexpr uint32_t tokenLoads = C.tileTokens / rowsAtOnce, weightLoads = C.tileExperts / rowsAtOnce;
   static constexpr uint32_t stages = kRouterStages, stageBytes = routerSharedBytes(C) / stages;
-  static_assert(warpsTokens * warpsExperts == kRouterWarps && warpTokens % 16 == 0 &&
-                warpExperts % 8 == 0);
+  static_assert(warpsTokens * warpsExperts == kRouterWarps && warpTokens % 16 == 0 && warpExperts % 8 == 0);
   static_assert(C.tileTokens % rowsAtOnce == 0 && C.tileExperts % rowsAtOnce == 0);
 
   const tile::RouterPlace<C> &place;
@@ -60,8 +56,7 @@ template <RouterGemmConfig C> struct StagedRouterTile {
   __device__ explicit StagedRouterTile(const tile::RouterPlace<C> &place)
       : place(place), copied(threadIdx.x / 4), part(threadIdx.x % 4),
         firstRow(threadIdx.x / 32 % warpsTokens * warpTokens + threadIdx.x % 32 / 4),
-        firstColumn(threadIdx.x / 32 / warpsTokens * warpExperts + threadIdx.x % 32 / 4), sums{},
-        total{} {
+        firstColumn(threadIdx.x / 32 / warpsTokens * warpExperts + threadIdx.x % 32 / 4), sums{}, total{} {
 #pragma unroll
     for (uint32_t i = 0; i < tokenLoads; ++i)
       tokens[i] = place.tokenRow(copied + i * rowsAtOnce) + part * 16;
@@ -79,8 +74,7 @@ template <RouterGemmConfig C> struct StagedRouterTile {
 #pragma unroll
     for (uint32_t i = 0; i < weightLoads; ++i)
       ptx::cpAsync16(to + (C.tileTokens + i * rowsAtOnce) * rowBytes,
-                     place.weightRow(copied + i * rowsAtOnce, at.plane) + part * 16 + offset,
-                     inSum);
+                     place.weightRow(copied + i * rowsAtOnce, at.plane) + part * 16 + offset, inSum);
   }
 
   static __device__ uint4 load16(uint32_t shared) {
@@ -103,8 +97,7 @@ template <RouterGemmConfig C> struct StagedRouterTile {
   /// Multiplies a chunk whose fragments are in registers, and loads those of the chunk in
   /// `following` meanwhile: weights into the other set, a sixteen of tokens as soon as the last one
   /// is multiplied.
-  __device__ void multiply(const uint4 (&weight)[columnBlocks], uint4 (&nextWeight)[columnBlocks],
-                           uint32_t following) {
+  __device__ void multiply(const uint4 (&weight)[columnBlocks], uint4 (&nextWeight)[columnBlocks], uint32_t following) {
     loadWeights(nextWeight, following);
 #pragma unroll
     for (uint32_t m = 0; m < rowBlocks; ++m) {
@@ -134,8 +127,7 @@ template <RouterGemmConfig C> struct StagedRouterTile {
       for (uint32_t n = 0; n < columnBlocks; ++n)
 #pragma unroll
         for (uint32_t i = 0; i < 4; ++i)
-          place.store(firstRow + m * 16 + i / 2 * 8, firstColumn / 8 * 8 + n * 8 + part * 2 + i % 2,
-                      total[m][n][i]);
+          place.store(firstRow + m * 16 + i / 2 * 8, firstColumn / 8 * 8 + n * 8 + part * 2 + i % 2, total[m][n][i]);
   }
 
   /// Ends with a barrier.

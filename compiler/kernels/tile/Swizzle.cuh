@@ -10,8 +10,8 @@ inline constexpr uint32_t rowBytes = 128;
 inline constexpr uint32_t piecesPerRow = rowBytes / 16;
 
 /// Byte offset of a row's 16-byte piece. The piece's place is XORed with the row modulo 8, so that the eight rows of an
-/// ldmatrix or wgmma core matrix fall into different banks. This is the hardware's 128-byte swizzle for tiles that start
-/// at a multiple of 1024 bytes.
+/// ldmatrix or wgmma core matrix fall into different banks. This is the hardware's 128-byte swizzle for tiles that
+/// start at a multiple of 1024 bytes.
 inline __device__ uint32_t swizzled(uint32_t row, uint32_t piece) {
   return row * rowBytes + ((piece ^ (row & 7)) * 16);
 }

@@ -55,9 +55,9 @@ template <uint32_t Takers> struct WorkQueue {
   }
 };
 
-/// So many token tiles of an expert at most meet all of its weights before its next ones do. Where 132 blocks walked 22 token
-/// tiles at a time they read those 33 MB again for every six tiles of weights; a part's 12 MB stay in the second-level cache.
-/// Mixtral, 16,384 tokens, an H100: both products read 15.6 GB of memory instead of 22.6.
+/// So many token tiles of an expert at most meet all of its weights before its next ones do. Where 132 blocks walked 22
+/// token tiles at a time they read those 33 MB again for every six tiles of weights; a part's 12 MB stay in the
+/// second-level cache. Mixtral, 16,384 tokens, an H100: both products read 15.6 GB of memory instead of 22.6.
 inline constexpr uint32_t kTilesTogether = 8;
 
 /// Finds the tiles of a block: the first is that of its number, then whichever is next in the launch
@@ -65,7 +65,8 @@ inline constexpr uint32_t kTilesTogether = 8;
 template <GemmConfig C> struct WorkFinder {
   const GroupedGemmArgs &args;
   Work following{};
-  uint32_t numWork = 0, ticket = 0, index = 0, place = 0, firstTile = 0, lastTile = 0, expert = 0, begin = 0, end = 0, phase = 4;
+  uint32_t numWork = 0, ticket = 0, index = 0, place = 0, firstTile = 0, lastTile = 0, expert = 0, begin = 0, end = 0,
+           phase = 4;
 
   /// The block's first tile; no rows if there is none.
   __device__ Work first() {
@@ -88,9 +89,7 @@ template <GemmConfig C> struct WorkFinder {
       loadPlace();
       break;
     case 2: loadExpert(); break;
-    default:
-      work();
-      queue.put(following);
+    default: work(); queue.put(following);
     }
   }
 

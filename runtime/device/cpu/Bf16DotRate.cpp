@@ -31,10 +31,10 @@ __attribute__((target("avx512f,avx512bf16"), noinline)) void dotRounds() {
   __m512bh ones = (__m512bh)_mm512_set1_epi32(0x3f803f80);
   for (int round = 0; round < kRounds; ++round)
     MOEC_UNROLL
-    for (__m512 &sum : sums) {
-      sum = _mm512_dpbf16_ps(sum, ones, ones);
-      asm volatile("" : "+v"(sum));
-    }
+  for (__m512 &sum : sums) {
+    sum = _mm512_dpbf16_ps(sum, ones, ones);
+    asm volatile("" : "+v"(sum));
+  }
 }
 
 __attribute__((target("avx512f"), noinline)) void multiplyAddRounds() {
@@ -44,10 +44,10 @@ __attribute__((target("avx512f"), noinline)) void multiplyAddRounds() {
   __m512 ones = _mm512_set1_ps(1.0f);
   for (int round = 0; round < kRounds; ++round)
     MOEC_UNROLL
-    for (__m512 &sum : sums) {
-      sum = _mm512_fmadd_ps(ones, ones, sum);
-      asm volatile("" : "+v"(sum));
-    }
+  for (__m512 &sum : sums) {
+    sum = _mm512_fmadd_ps(ones, ones, sum);
+    asm volatile("" : "+v"(sum));
+  }
 }
 
 template <typename F> double leastNs(F run) {

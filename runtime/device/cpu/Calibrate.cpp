@@ -74,10 +74,10 @@ private:
   Status allocate() {
     const uint64_t rowBytes = uint64_t{gemm.k} * byteSize(kernels.config.compute);
     cStride = paddedStride(kPanelsPerCall * gemm.panelColumns, DType::F32) * sizeof(float);
-    for (auto [region, bytes] : {std::pair{&a, bufferRows * uint64_t{gemm.aStrideBytes}},
-                                 std::pair{&c, bufferRows * cStride * pool.threads()},
-                                 std::pair{&panel, kPanelsPerCall * gemm.panelSize},
-                                 std::pair{&weights, streamBytes(2 * facts.lanes() * rowBytes)}}) {
+    for (auto [region, bytes] :
+         {std::pair{&a, bufferRows * uint64_t{gemm.aStrideBytes}}, std::pair{&c, bufferRows * cStride * pool.threads()},
+          std::pair{&panel, kPanelsPerCall * gemm.panelSize},
+          std::pair{&weights, streamBytes(2 * facts.lanes() * rowBytes)}}) {
       Result<Region> mapped = Region::map(bytes, "calibration");
       if (!mapped)
         return mapped.status();

@@ -46,8 +46,8 @@ private:
   std::vector<uint16_t> heights;
   uint32_t window = 0;
   uint32_t bulk = 0;
-  std::vector<uint32_t> begin;    // [window + 2] into `tiles`
-  std::vector<uint8_t> tiles;     // kernel indices
+  std::vector<uint32_t> begin;     // [window + 2] into `tiles`
+  std::vector<uint8_t> tiles;      // kernel indices
   std::vector<uint16_t> coveredBy; // [window + 1]
 };
 

@@ -26,7 +26,9 @@ struct CpuBridge final : HostBridge {
 
 } // namespace
 
-Result<std::unique_ptr<HostBridge>> CpuDevice::bridge() { return std::unique_ptr<HostBridge>(std::make_unique<CpuBridge>()); }
+Result<std::unique_ptr<HostBridge>> CpuDevice::bridge() {
+  return std::unique_ptr<HostBridge>(std::make_unique<CpuBridge>());
+}
 
 Result<std::unique_ptr<Device>> CpuDevice::open(const SessionOptions &options, ForwardLog &log) {
   if (!options.imageLoader)
@@ -186,7 +188,8 @@ Status CpuDevice::route(const RouteRequest &request) {
   const CpuLayer &layer = found->second;
   Workspace &space = workspaces[request.slot];
   ForwardCounts counts;
-  Status status = LayerExecutor(layer, space, *pool, workerScratch.ofWorker).run(request.hidden, {}, {}, options.nonFinite, counts);
+  Status status =
+      LayerExecutor(layer, space, *pool, workerScratch.ofWorker).run(request.hidden, {}, {}, options.nonFinite, counts);
   log.addNonFinite(counts.nonFiniteLogits);
   if (!status.ok())
     return status;

@@ -13,7 +13,7 @@ struct CpuLayer final : DeviceLayer {
   std::shared_ptr<const LayerKernels> kernels;
   std::shared_ptr<const LayerKernels> generic; // generation 0's: what spills runs on them
   std::shared_ptr<const CommonWeights> common;
-  std::vector<ExpertWeights> experts;          // [E]
+  std::vector<ExpertWeights> experts; // [E]
 
   uint64_t packedBytes() const override {
     uint64_t bytes = 0;

@@ -12,8 +12,8 @@ namespace moec {
 
 /// A step's pairs by token and choice.
 struct RoutedPairs {
-  const int32_t *ids = nullptr;     // [tokens, topK]; -1 is padding
-  const float *weights = nullptr;   // [tokens, topK]
+  const int32_t *ids = nullptr;   // [tokens, topK]; -1 is padding
+  const float *weights = nullptr; // [tokens, topK]
   uint32_t tokens = 0, topK = 0;
   bool weightOnInput = false; // of the experts: their outputs are added as they are
 };

@@ -45,7 +45,9 @@ Result<std::shared_ptr<StoredExpert>> ExpertStore::load(const Names &names, uint
   for (int i = 0; i < 3; ++i) {
     if (refs[i]->name.empty())
       return makeError(Code::InvalidModel, "the layer names no weight for an expert's {} projection",
-                       i == 0 ? "gate" : i == 1 ? "up" : "down");
+                       i == 0   ? "gate"
+                       : i == 1 ? "up"
+                                : "down");
     data[i] = static_cast<const std::byte *>(source->view(*refs[i], expert, compute));
     toCopy += data[i] ? 0 : bytes;
   }
@@ -77,7 +79,8 @@ Status ExpertStore::loadBiases(uint32_t expert, StoredExpert &to) const {
         std::tuple(&weights.downBias, shape.hidden, "down", &to.down.firstBias)}) {
     if (ref->name.empty())
       return makeError(Code::InvalidModel, "the layer names no bias for an expert's {} projection", part);
-    if (Status status = source->read(*ref, expert, DType::F32, std::as_writable_bytes(rest.first(length))); !status.ok())
+    if (Status status = source->read(*ref, expert, DType::F32, std::as_writable_bytes(rest.first(length)));
+        !status.ok())
       return status;
     *start = rest.data();
     rest = rest.subspan(length);
@@ -152,8 +155,8 @@ Result<std::shared_ptr<const CommonWeights>> ExpertStore::common(const RouterSpe
     if (Status status = packRouter(*kernels.router, compute, common->router); !status.ok())
       return status;
   bool routed = kernels.router.has_value();
-  if (Status status = vector(routed && router.routerBias, weights.routerBias, "router bias", shape.experts,
-                             common->routerBias);
+  if (Status status =
+          vector(routed && router.routerBias, weights.routerBias, "router bias", shape.experts, common->routerBias);
       !status.ok())
     return status;
   if (Status status = vector(routed && router.correctionBias, weights.correctionBias, "correction bias", shape.experts,
@@ -161,15 +164,16 @@ Result<std::shared_ptr<const CommonWeights>> ExpertStore::common(const RouterSpe
       !status.ok())
     return status;
   if (shape.sharedIntermediate > 0) {
-    auto stored = load({weights.sharedGate, weights.sharedUp, weights.sharedDown}, 0, shape.sharedIntermediate, compute);
+    auto stored =
+        load({weights.sharedGate, weights.sharedUp, weights.sharedDown}, 0, shape.sharedIntermediate, compute);
     if (!stored)
       return stored.status().withContext("shared expert");
     auto packed = pack(**stored, *kernels.sharedGateUp, *kernels.sharedDown, compute);
     if (!packed)
       return packed.status();
     common->shared = *packed;
-    if (Status status = vector(shape.sharedGate, weights.sharedRouter, "shared expert's gate", shape.hidden,
-                               common->sharedGate);
+    if (Status status =
+            vector(shape.sharedGate, weights.sharedRouter, "shared expert's gate", shape.hidden, common->sharedGate);
         !status.ok())
       return status;
   }

@@ -20,7 +20,7 @@ struct PackedExpert {
 
 /// The same as stored: views into the checkpoint where its dtype is the compute dtype, else a converted copy.
 struct StoredExpert {
-  Region copy; // empty where all three are views
+  Region copy;               // empty where all three are views
   std::vector<float> biases; // of gate, up and down, one after another; empty where the layer has none
   StoredOperand gateUp;
   StoredOperand down;
@@ -38,7 +38,7 @@ struct CommonWeights {
   std::vector<float> routerBias;     // [E] or empty
   std::vector<float> correctionBias; // [E] or empty
   std::shared_ptr<const PackedExpert> shared;
-  std::vector<float> sharedGate;     // [H] or empty: sigmoid(hidden . sharedGate) scales the shared expert
+  std::vector<float> sharedGate; // [H] or empty: sigmoid(hidden . sharedGate) scales the shared expert
 };
 
 /// Makes experts' weights and hands out what some generation holds already, so that generations share them.

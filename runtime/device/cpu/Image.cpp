@@ -65,7 +65,8 @@ Result<std::shared_ptr<const KernelImage>> loadSharedObject(const Image &image) 
   void *handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const char *why = dlerror();
-    return makeError(Code::Failure, "loading a kernel image of {} bytes: {}", image.bytes.size(), why ? why : "unknown");
+    return makeError(Code::Failure, "loading a kernel image of {} bytes: {}", image.bytes.size(),
+                     why ? why : "unknown");
   }
   return std::shared_ptr<const KernelImage>(std::make_shared<SharedObject>(handle, std::move(file)));
 }

@@ -53,33 +53,19 @@ Status LayerExecutor::run(ConstTensorView hidden, const std::optional<RoutingVie
 Status LayerExecutor::launch(LaunchKind kind, TensorView output, NonFinitePolicy policy, ForwardCounts &counts) {
   const ProfileRange range(launchName(kind));
   switch (kind) {
-  case LaunchKind::Router:
-    routerLogits();
-    break;
+  case LaunchKind::Router: routerLogits(); break;
   case LaunchKind::Route:
     counts.nonFiniteLogits = route();
     if (counts.nonFiniteLogits > 0 && policy == NonFinitePolicy::Fail)
       return makeError(Code::Failure, "layer {}: {} router logits are not finite", layer.number,
                        counts.nonFiniteLogits);
     break;
-  case LaunchKind::Dispatch:
-    dispatch(counts);
-    break;
-  case LaunchKind::GateUp:
-    gateUp();
-    break;
-  case LaunchKind::Down:
-    down();
-    break;
-  case LaunchKind::SharedGateUp:
-    sharedGateUp();
-    break;
-  case LaunchKind::SharedDown:
-    sharedDown();
-    break;
-  case LaunchKind::Store:
-    store(output);
-    break;
+  case LaunchKind::Dispatch: dispatch(counts); break;
+  case LaunchKind::GateUp: gateUp(); break;
+  case LaunchKind::Down: down(); break;
+  case LaunchKind::SharedGateUp: sharedGateUp(); break;
+  case LaunchKind::SharedDown: sharedDown(); break;
+  case LaunchKind::Store: store(output); break;
   }
   return {};
 }
@@ -170,7 +156,7 @@ void LayerExecutor::fillSharedRows() {
   pool.parallelFor(divideUp(tokens + kOverhangRows, rowsPerItem), [&](uint32_t item, unsigned) {
     for (uint32_t t = item * rowsPerItem, end = std::min(tokens + kOverhangRows, t + rowsPerItem); t < end; ++t) {
       space.sharedToken[t] = static_cast<int32_t>(std::min(t, tokens));
-      space.sharedWeight[t] = t >= tokens      ? 0.0f
+      space.sharedWeight[t] = t >= tokens    ? 0.0f
                               : gate.empty() ? 1.0f
                                              : sharedGateOf(space.staged + t * rowBytes, kernels.config.rowDType(),
                                                             gate.data(), layer.shape.hidden);

@@ -48,8 +48,8 @@ Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, con
                              const TargetFacts &facts, const Calibration &calibration, const KernelImage &image) {
   const char *name = launchName(launch.kind);
   if (launch.k != expected.k || launch.columns != expected.columns)
-    return makeError(Code::InvalidModel, "launch {} is for K={} and {} columns, the layer has K={} and {} columns", name,
-                     launch.k, launch.columns, expected.k, expected.columns);
+    return makeError(Code::InvalidModel, "launch {} is for K={} and {} columns, the layer has K={} and {} columns",
+                     name, launch.k, launch.columns, expected.k, expected.columns);
   if (Status status = checkHeights(launch, config); !status.ok())
     return status;
   GemmKernels gemm;
@@ -87,21 +87,15 @@ Result<GemmKernels> bindGemm(const Launch &launch, const Expected &expected, con
 /// What must have run before `kind`, where the layer has it.
 std::vector<LaunchKind> needs(LaunchKind kind) {
   switch (kind) {
-  case LaunchKind::Router:
-    return {};
-  case LaunchKind::Route:
-    return {LaunchKind::Router};
-  case LaunchKind::Dispatch:
-    return {LaunchKind::Route};
+  case LaunchKind::Router: return {};
+  case LaunchKind::Route: return {LaunchKind::Router};
+  case LaunchKind::Dispatch: return {LaunchKind::Route};
   case LaunchKind::GateUp:
-  case LaunchKind::SharedGateUp:
-    return {LaunchKind::Dispatch};
-  case LaunchKind::SharedDown:
-    return {LaunchKind::SharedGateUp};
+  case LaunchKind::SharedGateUp: return {LaunchKind::Dispatch};
+  case LaunchKind::SharedDown: return {LaunchKind::SharedGateUp};
   case LaunchKind::Down: // the shared expert is added first, always: the order of a sum decides its bits
     return {LaunchKind::GateUp, LaunchKind::SharedDown};
-  case LaunchKind::Store:
-    return {LaunchKind::Down};
+  case LaunchKind::Store: return {LaunchKind::Down};
   }
   return {};
 }

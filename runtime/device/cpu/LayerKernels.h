@@ -14,20 +14,21 @@ namespace moec {
 
 /// The kernels of one GEMM launch.
 struct GemmKernels {
-  uint32_t k = 0;       // of the GEMM
-  uint32_t columns = 0; // of output; gate-up: of the intermediate
-  uint32_t panelColumns = 0;  // output columns of one panel
+  uint32_t k = 0;            // of the GEMM
+  uint32_t columns = 0;      // of output; gate-up: of the intermediate
+  uint32_t panelColumns = 0; // output columns of one panel
   uint32_t panels = 0;
   bool biased = false;        // panels end with their columns' biases
   uint64_t panelSize = 0;     // bytes of one packed panel
   uint32_t stepBytes = 0;     // that a K step reads of a panel
   uint32_t panelsPerCall = 1; // that several tiles share while they are in the core's cache
-  // Packed weights, from this many rows on: computing takes longer than reading the weights, so tiles fetch the next panels.
+  // Packed weights, from this many rows on: computing takes longer than reading the weights, so tiles fetch the next
+  // panels.
   uint32_t fetchFromRows = 0;
-  uint32_t panelsPerFetch = 1; // that they share then; as many come in meanwhile
-  uint32_t aStrideBytes = 0;  // between rows of `a`
+  uint32_t panelsPerFetch = 1;                                  // that they share then; as many come in meanwhile
+  uint32_t aStrideBytes = 0;                                    // between rows of `a`
   uint64_t biasBytes() const { return biased ? stepBytes : 0; } // of a panel: an f32 a column, as a step has
-  std::vector<CpuTileFn> tiles; // by descending rows, as `cover` indexes them
+  std::vector<CpuTileFn> tiles;                                 // by descending rows, as `cover` indexes them
   CpuPackFn pack = nullptr;
   CoverTable cover;
 };

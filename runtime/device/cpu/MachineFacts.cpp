@@ -30,8 +30,8 @@ CpuIsa widestIsa() {
   return CpuIsa::Avx2;
 }
 
-/// The ISA that bf16 layers run fastest on: the widest, unless its bf16 dot product is so slow (half rate on some cores)
-/// that widening bf16 to f32 beats it.
+/// The ISA that bf16 layers run fastest on: the widest, unless its bf16 dot product is so slow (half rate on some
+/// cores) that widening bf16 to f32 beats it.
 CpuIsa fastestIsa() {
   static const CpuIsa fastest = [] {
     CpuIsa widest = widestIsa();

@@ -10,8 +10,7 @@ namespace {
 class PrefetchShares {
 public:
   PrefetchShares(const GemmKernels &gemm, uint32_t rows) : gemm(gemm) {
-    gemm.cover.forEachTile(
-        rows, [&](uint32_t, uint32_t, uint32_t height) { totalRows += rowsOf(height); });
+    gemm.cover.forEachTile(rows, [&](uint32_t, uint32_t, uint32_t height) { totalRows += rowsOf(height); });
   }
 
   /// A group of `panels` panels begins, `next` follows.
@@ -50,28 +49,25 @@ private:
 
 } // namespace
 
-const std::byte *PanelSource::panels(uint32_t first, uint32_t count,
-                                     const ThreadScratch &scratch) const {
+const std::byte *PanelSource::panels(uint32_t first, uint32_t count, const ThreadScratch &scratch) const {
   if (packed)
     return packed + first * gemm.panelSize;
   for (uint32_t index = 0; index < count; ++index)
-    packPanel(gemm, stored, compute, first + index, scratch.rows,
-              scratch.panel + index * gemm.panelSize);
+    packPanel(gemm, stored, compute, first + index, scratch.rows, scratch.panel + index * gemm.panelSize);
   return scratch.panel;
 }
 
-void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows, uint32_t begin,
-               uint32_t end, NextPanels after, const ThreadScratch &scratch) {
+void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows, uint32_t begin, uint32_t end,
+               NextPanels after, const ThreadScratch &scratch) {
   const GemmKernels &gemm = source.gemm;
   PrefetchShares shares(gemm, rows);
   auto run = [&](const std::byte *b, uint32_t panel, uint32_t panels) {
     gemm.cover.forEachTile(rows, [&](uint32_t tile, uint32_t row, uint32_t height) {
       std::byte *c = to.c + panel * to.cPanelBytes + (to.rowToken ? 0 : row * to.cRowBytes);
       const PrefetchShares::Share next = shares.take(height, b);
-      gemm.tiles[tile](to.a + uint64_t{row} * gemm.aStrideBytes, b, c,
-                       to.rowToken ? to.rowToken + row : nullptr,
-                       to.rowWeight ? to.rowWeight + row : nullptr,
-                       static_cast<int64_t>(to.cRowBytes), panels, next.from, next.stepBytes);
+      gemm.tiles[tile](to.a + uint64_t{row} * gemm.aStrideBytes, b, c, to.rowToken ? to.rowToken + row : nullptr,
+                       to.rowWeight ? to.rowWeight + row : nullptr, static_cast<int64_t>(to.cRowBytes), panels,
+                       next.from, next.stepBytes);
     });
   };
   // With one tile each panel is read once: one call streams them all.
@@ -86,8 +82,7 @@ void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows,
     const std::byte *b = source.panels(panel, count, scratch);
     const uint32_t left = end - panel - count;
     if (left > 0)
-      shares.begin(count, {fetch ? b + count * gemm.panelSize : nullptr,
-                           std::min(group, left)});
+      shares.begin(count, {fetch ? b + count * gemm.panelSize : nullptr, std::min(group, left)});
     else
       shares.begin(count, {fetch ? after.data : nullptr, std::min(gemm.panelsPerFetch, after.panels)});
     run(b, panel, count);

@@ -40,7 +40,7 @@ struct NextPanels {
 
 /// Computes panels [begin, end) of `rows` rows. `after`: of the same GEMM's shape, what follows
 /// panel `end`.
-void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows, uint32_t begin,
-               uint32_t end, NextPanels after, const ThreadScratch &scratch);
+void runPanels(const PanelSource &source, const TileOperands &to, uint32_t rows, uint32_t begin, uint32_t end,
+               NextPanels after, const ThreadScratch &scratch);
 
 } // namespace moec

@@ -87,8 +87,7 @@ bool ThreadPool::helpSomeone(unsigned thread) {
     Section &section = sections[i];
     uint32_t state = section.state.load(std::memory_order_relaxed);
     while (state & Section::open)
-      if (section.state.compare_exchange_weak(state, state + 1, std::memory_order_acquire,
-                                              std::memory_order_relaxed)) {
+      if (section.state.compare_exchange_weak(state, state + 1, std::memory_order_acquire, std::memory_order_relaxed)) {
         // Entering is enough to know that call, context and items are those of an open section.
         if (section.next.load(std::memory_order_relaxed) < section.items) {
           work(section, thread);

@@ -21,8 +21,8 @@ namespace moec {
 class ThreadPool {
 public:
   struct Options {
-    unsigned threads = 1;        // that one section can use, the caller included
-    unsigned callers = 1;        // sections that can be open at once; one more runs on its caller alone
+    unsigned threads = 1;           // that one section can use, the caller included
+    unsigned callers = 1;           // sections that can be open at once; one more runs on its caller alone
     unsigned spinMicroseconds = 50; // of a worker without work, before it sleeps: some gaps between two launches
   };
 
@@ -38,9 +38,7 @@ public:
   /// number names one thread for the pool's lifetime: use it to pick scratch memory.
   template <typename Body> void parallelFor(uint32_t items, Body &&body) {
     using Plain = std::remove_reference_t<Body>;
-    auto call = [](void *context, uint32_t item, unsigned thread) {
-      (*static_cast<Plain *>(context))(item, thread);
-    };
+    auto call = [](void *context, uint32_t item, unsigned thread) { (*static_cast<Plain *>(context))(item, thread); };
     run(items, call, const_cast<void *>(static_cast<const void *>(&body)));
   }
 
@@ -69,7 +67,7 @@ private:
   const unsigned spinMicroseconds;
   const unsigned numSections;
   std::unique_ptr<Section[]> sections;
-  std::atomic<uint32_t> opened{0};   // counts sections ever opened; a change is what workers watch
+  std::atomic<uint32_t> opened{0}; // counts sections ever opened; a change is what workers watch
   std::atomic<uint32_t> sleepers{0};
   std::atomic<bool> stopping{false};
   Mutex sleepMutex; // held around going to sleep and waking, never while work is done

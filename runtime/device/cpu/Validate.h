@@ -14,6 +14,7 @@ inline constexpr uint32_t kValidationTokens = 64;
 ///
 /// Returns the relative L2 distance, which is 0: tile heights, packing and order do not change a bit of a result, so
 /// that any difference is a mismatch. VerificationMismatch names layer and distance. Runs on the calling thread alone.
-Result<double> validateLayer(const CpuLayer &candidate, const CpuLayer &reference, Workspace &space, uint32_t maxTokens);
+Result<double> validateLayer(const CpuLayer &candidate, const CpuLayer &reference, Workspace &space,
+                             uint32_t maxTokens);
 
 } // namespace moec

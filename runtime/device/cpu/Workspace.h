@@ -40,8 +40,8 @@ struct WorkspaceNeeds {
   uint32_t maxTokens = 0;
   uint32_t threads = 1;
   uint32_t lanes = 8;
-  uint64_t rows = 0;        // pairs of a step plus an overhang per expert
-  uint64_t pairs = 0;       // tokens times topK
+  uint64_t rows = 0;  // pairs of a step plus an overhang per expert
+  uint64_t pairs = 0; // tokens times topK
   uint32_t experts = 0;
   uint64_t stagedBytes = 0, gatheredBytes = 0, middleBytes = 0, sharedMiddleBytes = 0;
   uint64_t logits = 0, accumulators = 0; // f32 elements
@@ -61,26 +61,26 @@ struct WorkspaceNeeds {
 struct Workspace {
   static Result<Workspace> make(const WorkspaceNeeds &needs);
 
-  std::byte *staged = nullptr;   // [maxTokens + overhang, aStride(H)] hidden states in the compute dtype
-  float *logits = nullptr;       // [maxTokens + overhang, logitStride]
-  int32_t *ids = nullptr;        // [maxTokens, K]
-  float *weights = nullptr;      // [maxTokens, K]
-  uint32_t *pairs = nullptr;     // [E]
-  uint32_t *begin = nullptr;     // [E + 1] first row of each expert's region
-  uint32_t *fill = nullptr;      // [E] next free row while rows are listed
-  uint8_t *spilled = nullptr;    // [E] 1: computed by generation 0's kernels
-  int32_t *rowToken = nullptr;   // [rows] accumulator row of each row; the dummy row where it overhangs
-  float *rowWeight = nullptr;    // [rows] what an expert's output is multiplied by
-  float *inputWeight = nullptr;  // [rows] what its input is, or null: no layer has weights there
+  std::byte *staged = nullptr;    // [maxTokens + overhang, aStride(H)] hidden states in the compute dtype
+  float *logits = nullptr;        // [maxTokens + overhang, logitStride]
+  int32_t *ids = nullptr;         // [maxTokens, K]
+  float *weights = nullptr;       // [maxTokens, K]
+  uint32_t *pairs = nullptr;      // [E]
+  uint32_t *begin = nullptr;      // [E + 1] first row of each expert's region
+  uint32_t *fill = nullptr;       // [E] next free row while rows are listed
+  uint8_t *spilled = nullptr;     // [E] 1: computed by generation 0's kernels
+  int32_t *rowToken = nullptr;    // [rows] accumulator row of each row; the dummy row where it overhangs
+  float *rowWeight = nullptr;     // [rows] what an expert's output is multiplied by
+  float *inputWeight = nullptr;   // [rows] what its input is, or null: no layer has weights there
   int32_t *sharedToken = nullptr; // [maxTokens + overhang] the same for the shared expert
   float *sharedWeight = nullptr;
-  std::byte *gathered = nullptr; // [rows, aStride(H)]
-  std::byte *middle = nullptr;   // [rows, aStride(I)] activated gate-up
+  std::byte *gathered = nullptr;     // [rows, aStride(H)]
+  std::byte *middle = nullptr;       // [rows, aStride(I)] activated gate-up
   std::byte *sharedMiddle = nullptr; // [maxTokens + overhang, aStride(Is)]
-  float *accumulators = nullptr; // [maxTokens + 1, accumulatorStride]; row T of a step of T tokens is the dummy
-  WorkItem *items = nullptr;     // [maxItems]
+  float *accumulators = nullptr;     // [maxTokens + 1, accumulatorStride]; row T of a step of T tokens is the dummy
+  WorkItem *items = nullptr;         // [maxItems]
   uint32_t maxItems = 0;
-  ThreadScratch scratch;         // of the step's own thread
+  ThreadScratch scratch; // of the step's own thread
   Region memory;
 };
 

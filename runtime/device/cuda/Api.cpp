@@ -10,8 +10,8 @@ namespace {
 #define MOEC_TEXT(name) #name
 #define MOEC_EXPANDED(name) MOEC_TEXT(name)
 
-/// The function, or under its name without version: cuEventElapsedTime_v2 came with CUDA 12.8 and differs from the first
-/// one in what it says of events under capture alone.
+/// The function, or under its name without version: cuEventElapsedTime_v2 came with CUDA 12.8 and differs from the
+/// first one in what it says of events under capture alone.
 void *find(void *library, const char *name) {
   if (void *found = dlsym(library, name))
     return found;

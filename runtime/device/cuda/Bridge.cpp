@@ -2,7 +2,8 @@
 
 namespace moec {
 
-Result<std::unique_ptr<HostBridge>> CudaBridge::make(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory) {
+Result<std::unique_ptr<HostBridge>> CudaBridge::make(std::shared_ptr<const CudaDriver> driver,
+                                                     const DeviceMemory &memory) {
   std::unique_ptr<CudaBridge> bridge(new CudaBridge(driver, memory));
   ContextScope scope(*driver);
   MOEC_TRY(scope.status());
@@ -32,7 +33,8 @@ Status CudaBridge::toHost(unsigned index, void *to, uint64_t bytes) {
   ContextScope scope(*driver);
   MOEC_TRY(scope.status());
   if (bytes > 0)
-    MOEC_CUDA(*driver, cuMemcpyDtoHAsync, (to, buffers[index].address(), bytes, queue.get()), "downloading {} bytes", bytes);
+    MOEC_CUDA(*driver, cuMemcpyDtoHAsync, (to, buffers[index].address(), bytes, queue.get()), "downloading {} bytes",
+              bytes);
   return wait();
 }
 

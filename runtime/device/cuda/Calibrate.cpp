@@ -14,7 +14,7 @@ constexpr uint64_t weightBytes = 1u << 30, rowBytes = 128u << 20; // what cases 
 constexpr uint64_t placeBytes = 1u << 20;                         // weights of one launch begin at multiples of it
 constexpr uint32_t repeats = 7;
 constexpr uint32_t warmUps = 60; // replays: clocks fall with power some tens of milliseconds after a load begins
-constexpr double graphNs = 1e6; // of one replay, about: the clock's grain and a graph's start are some 2 us
+constexpr double graphNs = 1e6;  // of one replay, about: the clock's grain and a graph's start are some 2 us
 constexpr uint32_t fewestLaunches = 4, mostLaunches = 200;
 
 bool isGemm(const GpuCase &what) { return what.kind != GpuCaseKind::Copy && what.kind != GpuCaseKind::Dispatch; }
@@ -42,10 +42,10 @@ CudaWorkspaceNeeds needsOf(const std::vector<GpuCase> &cases, const LayerShape &
 
 class GpuBench {
 public:
-  GpuBench(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory, Uploader &uploader, const LayerShape &shape,
-           const TargetFacts &facts, const TileKernels &kernels, CudaLaunchSite site)
-      : driver(std::move(driver)), memory(memory), uploader(uploader), shape(shape), facts(facts), kernels(kernels), site(site),
-        assumed(GpuCalibration::assumed(facts)) {}
+  GpuBench(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory, Uploader &uploader,
+           const LayerShape &shape, const TargetFacts &facts, const TileKernels &kernels, CudaLaunchSite site)
+      : driver(std::move(driver)), memory(memory), uploader(uploader), shape(shape), facts(facts), kernels(kernels),
+        site(site), assumed(GpuCalibration::assumed(facts)) {}
 
   Result<std::vector<GpuSample>> run(const std::vector<GpuCase> &cases) {
     MOEC_TRY(allocate(cases));
@@ -103,14 +103,15 @@ private:
   }
 
   const CudaKernels *kernelsOf(const CudaTile &tile) const {
-    const auto found = std::find_if(kernels.begin(), kernels.end(), [&](const auto &some) { return some->config.down == tile; });
+    const auto found =
+        std::find_if(kernels.begin(), kernels.end(), [&](const auto &some) { return some->config.down == tile; });
     return found == kernels.end() ? nullptr : found->get();
   }
 
   /// Nanoseconds of one launch among its like, at the clocks that the device keeps up.
   Result<double> nsOf(const GraphTimer &timer, const GpuCase &what) {
-    const uint32_t launches = static_cast<uint32_t>(
-        std::clamp(graphNs / assumedNs(what), double{fewestLaunches}, double{mostLaunches}));
+    const uint32_t launches =
+        static_cast<uint32_t>(std::clamp(graphNs / assumedNs(what), double{fewestLaunches}, double{mostLaunches}));
     CudaLayer layer;
     if (what.kind != GpuCaseKind::Copy)
       MOEC_TRY(prepare(what, layer));
@@ -129,7 +130,9 @@ private:
     case GpuCaseKind::Copy: return 2 * static_cast<double>(what.amount) / assumed.copyBytesPerNs;
     case GpuCaseKind::Dispatch: return assumed.dispatchGridNs;
     default:
-      return cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu), assumed.costOf(what.tile, facts), assumed).ns;
+      return cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu), assumed.costOf(what.tile, facts),
+                          assumed)
+          .ns;
     }
   }
 
@@ -203,7 +206,8 @@ std::vector<LayerConfig> calibrationConfigs(const LayerShape &shape, const Targe
   for (const CudaTile &tile : tiles) {
     // Gate-up is not measured. The first tile of as many tokens, as down's must have: one gate-up serves several.
     CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = tile, .sharedGateUp = {}, .sharedDown = {}};
-    config.gateUp = *std::find_if(tiles.begin(), tiles.end(), [&](const auto &other) { return other.tokens == tile.tokens; });
+    config.gateUp =
+        *std::find_if(tiles.begin(), tiles.end(), [&](const auto &other) { return other.tokens == tile.tokens; });
     const CudaTile dense = *std::find_if(tiles.begin(), tiles.end(), hasDenseForm);
     config.sharedGateUp = shape.sharedIntermediate ? dense : config.gateUp;
     config.sharedDown = shape.sharedIntermediate ? dense : config.down;
@@ -212,9 +216,9 @@ std::vector<LayerConfig> calibrationConfigs(const LayerShape &shape, const Targe
   return configs;
 }
 
-Result<GpuCalibration> calibrateGpu(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory, Uploader &uploader,
-                                    const LayerShape &shape, const TargetFacts &facts, const TileKernels &kernels,
-                                    CudaLaunchSite site) {
+Result<GpuCalibration> calibrateGpu(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory,
+                                    Uploader &uploader, const LayerShape &shape, const TargetFacts &facts,
+                                    const TileKernels &kernels, CudaLaunchSite site) {
   Result<std::vector<GpuSample>> samples =
       GpuBench(std::move(driver), memory, uploader, shape, facts, kernels, site).run(calibrationCases(facts));
   if (!samples)

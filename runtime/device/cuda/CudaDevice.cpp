@@ -21,7 +21,8 @@ CUstream streamOf(void *stream) { return static_cast<CUstream>(stream); }
 
 Result<std::unique_ptr<Device>> CudaDevice::open(const SessionOptions &options, ForwardLog &log) {
   if (options.nonFinite == NonFinitePolicy::Fail)
-    return makeError(Code::InvalidArgument, "nonFinite: a forward on a GPU is only queued, so it cannot fail for its logits");
+    return makeError(Code::InvalidArgument,
+                     "nonFinite: a forward on a GPU is only queued, so it cannot fail for its logits");
   std::shared_ptr<const CudaApi> api = options.cudaApi;
   if (!api) {
     Result<std::shared_ptr<const CudaApi>> loaded = CudaApi::load();
@@ -79,8 +80,8 @@ Status CudaDevice::checkLayer(const LayerDescription &layer) const {
   return {};
 }
 
-Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, std::shared_ptr<const WeightSource> weights,
-                           std::function<void(uint32_t)> freeSlot) {
+Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers,
+                           std::shared_ptr<const WeightSource> weights, std::function<void(uint32_t)> freeSlot) {
   BackgroundScope scope(*driver);
   MOEC_TRY(scope.status());
   std::vector<LayerShape> shapes;
@@ -113,8 +114,8 @@ Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers, 
   MOEC_TRY(validates.status());
   validator = std::move(*validates);
   constexpr uint32_t generationsAtFirst = 8;
-  Result<std::shared_ptr<PiecePool>> pool = PiecePool::make(
-      memory, uint64_t{experts} * sizeof(int32_t), generationsAtFirst * static_cast<uint32_t>(layers.size()));
+  Result<std::shared_ptr<PiecePool>> pool = PiecePool::make(memory, uint64_t{experts} * sizeof(int32_t),
+                                                            generationsAtFirst * static_cast<uint32_t>(layers.size()));
   MOEC_TRY(pool.status());
   tables = std::move(*pool);
   watcher = std::thread([this] { watch(); });
@@ -218,8 +219,8 @@ Result<std::shared_ptr<const DeviceLayer>> CudaDevice::make(LayerOrder order, co
   layer->kernels = std::static_pointer_cast<const CudaKernels>(std::move(order.kernels));
   std::shared_ptr<const CudaWeights> &uploaded = weights[layer->number];
   if (!uploaded) {
-    Result<std::shared_ptr<const CudaWeights>> made = uploadWeights(
-        *order.description, *source, memory, *uploader, multipliesE4M3(order.description->shape, target));
+    Result<std::shared_ptr<const CudaWeights>> made =
+        uploadWeights(*order.description, *source, memory, *uploader, multipliesE4M3(order.description->shape, target));
     MOEC_TRY(made.status());
     uploaded = std::move(*made);
   }
@@ -250,7 +251,9 @@ std::vector<CUevent> CudaDevice::stepEnds() const {
   return ends;
 }
 
-void CudaDevice::retire(std::shared_ptr<const void> unreachable) { retirement->add(std::move(unreachable), stepEnds()); }
+void CudaDevice::retire(std::shared_ptr<const void> unreachable) {
+  retirement->add(std::move(unreachable), stepEnds());
+}
 
 Result<std::unique_ptr<HostBridge>> CudaDevice::bridge() { return CudaBridge::make(driver, memory); }
 
@@ -307,18 +310,22 @@ Status CudaDevice::forward(const ForwardRequest &request) {
   const auto place = std::lower_bound(layerNumbers.begin(), layerNumbers.end(), layer.number) - layerNumbers.begin();
   SampleLane &lane = samples->lane(request.slot, static_cast<uint32_t>(place));
   const QueuedForward queued{request.generation, tokens, request.phase};
-  SampleLane::Timing *timing = slot.captured ? lane.openCaptured(queued, options.timeGraphs)
-                                             : lane.open(queued, lane.isTurn(timeEvery.load(std::memory_order_relaxed)));
+  SampleLane::Timing *timing = slot.captured
+                                   ? lane.openCaptured(queued, options.timeGraphs)
+                                   : lane.open(queued, lane.isTurn(timeEvery.load(std::memory_order_relaxed)));
   // In a graph plain records are edges between nodes; external ones are records that the host can ask for.
   const unsigned flags = slot.captured ? CU_EVENT_RECORD_EXTERNAL : CU_EVENT_RECORD_DEFAULT;
   if (timing)
-    MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->begin.get(), slot.stream, flags), "layer {}, its start", layer.number);
+    MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->begin.get(), slot.stream, flags), "layer {}, its start",
+              layer.number);
   CudaLaunchSite site = siteOn(slot.stream);
   site.watch = options.launchWatch.get();
-  MOEC_TRY(CudaForward(layer, slot.space, site)
-               .run(request.hidden.data, tokens, request.routing, {lane.ring(), samples->nonFinite()}, request.output.data));
+  MOEC_TRY(
+      CudaForward(layer, slot.space, site)
+          .run(request.hidden.data, tokens, request.routing, {lane.ring(), samples->nonFinite()}, request.output.data));
   if (timing)
-    MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->end.get(), slot.stream, flags), "layer {}, its end", layer.number);
+    MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->end.get(), slot.stream, flags), "layer {}, its end",
+              layer.number);
   if (!slot.captured)
     lane.commit();
   return {};

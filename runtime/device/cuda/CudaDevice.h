@@ -14,9 +14,9 @@
 
 namespace moec {
 
-/// A step queues its kernels on its caller's stream and ends on the host long before it does on the device. So each slot
-/// has an event behind its last step: the next step in it waits for that (on the device, where it may be another stream),
-/// and what generations held is let go of behind all of them.
+/// A step queues its kernels on its caller's stream and ends on the host long before it does on the device. So each
+/// slot has an event behind its last step: the next step in it waits for that (on the device, where it may be another
+/// stream), and what generations held is let go of behind all of them.
 ///
 /// A thread of its own reads the samples that steps leave and lets go of what was retired.
 class CudaDevice final : public Device {
@@ -32,7 +32,8 @@ public:
   std::string calibrationKey(const LayerShape &shape, const std::string &buildId) const override {
     return gpuCalibrationKey(target, shape.dtype, buildId);
   }
-  Result<Calibration> calibrate(const LayerDescription &layer, const ObtainKernels &obtain) override MOEC_EXCLUDES(building);
+  Result<Calibration> calibrate(const LayerDescription &layer, const ObtainKernels &obtain) override
+      MOEC_EXCLUDES(building);
   Status checkConfig(const LayerShape &shape, const LayerConfig &config) const override;
   Result<std::shared_ptr<const LoadedKernels>> load(const Package &package, const LayerPackage &layer,
                                                     const Calibration &calibration) override MOEC_EXCLUDES(building);
@@ -62,7 +63,8 @@ private:
     CudaWorkspace space;
   };
 
-  CudaDevice(const SessionOptions &options, ForwardLog &log, std::shared_ptr<CudaDriver> driver, const TargetFacts &facts);
+  CudaDevice(const SessionOptions &options, ForwardLog &log, std::shared_ptr<CudaDriver> driver,
+             const TargetFacts &facts);
   Status checkLayer(const LayerDescription &layer) const;
   Status makeSlots(const std::vector<LayerShape> &shapes) MOEC_REQUIRES(building);
   std::vector<CUevent> stepEnds() const;

@@ -42,10 +42,8 @@ bool losesDevice(CUresult result) {
   case CUDA_ERROR_CONTAINED:
   case CUDA_ERROR_TENSOR_MEMORY_LEAK:
 #endif
-  case CUDA_ERROR_CONTEXT_IS_DESTROYED:
-    return true;
-  default:
-    return false;
+  case CUDA_ERROR_CONTEXT_IS_DESTROYED: return true;
+  default: return false;
   }
 }
 

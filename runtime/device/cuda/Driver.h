@@ -19,7 +19,8 @@
 
 namespace moec {
 
-/// Retains a device's primary context. Thread-safe. Everything made with it must go before it does; hold it by shared_ptr.
+/// Retains a device's primary context. Thread-safe. Everything made with it must go before it does; hold it by
+/// shared_ptr.
 class CudaDriver {
 public:
   /// `name` is "cuda" (the first GPU) or "cuda:N". Errors: InvalidArgument (malformed), DeviceMissing (no such GPU).
@@ -46,7 +47,8 @@ private:
   std::string model;
 };
 
-/// Makes the driver's context the calling thread's, and what was before afterwards. Costs one query where it is already.
+/// Makes the driver's context the calling thread's, and what was before afterwards. Costs one query where it is
+/// already.
 class ContextScope {
 public:
   explicit ContextScope(const CudaDriver &driver);
@@ -62,8 +64,8 @@ private:
   Status entered;
 };
 
-/// For threads that build or watch: the context, and leave to make calls (asking events, allocating) that would otherwise
-/// break whatever graph another thread is capturing.
+/// For threads that build or watch: the context, and leave to make calls (asking events, allocating) that would
+/// otherwise break whatever graph another thread is capturing.
 class BackgroundScope {
 public:
   explicit BackgroundScope(const CudaDriver &driver);
@@ -113,7 +115,8 @@ Result<CudaEvent> makeEvent(const std::shared_ptr<const CudaDriver> &driver, boo
 Result<CudaStream> makeStream(const std::shared_ptr<const CudaDriver> &driver);
 /// Whether all that the event recorded is done. Error: the device's, which any call may report.
 Result<bool> isDone(const CudaDriver &driver, CUevent event);
-/// Asks, and sleeps in between, until the event is done: for threads that build, where a driver's wait could block others.
+/// Asks, and sleeps in between, until the event is done: for threads that build, where a driver's wait could block
+/// others.
 Status waitFor(const CudaDriver &driver, CUevent event);
 
 } // namespace moec

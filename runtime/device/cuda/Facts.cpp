@@ -69,9 +69,9 @@ double memoryBytesPerNs(const Attributes &attributes) {
   return 2.0 * attributes.memoryKhz * attributes.busBits / 8 * 1e-6; // two transfers a clock
 }
 
-/// Whether the card is the board of that name: a PCIe board or a MIG slice has fewer multiprocessors, an A100 with 40 GB and
-/// an H100 NVL other memory. Data sheets round: an H200's attributes give 2.4 % more than its sheet; the nearest other
-/// board, an A100 with 80 GB on PCIe, is 5 % from the one that we know. A driver may not tell (0).
+/// Whether the card is the board of that name: a PCIe board or a MIG slice has fewer multiprocessors, an A100 with 40
+/// GB and an H100 NVL other memory. Data sheets round: an H200's attributes give 2.4 % more than its sheet; the nearest
+/// other board, an A100 with 80 GB on PCIe, is 5 % from the one that we know. A driver may not tell (0).
 bool isBoard(const GpuFacts &known, const Attributes &attributes) {
   constexpr double rounding = 0.04;
   const double memory = memoryBytesPerNs(attributes);

@@ -7,10 +7,9 @@
 namespace moec {
 
 /// The facts of the driver's device. Cards that `--target` knows by name have the facts that it knows, so that what was
-/// compiled for that name elsewhere is found; of others, and of boards of that name that are cut down or have other memory,
-/// the driver's attributes tell. `arch` is sm_90a on Hopper, whose
-/// own kernels were verified on H100 and H200, else sm_ and the compute capability.
-/// Errors: DeviceMissing (older than sm_80), and the driver's.
+/// compiled for that name elsewhere is found; of others, and of boards of that name that are cut down or have other
+/// memory, the driver's attributes tell. `arch` is sm_90a on Hopper, whose own kernels were verified on H100 and H200,
+/// else sm_ and the compute capability. Errors: DeviceMissing (older than sm_80), and the driver's.
 Result<TargetFacts> cudaFacts(const CudaDriver &driver);
 
 /// The compute capability's first number: 9 of a target for "sm_90a", 12 for "sm_120"; 0 of a CPU.

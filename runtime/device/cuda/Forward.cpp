@@ -6,8 +6,8 @@
 
 namespace moec {
 
-Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingView *routing, const CudaCounters &counters,
-                        void *output) {
+Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingView *routing,
+                        const CudaCounters &counters, void *output) {
   tokens = numTokens;
   const uint64_t rowBytes = uint64_t{layer.shape.hidden} * byteSize(layer.shape.dtype);
   const uint64_t paddedBytes = uint64_t{paddedForCuda(layer.shape.hidden)} * byteSize(layer.shape.dtype);
@@ -53,8 +53,8 @@ Status CudaForward::copyRows(const void *from, uint64_t fromStride, void *to, ui
   copy.dstPitch = toStride;
   copy.WidthInBytes = std::min(fromStride, toStride);
   copy.Height = tokens;
-  MOEC_CUDA(site.driver, cuMemcpy2DAsync, (&copy, site.stream), "layer {}, copying {} rows of {} bytes", layer.number, tokens,
-            copy.WidthInBytes);
+  MOEC_CUDA(site.driver, cuMemcpy2DAsync, (&copy, site.stream), "layer {}, copying {} rows of {} bytes", layer.number,
+            tokens, copy.WidthInBytes);
   return {};
 }
 
@@ -200,7 +200,8 @@ Status CudaForward::down() {
   args.tileCounter = space.tileCounters + 1;
   args.bias = reinterpret_cast<const float *>(weights.downBias);
   return gemm(kernels.down, layer.downMaps, args, {weights.down, weights.down, weights.downScales, weights.downScales},
-              rows ? &rows->tokens(kernels.down.family, kernels.down.config) : nullptr, rows ? &rows->expertOutput : nullptr);
+              rows ? &rows->tokens(kernels.down.family, kernels.down.config) : nullptr,
+              rows ? &rows->expertOutput : nullptr);
 }
 
 Status CudaForward::shared(const void *hidden) {
@@ -264,7 +265,8 @@ Status CudaForward::combine(const float *pairWeights, void *output) {
   args.output = output;
   args.numTokens = tokens;
   args.hidden = paddedForCuda(layer.shape.hidden);
-  const CombineConfig config{.element = kernels.gateUp.config.element, .topK = layer.shape.topK, .threads = kernels.combine.threads};
+  const CombineConfig config{
+      .element = kernels.gateUp.config.element, .topK = layer.shape.topK, .threads = kernels.combine.threads};
   void *parameters[] = {&args};
   return launch(kernels.combine, combineBlocks(config, tokens, args.hidden), parameters, "combine");
 }
@@ -284,8 +286,8 @@ Status CudaForward::launch(const CudaKernel &kernel, uint32_t blocks, void **par
   config.numAttrs = site.overlap ? 1 : 0;
   if (site.watch)
     site.watch->begins(name, site.stream);
-  MOEC_CUDA(site.driver, cuLaunchKernelEx, (&config, kernel.function, parameters, nullptr),
-            "layer {}, {} of {} blocks", layer.number, name, blocks);
+  MOEC_CUDA(site.driver, cuLaunchKernelEx, (&config, kernel.function, parameters, nullptr), "layer {}, {} of {} blocks",
+            layer.number, name, blocks);
   if (site.watch)
     site.watch->ends(name, site.stream);
   return {};

@@ -13,7 +13,7 @@ struct CudaLaunchSite {
   const CudaDriver &driver;
   CUstream stream = nullptr;
   uint32_t multiprocessors = 0;
-  bool overlap = false; // launches start while the one before ends (programmatic dependent launch; sm_90 and up)
+  bool overlap = false;    // launches start while the one before ends (programmatic dependent launch; sm_90 and up)
   bool tensorMaps = false; // the GPU runs kernels that take them (sm_90a)
   // The most blocks of a dispatch that wait for each other: those of all steps that may run at once must be able to.
   uint32_t gridBlocks = 0;
@@ -26,19 +26,21 @@ struct CudaCounters {
   uint32_t *nonFinite = nullptr; // may be null
 };
 
-/// Queues router, routing, dispatch, both products, the shared expert and combine. Every pointer is the device's. Nothing
-/// waits or allocates, so that a capture can record it.
+/// Queues router, routing, dispatch, both products, the shared expert and combine. Every pointer is the device's.
+/// Nothing waits or allocates, so that a capture can record it.
 class CudaForward {
 public:
   CudaForward(const CudaLayer &layer, const CudaWorkspace &space, const CudaLaunchSite &site)
       : layer(layer), kernels(*layer.kernels), weights(*layer.weights), space(space), site(site),
         rows(space.mapsOf(layer.shape)) {}
 
-  /// hidden, output [tokens, H]; `routing` null: the layer's router routes. Errors: InvalidArgument (no router), the driver's.
-  Status run(const void *hidden, uint32_t tokens, const RoutingView *routing, const CudaCounters &counters, void *output);
+  /// hidden, output [tokens, H]; `routing` null: the layer's router routes. Errors: InvalidArgument (no router), the
+  /// driver's.
+  Status run(const void *hidden, uint32_t tokens, const RoutingView *routing, const CudaCounters &counters,
+             void *output);
 
-  /// Parts alone, for who measures them: dispatch of `ids` [numTokens, topK], and down's product over the tables and rows that
-  /// lie in the workspace.
+  /// Parts alone, for who measures them: dispatch of `ids` [numTokens, topK], and down's product over the tables and
+  /// rows that lie in the workspace.
   Status dispatchAlone(const int32_t *ids, uint32_t numTokens);
   Status downAlone() { return down(); }
 
@@ -62,7 +64,8 @@ private:
     CUdeviceptr first = 0, second = 0; // gate and up, or down twice
     CUdeviceptr firstScales = 0, secondScales = 0;
   };
-  /// `tokens`, `output`: the rows of `args` as maps; of no meaning but for the fitted family and e4m3, which have no dense products.
+  /// `tokens`, `output`: the rows of `args` as maps; of no meaning but for the fitted family and e4m3, which have no
+  /// dense products.
   Status gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedGemmArgs args, const Weights &from,
               const CUtensorMap *tokens = nullptr, const CUtensorMap *output = nullptr);
   Status launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name);

@@ -48,8 +48,9 @@ Status GraphRunner::launch(uint32_t tokens, CUstream on) {
   ContextScope scope(*driver);
   const CUresult result = driver->api().cuGraphLaunchFn(graph->exec.get(), on);
   bucket.launching.store(nullptr, std::memory_order_release);
-  return result == CUDA_SUCCESS ? Status()
-                                : driver->error(result, "cuGraphLaunch", fmt::format("a step of {} tokens", bucket.tokens));
+  return result == CUDA_SUCCESS
+             ? Status()
+             : driver->error(result, "cuGraphLaunch", fmt::format("a step of {} tokens", bucket.tokens));
 }
 
 Result<uint32_t> GraphRunner::refresh() {
@@ -107,7 +108,8 @@ Result<std::unique_ptr<GraphRunner::Graph>> GraphRunner::capture(uint32_t tokens
   auto made = std::make_unique<Graph>();
   made->generation = generation;
   made->exec = CudaHandle<CUgraphExec, &CudaApi::cuGraphExecDestroyFn>(driver, exec);
-  MOEC_CUDA(*driver, cuGraphUpload, (exec, stream.get()), "bringing a graph to the device"); // else the first launch does
+  MOEC_CUDA(*driver, cuGraphUpload, (exec, stream.get()),
+            "bringing a graph to the device"); // else the first launch does
   return made;
 }
 

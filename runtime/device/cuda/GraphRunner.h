@@ -13,20 +13,21 @@
 
 namespace moec {
 
-/// Launching takes one lock-free look-up and cuGraphLaunch. A graph runs on the generation that it was captured on; while two
-/// generations are compared, every second launch of a bucket takes the other one's.
+/// Launching takes one lock-free look-up and cuGraphLaunch. A graph runs on the generation that it was captured on;
+/// while two generations are compared, every second launch of a bucket takes the other one's.
 ///
-/// `launch` is for one thread at a time, `refresh` for another. Both buffers' addresses and launch streams are the caller's:
-/// what `record` captured is what runs. A launch begins when the one before it on its stream is done, and graphs of one
-/// bucket share no buffers with each other.
+/// `launch` is for one thread at a time, `refresh` for another. Both buffers' addresses and launch streams are the
+/// caller's: what `record` captured is what runs. A launch begins when the one before it on its stream is done, and
+/// graphs of one bucket share no buffers with each other.
 class GraphRunner {
 public:
-  /// Queues all forwards of a step of `tokens` tokens; called while its stream is being captured, from `make` and `refresh`.
+  /// Queues all forwards of a step of `tokens` tokens; called while its stream is being captured, from `make` and
+  /// `refresh`.
   using Record = std::function<Status(Step &step, uint32_t tokens)>;
 
-  /// Captures every bucket on the live generation. `session` must outlive this, and have been opened on `device` with at
-  /// least three maxGraphs a bucket (live, compared, being captured).
-  /// Errors: those of Session::begin and `record`, and the driver's.
+  /// Captures every bucket on the live generation. `session` must outlive this, and have been opened on `device` with
+  /// at least three maxGraphs a bucket (live, compared, being captured). Errors: those of Session::begin and `record`,
+  /// and the driver's.
   static Result<std::unique_ptr<GraphRunner>> make(Session &session, std::shared_ptr<const CudaDriver> driver,
                                                    std::vector<uint32_t> buckets, Record record);
   /// Waits for launches of this that are in flight.
@@ -35,8 +36,8 @@ public:
   /// Queues the graph of the smallest bucket that holds `tokens`. Errors: ResourceExhausted (none does), the driver's.
   Status launch(uint32_t tokens, CUstream stream);
 
-  /// Captures what the session's generations have become since the last call, and lets go of what they are not any more.
-  /// Never waits for the device. Returns the number of graphs captured.
+  /// Captures what the session's generations have become since the last call, and lets go of what they are not any
+  /// more. Never waits for the device. Returns the number of graphs captured.
   Result<uint32_t> refresh() MOEC_EXCLUDES(refreshing);
 
 private:

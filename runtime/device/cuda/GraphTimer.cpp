@@ -30,7 +30,8 @@ Result<std::vector<double>> GraphTimer::replays(const std::function<Status()> &q
   return runs(launch, warmUps, repeats);
 }
 
-Result<std::vector<double>> GraphTimer::runs(const std::function<Status()> &queue, uint32_t warmUps, uint32_t repeats) const {
+Result<std::vector<double>> GraphTimer::runs(const std::function<Status()> &queue, uint32_t warmUps,
+                                             uint32_t repeats) const {
   std::vector<double> ns;
   for (uint32_t run = 0; run < warmUps + repeats; ++run) {
     MOEC_CUDA(*driver, cuEventRecord, (begin.get(), stream), "before a timed run");

@@ -48,13 +48,14 @@ private:
     case LaunchKind::Router: return router(launch);
     case LaunchKind::Route: return kernels(launch, {&bound->route});
     case LaunchKind::Dispatch:
-      return kernels(launch, {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan, &bound->dispatchPlace,
-                              &bound->dispatchGrid});
+      return kernels(launch, {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan,
+                              &bound->dispatchPlace, &bound->dispatchGrid});
     case LaunchKind::GateUp: return gemm(launch, config.gateUp, GemmRole::GateUp, false, bound->gateUp);
     case LaunchKind::Down: return gemm(launch, config.down, GemmRole::Down, false, bound->down);
     case LaunchKind::SharedGateUp:
       return gemm(launch, config.sharedGateUp, GemmRole::GateUp, true, bound->sharedGateUp.emplace());
-    case LaunchKind::SharedDown: return gemm(launch, config.sharedDown, GemmRole::Down, true, bound->sharedDown.emplace());
+    case LaunchKind::SharedDown:
+      return gemm(launch, config.sharedDown, GemmRole::Down, true, bound->sharedDown.emplace());
     case LaunchKind::Store: return kernels(launch, {&bound->combine});
     }
     return makeError(Code::InvalidModel, "an unknown launch");
@@ -80,12 +81,13 @@ private:
     const uint32_t inner = dense ? shape.sharedIntermediate : shape.intermediate;
     to.family = tile.family;
     to.config = gemmConfigOf(tile, bound->config.element, role, dense);
-    const uint32_t k = role == GemmRole::GateUp ? shape.hidden : inner, n = role == GemmRole::GateUp ? inner : shape.hidden;
+    const uint32_t k = role == GemmRole::GateUp ? shape.hidden : inner,
+                   n = role == GemmRole::GateUp ? inner : shape.hidden;
     to.k = paddedForCuda(k);
     to.n = paddedForCuda(n);
     if (launch.k != k || launch.columns != n)
-      return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k, launch.columns, k,
-                       n);
+      return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k,
+                       launch.columns, k, n);
     std::vector<CudaKernel *> wanted{&to.kernel};
     if (to.config.rowsLaid)
       wanted.push_back(&bound->layRows);
@@ -125,9 +127,10 @@ private:
     MOEC_CUDA(driver, cuKernelGetFunction, (&loaded.function, found), "its function");
     MOEC_CUDA(driver, cuFuncLoad, (loaded.function), "bringing it to the device");
     if (loaded.sharedBytes > 0)
-      MOEC_CUDA(driver, cuFuncSetAttribute,
-                (loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(loaded.sharedBytes)),
-                "{} bytes of shared memory", loaded.sharedBytes);
+      MOEC_CUDA(
+          driver, cuFuncSetAttribute,
+          (loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(loaded.sharedBytes)),
+          "{} bytes of shared memory", loaded.sharedBytes);
     to = loaded;
     bound->images.push_back(std::move(*image));
     return {};

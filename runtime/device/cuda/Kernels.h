@@ -57,8 +57,8 @@ class CudaKernelLoader {
 public:
   explicit CudaKernelLoader(std::shared_ptr<const CudaDriver> driver) : driver(std::move(driver)) {}
 
-  /// Resolves a package layer's kernels and makes them ready to launch: code is brought to the device now, not at the first
-  /// launch, which would wait for the device.
+  /// Resolves a package layer's kernels and makes them ready to launch: code is brought to the device now, not at the
+  /// first launch, which would wait for the device.
   ///
   /// Errors: InvalidModel (a launch that is missing, or has not the kernels that Package.h says), and the driver's.
   Result<std::shared_ptr<const CudaKernels>> load(const Package &package, const LayerPackage &layer);

@@ -5,8 +5,8 @@
 namespace moec {
 namespace {
 
-Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr first, CUdeviceptr second, uint32_t experts,
-                GemmMaps &maps) {
+Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr first, CUdeviceptr second,
+                uint32_t experts, GemmMaps &maps) {
   const GemmConfig &config = gemm.config;
   // Maps of e4m3 are made as of half as many two-byte columns.
   const bool fp8 = gemm.family == GemmFamily::Fp8;
@@ -21,8 +21,8 @@ Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr f
   if (gemm.family == GemmFamily::Portable)
     return {};
   if ((fp8 || gemm.family == GemmFamily::Fitted) && config.role == GemmRole::GateUp)
-    return make(interleavedTensor(config.element, first, second, k, gemm.n, experts, stride, boxGroups(config)), "gate and up",
-                maps.first);
+    return make(interleavedTensor(config.element, first, second, k, gemm.n, experts, stride, boxGroups(config)),
+                "gate and up", maps.first);
   MOEC_TRY(weights(first, maps.first));
   return gemm.family == GemmFamily::Hopper ? weights(second, maps.second) : Status();
 }

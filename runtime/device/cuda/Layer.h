@@ -8,13 +8,14 @@ namespace moec {
 
 /// The weights of a product as TMA reads them; of no meaning for the portable family.
 struct GemmMaps {
-  CUtensorMap first{}, second{}; // Hopper: gate and up, or down twice. Fitted, Fp8: gate and up in one, or down; no second
+  CUtensorMap first{},
+      second{}; // Hopper: gate and up, or down twice. Fitted, Fp8: gate and up in one, or down; no second
 };
 
 struct CudaLayer final : DeviceLayer {
   std::shared_ptr<const CudaKernels> kernels;
-  std::shared_ptr<const CudaWeights> weights;  // one for all generations
-  std::shared_ptr<const CUdeviceptr> order;    // device [E] int32: experts, costliest first
+  std::shared_ptr<const CudaWeights> weights; // one for all generations
+  std::shared_ptr<const CUdeviceptr> order;   // device [E] int32: experts, costliest first
   GemmMaps gateUpMaps, downMaps, sharedGateUpMaps, sharedDownMaps;
 };
 

@@ -14,7 +14,8 @@ uint64_t roundUp(uint64_t bytes) { return (std::max<uint64_t>(bytes, 1) + alignm
 
 DeviceMemory::DeviceMemory(std::shared_ptr<const CudaDriver> driver, DeviceAllocator given)
     : driver(std::move(driver)),
-      allocator(given.allocate && given.release ? std::make_shared<const DeviceAllocator>(std::move(given)) : nullptr) {}
+      allocator(given.allocate && given.release ? std::make_shared<const DeviceAllocator>(std::move(given)) : nullptr) {
+}
 
 Result<DeviceBuffer> DeviceMemory::allocate(uint64_t bytes, const std::string &what) const {
   DeviceBuffer buffer;

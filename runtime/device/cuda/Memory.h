@@ -60,7 +60,8 @@ public:
   }
   ~PinnedBuffer();
   /// Zeroed. Error: ResourceExhausted, with the bytes and `what` they were for.
-  static Result<PinnedBuffer> allocate(std::shared_ptr<const CudaDriver> driver, uint64_t bytes, const std::string &what);
+  static Result<PinnedBuffer> allocate(std::shared_ptr<const CudaDriver> driver, uint64_t bytes,
+                                       const std::string &what);
 
   std::byte *data() const { return memory; }
   uint64_t bytes() const { return size; }

@@ -15,8 +15,8 @@ class Retirement {
 public:
   static Result<std::unique_ptr<Retirement>> make(std::shared_ptr<const CudaDriver> driver);
 
-  /// Keeps `unreachable` until everything that `stepEnds` recorded is done. Where that cannot be asked (the device is lost),
-  /// keeps it until this goes.
+  /// Keeps `unreachable` until everything that `stepEnds` recorded is done. Where that cannot be asked (the device is
+  /// lost), keeps it until this goes.
   void add(std::shared_ptr<const void> unreachable, std::span<const CUevent> stepEnds) MOEC_EXCLUDES(mutex);
   /// Lets go of what is done with.
   void collect() MOEC_EXCLUDES(mutex);

@@ -8,7 +8,9 @@ namespace {
 /// Samples are numbered modulo 2^32.
 bool isAfter(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
 
-uint64_t load(const uint64_t *word) { return std::atomic_ref(*const_cast<uint64_t *>(word)).load(std::memory_order_acquire); }
+uint64_t load(const uint64_t *word) {
+  return std::atomic_ref(*const_cast<uint64_t *>(word)).load(std::memory_order_acquire);
+}
 
 } // namespace
 
@@ -47,8 +49,9 @@ SampleLane::Timing *SampleLane::openCaptured(const QueuedForward &forward, bool 
 
 //===-- The reader's side ---------------------------------------------------------------------===//
 
-Result<std::unique_ptr<CudaSamples>> CudaSamples::make(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory,
-                                                       ForwardLog &log, const std::vector<const LayerDescription *> &layers,
+Result<std::unique_ptr<CudaSamples>> CudaSamples::make(std::shared_ptr<const CudaDriver> driver,
+                                                       const DeviceMemory &memory, ForwardLog &log,
+                                                       const std::vector<const LayerDescription *> &layers,
                                                        uint32_t slots, CUstream stream) {
   std::unique_ptr<CudaSamples> samples(new CudaSamples(driver, log));
   samples->numLayers = static_cast<uint32_t>(layers.size());

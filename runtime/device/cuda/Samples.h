@@ -1,5 +1,5 @@
-// What steps on a GPU leave for the loop: pairs per expert and, of some forwards, the time they took. Steps never wait for
-// it, and neither does whoever reads it.
+// What steps on a GPU leave for the loop: pairs per expert and, of some forwards, the time they took. Steps never wait
+// for it, and neither does whoever reads it.
 #pragma once
 
 #include "compiler/core/ThreadSafety.h"
@@ -21,8 +21,8 @@ struct QueuedForward {
   Phase phase = Phase::Decode;
 };
 
-/// The samples of one layer in one step slot: a ring in pinned memory that dispatch writes (KernelAbi.h, CountsRing), and
-/// beside it what the host knows of each sample. One step at a time queues; one thread at a time reads.
+/// The samples of one layer in one step slot: a ring in pinned memory that dispatch writes (KernelAbi.h, CountsRing),
+/// and beside it what the host knows of each sample. One step at a time queues; one thread at a time reads.
 ///
 /// A ring that is full loses its oldest samples, which are counted. A captured forward runs as often as its graph is
 /// launched, without the host: there one description stands for all samples.
@@ -45,7 +45,8 @@ public:
 
   /// Whether the next forward is one of those that are timed, one in `every`.
   bool isTurn(uint32_t every) const { return queued.load(std::memory_order_relaxed) % every == 0; }
-  /// Before a forward is queued: notes what it is. Returns the events to record around it, or null: this one is not timed.
+  /// Before a forward is queued: notes what it is. Returns the events to record around it, or null: this one is not
+  /// timed.
   Timing *open(const QueuedForward &forward, bool timed);
   /// After its dispatch was queued; or not at all, where that failed.
   void commit();

@@ -6,7 +6,8 @@
 
 namespace moec {
 
-/// Writes the tensor into `map`, as kernels take it. GPUs from sm_90 on. Error: the driver's, naming `what` and its sizes.
+/// Writes the tensor into `map`, as kernels take it. GPUs from sm_90 on. Error: the driver's, naming `what` and its
+/// sizes.
 Status encode(const CudaDriver &driver, const CudaTensor &tensor, const char *what, CUtensorMap &map);
 
 } // namespace moec

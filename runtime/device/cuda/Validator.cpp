@@ -48,14 +48,16 @@ Result<std::unique_ptr<CudaValidator>> CudaValidator::make(std::shared_ptr<const
   validator->done = std::move(*done);
   validator->space = std::move(*space);
   validator->site.stream = validator->stream.get();
-  for (auto [buffer, bytes] : {std::pair{&validator->hidden, tokens * rowBytes}, std::pair{&validator->output, tokens * rowBytes},
-                               std::pair{&validator->ids, tokens * topK * 4}, std::pair{&validator->weights, tokens * topK * 4}}) {
+  for (auto [buffer, bytes] :
+       {std::pair{&validator->hidden, tokens * rowBytes}, std::pair{&validator->output, tokens * rowBytes},
+        std::pair{&validator->ids, tokens * topK * 4}, std::pair{&validator->weights, tokens * topK * 4}}) {
     Result<DeviceBuffer> made = memory.allocate(bytes, "validation");
     MOEC_TRY(made.status());
     *buffer = std::move(*made);
   }
-  for (auto [buffer, bytes] : {std::pair{&validator->stage, tokens * (rowBytes + topK * 8)},
-                               std::pair{&validator->expected, tokens * rowBytes}, std::pair{&validator->found, tokens * rowBytes}}) {
+  for (auto [buffer, bytes] :
+       {std::pair{&validator->stage, tokens * (rowBytes + topK * 8)},
+        std::pair{&validator->expected, tokens * rowBytes}, std::pair{&validator->found, tokens * rowBytes}}) {
     Result<PinnedBuffer> made = PinnedBuffer::allocate(driver, bytes, "validation");
     MOEC_TRY(made.status());
     *buffer = std::move(*made);
@@ -82,7 +84,8 @@ Status CudaValidator::run(const CudaLayer &layer, bool ownRouter, std::byte *res
   const uint64_t bytes = uint64_t{tokens} * layer.shape.hidden * byteSize(layer.shape.dtype);
   // Poisoned, so that what is not written shows: all ones is a NaN in every dtype.
   MOEC_CUDA(*driver, cuMemsetD8Async, (output.address(), 0xff, bytes, stream.get()), "output of a validation");
-  MOEC_TRY(CudaForward(layer, space, site).run(hidden.as<void>(), tokens, ownRouter ? nullptr : &routing, {}, output.as<void>()));
+  MOEC_TRY(CudaForward(layer, space, site)
+               .run(hidden.as<void>(), tokens, ownRouter ? nullptr : &routing, {}, output.as<void>()));
   MOEC_CUDA(*driver, cuMemcpyDtoHAsync, (result, output.address(), bytes, stream.get()), "output of a validation");
   return {};
 }
@@ -97,7 +100,8 @@ Result<double> CudaValidator::validate(const CudaLayer &candidate, const CudaLay
     MOEC_TRY(run(candidate, ownRouter, found.data()));
     MOEC_CUDA(*driver, cuEventRecord, (done.get(), stream.get()), "behind a validation");
     MOEC_TRY(waitFor(*driver, done.get()));
-    if (std::all_of(expected.data(), expected.data() + candidate.shape.hidden, [](std::byte b) { return b == std::byte{0xff}; }))
+    if (std::all_of(expected.data(), expected.data() + candidate.shape.hidden,
+                    [](std::byte b) { return b == std::byte{0xff}; }))
       return makeError(Code::VerificationMismatch, "layer {}: generation 0 writes nothing", candidate.number);
     if (std::memcmp(expected.data(), found.data(), bytes) != 0)
       return makeError(Code::VerificationMismatch, "layer {}: {} differs from generation 0 by {:.3g} (relative L2)",

@@ -14,9 +14,10 @@ public:
   /// Most tokens of a validation: the tallest tile twice.
   static constexpr uint32_t maxTokens = 256;
 
-  static Result<std::unique_ptr<CudaValidator>> make(std::shared_ptr<const CudaDriver> driver, const DeviceMemory &memory,
-                                                     const std::vector<const LayerDescription *> &layers, uint32_t tokens,
-                                                     const CudaLaunchSite &site);
+  static Result<std::unique_ptr<CudaValidator>> make(std::shared_ptr<const CudaDriver> driver,
+                                                     const DeviceMemory &memory,
+                                                     const std::vector<const LayerDescription *> &layers,
+                                                     uint32_t tokens, const CudaLaunchSite &site);
 
   /// Runs both layers with routing made so that the costliest expert gets every token and the others the rest, and then
   /// with their own router. Sleeps while the device works; waits for nothing but its own stream.

@@ -12,7 +12,7 @@ namespace moec {
 namespace {
 
 constexpr uint64_t uploadBytes = 16 << 20; // large enough for the bus's full rate
-constexpr uint32_t mostPlanes = 3;        // an f32 is the sum of three bf16, exactly
+constexpr uint32_t mostPlanes = 3;         // an f32 is the sum of three bf16, exactly
 
 /// Adds sizes up first, then hands out addresses.
 class Places {
@@ -64,7 +64,9 @@ private:
   uint64_t sharedBytes() const { return matrixElements(shape.sharedIntermediate) * byteSize(shape.dtype); }
   /// Scales of one matrix of an expert, f32.
   uint64_t scaleBytes() const {
-    return e4m3 ? uint64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block) * sizeof(float) : 0;
+    return e4m3 ? uint64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block) *
+                      sizeof(float)
+                : 0;
   }
 
   static uint64_t biasBytes(uint32_t columns) { return uint64_t{paddedForCuda(columns)} * sizeof(float); }
@@ -79,8 +81,9 @@ private:
       *scales = places.take(shape.experts * scaleBytes());
     for (CUdeviceptr *matrix : {&weights.sharedGate, &weights.sharedUp, &weights.sharedDown})
       *matrix = places.take(sharedBytes());
-    for (auto [biases, columns] : {std::pair(&weights.gateBias, shape.intermediate), std::pair(&weights.upBias, shape.intermediate),
-                                   std::pair(&weights.downBias, shape.hidden)})
+    for (auto [biases, columns] :
+         {std::pair(&weights.gateBias, shape.intermediate), std::pair(&weights.upBias, shape.intermediate),
+          std::pair(&weights.downBias, shape.hidden)})
       *biases = places.take(shape.expertBias ? shape.experts * biasBytes(columns) : 0);
     weights.router = places.take(refs.router.name.empty() ? 0 : weights.planes * shape.experts * rowBytes);
     weights.sharedRouter = places.take(shape.sharedGate ? weights.planes * rowBytes : 0);
@@ -132,8 +135,8 @@ private:
     Result<uint64_t> elements = numPartElements(ref);
     MOEC_TRY(elements.status());
     if (*elements != uint64_t{matrix.rows} * matrix.columns)
-      return makeError(Code::InvalidModel, "weight '{}' has {} elements an expert, the layer needs {}", ref.name, *elements,
-                       uint64_t{matrix.rows} * matrix.columns);
+      return makeError(Code::InvalidModel, "weight '{}' has {} elements an expert, the layer needs {}", ref.name,
+                       *elements, uint64_t{matrix.rows} * matrix.columns);
     return {};
   }
 
@@ -204,7 +207,8 @@ private:
     // As [rows, H], H rounded up.
     std::vector<float> router, shared;
     if (!layer.weights.router.name.empty()) {
-      Result<std::vector<float>> read = readFloats(layer.weights.router, "router", uint64_t{shape.experts} * shape.hidden);
+      Result<std::vector<float>> read =
+          readFloats(layer.weights.router, "router", uint64_t{shape.experts} * shape.hidden);
       if (!read)
         return read.status();
       router = withPaddedRows(*read);
@@ -290,7 +294,8 @@ Status Uploader::copy(CUdeviceptr to, const void *from, uint64_t bytes) {
     if (stage.busy)
       MOEC_TRY(waitFor(*driver, stage.copied.get()));
     std::memcpy(stage.buffer.data(), static_cast<const std::byte *>(from) + begin, size);
-    MOEC_CUDA(*driver, cuMemcpyHtoDAsync, (to + begin, stage.buffer.data(), size, queue.get()), "uploading {} bytes", size);
+    MOEC_CUDA(*driver, cuMemcpyHtoDAsync, (to + begin, stage.buffer.data(), size, queue.get()), "uploading {} bytes",
+              size);
     MOEC_CUDA(*driver, cuEventRecord, (stage.copied.get(), queue.get()), "after an upload");
     stage.busy = true;
   }

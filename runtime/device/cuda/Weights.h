@@ -13,8 +13,9 @@ namespace moec {
 struct CudaWeights {
   DeviceBuffer memory;
   // H, I and Is here are rounded up (CudaLaunch.h, paddedForCuda); what is added is zero.
-  CUdeviceptr gate = 0, up = 0, down = 0;                   // [E, I, H], [E, I, H], [E, H, I]; up behind gate, as a map of both asks
-  // Where gate, up and down are e4m3: f32, of each 128 by 128 elements [E, ceil(I / 128), ceil(H / 128)], the same, [E, ceil(H / 128), ceil(I / 128)].
+  CUdeviceptr gate = 0, up = 0, down = 0; // [E, I, H], [E, I, H], [E, H, I]; up behind gate, as a map of both asks
+  // Where gate, up and down are e4m3: f32, of each 128 by 128 elements [E, ceil(I / 128), ceil(H / 128)], the same, [E,
+  // ceil(H / 128), ceil(I / 128)].
   CUdeviceptr gateScales = 0, upScales = 0, downScales = 0;
   CUdeviceptr gateBias = 0, upBias = 0, downBias = 0;       // f32 [E, I], [E, I], [E, H]
   CUdeviceptr sharedGate = 0, sharedUp = 0, sharedDown = 0; // [Is, H], [Is, H], [H, Is]

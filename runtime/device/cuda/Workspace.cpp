@@ -10,7 +10,7 @@ namespace moec {
 namespace {
 
 constexpr uint32_t smallestTile = 8; // tokens
-constexpr uint64_t numZeros = 4; // tile counters and grid barrier
+constexpr uint64_t numZeros = 4;     // tile counters and grid barrier
 
 CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   CudaWorkspace space;
@@ -35,7 +35,8 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.output = carver.take<std::byte>(needs.paddedBytes);
   space.tileCounters = carver.take<uint32_t>(numZeros);
   // (an address: the first carving only counts, from nothing)
-  space.gridBarrier = reinterpret_cast<uint32_t *>(reinterpret_cast<uintptr_t>(space.tileCounters) + 2 * sizeof(uint32_t));
+  space.gridBarrier =
+      reinterpret_cast<uint32_t *>(reinterpret_cast<uintptr_t>(space.tileCounters) + 2 * sizeof(uint32_t));
   return space;
 }
 
@@ -79,8 +80,9 @@ CudaRowSizes CudaRowSizes::of(const LayerShape &shape) {
 
 const CudaRowMaps *CudaWorkspace::mapsOf(const LayerShape &shape) const {
   // Layers of a model have one or two sizes.
-  const auto found = std::find_if(rowMaps.begin(), rowMaps.end(),
-                                  [sizes = CudaRowSizes::of(shape)](const CudaRowMaps &maps) { return maps.sizes == sizes; });
+  const auto found =
+      std::find_if(rowMaps.begin(), rowMaps.end(),
+                   [sizes = CudaRowSizes::of(shape)](const CudaRowMaps &maps) { return maps.sizes == sizes; });
   return found == rowMaps.end() ? nullptr : &*found;
 }
 
@@ -131,7 +133,8 @@ Result<CudaWorkspace> CudaWorkspace::make(const CudaDriver &driver, const Device
     MOEC_CUDA(driver, cuMemsetD8Async, (reinterpret_cast<CUdeviceptr>(space.hidden), 0, needs.paddedBytes, stream),
               "clearing padded hidden states");
   MOEC_CUDA(driver, cuMemsetD8Async,
-            (reinterpret_cast<CUdeviceptr>(space.tileCounters), 0, numZeros * sizeof(uint32_t), stream), "clearing counters");
+            (reinterpret_cast<CUdeviceptr>(space.tileCounters), 0, numZeros * sizeof(uint32_t), stream),
+            "clearing counters");
   MOEC_TRY(makeRowMaps(driver, needs, space));
   return space;
 }

@@ -20,12 +20,14 @@ struct CudaRowSizes {
   bool operator==(const CudaRowSizes &) const = default;
 };
 
-/// A workspace's rows between the products as fitted kernels and those of e4m3 read and write them, for layers of the same sizes.
+/// A workspace's rows between the products as fitted kernels and those of e4m3 read and write them, for layers of the
+/// same sizes.
 struct CudaRowMaps {
   CudaRowSizes sizes;
-  CUtensorMap activated{};    // [T * K, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
+  CUtensorMap activated{}; // [T * K, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
   CUtensorMap wideActivated{}; // the same in boxes of kWideBoxRows: down's tokens in wide tiles
-  CUtensorMap expertOutput{}; // [T * K, H] in boxes of kOutputBoxRows: down's output, and gate-up's laid out tokens in narrow tiles
+  CUtensorMap expertOutput{};  // [T * K, H] in boxes of kOutputBoxRows: down's output, and gate-up's laid out tokens in
+                               // narrow tiles
   CUtensorMap wideExpertOutput{}; // the same in boxes of kWideBoxRows: gate-up's laid out tokens in wide tiles
 
   // e4m3 alone. Quantised rows lie where the outputs will be, or by themselves; boxes as above.
@@ -39,20 +41,22 @@ struct CudaRowMaps {
       return product.role == GemmRole::Down ? (narrow ? quantisedActivated : wideQuantisedActivated)
              : narrow                       ? quantisedTokens
                                             : wideQuantisedTokens;
-    return product.role == GemmRole::Down ? (narrow ? activated : wideActivated) : narrow ? expertOutput : wideExpertOutput;
+    return product.role == GemmRole::Down ? (narrow ? activated : wideActivated)
+           : narrow                       ? expertOutput
+                                          : wideExpertOutput;
   }
 };
 
 /// What buffers must hold: the largest of everything, over the layers that share them.
 struct CudaWorkspaceNeeds {
   uint64_t tokens = 0, pairs = 0, experts = 0;
-  uint64_t logits = 0;                                     // f32 elements
-  uint64_t tiles = 0;                                      // entries of tilePlace
-  uint64_t blockCounts = 0;                                // int32 elements
-  uint64_t activatedBytes = 0, outputBytes = 0;            // of the experts
-  uint64_t quantisedBytes = 0, scaleBlocks = 0;            // e4m3 of what is activated; scales of the longest quantised row
+  uint64_t logits = 0;                          // f32 elements
+  uint64_t tiles = 0;                           // entries of tilePlace
+  uint64_t blockCounts = 0;                     // int32 elements
+  uint64_t activatedBytes = 0, outputBytes = 0; // of the experts
+  uint64_t quantisedBytes = 0, scaleBlocks = 0; // e4m3 of what is activated; scales of the longest quantised row
   uint64_t sharedActivatedBytes = 0, sharedOutputBytes = 0;
-  uint64_t paddedBytes = 0; // of hidden states whose H had to be rounded up; 0 where no layer's had
+  uint64_t paddedBytes = 0;         // of hidden states whose H had to be rounded up; 0 where no layer's had
   std::vector<CudaRowSizes> mapped; // each once; none where the GPU has no tensor maps
 
   static CudaWorkspaceNeeds of(std::span<const LayerShape> shapes, uint32_t maxTokens, bool tensorMaps);
@@ -64,29 +68,32 @@ uint32_t cudaLogitStride(const LayerShape &shape);
 /// Device addresses. H, I and Is are rounded up (CudaLaunch.h). The layers of a step use them one after another.
 struct CudaWorkspace {
   /// `stream` clears what has to start as zeros; not waited for.
-  static Result<CudaWorkspace> make(const CudaDriver &driver, const DeviceMemory &memory, const CudaWorkspaceNeeds &needs,
-                                    CUstream stream);
+  static Result<CudaWorkspace> make(const CudaDriver &driver, const DeviceMemory &memory,
+                                    const CudaWorkspaceNeeds &needs, CUstream stream);
 
-  float *logits = nullptr;         // [T, logitStride]
-  int32_t *ids = nullptr;          // [T, K]
-  float *weights = nullptr;        // [T, K]
-  int32_t *counts = nullptr;       // [E]
-  int32_t *expertBegin = nullptr;  // [E + 1]
-  int32_t *tileBegin = nullptr;    // [E + 1]
-  int32_t *tilePlace = nullptr;    // [tiles]
-  int32_t *slotPair = nullptr;     // [T * K]
-  int32_t *slotOfPair = nullptr;   // [T * K]
-  int32_t *blockCounts = nullptr;  // [blocks, E]
-  std::byte *activated = nullptr;  // [T * K, I]
-  std::byte *expertOutput = nullptr; // [T * K, H]; until down writes it: gate-up's rows, where they are laid out or quantised
+  float *logits = nullptr;        // [T, logitStride]
+  int32_t *ids = nullptr;         // [T, K]
+  float *weights = nullptr;       // [T, K]
+  int32_t *counts = nullptr;      // [E]
+  int32_t *expertBegin = nullptr; // [E + 1]
+  int32_t *tileBegin = nullptr;   // [E + 1]
+  int32_t *tilePlace = nullptr;   // [tiles]
+  int32_t *slotPair = nullptr;    // [T * K]
+  int32_t *slotOfPair = nullptr;  // [T * K]
+  int32_t *blockCounts = nullptr; // [blocks, E]
+  std::byte *activated = nullptr; // [T * K, I]
+  std::byte *expertOutput =
+      nullptr; // [T * K, H]; until down writes it: gate-up's rows, where they are laid out or quantised
   uint8_t *quantised = nullptr; // e4m3 [T * K, I]: down's rows, where they are quantised
-  float *rowScales = nullptr;   // of the rows that a product takes, where they are quantised: [ceil(H or I / 128), scaleStride]
+  float *rowScales =
+      nullptr; // of the rows that a product takes, where they are quantised: [ceil(H or I / 128), scaleStride]
   uint32_t scaleStride = 0;
   std::byte *sharedActivated = nullptr; // [T, Is]
   std::byte *sharedOutput = nullptr;    // [T, H]
   std::byte *hidden = nullptr;          // [T, H], where H is rounded up: added columns stay zero
   std::byte *output = nullptr;          // [T, H], likewise
-  // Zeros, and zeros again after each launch: counters of tiles [2] of gate-up and of down (fitted), dispatchGrid's barrier [2].
+  // Zeros, and zeros again after each launch: counters of tiles [2] of gate-up and of down (fitted), dispatchGrid's
+  // barrier [2].
   uint32_t *tileCounters = nullptr, *gridBarrier = nullptr;
   std::vector<CudaRowMaps> rowMaps;
   DeviceBuffer memory;

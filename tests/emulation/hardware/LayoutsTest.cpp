@@ -91,22 +91,24 @@ template <Element E, uint32_t... N> void emulateWgmmas(Dumps &all, std::integer_
 
 template <Element E> void emulateElement(Dumps &all) {
   // Every Wgmma of ptx/Wgmma.cuh.
-  emulateWgmmas<E>(all, std::integer_sequence<uint32_t, 8, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208,
-                                              224, 240, 256>());
+  emulateWgmmas<E>(
+      all,
+      std::integer_sequence<uint32_t, 8, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256>());
   all[E == Element::BF16 ? "mma-BF16" : "mma-F16"] =
       emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutMma<E>(out); });
 }
 
 /// What tools/bench/gpu/Layouts.cpp dumps on a GPU, under the same names.
 Dumps emulateAll() {
-  Dumps all = {{"ldmatrix", emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutLdmatrix(asWords(out)); })},
-               {"movmatrix", emulate(32, 32, 0, [](DeviceMemory &, int32_t *out) { layoutMovmatrix(asWords(out)); })},
-               {"stmatrix-2", emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutStmatrix<2>(asWords(out)); })},
-               {"stmatrix-4", emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutStmatrix<4>(asWords(out)); })},
-               {"tma", emulateTma<layouts::Boxes::Experts>()},
-               {"tma-rows", emulateTma<layouts::Boxes::Rows>()},
-               {"tma-interleaved", emulateTma<layouts::Boxes::Interleaved>()},
-               {"tma-store", emulateTmaStore()}};
+  Dumps all = {
+      {"ldmatrix", emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutLdmatrix(asWords(out)); })},
+      {"movmatrix", emulate(32, 32, 0, [](DeviceMemory &, int32_t *out) { layoutMovmatrix(asWords(out)); })},
+      {"stmatrix-2", emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutStmatrix<2>(asWords(out)); })},
+      {"stmatrix-4", emulate(32, 128, 0, [](DeviceMemory &, int32_t *out) { layoutStmatrix<4>(asWords(out)); })},
+      {"tma", emulateTma<layouts::Boxes::Experts>()},
+      {"tma-rows", emulateTma<layouts::Boxes::Rows>()},
+      {"tma-interleaved", emulateTma<layouts::Boxes::Interleaved>()},
+      {"tma-store", emulateTmaStore()}};
   emulateElement<Element::BF16>(all);
   emulateElement<Element::F16>(all);
   return all;

@@ -49,12 +49,14 @@ template <CombineConfig C> void check(uint32_t tokens, uint32_t hidden, bool gat
         double magnitude = std::abs(expected);
         for (uint32_t k = 0; k < C.topK; ++k)
           if (const int32_t slot = slots.slotOfPair[t * C.topK + k]; slot >= 0) {
-            const double term = double{weights[t * C.topK + k]} * bench::elementValue(rows[size_t(slot) * hidden + h], bf16);
+            const double term =
+                double{weights[t * C.topK + k]} * bench::elementValue(rows[size_t(slot) * hidden + h], bf16);
             expected += term;
             magnitude += std::abs(term);
           }
         const float got = bench::elementValue(static_cast<const uint16_t *>(args.output)[size_t{t} * hidden + h], bf16);
-        if (!(std::abs(got - expected) <= std::abs(expected) * (bf16 ? 1.0 / 256 : 1.0 / 2048) + magnitude * 1e-6 + 1e-7))
+        if (!(std::abs(got - expected) <=
+              std::abs(expected) * (bf16 ? 1.0 / 256 : 1.0 / 2048) + magnitude * 1e-6 + 1e-7))
           return fmt::format("token {} column {}: {}, expected {}", t, h, got, expected);
       }
     return "";

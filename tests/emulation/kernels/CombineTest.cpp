@@ -41,8 +41,8 @@ template <CombineConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t
         double expected = 0, magnitude = 0;
         for (uint32_t k = 0; k < C.topK; ++k)
           if (const int32_t slot = slots.slotOfPair[t * C.topK + k]; slot >= 0) {
-            const double term =
-                (C.weighted ? double{weights[t * C.topK + k]} : 1) * bench::elementValue(rows[size_t(slot) * hidden + h], bf16);
+            const double term = (C.weighted ? double{weights[t * C.topK + k]} : 1) *
+                                bench::elementValue(rows[size_t(slot) * hidden + h], bf16);
             expected += term;
             magnitude += std::abs(term);
           }

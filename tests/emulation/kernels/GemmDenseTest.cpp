@@ -11,8 +11,17 @@ namespace {
 
 constexpr GemmConfig config(Element element, GemmRole role, uint32_t tokens, uint32_t weights, uint32_t warpsTokens,
                             uint32_t warpsWeights, bool swapAB) {
-  return {.element = element, .role = role, .tileTokens = tokens, .tileWeights = weights, .tileK = 64, .stages = 3,
-          .warpsTokens = warpsTokens, .warpsWeights = warpsWeights, .swapAB = swapAB, .blocksPerSm = 1, .dense = true};
+  return {.element = element,
+          .role = role,
+          .tileTokens = tokens,
+          .tileWeights = weights,
+          .tileK = 64,
+          .stages = 3,
+          .warpsTokens = warpsTokens,
+          .warpsWeights = warpsWeights,
+          .swapAB = swapAB,
+          .blocksPerSm = 1,
+          .dense = true};
 }
 
 /// One expert that has every token: what a dense product computes without being told so by tables.
@@ -32,16 +41,19 @@ template <GemmConfig C, bool Portable> std::string run(const GemmProblem &p, uin
   const GroupedGemmArgs args = denseArgs(device, p);
   std::optional<Failure> failure;
   if constexpr (Portable) {
-    const LaunchShape shape{.blocks = 3, .threads = portableThreads(C), .sharedBytes = portableSharedBytes(C),
-                            .dynamicShared = stages, .sharedAlignment = 128};
+    const LaunchShape shape{.blocks = 3,
+                            .threads = portableThreads(C),
+                            .sharedBytes = portableSharedBytes(C),
+                            .dynamicShared = stages,
+                            .sharedAlignment = 128};
     failure = launch(device, shape, seed, [&] { groupedGemmPortable<C, ActivationOf<C>>(args); });
   } else {
     const auto map = [&](const void *weights) {
       return weightMap<TensorMap>(weights, args.k, args.n, 1, static_cast<uint64_t>(args.expertStride), boxRows(C));
     };
     const TensorMap gate = map(args.weights), up = map(C.role == GemmRole::GateUp ? args.upWeights : args.weights);
-    const LaunchShape shape{.blocks = 3, .threads = hopperThreads(C), .sharedBytes = hopperSharedBytes(C),
-                            .dynamicShared = unaligned};
+    const LaunchShape shape{
+        .blocks = 3, .threads = hopperThreads(C), .sharedBytes = hopperSharedBytes(C), .dynamicShared = unaligned};
     failure = launch(device, shape, seed, [&] { groupedGemmSm90<C, ActivationOf<C>>(gate, up, args); });
   }
   return failure ? failure->message : compare(p, args.output);

@@ -7,8 +7,16 @@ namespace moec::emulation {
 
 constexpr GemmConfig fittedConfig(Element element, GemmRole role, uint32_t tokens, uint32_t weights, uint32_t tileK,
                                   uint32_t stages, uint32_t groups, uint32_t blocksPerSm) {
-  return {.element = element, .role = role, .tileTokens = tokens, .tileWeights = weights, .tileK = tileK,
-          .stages = stages, .warpsTokens = groups, .warpsWeights = 1, .swapAB = true, .blocksPerSm = blocksPerSm,
+  return {.element = element,
+          .role = role,
+          .tileTokens = tokens,
+          .tileWeights = weights,
+          .tileK = tileK,
+          .stages = stages,
+          .warpsTokens = groups,
+          .warpsWeights = 1,
+          .swapAB = true,
+          .blocksPerSm = blocksPerSm,
           .dense = false};
 }
 

@@ -27,13 +27,15 @@ template <GemmConfig C> void check() {
 
 TEST_CASE("the fitted gate-up product multiplies as the reference does, whatever the schedule", "[emulation][gemm]") {
   check<fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2)>();
-  check<fittedConfig(Element::F16, GemmRole::GateUp, 32, 128, 64, 3, 2, 1)>(); // trades registers, panels leave by boxes
+  check<fittedConfig(Element::F16, GemmRole::GateUp, 32, 128, 64, 3, 2,
+                     1)>(); // trades registers, panels leave by boxes
 }
 
 TEST_CASE("the fitted gate-up product of rows laid out by slot multiplies as the reference does, whatever the schedule",
           "[emulation][gemm]") {
   check<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>();
-  check<laidOut(fittedConfig(Element::F16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1))>(); // boxes of 32 rows, some beyond the tile's
+  check<laidOut(fittedConfig(Element::F16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1))>(); // boxes of 32 rows, some beyond
+                                                                                        // the tile's
 }
 
 TEST_CASE("rows laid out and rows gathered give the same bits", "[emulation][gemm]") {
@@ -54,11 +56,13 @@ TEST_CASE("rows laid out and rows gathered give the same bits", "[emulation][gem
 
 TEST_CASE("the fitted down product multiplies as the reference does, whatever the schedule", "[emulation][gemm]") {
   check<fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>();
-  check<fittedConfig(Element::F16, GemmRole::Down, 96, 256, 64, 4, 2, 1)>(); // outputs in two stages; a group without weights
+  check<fittedConfig(Element::F16, GemmRole::Down, 96, 256, 64, 4, 2,
+                     1)>(); // outputs in two stages; a group without weights
 }
 
 TEST_CASE("an expert with more token tiles than go together gets each of them once", "[emulation][gemm]") {
-  // 137 rows: nine tiles of 16 rows in parts of five and four, each with five (gate-up) or three (down) tiles of weights.
+  // 137 rows: nine tiles of 16 rows in parts of five and four, each with five (gate-up) or three (down) tiles of
+  // weights.
   const GemmCase test{"many rows for one expert", 137, 64, 136, 4, 1, GemmCase::OneExpert, true, false};
   check<fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2)>(test, kFewSchedules, 3);
   check<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>(test, kFewSchedules, 3);
@@ -66,7 +70,8 @@ TEST_CASE("an expert with more token tiles than go together gets each of them on
 }
 
 TEST_CASE("the widest fitted tile multiplies as the reference does", "[emulation][gemm]") {
-  // 185 rows: one tile of twelve sixteens, and the planner's widest, whose outputs fill one (gate-up) or two (down) stages.
+  // 185 rows: one tile of twelve sixteens, and the planner's widest, whose outputs fill one (gate-up) or two (down)
+  // stages.
   const GemmCase test{"a wide tile", 185, 136, 200, 4, 1, GemmCase::OneExpert, true, false};
   check<fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1)>(test, kFewSchedules, 2);
   check<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1))>(test, kFewSchedules, 2);
@@ -74,13 +79,15 @@ TEST_CASE("the widest fitted tile multiplies as the reference does", "[emulation
 }
 
 TEST_CASE("the fitted GEMMs add biases before anything else", "[emulation][gemm]") {
-  check<withBiases(fittedConfig(Element::BF16, GemmRole::GateUp, 32, 256, 64, 3, 2, 1))>(); // two blocks of weight rows each
+  check<withBiases(fittedConfig(Element::BF16, GemmRole::GateUp, 32, 256, 64, 3, 2, 1))>(); // two blocks of weight rows
+                                                                                            // each
   check<laidOut(withBiases(fittedConfig(Element::BF16, GemmRole::GateUp, 32, 256, 64, 3, 2, 1)))>();
   check<withBiases(fittedConfig(Element::F16, GemmRole::Down, 32, 256, 64, 4, 2, 1))>();
 }
 
 TEST_CASE("the fitted gate-up product weighs its rows before anything else", "[emulation][gemm]") {
   check<withWeights(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>();
-  check<withWeights(withBiases(fittedConfig(Element::F16, GemmRole::GateUp, 96, 256, 64, 3, 2, 1)))>(); // two blocks of weight rows each
+  check<withWeights(withBiases(
+      fittedConfig(Element::F16, GemmRole::GateUp, 96, 256, 64, 3, 2, 1)))>(); // two blocks of weight rows each
   check<withWeights(laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1)))>();
 }

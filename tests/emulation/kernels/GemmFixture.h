@@ -121,7 +121,8 @@ inline GemmProblem makeProblem(const GemmCase &test, const GemmConfig &config) {
       for (uint32_t column = 0; column < test.n; ++column) {
         const uint64_t at = expert * static_cast<uint64_t>(p.expertStride) + uint64_t{column} * test.k;
         const auto product = [&](const uint16_t *weights, const std::vector<float> &bias) {
-          return weight * dotOf(&p.tokens[row * test.k], weights, test.k, p.bf16) + (biased ? bias[expert * test.n + column] : 0);
+          return weight * dotOf(&p.tokens[row * test.k], weights, test.k, p.bf16) +
+                 (biased ? bias[expert * test.n + column] : 0);
         };
         double value = product(&p.weights[at], p.bias);
         if (gated)

@@ -55,7 +55,8 @@ TEST_CASE("the Hopper GEMMs add biases before anything else", "[emulation][gemm]
 
 TEST_CASE("the Hopper gate-up products weigh their rows before anything else", "[emulation][gemm]") {
   check<withWeights(config(Element::BF16, GemmRole::GateUp, 8, 128, 2, 1, true, 1))>();
-  check<withWeights(withBiases(config(Element::F16, GemmRole::GateUp, 48, 256, 2, 2, true, 1)))>(); // a warp's load serves 32 rows, then 16
+  check<withWeights(withBiases(
+      config(Element::F16, GemmRole::GateUp, 48, 256, 2, 2, true, 1)))>(); // a warp's load serves 32 rows, then 16
   check<withWeights(config(Element::F16, GemmRole::GateUp, 128, 64, 2, 2, false, 1))>();
   check<withWeights(withBiases(config(Element::BF16, GemmRole::GateUp, 64, 128, 3, 1, false, 1)))>();
 }

@@ -15,7 +15,8 @@ namespace {
 
 constexpr uint16_t untouched = 0x7fff; // what rows hold before
 
-/// Pairs get slots in compact order with `gap` rows before each expert's, as static slots have; every third pair is padding.
+/// Pairs get slots in compact order with `gap` rows before each expert's, as static slots have; every third pair is
+/// padding.
 template <LayRowsConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t blocks, int32_t gap) {
   std::mt19937_64 random(tokens * 31 + hidden);
   constexpr uint32_t experts = 8;
@@ -45,7 +46,9 @@ template <LayRowsConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t
     if (const auto failure = launch(device, {.blocks = blocks, .threads = C.threads}, seed, [&] { layRows<C>(args); }))
       return failure->message;
     const auto wrong = std::mismatch(expected.begin(), expected.end(), rows).first - expected.begin();
-    return static_cast<size_t>(wrong) == expected.size() ? "" : fmt::format("row {} column {} is wrong", wrong / hidden, wrong % hidden);
+    return static_cast<size_t>(wrong) == expected.size()
+               ? ""
+               : fmt::format("row {} column {} is wrong", wrong / hidden, wrong % hidden);
   });
 }
 

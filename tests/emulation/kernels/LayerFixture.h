@@ -1,5 +1,5 @@
-// A small layer whose kernels are emulated: its inputs, the configs of the kernels around its products, and what must come
-// out.
+// A small layer whose kernels are emulated: its inputs, the configs of the kernels around its products, and what must
+// come out.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -18,15 +18,15 @@ namespace moec::emulation {
 inline constexpr uint32_t T = 21, H = 136, I = 72, E = 8, K = 2, nanToken = 4;
 inline constexpr RouterGemmConfig routerConfig{.element = Element::BF16, .tileTokens = 16, .tileExperts = 8};
 inline constexpr RouteConfig routeConfig{.experts = E,
-                                  .topK = K,
-                                  .before = RouteScoring::Softmax,
-                                  .after = RouteScoring::None,
-                                  .correctionBias = false,
-                                  .renormalise = true,
-                                  .groups = 1,
-                                  .groupsPicked = 1,
-                                  .groupTop = 1,
-                                  .threads = 64};
+                                         .topK = K,
+                                         .before = RouteScoring::Softmax,
+                                         .after = RouteScoring::None,
+                                         .correctionBias = false,
+                                         .renormalise = true,
+                                         .groups = 1,
+                                         .groupsPicked = 1,
+                                         .groupTop = 1,
+                                         .threads = 64};
 inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64};
 inline constexpr LayRowsConfig layRowsConfig{.topK = K, .threads = 64};
 inline constexpr CombineConfig combineConfig{.element = Element::BF16, .topK = K, .threads = 64};

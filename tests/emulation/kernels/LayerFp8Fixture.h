@@ -1,5 +1,5 @@
-// A small layer of e4m3 weights whose kernels are emulated: its inputs, the configs of the kernels around its products, and
-// what must come out.
+// A small layer of e4m3 weights whose kernels are emulated: its inputs, the configs of the kernels around its products,
+// and what must come out.
 #pragma once
 
 #include "compiler/kernels/Fp8Abi.h"
@@ -45,7 +45,8 @@ inline const LayerFp8Inputs &inputs() {
 }
 
 /// NaN is expected of the token that has one, and of no other.
-inline std::string compareRows(const char *what, const std::vector<double> &expected, const uint16_t *got, double bound) {
+inline std::string compareRows(const char *what, const std::vector<double> &expected, const uint16_t *got,
+                               double bound) {
   double squares = 0;
   for (double value : expected)
     squares += std::isnan(value) ? 0 : value * value;

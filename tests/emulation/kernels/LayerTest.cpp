@@ -143,7 +143,8 @@ template <bool WeightOnInput> struct LayerOf {
   }
 
   Range dispatchIntoSlots(const DispatchSlotsArgs &args) {
-    run({.blocks = 2, .threads = dispatchConfig.threads, .together = true}, [&] { dispatchSlots<dispatchConfig>(args); });
+    run({.blocks = 2, .threads = dispatchConfig.threads, .together = true},
+        [&] { dispatchSlots<dispatchConfig>(args); });
     return {args.slotPair, args.slotBegin, args.expertEnd, args.tileBegin, args.tilePlace};
   }
 
@@ -152,7 +153,8 @@ template <bool WeightOnInput> struct LayerOf {
   void layRowsFor(Kernel kernel = {}) {
     if (F != Family::LaidOut)
       return;
-    const LayRowsArgs args{.tokens = hidden, .slotOfPair = slotOfPair, .rows = expertOutput, .numTokens = T, .hidden = H};
+    const LayRowsArgs args{
+        .tokens = hidden, .slotOfPair = slotOfPair, .rows = expertOutput, .numTokens = T, .hidden = H};
     run({.blocks = 2, .threads = layRowsConfig.threads}, [&] { kernel(args); });
   }
 
@@ -161,13 +163,15 @@ template <bool WeightOnInput> struct LayerOf {
     args.tileCounter = tileCounters + (gated ? 0 : 1);
     const auto stride = static_cast<uint64_t>(args.expertStride);
     const TensorMap matrix = tensorMap<TensorMap>(
-        gated ? interleavedTensor(c.element, addressOf(args.weights), addressOf(args.upWeights), args.k, args.n, E, stride,
-                                  boxGroups(c))
+        gated ? interleavedTensor(c.element, addressOf(args.weights), addressOf(args.upWeights), args.k, args.n, E,
+                                  stride, boxGroups(c))
               : weightTensor(c.element, addressOf(args.weights), args.k, args.n, E, stride, boxRows(c)));
     const TensorMap output =
         tensorMap<TensorMap>(rowTensor(c.element, addressOf(args.output), args.n, rows, kOutputBoxRows));
     const TensorMap tokens =
-        gathersTokens(c) ? output : tensorMap<TensorMap>(rowTensor(c.element, addressOf(args.tokens), args.k, rows, tokenBoxRows(c)));
+        gathersTokens(c)
+            ? output
+            : tensorMap<TensorMap>(rowTensor(c.element, addressOf(args.tokens), args.k, rows, tokenBoxRows(c)));
     run({.blocks = 3,
          .threads = hopperThreads(c),
          .sharedBytes = hopperSharedBytes(c),
@@ -181,8 +185,8 @@ template <bool WeightOnInput> struct LayerOf {
     gemm<F, GemmRole::GateUp, SiluGate>(range, tokens, gate, up, activated + range.firstRow * I, H, I);
   }
   template <Family F> void downOf(const Range &range) {
-    gemm<F, GemmRole::Down, NoActivation>(range, activated + range.firstRow * I, down, down, expertOutput + range.firstRow * H,
-                                          I, H);
+    gemm<F, GemmRole::Down, NoActivation>(range, activated + range.firstRow * I, down, down,
+                                          expertOutput + range.firstRow * H, I, H);
   }
 
   template <Family F, GemmRole Role, class Activation>
@@ -278,8 +282,8 @@ template <Family GateUp, Family Down, bool WeightOnInput = false> std::string ru
   return layer.check();
 }
 
-/// What a kernel that lays rows out would do if it let gate-up start before it had waited for dispatch: then tables are read that may
-/// still be written.
+/// What a kernel that lays rows out would do if it let gate-up start before it had waited for dispatch: then tables are
+/// read that may still be written.
 std::string runRowsThatStartEarly(uint64_t seed) {
   Layer layer(seed);
   layer.routeTokens();
@@ -356,7 +360,8 @@ TEST_CASE("laying rows out that lets gate-up start too early is caught", "[emula
 
 TEST_CASE("rows of the step before are caught", "[emulation][layer]") { forSchedules(5, runStaleRows); }
 
-TEST_CASE("rows copied before they are laid out, or written over while they are copied, are caught", "[emulation][layer]") {
+TEST_CASE("rows copied before they are laid out, or written over while they are copied, are caught",
+          "[emulation][layer]") {
   forSchedules(5, runWithoutWait<false>);
   forSchedules(5, runWithoutWait<true>); // down alone does not wait
 }

@@ -24,8 +24,7 @@ struct RouterCase {
 constexpr RouterCase cases[] = {
     {"one token", 1, 7, 264, 1, false, true},      {"odd sizes", 19, 33, 72, 1, true, true},
     {"f32 weight", 17, 9, 1032, 3, true, false},   {"one row", 70, 1, 40, 1, false, false},
-    {"several tiles", 67, 65, 320, 1, true, true},
-    {"short sum", 14, 5, 8, 1, false, false},
+    {"several tiles", 67, 65, 320, 1, true, true}, {"short sum", 14, 5, 8, 1, false, false},
 };
 
 constexpr RouterCase largeCase = {"several large tiles", 131, 130, 136, 1, true, true};
@@ -70,9 +69,12 @@ template <RouterGemmConfig C> std::vector<float> check(const RouterCase &test, u
                         .hiddenSize = H,
                         .planes = test.planes,
                         .logitStride = stride};
-    if (const auto failure =
-            launch(device, {.blocks = blocks, .threads = routerThreads(), .sharedBytes = routerSharedBytes(C),
-                                  .dynamicShared = isStaged(C) ? unaligned : nullptr}, seed, [&] { routerLogits<C>(args); }))
+    if (const auto failure = launch(device,
+                                    {.blocks = blocks,
+                                     .threads = routerThreads(),
+                                     .sharedBytes = routerSharedBytes(C),
+                                     .dynamicShared = isStaged(C) ? unaligned : nullptr},
+                                    seed, [&] { routerLogits<C>(args); }))
       return failure->message;
     logits.clear();
     for (uint32_t t = 0; t < test.tokens; ++t)
@@ -98,7 +100,8 @@ TEST_CASE("logits are the router's product, with the same bits from every tile",
     CHECK(check<RouterGemmConfig{Element::BF16, 64, 64}>(test, 2) == first);
     CHECK(check<RouterGemmConfig{Element::BF16, 128, 128}>(test, 2) == first);
   }
-  CHECK(check<RouterGemmConfig{Element::BF16, 128, 128}>(largeCase, 2) == check<RouterGemmConfig{Element::BF16, 64, 64}>(largeCase, 3));
+  CHECK(check<RouterGemmConfig{Element::BF16, 128, 128}>(largeCase, 2) ==
+        check<RouterGemmConfig{Element::BF16, 64, 64}>(largeCase, 3));
   check<RouterGemmConfig{Element::F16, 16, 8}>(cases[1], 4);
   check<RouterGemmConfig{Element::F16, 64, 64}>(cases[4], 2);
   check<RouterGemmConfig{Element::F16, 128, 128}>(cases[4], 1);

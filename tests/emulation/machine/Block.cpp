@@ -45,26 +45,16 @@ boost::context::stack_context pooledStack(uint32_t index) {
 
 const char *nameOf(Fault fault) {
   switch (fault) {
-  case Fault::Race:
-    return "race";
-  case Fault::Unwritten:
-    return "unwritten memory";
-  case Fault::OutOfBounds:
-    return "out of bounds";
-  case Fault::Order:
-    return "order of launches";
-  case Fault::Deadlock:
-    return "deadlock";
-  case Fault::Barrier:
-    return "barrier";
-  case Fault::Collective:
-    return "collective";
-  case Fault::Copy:
-    return "copy";
-  case Fault::Wgmma:
-    return "wgmma";
-  case Fault::Registers:
-    return "registers";
+  case Fault::Race: return "race";
+  case Fault::Unwritten: return "unwritten memory";
+  case Fault::OutOfBounds: return "out of bounds";
+  case Fault::Order: return "order of launches";
+  case Fault::Deadlock: return "deadlock";
+  case Fault::Barrier: return "barrier";
+  case Fault::Collective: return "collective";
+  case Fault::Copy: return "copy";
+  case Fault::Wgmma: return "wgmma";
+  case Fault::Registers: return "registers";
   }
   return "";
 }

@@ -65,14 +65,10 @@ struct ShuffleOperands {
 /// Lane that lane `self` reads. PTX ISA, "shfl.sync", for segments of 32 lanes; itself where that is outside.
 template <Shuffle Kind> uint32_t sourceLane(uint32_t self, uint32_t by) {
   switch (Kind) {
-  case Shuffle::Index:
-    return by % 32;
-  case Shuffle::Up:
-    return self >= by ? self - by : self;
-  case Shuffle::Down:
-    return self + by < 32 ? self + by : self;
-  case Shuffle::Xor:
-    return (self ^ by) < 32 ? self ^ by : self;
+  case Shuffle::Index: return by % 32;
+  case Shuffle::Up: return self >= by ? self - by : self;
+  case Shuffle::Down: return self + by < 32 ? self + by : self;
+  case Shuffle::Xor: return (self ^ by) < 32 ? self ^ by : self;
   }
 }
 
@@ -123,18 +119,12 @@ struct ReduceOperands {
 uint32_t combine(Reduce kind, bool isSigned, uint32_t a, uint32_t b) {
   const bool less = isSigned ? static_cast<int32_t>(a) < static_cast<int32_t>(b) : a < b;
   switch (kind) {
-  case Reduce::Max:
-    return less ? b : a;
-  case Reduce::Min:
-    return less ? a : b;
-  case Reduce::Add:
-    return a + b;
-  case Reduce::And:
-    return a & b;
-  case Reduce::Or:
-    return a | b;
-  case Reduce::Xor:
-    return a ^ b;
+  case Reduce::Max: return less ? b : a;
+  case Reduce::Min: return less ? a : b;
+  case Reduce::Add: return a + b;
+  case Reduce::And: return a & b;
+  case Reduce::Or: return a | b;
+  case Reduce::Xor: return a ^ b;
   }
   return 0;
 }
@@ -174,18 +164,10 @@ uint32_t shuffle(Shuffle kind, uint32_t mask, uint32_t value, uint32_t lane) {
     lane = lane * 2 % 32;
   ShuffleOperands operands{value, lane, 0};
   switch (kind) {
-  case Shuffle::Index:
-    meet("shfl.sync.idx", planting(mask), &operands, shuffleAct<Shuffle::Index>);
-    break;
-  case Shuffle::Up:
-    meet("shfl.sync.up", planting(mask), &operands, shuffleAct<Shuffle::Up>);
-    break;
-  case Shuffle::Down:
-    meet("shfl.sync.down", planting(mask), &operands, shuffleAct<Shuffle::Down>);
-    break;
-  case Shuffle::Xor:
-    meet("shfl.sync.bfly", planting(mask), &operands, shuffleAct<Shuffle::Xor>);
-    break;
+  case Shuffle::Index: meet("shfl.sync.idx", planting(mask), &operands, shuffleAct<Shuffle::Index>); break;
+  case Shuffle::Up: meet("shfl.sync.up", planting(mask), &operands, shuffleAct<Shuffle::Up>); break;
+  case Shuffle::Down: meet("shfl.sync.down", planting(mask), &operands, shuffleAct<Shuffle::Down>); break;
+  case Shuffle::Xor: meet("shfl.sync.bfly", planting(mask), &operands, shuffleAct<Shuffle::Xor>); break;
   }
   return operands.result;
 }

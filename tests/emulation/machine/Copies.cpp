@@ -29,8 +29,8 @@ void cpAsync(uint32_t address, const void *global, uint32_t bytes, bool valid) {
   if (isPlanted(Bug::CopyFromNext) && block.isOnDevice(next, bytes))
     global = next;
   if (address % bytes != 0 || reinterpret_cast<uintptr_t>(global) % bytes != 0)
-    block.fail(Fault::Copy, fmt::format("cp.async of {} bytes to {:#x} from an address that ends in {:#x}: not aligned", bytes,
-                                        address, reinterpret_cast<uintptr_t>(global) % 16));
+    block.fail(Fault::Copy, fmt::format("cp.async of {} bytes to {:#x} from an address that ends in {:#x}: not aligned",
+                                        bytes, address, reinterpret_cast<uintptr_t>(global) % 16));
   Copies &copies = thread.copies;
   if (copies.agent == 0)
     copies.agent = block.newAgent(fmt::format("a cp.async of thread {}", thread.index));
@@ -136,9 +136,7 @@ void Block::landPiece(const AsyncOperation &operation) {
 
 void Block::land(AsyncOperation operation) {
   switch (operation.kind) {
-  case AsyncOperation::Piece:
-    landPiece(operation);
-    break;
+  case AsyncOperation::Piece: landPiece(operation); break;
   case AsyncOperation::Arrive: {
     Knowledge known;
     if (operation.number > 0)
@@ -154,9 +152,7 @@ void Block::land(AsyncOperation operation) {
     completePhase(barrier);
     break;
   }
-  case AsyncOperation::Store:
-    operation.move();
-    break;
+  case AsyncOperation::Store: operation.move(); break;
   }
 }
 

@@ -66,7 +66,7 @@ private:
   static constexpr size_t arenaBytes = size_t{1} << 28; // of address space; memory is used as it is touched
   uint8_t *arena;
   size_t used = 0;
-  bool early = false; // what the last launch did
+  bool early = false;          // what the last launch did
   std::vector<Buffer> buffers; // by address
 };
 

@@ -56,7 +56,8 @@ uint32_t toE4M3(float value) {
     return 0x7f;
   const float magnitude = std::min(std::abs(value), 448.0f);
   const int exponent = magnitude < 0x1p-6f ? -6 : std::ilogb(magnitude);
-  // In steps of the last place: 8 .. 16 of them from 2^-6 on, below as many as there are; a carry runs into the exponent.
+  // In steps of the last place: 8 .. 16 of them from 2^-6 on, below as many as there are; a carry runs into the
+  // exponent.
   const auto steps = static_cast<uint32_t>(std::nearbyint(std::ldexp(magnitude, 3 - exponent)));
   return (static_cast<uint32_t>(exponent + 6) * 8 + steps) | (std::signbit(value) ? 0x80 : 0);
 }

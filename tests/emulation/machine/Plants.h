@@ -18,16 +18,16 @@ enum class Bug : uint8_t {
   BytesNotExpected,  // arrive without expect_tx
   CopyGroupOffByOne, // cp.async.wait_group N + 1
   SkipCopyCommit,
-  SkipCopyArrive,  // one thread's cp.async.mbarrier.arrive
-  CopyArriveEarly, // a plain arrival in its place
-  CopyWrongPlace,  // cp.async to the neighbouring 16 bytes
-  CopyInvalid,     // the valid flag is ignored
-  CopyFromNext,    // cp.async of what lies behind in device memory, where anything does
-  SkipSyncThreads, // the `detail`-th of each thread
-  SkipSyncWarp,    // all of them
+  SkipCopyArrive,   // one thread's cp.async.mbarrier.arrive
+  CopyArriveEarly,  // a plain arrival in its place
+  CopyWrongPlace,   // cp.async to the neighbouring 16 bytes
+  CopyInvalid,      // the valid flag is ignored
+  CopyFromNext,     // cp.async of what lies behind in device memory, where anything does
+  SkipSyncThreads,  // the `detail`-th of each thread
+  SkipSyncWarp,     // all of them
   SkipNamedBarrier, // bar.sync 1 .. 15: every second of each thread, the first if `detail` is 0
-  WgmmaWaitWeak,   // wait_group N + 1
-  WgmmaKeepsSum,   // adds where it is to begin a sum
+  WgmmaWaitWeak,    // wait_group N + 1
+  WgmmaKeepsSum,    // adds where it is to begin a sum
   SkipWgmmaWait,
   SkipWgmmaFence,
   SkipWgmmaCommit,

@@ -48,7 +48,12 @@ void Shadow::settle(bool early) {
     const std::vector<Epoch> &more = users[granule.more]; // none where it is 0
     const bool changed = granule.recent || granule.write.time != 0 || isAtomic(granule.user) ||
                          std::any_of(more.begin(), more.end(), isAtomic);
-    granule = {.write = {}, .user = {}, .more = 0, .written = granule.written, .recent = false, .old = granule.written && !changed && (!early || granule.old)};
+    granule = {.write = {},
+               .user = {},
+               .more = 0,
+               .written = granule.written,
+               .recent = false,
+               .old = granule.written && !changed && (!early || granule.old)};
   }
   users.resize(1);
   freeUsers.clear();

@@ -47,13 +47,13 @@ public:
   void reset(uint32_t bytes);
   /// Written before the launch (a copy from the host, an earlier launch).
   void setWritten(uint32_t offset, uint32_t bytes);
-  /// A new launch: what was written stays so and is known to all. `early`: the launch before let this one start before it had
-  /// waited itself, so that what was not old then is not old now.
+  /// A new launch: what was written stays so and is known to all. `early`: the launch before let this one start before
+  /// it had waited itself, so that what was not old then is not old now.
   void settle(bool early);
 
   bool isWritten(uint32_t offset, uint32_t bytes) const;
-  /// All of it written, and changed neither by the launch just before this one (or the host since then) nor by any that may
-  /// still run.
+  /// All of it written, and changed neither by the launch just before this one (or the host since then) nor by any that
+  /// may still run.
   bool isOld(uint32_t offset, uint32_t bytes) const;
   std::optional<Conflict> touch(uint32_t offset, uint32_t bytes, Use use, const Actor &actor);
   uint32_t bytes() const { return static_cast<uint32_t>(granules.size()) * granuleBytes; }

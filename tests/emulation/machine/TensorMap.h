@@ -45,7 +45,9 @@ template <class Map> Map tensorMap(const Box &box) {
 /// The tensor as the driver would encode it.
 template <class Map> Map tensorMap(const CudaTensor &tensor) {
   static_assert(Box::maxRank == CudaTensor::maxRank);
-  Box box{.magic = boxMagic, .base = reinterpret_cast<const uint8_t *>(tensor.address), .rank = static_cast<uint16_t>(tensor.rank),
+  Box box{.magic = boxMagic,
+          .base = reinterpret_cast<const uint8_t *>(tensor.address),
+          .rank = static_cast<uint16_t>(tensor.rank),
           .elementBytes = static_cast<uint16_t>(tensor.elementBytes)};
   for (uint32_t i = 0; i < tensor.rank; ++i) {
     box.stride[i] = i == 0 ? tensor.elementBytes : tensor.strides[i - 1];

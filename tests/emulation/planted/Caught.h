@@ -11,7 +11,8 @@
 
 namespace moec::emulation {
 
-/// The fault whose name starts the message, as it does the machine's; none: the kernel ran to its end, and its result is wrong.
+/// The fault whose name starts the message, as it does the machine's; none: the kernel ran to its end, and its result
+/// is wrong.
 inline std::optional<Fault> faultOf(const std::string &message) {
   for (Fault fault : {Fault::Race, Fault::Unwritten, Fault::OutOfBounds, Fault::Order, Fault::Deadlock, Fault::Barrier,
                       Fault::Collective, Fault::Copy, Fault::Wgmma, Fault::Registers})

@@ -162,16 +162,32 @@ TEST_CASE("every planted bug is caught", "[emulation][planted]") {
       {"fitted gate-up: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, fittedGateUp},
       {"fitted down: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, fittedDown},
       {"fitted gate-up: a tile given back while a lane reads it", Fault::Race, {Bug::SkipSyncWarp}, fittedGateUp},
-      {"fitted down: a tile given back while a lane reads it", Fault::Race, {Bug::SkipSyncWarp}, fittedDown, Fault::Deadlock},
+      {"fitted down: a tile given back while a lane reads it",
+       Fault::Race,
+       {Bug::SkipSyncWarp},
+       fittedDown,
+       Fault::Deadlock},
       {"fitted gate-up: nothing is given back", Fault::Deadlock, {Bug::SkipRelease}, fittedGateUp},
       {"fitted down: nothing is given back", Fault::Deadlock, {Bug::SkipRelease}, fittedDown},
       {"rows laid out: no griddepcontrol.wait", Fault::Order, {Bug::NoWaitForPrevious}, fittedLaid},
       {"rows laid out: bytes of the token boxes not expected", Fault::Deadlock, {Bug::BytesTooFew}, fittedLaid},
       {"rows laid out: a row late", wrongResult, {Bug::TmaWrongRow}, fittedLaid},
-      {"rows laid out: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 10}, fittedLaid, Fault::Race},
+      {"rows laid out: a tile taken before it is there",
+       Fault::Unwritten,
+       {Bug::SkipBarrierWait, 10},
+       fittedLaid,
+       Fault::Race},
       // The queue's barriers lie behind the ring's and two tiles: "full" twice, "empty" twice.
-      {"fitted gate-up: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 10}, fittedGateUp, Fault::Race},
-      {"fitted down: a tile taken before it is there", Fault::Unwritten, {Bug::SkipBarrierWait, 12}, fittedDown, Fault::Race},
+      {"fitted gate-up: a tile taken before it is there",
+       Fault::Unwritten,
+       {Bug::SkipBarrierWait, 10},
+       fittedGateUp,
+       Fault::Race},
+      {"fitted down: a tile taken before it is there",
+       Fault::Unwritten,
+       {Bug::SkipBarrierWait, 12},
+       fittedDown,
+       Fault::Race},
       {"fitted gate-up: a tile put where one is", Fault::Race, {Bug::SkipBarrierWait, 12}, fittedGateUp},
   };
   for (const PlantedBug &bug : bugs)
@@ -206,6 +222,6 @@ static void leaveOutSyncs(uint32_t number, std::string (*kernel)(uint64_t seed),
 
 TEST_CASE("every __syncthreads is needed, and its absence is caught", "[emulation][planted]") {
   leaveOutSyncs(4, oneBlock, Fault::Race, Fault::Unwritten); // counters cleared; counted; summed; tables written
-  leaveOutSyncs(6, portable, Fault::Race, Fault::Race); // a stage has arrived: five steps; the next tile
+  leaveOutSyncs(6, portable, Fault::Race, Fault::Race);      // a stage has arrived: five steps; the next tile
   leaveOutSyncs(1, swapped, Fault::Barrier, Fault::Barrier); // barriers are initialised
 }

@@ -21,7 +21,8 @@ inline Machine *machine = nullptr; // of the run; driver functions take no conte
 /// What a CUfunction points to here.
 using Kernel = std::function<void(const CUlaunchConfig &, void **)>;
 
-template <class Body> void runKernel(const CUlaunchConfig &config, uint8_t *dynamicShared, bool unwrittenRows, Body body) {
+template <class Body>
+void runKernel(const CUlaunchConfig &config, uint8_t *dynamicShared, bool unwrittenRows, Body body) {
   if (!machine->failure)
     machine->failure = launch(machine->memory,
                               {.blocks = config.gridDimX,
@@ -46,9 +47,10 @@ inline CUresult clearHere(CUdeviceptr to, unsigned char value, size_t bytes, CUs
   return CUDA_SUCCESS;
 }
 
-inline CUresult encodeHere(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address, const cuuint64_t *sizes,
-                    const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
-                    CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+inline CUresult encodeHere(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t rank, void *address,
+                           const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box,
+                           const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
+                           CUtensorMapFloatOOBfill) {
   CudaTensor tensor{.element = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 ? Element::BF16 : Element::F16,
                     .elementBytes = type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1u : 2u,
                     .address = reinterpret_cast<uint64_t>(address),
@@ -72,7 +74,9 @@ inline std::shared_ptr<const CudaApi> apiOf(const test::FakeCuda &cuda) {
   return api;
 }
 
-template <class Args> const Args &argument(void **parameters, int index) { return *static_cast<const Args *>(parameters[index]); }
+template <class Args> const Args &argument(void **parameters, int index) {
+  return *static_cast<const Args *>(parameters[index]);
+}
 
 template <class Args, class Body> CudaKernel plainKernel(uint32_t threads, Body body) {
   static const Kernel kernel = [body](const CUlaunchConfig &config, void **parameters) {

@@ -31,8 +31,12 @@ template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32
     const Fp8GemmArgs args = argument<Fp8GemmArgs>(parameters, 3);
     runKernel(launch, unaligned, true, [&] { groupedGemmFp8<config, Activation>(weights, tokens, output, args); });
   };
-  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), gemmThreads(Tile.family, config), sharedBytes(Tile)},
-          Tile.family, config, k, n};
+  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), gemmThreads(Tile.family, config),
+           sharedBytes(Tile)},
+          Tile.family,
+          config,
+          k,
+          n};
 }
 
 template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf() {
@@ -41,8 +45,8 @@ template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> ker
       dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
   kernels->down = productOf<Down, GemmRole::Down>(I, H);
-  kernels->quantise =
-      plainKernel<QuantiseArgs>(quantiseConfig.threads, [](const QuantiseArgs &args) { quantise<quantiseConfig>(args); });
+  kernels->quantise = plainKernel<QuantiseArgs>(quantiseConfig.threads,
+                                                [](const QuantiseArgs &args) { quantise<quantiseConfig>(args); });
   kernels->combine =
       plainKernel<CombineArgs>(combineConfig.threads, [](const CombineArgs &args) { combine<combineConfig>(args); });
   return kernels;
@@ -83,7 +87,8 @@ template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
   layer.weights = weightsOf(here.memory);
   layer.order = mixedOrder(here.memory, E);
   REQUIRE(makeMaps(**driver, layer).ok());
-  auto space = CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
+  auto space =
+      CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
   REQUIRE(space.ok());
 
   const uint16_t *hidden = here.memory.input(inputs().hidden);

@@ -1,5 +1,5 @@
-// A layer as a session queues it (runtime/device/cuda/Forward.cpp), on a driver whose launches run here: the arguments, maps
-// and counters that the runtime makes, and the kernels that take them. Tiles are those that the planner takes.
+// A layer as a session queues it (runtime/device/cuda/Forward.cpp), on a driver whose launches run here: the arguments,
+// maps and counters that the runtime makes, and the kernels that take them. Tiles are those that the planner takes.
 #include "runtime/device/cuda/Forward.h"
 #include "tests/unit/cuda/FakeCuda.h"
 
@@ -24,7 +24,8 @@ using namespace moec::emulation;
 namespace {
 
 constexpr uint32_t multiprocessors = 2;
-constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1}, laid{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1, true}, deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
+constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},
+    laid{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1, true}, deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
     swapped{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2};
 
 //===-- The layer's kernels -------------------------------------------------------------------===//
@@ -62,14 +63,17 @@ template <CudaTile Tile, GemmRole Role, bool WeightOnInput> CudaProduct productO
       return hopperKernel<config>();
   }();
   return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), hopperThreads(config), sharedBytes(Tile)},
-          Tile.family, config, k, n};
+          Tile.family,
+          config,
+          k,
+          n};
 }
 
 template <CudaTile GateUp, CudaTile Down, bool WeightOnInput> std::shared_ptr<const CudaKernels> kernelsOf() {
   auto kernels = std::make_shared<CudaKernels>();
-  kernels->router.push_back(
-      {plainKernel<RouterGemmArgs>(routerThreads(), [](const RouterGemmArgs &args) { routerLogits<routerConfig>(args); }),
-       UINT32_MAX, routerConfig.tileTokens, routerConfig.tileExperts});
+  kernels->router.push_back({plainKernel<RouterGemmArgs>(
+                                 routerThreads(), [](const RouterGemmArgs &args) { routerLogits<routerConfig>(args); }),
+                             UINT32_MAX, routerConfig.tileTokens, routerConfig.tileExperts});
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
   kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
       dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
@@ -106,14 +110,16 @@ template <CudaTile GateUp, CudaTile Down, bool WeightOnInput = false> std::strin
   const moec::DeviceMemory memory(*driver, emulatedAllocator());
 
   CudaLayer layer;
-  layer.shape = {.hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16, .weightOnInput = WeightOnInput};
+  layer.shape = {
+      .hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16, .weightOnInput = WeightOnInput};
   layer.router.epsilon = 0;
   layer.router.scale = 1;
   layer.kernels = kernelsOf<GateUp, Down, WeightOnInput>();
   layer.weights = weightsOf(here.memory);
   layer.order = mixedOrder(here.memory, E);
   REQUIRE(makeMaps(**driver, layer).ok());
-  auto space = CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
+  auto space =
+      CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
   REQUIRE(space.ok());
 
   const uint16_t *hidden = here.memory.input(inputs().layer.hidden);
@@ -126,8 +132,7 @@ template <CudaTile GateUp, CudaTile Down, bool WeightOnInput = false> std::strin
     return here.failure->message;
   if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
     return "a tile counter is not left as zero";
-  return checkLayer(space->logits, cudaLogitStride(layer.shape), space->ids, space->weights, output,
-                    WeightOnInput);
+  return checkLayer(space->logits, cudaLogitStride(layer.shape), space->ids, space->weights, output, WeightOnInput);
 }
 
 } // namespace

@@ -169,7 +169,8 @@ TEST_CASE("a layer with weights on its input gets a gate-up that weighs and a su
   }
 }
 
-TEST_CASE("a layer of e4m3 experts gets e4m3 products and the kernel that quantises for them, where there are some", "[compiler][cuda]") {
+TEST_CASE("a layer of e4m3 experts gets e4m3 products and the kernel that quantises for them, where there are some",
+          "[compiler][cuda]") {
   LayerShape shape = tiny;
   shape.expertFormat = WeightFormat::BlockE4M3;
   const auto compiled = [](const LayerShape &of, const char *target) {
@@ -190,7 +191,8 @@ TEST_CASE("a layer of e4m3 experts gets e4m3 products and the kernel that quanti
       REQUIRE(launch.kernels.size() == 2);
       CHECK(name(0).starts_with("fp8-gateup-"));
       CHECK(name(1) == "quantise-bf16");
-      CHECK(package.images[launch.kernels[0].image].resources.dynamicSharedBytes == sharedBytes(layer.plan.config.cuda.gateUp));
+      CHECK(package.images[launch.kernels[0].image].resources.dynamicSharedBytes ==
+            sharedBytes(layer.plan.config.cuda.gateUp));
     }
     if (launch.kind == LaunchKind::Down) {
       REQUIRE(launch.kernels.size() == 1);
@@ -245,10 +247,9 @@ TEST_CASE("a layer that a GPU cannot run is an invalid model", "[compiler][cuda]
 
   const std::string model = replaced(tinyModel(tiny), "arith.addf %e, %one : f32", "math.sqrt %e : f32");
   CHECK(compile(requestFor(model, "h100"), sharedCache().hooks()).ok());
-  const std::string strange =
-      replaced(tinyModel(tiny), "%d = arith.addf %e, %one : f32",
-               "%c = arith.cmpf olt, %e, %one : f32\n %b = arith.cmpf olt, %u, %one : f32\n"
-               "%c2 = arith.cmpi ult, %b, %c : i1\n %d = arith.select %c2, %e, %one : f32");
+  const std::string strange = replaced(tinyModel(tiny), "%d = arith.addf %e, %one : f32",
+                                       "%c = arith.cmpf olt, %e, %one : f32\n %b = arith.cmpf olt, %u, %one : f32\n"
+                                       "%c2 = arith.cmpi ult, %b, %c : i1\n %d = arith.select %c2, %e, %one : f32");
   const Status unknown = compile(requestFor(strange, "h100")).status();
   CHECK(unknown.code() == Code::InvalidModel);
   CHECK(unknown.message().find("'arith.cmpi'") != std::string::npos);
@@ -302,7 +303,8 @@ TEST_CASE("a compile for a GPU can be cancelled", "[compiler][cuda]") {
 
 TEST_CASE("a layer whose gate-up's rows are laid out gets the kernel for that behind its product", "[compiler][cuda]") {
   CompileRequest request = requestFor(tinyModel(tiny), "sm_90a");
-  LayerPlan plan = planLayer(tiny, Histogram::uniform(256, tiny.topK, tiny.experts), request.target, request.calibration, {});
+  LayerPlan plan =
+      planLayer(tiny, Histogram::uniform(256, tiny.topK, tiny.experts), request.target, request.calibration, {});
   plan.config.cuda.gateUp = plan.config.cuda.down = *CudaTile::parse("fitted-192x256-s4-w2x1-b1");
   plan.config.cuda.gateUp.rowsLaid = true;
   request.plans[0] = plan;
@@ -321,7 +323,8 @@ TEST_CASE("a layer whose gate-up's rows are laid out gets the kernel for that be
 
 TEST_CASE("a decided plan's tiles are the ones that are compiled", "[compiler][cuda]") {
   CompileRequest request = requestFor(tinyModel(tiny), "sm_90a");
-  LayerPlan plan = planLayer(tiny, Histogram::uniform(256, tiny.topK, tiny.experts), request.target, request.calibration, {});
+  LayerPlan plan =
+      planLayer(tiny, Histogram::uniform(256, tiny.topK, tiny.experts), request.target, request.calibration, {});
   const CudaTile last = cudaTiles(request.target).back();
   REQUIRE(plan.config.cuda.gateUp != last);
   plan.config.cuda.gateUp = plan.config.cuda.down = last;

@@ -1,5 +1,6 @@
 // Everything that the planner may choose for the models that we know, built: no kernel spills or takes longer than
-// docs/architecture.md section 5 allows, on the oldest GPU that we serve and on Hopper. Kernels are shared among models by their source, so that each is built once.
+// docs/architecture.md section 5 allows, on the oldest GPU that we serve and on Hopper. Kernels are shared among models
+// by their source, so that each is built once.
 #include "compiler/Compile.h"
 #include "compiler/core/PlanCuda.h"
 #include "compiler/import/ImportConfig.h"
@@ -60,8 +61,8 @@ void buildAll(const std::string &model, CompileRequest request, const CompileHoo
   request.model = model;
   for (const CudaTile &tile : expertTiles(layer.shape, request.target)) {
     CAPTURE(tile.text());
-    LayerPlan plan = planLayer(layer.shape, Histogram::uniform(64, layer.shape.topK, layer.shape.experts), request.target,
-                               request.calibration, {});
+    LayerPlan plan = planLayer(layer.shape, Histogram::uniform(64, layer.shape.topK, layer.shape.experts),
+                               request.target, request.calibration, {});
     CudaConfig &config = plan.config.cuda;
     config.gateUp = config.down = tile;
     if (hasDenseForm(tile))

@@ -51,11 +51,12 @@ inline std::string blockOfLines(const std::string &lines) {
 
 /// An op on %g, %u and flags made of them, with an f32 result.
 inline std::string linesOf(const std::string &op, const std::string &result) {
-  const std::set<std::string> binary = {"arith.addf",     "arith.subf",    "arith.mulf",    "arith.divf",
-                                        "arith.remf",     "arith.maximumf", "arith.minimumf", "arith.maxnumf",
-                                        "arith.minnumf",  "math.atan2",    "math.copysign", "math.powf"};
+  const std::set<std::string> binary = {"arith.addf",    "arith.subf",     "arith.mulf",     "arith.divf",
+                                        "arith.remf",    "arith.maximumf", "arith.minimumf", "arith.maxnumf",
+                                        "arith.minnumf", "math.atan2",     "math.copysign",  "math.powf"};
   const std::string a = result + "a", b = result + "b", flag = result + "f";
-  std::string lines = fmt::format("      {} = arith.cmpf olt, %g, %u : f32\n      {} = arith.cmpf uge, %g, %g : f32\n", a, b);
+  std::string lines =
+      fmt::format("      {} = arith.cmpf olt, %g, %u : f32\n      {} = arith.cmpf uge, %g, %g : f32\n", a, b);
   auto add = [&](const std::string &name, const std::string &operands) {
     lines += fmt::format("      {} = {} {}\n", name, op, operands);
   };

@@ -12,9 +12,7 @@ using importer::Activation;
 
 namespace {
 
-Result<Functor> functorOfLines(const std::string &lines) {
-  return ParsedRegion(blockOfLines(lines)).functor();
-}
+Result<Functor> functorOfLines(const std::string &lines) { return ParsedRegion(blockOfLines(lines)).functor(); }
 
 std::string bodyOfLines(const std::string &lines) {
   Result<Functor> functor = functorOfLines(lines);
@@ -48,9 +46,8 @@ TEST_CASE("SiLU is a statement an op, constants in their places", "[compiler][cu
 }
 
 TEST_CASE("every activation of the importer becomes a functor that compiles", "[compiler][cuda]") {
-  for (Activation activation :
-       {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick, Activation::Relu,
-        Activation::ClampedSwiglu}) {
+  for (Activation activation : {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick,
+                                Activation::Relu, Activation::ClampedSwiglu}) {
     CAPTURE(static_cast<int>(activation));
     Result<Functor> functor = ParsedRegion(importer::activationBlock(activation)).functor();
     REQUIRE(functor.ok());
@@ -97,8 +94,8 @@ TEST_CASE("comparisons treat NaN as LLVM does", "[compiler][cuda]") {
                                                             {"false", "false"}};
   for (auto [predicate, text] : expected) {
     CAPTURE(predicate);
-    const std::string body = bodyOfLines(fmt::format(
-        "      %c = arith.cmpf {}, %g, %u : f32\n      %h = arith.select %c, %g, %u : f32\n", predicate));
+    const std::string body = bodyOfLines(
+        fmt::format("      %c = arith.cmpf {}, %g, %u : f32\n      %h = arith.select %c, %g, %u : f32\n", predicate));
     CHECK(body == fmt::format("    const bool v0 = {};\n    const float v1 = v0 ? gate : up;\n    return v1;", text));
   }
 }
@@ -107,7 +104,9 @@ TEST_CASE("constants keep their bits", "[compiler][cuda]") {
   auto constant = [](const std::string &value) {
     return bodyOfLines(fmt::format("      %c = arith.constant {} : f32\n      %h = arith.mulf %g, %c : f32\n", value));
   };
-  auto product = [](const std::string &text) { return fmt::format("    const float v0 = gate * {};\n    return v0;", text); };
+  auto product = [](const std::string &text) {
+    return fmt::format("    const float v0 = gate * {};\n    return v0;", text);
+  };
   CHECK(constant("1.0") == product("1.0f"));
   CHECK(constant("0.044715") == product("0.044715f"));
   CHECK(constant("1.0e-30") == product("1e-30f"));

@@ -1,5 +1,6 @@
-// What functors compute, against the reference evaluator: their text, compiled for this machine with C++'s own functions
-// in the places of CUDA's. Which value goes where, NaN and infinity are the same on both; units in the last place are not.
+// What functors compute, against the reference evaluator: their text, compiled for this machine with C++'s own
+// functions in the places of CUDA's. Which value goes where, NaN and infinity are the same on both; units in the last
+// place are not.
 #include "compiler/codegen/cuda/Functor.h"
 #include "compiler/import/Activation.h"
 #include "ir/reference/ActivationRegion.h"
@@ -46,14 +47,14 @@ std::vector<Case> cases() {
   std::vector<Case> all;
   for (const std::string &op : codegen::functorOps())
     all.push_back({op, std::make_unique<ParsedRegion>(blockOfLines(linesOf(op, "%h")))});
-  for (const char *predicate : {"oeq", "ogt", "oge", "olt", "ole", "one", "ord", "ueq", "ugt", "uge", "ult", "ule", "une", "uno",
-                                "true", "false"})
-    all.push_back({fmt::format("arith.cmpf {}", predicate),
-                   std::make_unique<ParsedRegion>(blockOfLines(fmt::format(
-                       "      %c = arith.cmpf {}, %g, %u : f32\n      %h = arith.uitofp %c : i1 to f32\n", predicate)))});
-  for (Activation activation :
-       {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick, Activation::Relu,
-        Activation::ClampedSwiglu})
+  for (const char *predicate : {"oeq", "ogt", "oge", "olt", "ole", "one", "ord", "ueq", "ugt", "uge", "ult", "ule",
+                                "une", "uno", "true", "false"})
+    all.push_back(
+        {fmt::format("arith.cmpf {}", predicate),
+         std::make_unique<ParsedRegion>(blockOfLines(fmt::format(
+             "      %c = arith.cmpf {}, %g, %u : f32\n      %h = arith.uitofp %c : i1 to f32\n", predicate)))});
+  for (Activation activation : {Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick,
+                                Activation::Relu, Activation::ClampedSwiglu})
     all.push_back({fmt::format("activation {}", static_cast<int>(activation)),
                    std::make_unique<ParsedRegion>(importer::activationBlock(activation)), false});
   return all;
@@ -72,8 +73,10 @@ void *compileForThisMachine(std::vector<Case> &all) {
     source << fmt::format("extern \"C\" float f{}(float gate, float up) {{\n{}\n}}\n", i, functor->body);
   }
   source.close();
-  const std::string command = fmt::format("'{0}' -std=c++20 -O1 -ffp-contract=off -fno-fast-math -shared -fPIC -o '{1}/functors.so' "
-                                          "'{1}/functors.cpp'", MOEC_TEST_CXX, folder.string());
+  const std::string command =
+      fmt::format("'{0}' -std=c++20 -O1 -ffp-contract=off -fno-fast-math -shared -fPIC -o '{1}/functors.so' "
+                  "'{1}/functors.cpp'",
+                  MOEC_TEST_CXX, folder.string());
   const int failed = std::system(command.c_str());
   REQUIRE(failed == 0);
   void *library = dlopen((folder / "functors.so").c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -95,8 +98,8 @@ bool close(float have, double exact) {
 
 TEST_CASE("functors compute what the reference does, NaN and infinities included", "[compiler][cuda]") {
   constexpr float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
-  const float inputs[] = {-inf, -200.0f, -3.5f, -2.5f, -1.0f, -0.3f, -0.0f, 0.0f, 1e-30f, 0.5f, 1.0f, 1.5f, 2.5f, 7.25f, 90.0f,
-                          1e30f, inf, nan};
+  const float inputs[] = {-inf, -200.0f, -3.5f, -2.5f, -1.0f, -0.3f, -0.0f, 0.0f, 1e-30f,
+                          0.5f, 1.0f,    1.5f,  2.5f,  7.25f, 90.0f, 1e30f, inf,  nan};
   std::vector<Case> all = cases();
   void *library = compileForThisMachine(all);
   size_t compared = 0;

@@ -83,8 +83,7 @@ Names namesOf(const std::string &text) {
       continue;
     std::istringstream words(line.substr(0, equals));
     for (std::string word; words >> word;)
-      (region ? names.inside : names.outside)
-          .insert(word.ends_with(',') ? word.substr(0, word.size() - 1) : word);
+      (region ? names.inside : names.outside).insert(word.ends_with(',') ? word.substr(0, word.size() - 1) : word);
   }
   if (!names.inside.empty())
     names.inside.insert({"%g", "%u"});
@@ -165,12 +164,10 @@ TEST_CASE("a region defines no name of the function around it", "[compiler][impo
     CHECK_FALSE(names.outside.contains(name));
 }
 
-TEST_CASE("the region of the config's activation is that of routed and shared experts",
-          "[compiler][import]") {
+TEST_CASE("the region of the config's activation is that of routed and shared experts", "[compiler][import]") {
   json config = deepseekV3Config();
   config["hidden_act"] = "relu";
-  std::string text = imported(config, {.layers = {3}}),
-              block = activationBlock(importer::Activation::Relu);
+  std::string text = imported(config, {.layers = {3}}), block = activationBlock(importer::Activation::Relu);
   size_t first = text.find(block);
   REQUIRE(first != std::string::npos);
   CHECK(text.find(block, first + 1) != std::string::npos);

@@ -40,14 +40,12 @@ TEST_CASE("what is no JSON object is refused", "[compiler][import]") {
 TEST_CASE("an unknown family is refused with the known ones", "[compiler][import]") {
   const std::string known = "expected one of mixtral, qwen2_moe, qwen3_moe, olmoe, deepseek_v2, "
                             "deepseek_v3, kimi_k2, glm4_moe, gpt_oss, llama4_text, llama4, found ";
-  CHECK(errorWith(mixtralConfig(), "model_type", "llama") ==
-        "config.json: model_type: " + known + "\"llama\"");
+  CHECK(errorWith(mixtralConfig(), "model_type", "llama") == "config.json: model_type: " + known + "\"llama\"");
   CHECK(errorWith(mixtralConfig(), "model_type", "mixtral\x1b[31m") ==
         "config.json: model_type: " + known + "\"mixtral\\u001b[31m\"");
   CHECK(errorWith(mixtralConfig(), "model_type", std::string(500, 'x')) ==
         "config.json: model_type: " + known + "\"" + std::string(39, 'x') + "...");
-  CHECK(errorWith(mixtralConfig(), "model_type", 7) ==
-        "config.json: model_type: expected a text, found 7");
+  CHECK(errorWith(mixtralConfig(), "model_type", 7) == "config.json: model_type: expected a text, found 7");
   CHECK(errorWithout(mixtralConfig(), "model_type") == "config.json: model_type: missing");
 }
 
@@ -56,19 +54,18 @@ TEST_CASE("every key that a family needs is missed by name", "[compiler][import]
     for (const char *key : keys)
       CHECK(errorWithout(config, key) == fmt::format("config.json: {}: missing", key));
   };
-  checkKeys(mixtralConfig(), {"hidden_size", "intermediate_size", "num_local_experts",
-                              "num_experts_per_tok", "num_hidden_layers", "hidden_act"});
+  checkKeys(mixtralConfig(), {"hidden_size", "intermediate_size", "num_local_experts", "num_experts_per_tok",
+                              "num_hidden_layers", "hidden_act"});
   checkKeys(olmoeConfig(), {"num_experts", "norm_topk_prob"});
-  checkKeys(qwen3Config(),
-            {"moe_intermediate_size", "num_experts", "norm_topk_prob", "num_hidden_layers"});
+  checkKeys(qwen3Config(), {"moe_intermediate_size", "num_experts", "norm_topk_prob", "num_hidden_layers"});
   checkKeys(qwen2Config(), {"shared_expert_intermediate_size", "norm_topk_prob"});
-  checkKeys(deepseekV3Config(),
-            {"n_routed_experts", "n_shared_experts", "routed_scaling_factor", "num_hidden_layers",
-             "first_k_dense_replace", "n_group", "topk_group", "norm_topk_prob"});
+  checkKeys(deepseekV3Config(), {"n_routed_experts", "n_shared_experts", "routed_scaling_factor", "num_hidden_layers",
+                                 "first_k_dense_replace", "n_group", "topk_group", "norm_topk_prob"});
   checkKeys(deepseekV2Config(), {"topk_method", "n_group", "topk_group", "n_shared_experts"});
 }
 
-TEST_CASE("Llama-4's MoE layers are layers, and its text model's keys are named with their path", "[compiler][import]") {
+TEST_CASE("Llama-4's MoE layers are layers, and its text model's keys are named with their path",
+          "[compiler][import]") {
   CHECK(errorWith(llama4TextConfig(), "interleave_moe_layer_step", 7) ==
         "config.json: interleave_moe_layer_step: expected an integer from 1 to 6, found 7");
   CHECK(errorWith(llama4TextConfig(), "interleave_moe_layer_step", 0) ==
@@ -83,23 +80,15 @@ TEST_CASE("Llama-4's MoE layers are layers, and its text model's keys are named 
 }
 
 TEST_CASE("sizes are integers within bounds", "[compiler][import]") {
-  auto error = [](const char *key, json value) {
-    return errorWith(mixtralConfig(), key, std::move(value));
-  };
-  CHECK(error("hidden_size", 0) ==
-        "config.json: hidden_size: expected an integer from 1 to 1000000, found 0");
+  auto error = [](const char *key, json value) { return errorWith(mixtralConfig(), key, std::move(value)); };
+  CHECK(error("hidden_size", 0) == "config.json: hidden_size: expected an integer from 1 to 1000000, found 0");
   CHECK(error("hidden_size", 1000001) ==
         "config.json: hidden_size: expected an integer from 1 to 1000000, found 1000001");
-  CHECK(error("hidden_size", -64) ==
-        "config.json: hidden_size: expected an integer from 1 to 1000000, found -64");
-  CHECK(error("hidden_size", 64.0) ==
-        "config.json: hidden_size: expected an integer from 1 to 1000000, found 64.0");
-  CHECK(error("hidden_size", "64") ==
-        "config.json: hidden_size: expected an integer from 1 to 1000000, found \"64\"");
-  CHECK(error("hidden_size", true) ==
-        "config.json: hidden_size: expected an integer from 1 to 1000000, found true");
-  CHECK(error("hidden_size", {64}) ==
-        "config.json: hidden_size: expected an integer from 1 to 1000000, found array");
+  CHECK(error("hidden_size", -64) == "config.json: hidden_size: expected an integer from 1 to 1000000, found -64");
+  CHECK(error("hidden_size", 64.0) == "config.json: hidden_size: expected an integer from 1 to 1000000, found 64.0");
+  CHECK(error("hidden_size", "64") == "config.json: hidden_size: expected an integer from 1 to 1000000, found \"64\"");
+  CHECK(error("hidden_size", true) == "config.json: hidden_size: expected an integer from 1 to 1000000, found true");
+  CHECK(error("hidden_size", {64}) == "config.json: hidden_size: expected an integer from 1 to 1000000, found array");
   CHECK(error("intermediate_size", 18446744073709551615ull) ==
         "config.json: intermediate_size: expected an integer from 1 to 1000000, found "
         "18446744073709551615");
@@ -126,8 +115,7 @@ TEST_CASE("an unknown activation or dtype is refused with the known ones", "[com
         "config.json: hidden_act: expected one of silu, swish, gelu, gelu_python, gelu_new, "
         "gelu_fast, "
         "gelu_pytorch_tanh, gelu_python_tanh, quick_gelu, relu, found \"mish\"");
-  CHECK(errorWith(mixtralConfig(), "hidden_act", nullptr) ==
-        "config.json: hidden_act: expected a text, found null");
+  CHECK(errorWith(mixtralConfig(), "hidden_act", nullptr) == "config.json: hidden_act: expected a text, found null");
   CHECK(errorWith(mixtralConfig(), "torch_dtype", "float8_e4m3fn") ==
         "config.json: torch_dtype: expected bfloat16, float16 or float32, found \"float8_e4m3fn\"");
   CHECK(errorWith(mixtralConfig(), "dtype", 16) == "config.json: dtype: expected a text, found 16");
@@ -145,10 +133,8 @@ TEST_CASE("groups divide the experts and hold enough of them", "[compiler][impor
   CHECK(error(9, 1, 2) == "config.json: n_group: expected an integer from 1 to 8, found 9");
   CHECK(error(4, 5, 2) == "config.json: topk_group: expected an integer from 1 to 4, found 5");
   CHECK(error(4, 0, 2) == "config.json: topk_group: expected an integer from 1 to 4, found 0");
-  CHECK(error(8, 4, 2) ==
-        "config.json: n_group: 8 groups of 1 experts, but the best 2 of a group rank it");
-  CHECK(error(4, 1, 3) ==
-        "config.json: topk_group: 1 groups of 2 experts hold fewer than num_experts_per_tok, 3");
+  CHECK(error(8, 4, 2) == "config.json: n_group: 8 groups of 1 experts, but the best 2 of a group rank it");
+  CHECK(error(4, 1, 3) == "config.json: topk_group: 1 groups of 2 experts hold fewer than num_experts_per_tok, 3");
 }
 
 TEST_CASE("rules that the family's code does not have are refused", "[compiler][import]") {
@@ -157,13 +143,11 @@ TEST_CASE("rules that the family's code does not have are refused", "[compiler][
         "config.json: scoring_func: expected \"sigmoid\", found \"softmax\"");
   CHECK(errorWith(v2, "scoring_func", "sigmoid") ==
         "config.json: scoring_func: expected \"softmax\", found \"sigmoid\"");
-  CHECK(errorWith(v3, "topk_method", "greedy") ==
-        "config.json: topk_method: expected \"noaux_tc\", found \"greedy\"");
+  CHECK(errorWith(v3, "topk_method", "greedy") == "config.json: topk_method: expected \"noaux_tc\", found \"greedy\"");
   CHECK(errorWith(v2, "topk_method", "noaux_tc") ==
         "config.json: topk_method: expected \"greedy\" or \"group_limited_greedy\", found "
         "\"noaux_tc\"");
-  CHECK(errorWith(v2, "norm_topk_prob", true) ==
-        "config.json: norm_topk_prob: expected false, found true");
+  CHECK(errorWith(v2, "norm_topk_prob", true) == "config.json: norm_topk_prob: expected false, found true");
   CHECK(errorWith(v3, "moe_layer_freq", 2) == "config.json: moe_layer_freq: expected 1, found 2");
 }
 
@@ -173,8 +157,7 @@ TEST_CASE("other values of the wrong type or range are refused", "[compiler][imp
         "config.json: routed_scaling_factor: expected a number from 0 to 1000000, found -1");
   CHECK(errorWith(v3, "routed_scaling_factor", "2.5") ==
         "config.json: routed_scaling_factor: expected a number from 0 to 1000000, found \"2.5\"");
-  CHECK(errorWith(v3, "norm_topk_prob", 1) ==
-        "config.json: norm_topk_prob: expected true or false, found 1");
+  CHECK(errorWith(v3, "norm_topk_prob", 1) == "config.json: norm_topk_prob: expected true or false, found 1");
   CHECK(errorWith(v3, "n_shared_experts", 40000) ==
         "config.json: n_shared_experts: expected an integer from 0 to 4096, found 40000");
   CHECK(errorWith(v3, "first_k_dense_replace", -1) ==
@@ -183,10 +166,8 @@ TEST_CASE("other values of the wrong type or range are refused", "[compiler][imp
         "config.json: decoder_sparse_step: expected an integer from 1 to 1000, found 0");
   CHECK(errorWith(qwen, "mlp_only_layers", {0, "1"}) ==
         "config.json: mlp_only_layers[1]: expected an integer from 0 to 999, found \"1\"");
-  CHECK(errorWith(qwen, "mlp_only_layers", 3) ==
-        "config.json: mlp_only_layers: expected an array, found 3");
-  CHECK(errorWith(qwen, "_name_or_path", 3) ==
-        "config.json: _name_or_path: expected a text, found 3");
+  CHECK(errorWith(qwen, "mlp_only_layers", 3) == "config.json: mlp_only_layers: expected an array, found 3");
+  CHECK(errorWith(qwen, "_name_or_path", 3) == "config.json: _name_or_path: expected a text, found 3");
 }
 
 TEST_CASE("a model without a MoE layer is refused", "[compiler][import]") {

@@ -13,9 +13,8 @@ namespace moec::test {
 using nlohmann::json;
 
 inline json mixtralConfig() {
-  return {{"model_type", "mixtral"}, {"hidden_size", 64},        {"intermediate_size", 32},
-          {"num_local_experts", 8},  {"num_experts_per_tok", 2}, {"num_hidden_layers", 1},
-          {"hidden_act", "silu"},    {"torch_dtype", "bfloat16"}};
+  return {{"model_type", "mixtral"},  {"hidden_size", 64},      {"intermediate_size", 32}, {"num_local_experts", 8},
+          {"num_experts_per_tok", 2}, {"num_hidden_layers", 1}, {"hidden_act", "silu"},    {"torch_dtype", "bfloat16"}};
 }
 
 inline json qwen3Config() {
@@ -97,16 +96,13 @@ inline std::string imported(const json &config, const ImportOptions &options = {
 }
 
 /// The message of the error that importing `config` ends with.
-inline std::string importError(const json &config, const ImportOptions &options = {},
-                               Code code = Code::InvalidModel) {
+inline std::string importError(const json &config, const ImportOptions &options = {}, Code code = Code::InvalidModel) {
   Result<std::string> text = importConfig(config.dump(), options);
   REQUIRE_FALSE(text.ok());
   CHECK(text.status().code() == code);
   return text.status().message();
 }
 
-inline bool contains(const std::string &text, const std::string &part) {
-  return text.find(part) != std::string::npos;
-}
+inline bool contains(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
 
 } // namespace moec::test

@@ -36,8 +36,7 @@ TEST_CASE("the dtype is the option's, else the config's, else bf16", "[compiler]
 }
 
 TEST_CASE("the correction bias is f32 whatever the dtype", "[compiler][import]") {
-  CHECK(contains(imported(deepseekV3Config(), {.dtype = DType::F16}),
-                 "e_score_correction_bias\" : tensor<8xf32>"));
+  CHECK(contains(imported(deepseekV3Config(), {.dtype = DType::F16}), "e_score_correction_bias\" : tensor<8xf32>"));
 }
 
 TEST_CASE("layers are chosen by number, in ascending order and once each", "[compiler][import]") {
@@ -53,8 +52,7 @@ TEST_CASE("a layer that is not a MoE layer is refused with those that are", "[co
         "layer 2 is not a MoE layer of this model; it has 2 of them, from 3 to 4");
 }
 
-TEST_CASE("the name is the option's, else the end of the config's own, else the family",
-          "[compiler][import]") {
+TEST_CASE("the name is the option's, else the end of the config's own, else the family", "[compiler][import]") {
   json config = mixtralConfig();
   CHECK(firstLine(imported(config)) == nameLine("mixtral"));
   config["_name_or_path"] = "/home/someone/models/Mixtral-8x7B-v0.1/";
@@ -81,12 +79,10 @@ TEST_CASE("a hostile name changes the name and nothing else", "[compiler][import
   };
   for (const std::string &name : names) {
     config["_name_or_path"] = name;
-    for (const std::string &text :
-         {imported(config), imported(deepseekV3Config(), {.name = name})}) {
+    for (const std::string &text : {imported(config), imported(deepseekV3Config(), {.name = name})}) {
       INFO(text.substr(0, 300));
       CHECK(body(text) == body(expected));
-      CHECK(std::all_of(text.begin(), text.end(),
-                        [](char c) { return c == '\n' || (c >= 0x20 && c < 0x7f); }));
+      CHECK(std::all_of(text.begin(), text.end(), [](char c) { return c == '\n' || (c >= 0x20 && c < 0x7f); }));
       // family, its value, model, and the two quotes of the name: none more.
       std::string line = firstLine(text);
       CHECK(std::count(line.begin(), line.end(), '"') == 4);
@@ -106,9 +102,7 @@ TEST_CASE("no other text of a config reaches the result", "[compiler][import]") 
 }
 
 TEST_CASE("a name is cut to 200 bytes, and not inside a character", "[compiler][import]") {
-  auto named = [](const std::string &name) {
-    return firstLine(imported(mixtralConfig(), {.name = name}));
-  };
+  auto named = [](const std::string &name) { return firstLine(imported(mixtralConfig(), {.name = name})); };
   CHECK(named(std::string(200, 'n')) == nameLine(std::string(200, 'n')));
   CHECK(named(std::string(201, 'n')) == nameLine(std::string(200, 'n')));
   CHECK(named(std::string(199, 'n') + "\xc3\xa9") == nameLine(std::string(199, 'n')));
@@ -128,7 +122,6 @@ TEST_CASE("float literals have a dot and read back as the same number", "[compil
   CHECK(floatLiteral(2.827) == "2.827");
   CHECK(floatLiteral(1e-20) == "1.0e-20");
   CHECK(floatLiteral(1e22) == "1.0e+22");
-  for (double value :
-       {0.1, 1.0 / 3, 1e-300, 5e-324, 1.7976931348623157e308, 123456789012345680.0, 16.0})
+  for (double value : {0.1, 1.0 / 3, 1e-300, 5e-324, 1.7976931348623157e308, 123456789012345680.0, 16.0})
     CHECK(std::strtod(floatLiteral(value).c_str(), nullptr) == value);
 }

@@ -11,10 +11,8 @@ namespace {
 
 json fp8(const json &config) {
   json quantised = config;
-  quantised["quantization_config"] = {{"activation_scheme", "dynamic"},
-                                      {"fmt", "e4m3"},
-                                      {"quant_method", "fp8"},
-                                      {"weight_block_size", {128, 128}}};
+  quantised["quantization_config"] = {
+      {"activation_scheme", "dynamic"}, {"fmt", "e4m3"}, {"quant_method", "fp8"}, {"weight_block_size", {128, 128}}};
   return quantised;
 }
 
@@ -66,8 +64,11 @@ TEST_CASE("e4m3 with scales of 128 by 128 elements is said of experts and shared
   CHECK(markedOf(fp8(qwen3Config())) == Marked{{0, 1, 2, 3, 4, 5}, {}});
   CHECK(markedOf(fp8(qwen2Config()), {.layers = {2}}) == Marked{{2}, {2}});
   const std::string text = imported(fp8(deepseekV3Config()));
-  CHECK(contains(text, "%gate = moe.weight \"model.layers.3.mlp.experts.{e}.gate_proj.weight\" {block_e4m3} : tensor<8x32x64xbf16>\n"));
-  CHECK(contains(text, "%shared_down = moe.weight \"model.layers.4.mlp.shared_experts.down_proj.weight\" {block_e4m3} : "));
+  CHECK(contains(
+      text,
+      "%gate = moe.weight \"model.layers.3.mlp.experts.{e}.gate_proj.weight\" {block_e4m3} : tensor<8x32x64xbf16>\n"));
+  CHECK(contains(text,
+                 "%shared_down = moe.weight \"model.layers.4.mlp.shared_experts.down_proj.weight\" {block_e4m3} : "));
   CHECK(contains(text, "%router = moe.weight \"model.layers.3.mlp.gate.weight\" : "));
 }
 

@@ -14,8 +14,7 @@ namespace {
 
 /// The text of one file below tests/golden.
 std::string goldenFile(const std::string &name) {
-  std::filesystem::path tests =
-      std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+  std::filesystem::path tests = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
   std::ifstream file(tests / "golden" / name);
   REQUIRE(file.good());
   std::stringstream text;
@@ -23,9 +22,7 @@ std::string goldenFile(const std::string &name) {
   return text.str();
 }
 
-std::string importedFile(const std::string &name) {
-  return imported(json::parse(goldenFile(name)));
-}
+std::string importedFile(const std::string &name) { return imported(json::parse(goldenFile(name))); }
 
 size_t occurrences(const std::string &text, const std::string &part) {
   size_t count = 0;
@@ -45,8 +42,7 @@ std::string lineWith(const std::string &text, const std::string &part) {
 
 } // namespace
 
-TEST_CASE("a Mixtral layer is a softmax over the chosen and one FFN per expert",
-          "[compiler][import]") {
+TEST_CASE("a Mixtral layer is a softmax over the chosen and one FFN per expert", "[compiler][import]") {
   CHECK(imported(mixtralConfig(), {.name = "tiny"}) ==
         R"(module attributes {moe.family = "mixtral", moe.model = "tiny"} {
   func.func @layer_0(%hidden: tensor<?x64xbf16>) -> tensor<?x64xbf16> attributes {moe.layer = 0 : i64} {
@@ -78,17 +74,14 @@ TEST_CASE("a Mixtral layer is a softmax over the chosen and one FFN per expert",
 )");
 }
 
-TEST_CASE("Qwen3-MoE renormalises a softmax over all experts, if its config says so",
-          "[compiler][import]") {
+TEST_CASE("Qwen3-MoE renormalises a softmax over all experts, if its config says so", "[compiler][import]") {
   json config = qwen3Config();
   std::string text = imported(config);
   CHECK(contains(text, "%scores = moe.score softmax %logits : tensor<?x8xf32>"));
   CHECK(contains(text, "moe.top_k %scores {k = 2 : i64}"));
-  CHECK(contains(text,
-                 "%normalized = moe.normalize %chosen {epsilon = 0.0 : f64} : tensor<?x2xf32>"));
+  CHECK(contains(text, "%normalized = moe.normalize %chosen {epsilon = 0.0 : f64} : tensor<?x2xf32>"));
   CHECK(contains(text, "moe.combine %expert, %ids, %slot, %normalized\n"));
-  CHECK(
-      contains(text, "\"model.layers.5.mlp.experts.{e}.gate_proj.weight\" : tensor<8x32x64xbf16>"));
+  CHECK(contains(text, "\"model.layers.5.mlp.experts.{e}.gate_proj.weight\" : tensor<8x32x64xbf16>"));
 
   config["norm_topk_prob"] = false;
   text = imported(config);
@@ -96,8 +89,7 @@ TEST_CASE("Qwen3-MoE renormalises a softmax over all experts, if its config says
   CHECK(contains(text, "moe.combine %expert, %ids, %slot, %chosen\n"));
 }
 
-TEST_CASE("Qwen's MoE layers follow decoder_sparse_step and mlp_only_layers",
-          "[compiler][import]") {
+TEST_CASE("Qwen's MoE layers follow decoder_sparse_step and mlp_only_layers", "[compiler][import]") {
   json config = qwen3Config(); // 6 layers
   CHECK(occurrences(imported(config), "func.func") == 6);
   config["decoder_sparse_step"] = 2; // layers 1, 3, 5
@@ -110,8 +102,7 @@ TEST_CASE("Qwen's MoE layers follow decoder_sparse_step and mlp_only_layers",
   CHECK(occurrences(imported(config), "func.func") == 3);
 }
 
-TEST_CASE("what transformers 5 writes for Qwen3-MoE is read as what the hub has",
-          "[compiler][import]") {
+TEST_CASE("what transformers 5 writes for Qwen3-MoE is read as what the hub has", "[compiler][import]") {
   json config = qwen3Config(), newer = config;
   newer.erase("num_experts");
   newer["num_local_experts"] = 8;
@@ -126,8 +117,11 @@ TEST_CASE("gpt-oss has biases everywhere, and an activation of its own", "[compi
   CHECK(contains(text, "%router = moe.weight \"model.layers.0.mlp.router.weight\" : tensor<8x64xbf16>\n"));
   CHECK(contains(text, "%router_bias = moe.weight \"model.layers.0.mlp.router.bias\" : tensor<8xbf16>\n"));
   CHECK(contains(text, "%up_bias = moe.weight \"model.layers.0.mlp.experts.{e}.up_proj.bias\" : tensor<8x32xbf16>\n"));
-  CHECK(contains(text, "%down_bias = moe.weight \"model.layers.0.mlp.experts.{e}.down_proj.bias\" : tensor<8x64xbf16>\n"));
-  CHECK(contains(text, "moe.router %hidden, %router bias %router_bias : (tensor<?x64xbf16>, tensor<8x64xbf16>, tensor<8xbf16>) -> "));
+  CHECK(contains(text,
+                 "%down_bias = moe.weight \"model.layers.0.mlp.experts.{e}.down_proj.bias\" : tensor<8x64xbf16>\n"));
+  CHECK(contains(
+      text,
+      "moe.router %hidden, %router bias %router_bias : (tensor<?x64xbf16>, tensor<8x64xbf16>, tensor<8xbf16>) -> "));
   CHECK(contains(text, "moe.expert_ffn %buffer, %gate, %up, %down bias %gate_bias, %up_bias, %down_bias\n"));
   CHECK(contains(text, "moe.score softmax %chosen"));
   CHECK(contains(text, "%least = arith.constant -7.0 : f32\n"));
@@ -173,12 +167,9 @@ TEST_CASE("the published Llama-4 models have their text model inside", "[compile
 TEST_CASE("Qwen2-MoE's shared expert has a gate of its own", "[compiler][import]") {
   std::string text = imported(qwen2Config());
   CHECK(contains(text, "\"model.layers.0.mlp.shared_expert.up_proj.weight\" : tensor<48x64xbf16>"));
-  CHECK(
-      contains(text, "\"model.layers.0.mlp.shared_expert.down_proj.weight\" : tensor<64x48xbf16>"));
+  CHECK(contains(text, "\"model.layers.0.mlp.shared_expert.down_proj.weight\" : tensor<64x48xbf16>"));
   CHECK(contains(text, "\"model.layers.0.mlp.shared_expert_gate.weight\" : tensor<1x64xbf16>"));
-  CHECK(contains(
-      text,
-      "moe.shared_ffn %hidden, %shared_gate, %shared_up, %shared_down router %shared_router\n"));
+  CHECK(contains(text, "moe.shared_ffn %hidden, %shared_gate, %shared_up, %shared_down router %shared_router\n"));
   CHECK(contains(text, "moe.combine %expert, %ids, %slot, %chosen init %shared\n"));
 }
 
@@ -201,8 +192,7 @@ TEST_CASE("DeepSeek-V3 ranks groups by their two best, corrected, and scales ren
         "tensor<?x2xf32>)");
   CHECK(contains(text, "moe.normalize %chosen {epsilon = 1.0e-20 : f64}"));
   CHECK(contains(text, "%scaled = moe.scale %normalized by 2.5 : tensor<?x2xf32>"));
-  CHECK(contains(
-      text, "shared_experts.gate_proj.weight\" : tensor<64x64xbf16>")); // two shared experts of 32
+  CHECK(contains(text, "shared_experts.gate_proj.weight\" : tensor<64x64xbf16>")); // two shared experts of 32
   CHECK(contains(text, "moe.combine %expert, %ids, %slot, %scaled init %shared\n"));
   CHECK_FALSE(contains(text, "shared_expert_gate"));
 }
@@ -214,8 +204,7 @@ TEST_CASE("DeepSeek's first layers are dense", "[compiler][import]") {
   CHECK(contains(text, "@layer_4("));
 }
 
-TEST_CASE("no shared experts, one group and a scale of 1 leave no ops behind",
-          "[compiler][import]") {
+TEST_CASE("no shared experts, one group and a scale of 1 leave no ops behind", "[compiler][import]") {
   json config = deepseekV3Config();
   config["n_group"] = 1;
   config["topk_group"] = 1;
@@ -229,8 +218,7 @@ TEST_CASE("no shared experts, one group and a scale of 1 leave no ops behind",
   }
 }
 
-TEST_CASE("DeepSeek-V2 scales a softmax and ranks groups by their best, if it has groups",
-          "[compiler][import]") {
+TEST_CASE("DeepSeek-V2 scales a softmax and ranks groups by their best, if it has groups", "[compiler][import]") {
   json config = deepseekV2Config();
   std::string text = imported(config);
   CHECK(contains(text, "moe.score softmax %logits"));
@@ -263,41 +251,29 @@ TEST_CASE("published models come out with their dimensions", "[compiler][import]
     std::vector<const char *> parts;
   };
   const Published models[] = {
-      {"olmoe-1b-7b",
-       16,
-       {"@layer_0(", "tensor<64x1024x2048xbf16>", "k = 8 : i64", "moe.score softmax %logits"}},
-      {"qwen3-30b-a3b",
-       48,
-       {"@layer_47(", "tensor<128x768x2048xbf16>", "k = 8 : i64", "moe.normalize"}},
-      {"mixtral-8x7b",
-       32,
-       {"@layer_31(", "tensor<8x14336x4096xbf16>", "k = 2 : i64", "moe.score softmax %chosen"}},
+      {"olmoe-1b-7b", 16, {"@layer_0(", "tensor<64x1024x2048xbf16>", "k = 8 : i64", "moe.score softmax %logits"}},
+      {"qwen3-30b-a3b", 48, {"@layer_47(", "tensor<128x768x2048xbf16>", "k = 8 : i64", "moe.normalize"}},
+      {"mixtral-8x7b", 32, {"@layer_31(", "tensor<8x14336x4096xbf16>", "k = 2 : i64", "moe.score softmax %chosen"}},
       {"deepseek-v3",
        58,
        {"@layer_3(", "@layer_60(", "tensor<256x2048x7168xbf16>", "tensor<7168x2048xbf16>",
-        "k = 8 : i64, groups = 8 : i64, groups_picked = 4 : i64, group_top = 2", "by 2.5 :",
-        "gate_proj.weight\" {block_e4m3} : tensor<256x2048x7168xbf16>"}},
-      {"deepseek-v2-lite",
-       26,
-       {"@layer_1(", "tensor<64x1408x2048xbf16>", "tensor<2816x2048xbf16>", "{k = 6 : i64} :"}},
-      {"qwen2-57b-a14b",
-       28,
-       {"tensor<64x2560x3584xbf16>", "tensor<20480x3584xbf16>", "router %shared_router"}},
+        "k = 8 : i64, groups = 8 : i64, groups_picked = 4 : i64, group_top = 2",
+        "by 2.5 :", "gate_proj.weight\" {block_e4m3} : tensor<256x2048x7168xbf16>"}},
+      {"deepseek-v2-lite", 26, {"@layer_1(", "tensor<64x1408x2048xbf16>", "tensor<2816x2048xbf16>", "{k = 6 : i64} :"}},
+      {"qwen2-57b-a14b", 28, {"tensor<64x2560x3584xbf16>", "tensor<20480x3584xbf16>", "router %shared_router"}},
       {"kimi-k2",
        60,
-       {"@layer_1(", "tensor<384x2048x7168xbf16>",
-        "{block_e4m3}", "by 2.827 :", "correction %correction {k = 8 : i64} :"}},
-      {"glm-4.5-air",
-       45,
-       {"@layer_1(", "tensor<128x1408x4096xbf16>", "tensor<1408x4096xbf16>", "epsilon = 1.0e-20"}},
+       {"@layer_1(", "tensor<384x2048x7168xbf16>", "{block_e4m3}",
+        "by 2.827 :", "correction %correction {k = 8 : i64} :"}},
+      {"glm-4.5-air", 45, {"@layer_1(", "tensor<128x1408x4096xbf16>", "tensor<1408x4096xbf16>", "epsilon = 1.0e-20"}},
       {"gpt-oss-20b",
        24,
-       {"@layer_23(", "tensor<32x2880x2880xbf16>", "tensor<32x2880xbf16>", "k = 4 : i64",
-        "moe.score softmax %chosen", "arith.constant 7.0 : f32"}},
+       {"@layer_23(", "tensor<32x2880x2880xbf16>", "tensor<32x2880xbf16>", "k = 4 : i64", "moe.score softmax %chosen",
+        "arith.constant 7.0 : f32"}},
       {"llama-4-scout",
        48,
-       {"@layer_0(", "tensor<16x8192x5120xbf16>", "tensor<5120x8192xbf16>", "k = 1 : i64",
-        "moe.score sigmoid %chosen", "weight_on_input"}},
+       {"@layer_0(", "tensor<16x8192x5120xbf16>", "tensor<5120x8192xbf16>", "k = 1 : i64", "moe.score sigmoid %chosen",
+        "weight_on_input"}},
       {"mixtral-8x22b", 56, {"@layer_55(", "tensor<8x16384x6144xbf16>"}},
       {"qwen3-235b-a22b", 94, {"@layer_93(", "tensor<128x1536x4096xbf16>"}},
       {"gpt-oss-120b", 36, {"@layer_35(", "tensor<128x2880x2880xbf16>"}},
@@ -315,14 +291,14 @@ TEST_CASE("published models come out with their dimensions", "[compiler][import]
   }
 }
 
-TEST_CASE("configs that transformers wrote are read with all their other keys",
-          "[compiler][import]") {
+TEST_CASE("configs that transformers wrote are read with all their other keys", "[compiler][import]") {
   CHECK(contains(importedFile("mixtral/config.json"), "tensor<6x25x52xbf16>"));
   CHECK(contains(importedFile("qwen2_moe/config.json"), "tensor<33x48xbf16>"));
   CHECK(contains(importedFile("olmoe/config.json"), "tensor<6x24x48xf32>"));
   CHECK(contains(importedFile("deepseek_v3/config.json"), "tensor<48x48xbf16>"));
   CHECK(occurrences(importedFile("deepseek_v3/config.json"), "block_e4m3") == 0);
-  CHECK(occurrences(importedFile("deepseek_v3_fp8/config.json"), "block_e4m3") == 6); // one layer's experts, shared ones
+  CHECK(occurrences(importedFile("deepseek_v3_fp8/config.json"), "block_e4m3") ==
+        6); // one layer's experts, shared ones
   CHECK(occurrences(importedFile("gpt_oss_mxfp4/config.json"), "block_e4m3") == 0);
   CHECK(contains(importedFile("llama4_text/config.json"), "@layer_1("));
   CHECK(contains(importedFile("llama4/config.json"), "tensor<5x22x44xf32>"));

@@ -45,8 +45,7 @@ std::vector<std::string> tokensOf(const std::string &text) {
     };
     bool number = std::isdigit(static_cast<unsigned char>(text[at]));
     if (isWord(at))
-      while (end < text.size() &&
-             (number ? std::isdigit(static_cast<unsigned char>(text[end])) : isWord(end)))
+      while (end < text.size() && (number ? std::isdigit(static_cast<unsigned char>(text[end])) : isWord(end)))
         ++end;
     tokens.push_back(text.substr(at, end - at));
     at = end;
@@ -99,28 +98,15 @@ private:
                                           "1.0e400",
                                           "0x7FF0000000000000"};
     // No `index`: MLIR 22 itself crashes on `array<index: 1>`.
-    static const char *const types[] = {"f32", "bf16", "f16",  "f64",  "i1",
-                                        "i32", "i64",  "xf32", "xi32", "x0xf32"};
+    static const char *const types[] = {"f32", "bf16", "f16", "f64", "i1", "i32", "i64", "xf32", "xi32", "x0xf32"};
     size_t at = below(tokens.size());
     switch (below(6)) {
-    case 0:
-      tokens.erase(tokens.begin() + static_cast<ptrdiff_t>(at));
-      break;
-    case 1:
-      tokens.insert(tokens.begin() + static_cast<ptrdiff_t>(at), tokens[below(tokens.size())]);
-      break;
-    case 2:
-      std::swap(tokens[wordFrom(tokens, false)], tokens[wordFrom(tokens, false)]);
-      break;
-    case 3:
-      replaceNumber(tokens, numbers[below(std::size(numbers))]);
-      break;
-    case 4:
-      tokens[wordFrom(tokens, false)] = types[below(std::size(types))];
-      break;
-    case 5:
-      deleteStatement(tokens, at);
-      break;
+    case 0: tokens.erase(tokens.begin() + static_cast<ptrdiff_t>(at)); break;
+    case 1: tokens.insert(tokens.begin() + static_cast<ptrdiff_t>(at), tokens[below(tokens.size())]); break;
+    case 2: std::swap(tokens[wordFrom(tokens, false)], tokens[wordFrom(tokens, false)]); break;
+    case 3: replaceNumber(tokens, numbers[below(std::size(numbers))]); break;
+    case 4: tokens[wordFrom(tokens, false)] = types[below(std::size(types))]; break;
+    case 5: deleteStatement(tokens, at); break;
     }
     if (tokens.empty())
       tokens.push_back(" ");
@@ -151,13 +137,11 @@ struct Outcome {
 class Victim {
 public:
   Victim()
-      : context(mlir::MLIRContext::Threading::DISABLED),
-        handler(&context, [&](mlir::Diagnostic &diagnostic) {
+      : context(mlir::MLIRContext::Threading::DISABLED), handler(&context, [&](mlir::Diagnostic &diagnostic) {
           numErrors += diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error;
           return mlir::success();
         }) {
-    context.loadDialect<moe::MoeDialect, mlir::arith::ArithDialect, mlir::math::MathDialect,
-                        mlir::func::FuncDialect>();
+    context.loadDialect<moe::MoeDialect, mlir::arith::ArithDialect, mlir::math::MathDialect, mlir::func::FuncDialect>();
     context.allowUnregisteredDialects();
   }
 
@@ -206,11 +190,9 @@ private:
 
 TEST_CASE("mutated IR is refused or lowered, and never crashes", "[compiler][ir]") {
   Victim victim;
-  std::vector<std::string> texts{readLitFile("ir/roundtrip.mlir"),
-                                 readLitFile("passes/lower.mlir")};
+  std::vector<std::string> texts{readLitFile("ir/roundtrip.mlir"), readLitFile("passes/lower.mlir")};
   // Texts of the later phases, whose passes read what earlier ones wrote.
-  for (passes::Phase phase :
-       {passes::Phase::Grouped, passes::Phase::Planned, passes::Phase::Launches}) {
+  for (passes::Phase phase : {passes::Phase::Grouped, passes::Phase::Planned, passes::Phase::Launches}) {
     mlir::OwningOpRef<mlir::ModuleOp> module = victim.parse(texts[1]);
     REQUIRE(module);
     REQUIRE(victim.lower(*module, phase));

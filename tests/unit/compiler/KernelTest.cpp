@@ -17,9 +17,7 @@ bool canRun(CpuIsa isa) {
   bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  return isa == CpuIsa::Avx2     ? avx2
-         : isa == CpuIsa::Avx512 ? avx512
-                                 : avx512 && __builtin_cpu_supports("avx512bf16");
+  return isa == CpuIsa::Avx2 ? avx2 : isa == CpuIsa::Avx512 ? avx512 : avx512 && __builtin_cpu_supports("avx512bf16");
 }
 
 float fromBf16(uint16_t bits) {
@@ -74,22 +72,24 @@ struct Kernels {
     FAIL("no such launch");
     return package.layers[0].launches[0];
   }
-  CpuTileFn tile(const KernelRef &kernel) const {
-    return reinterpret_cast<CpuTileFn>(image->symbol(kernel.symbol));
-  }
+  CpuTileFn tile(const KernelRef &kernel) const { return reinterpret_cast<CpuTileFn>(image->symbol(kernel.symbol)); }
 };
 
-Kernels compileTiny(CpuIsa isa, DType dtype, uint32_t hidden, uint32_t intermediate,
-                    std::vector<uint16_t> rows, bool biased = false, bool weighted = false) {
+Kernels compileTiny(CpuIsa isa, DType dtype, uint32_t hidden, uint32_t intermediate, std::vector<uint16_t> rows,
+                    bool biased = false, bool weighted = false) {
   CompileRequest request;
-  LayerShape shape{
-      .hidden = hidden, .intermediate = intermediate, .experts = 4, .topK = 2, .dtype = dtype, .expertBias = biased,
-      .weightOnInput = weighted};
+  LayerShape shape{.hidden = hidden,
+                   .intermediate = intermediate,
+                   .experts = 4,
+                   .topK = 2,
+                   .dtype = dtype,
+                   .expertBias = biased,
+                   .weightOnInput = weighted};
   request.model = tests::tinyModel(shape);
   request.target.isa = isa;
   request.target.name = std::string("cpu-") + isaName(isa);
-  LayerPlan plan = planGenericLayer(shape, 8, request.target,
-                                    Calibration::assumed(request.target, computeDType(shape)), {});
+  LayerPlan plan =
+      planGenericLayer(shape, 8, request.target, Calibration::assumed(request.target, computeDType(shape)), {});
   plan.config.cpu.tileRows = rows;
   request.plans[0] = plan;
   request.calibration = Calibration::assumed(request.target, computeDType(shape));
@@ -104,11 +104,10 @@ Kernels compileTiny(CpuIsa isa, DType dtype, uint32_t hidden, uint32_t intermedi
   return kernels;
 }
 
-/// Packs a [columns, K] operand with the generated kernel, panel by panel; `biases` ([panels, 2 * lanes], as panels have
-/// them) behind each where there are any.
-std::vector<uint8_t> packAll(const Kernels &kernels, const Launch &launch, const Rows &first,
-                             const Rows *second, uint32_t lanes, uint32_t panels,
-                             const std::vector<float> &biases = {}) {
+/// Packs a [columns, K] operand with the generated kernel, panel by panel; `biases` ([panels, 2 * lanes], as panels
+/// have them) behind each where there are any.
+std::vector<uint8_t> packAll(const Kernels &kernels, const Launch &launch, const Rows &first, const Rows *second,
+                             uint32_t lanes, uint32_t panels, const std::vector<float> &biases = {}) {
   auto pack = reinterpret_cast<CpuPackFn>(kernels.image->symbol(launch.pack.symbol));
   REQUIRE(pack);
   DType compute = first.dtype;
@@ -118,8 +117,8 @@ std::vector<uint8_t> packAll(const Kernels &kernels, const Launch &launch, const
   for (uint32_t panel = 0; panel < panels; ++panel) {
     uint32_t perPanel = second ? lanes : 2 * lanes;
     const uint8_t *from = first.bytes.data() + int64_t{panel} * perPanel * rowBytes;
-    const uint8_t *other = second ? second->bytes.data() + int64_t{panel} * perPanel * rowBytes
-                                  : from + lanes * rowBytes;
+    const uint8_t *other =
+        second ? second->bytes.data() + int64_t{panel} * perPanel * rowBytes : from + lanes * rowBytes;
     pack(from, other, rowBytes, packed.data() + size * panel);
     if (!biases.empty())
       std::memcpy(packed.data() + size * (panel + 1) - 2 * lanes * sizeof(float), &biases[size_t{panel} * 2 * lanes],
@@ -152,16 +151,15 @@ TEST_CASE("gate-up tiles of every height agree with plain loops, and with each o
         uint32_t stride = paddedStride(k, dtype);
         Rows a(rowType, tallest, paddedStride(k, rowType)), gate(dtype, lanes * panels, stride),
             up(dtype, lanes * panels, stride);
-        a.fill(tallest, k, random), gate.fill(lanes * panels, k, random),
-            up.fill(lanes * panels, k, random);
+        a.fill(tallest, k, random), gate.fill(lanes * panels, k, random), up.fill(lanes * panels, k, random);
         std::vector<uint8_t> packed = packAll(kernels, launch, gate, &up, lanes, panels);
         Rows tallestOutput(rowType, tallest, paddedStride(lanes * panels, rowType));
         for (const KernelRef &kernel : launch.kernels) {
           Rows output(rowType, tallest, paddedStride(lanes * panels, rowType));
           int64_t cStride = int64_t{output.stride} * byteSize(rowType);
           // Where a prefetch goes, even if nothing is there, changes no result.
-          kernels.tile(kernel)(a.bytes.data(), packed.data(), output.bytes.data(), nullptr, nullptr,
-                               cStride, panels, reinterpret_cast<const void *>(uintptr_t{4096} * kernel.rows), 37 * kernel.rows);
+          kernels.tile(kernel)(a.bytes.data(), packed.data(), output.bytes.data(), nullptr, nullptr, cStride, panels,
+                               reinterpret_cast<const void *>(uintptr_t{4096} * kernel.rows), 37 * kernel.rows);
           if (kernel.rows == tallest)
             tallestOutput = output;
           double error = 0, norm = 0;
@@ -202,8 +200,8 @@ TEST_CASE("down tiles add weighted rows to the tokens they belong to", "[compile
       const int32_t rowToken[] = {8, 0, 3, 3, 1};
       const float rowWeight[] = {0.5f, -1, 2, 0.25f, 0};
       std::vector<float> sums(tokens * columns, 1.0f);
-      kernels.tile(launch.kernels[0])(a.bytes.data(), packed.data(), sums.data(), rowToken,
-                                      rowWeight, columns * 4, panels, packed.data(), 0);
+      kernels.tile(launch.kernels[0])(a.bytes.data(), packed.data(), sums.data(), rowToken, rowWeight, columns * 4,
+                                      panels, packed.data(), 0);
       for (uint32_t token = 0; token < tokens; ++token)
         for (uint32_t column = 0; column < columns; ++column) {
           double want = 1;
@@ -222,7 +220,8 @@ TEST_CASE("biased tiles add a panel's biases to its sums before anything else", 
       if (!canRun(isa))
         continue;
       // Rows of zeros: what comes out are the biases alone, so that all must be exact.
-      const uint32_t lanes = TargetFacts{.isa = isa}.lanes(), panels = 5, k = 37, inner = lanes * panels, outer = 2 * lanes * panels;
+      const uint32_t lanes = TargetFacts{.isa = isa}.lanes(), panels = 5, k = 37, inner = lanes * panels,
+                     outer = 2 * lanes * panels;
       CAPTURE(isaName(isa), dtypeName(dtype));
       std::mt19937 random(5);
       std::vector<float> biases(2 * lanes * panels);
@@ -254,7 +253,8 @@ TEST_CASE("biased tiles add a panel's biases to its sums before anything else", 
         const int32_t rowToken[] = {1, 0, 2, 3, 4};
         const float rowWeight[] = {0.5f, -1, 2, 0.25f, 0};
         std::vector<float> sums(5 * outer, 1.0f);
-        tall.tile(kernel)(zeros.bytes.data(), packed.data(), sums.data(), rowToken, rowWeight, outer * 4, panels, packed.data(), 0);
+        tall.tile(kernel)(zeros.bytes.data(), packed.data(), sums.data(), rowToken, rowWeight, outer * 4, panels,
+                          packed.data(), 0);
         for (uint32_t row = 0; row < kernel.rows; ++row)
           for (uint32_t column = 0; column < outer; ++column)
             REQUIRE(sums[rowToken[row] * outer + column] == std::fma(biases[column], rowWeight[row], 1.0f));
@@ -296,7 +296,8 @@ TEST_CASE("weighted gate-up tiles scale a row's sums, then add biases", "[compil
               u += double{a.get(row, i)} * up.get(column, i);
             }
             g = g * rowWeight[row] + panel[column % lanes], u = u * rowWeight[row] + panel[lanes + column % lanes];
-            REQUIRE(output.get(row, column) == Approx(silu(g) * u).epsilon(rowType == DType::BF16 ? 4e-3 : 1e-5).margin(1e-5));
+            REQUIRE(output.get(row, column) ==
+                    Approx(silu(g) * u).epsilon(rowType == DType::BF16 ? 4e-3 : 1e-5).margin(1e-5));
             REQUIRE(output.get(row, column) == tallest.get(row, column));
           }
       }
@@ -311,6 +312,7 @@ TEST_CASE("kernels of weights on either side never share an image", "[compiler][
 }
 
 TEST_CASE("kernels with and without biases never share an image", "[compiler][kernels]") {
-  const Kernels plain = compileTiny(CpuIsa::Avx2, DType::F32, 8, 8, {4, 1}), biased = compileTiny(CpuIsa::Avx2, DType::F32, 8, 8, {4, 1}, true);
+  const Kernels plain = compileTiny(CpuIsa::Avx2, DType::F32, 8, 8, {4, 1}),
+                biased = compileTiny(CpuIsa::Avx2, DType::F32, 8, 8, {4, 1}, true);
   CHECK(plain.package.images[0].key != biased.package.images[0].key);
 }

@@ -16,8 +16,8 @@ std::string refusal(const std::string &body, CpuIsa isa) {
   codegen::registerKernelDialects(registry);
   mlir::MLIRContext context(registry, mlir::MLIRContext::Threading::DISABLED);
   DiagnosticLog log(context);
-  auto module = mlir::parseSourceString<mlir::ModuleOp>("llvm.func @kernel(%p: !llvm.ptr) {\n" + body + "\nllvm.return\n}",
-                                                        mlir::ParserConfig(&context));
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(
+      "llvm.func @kernel(%p: !llvm.ptr) {\n" + body + "\nllvm.return\n}", mlir::ParserConfig(&context));
   INFO(log.text());
   REQUIRE(module);
   const bool legal = mlir::succeeded(codegen::verifyLegality(*module, isa));
@@ -51,9 +51,12 @@ TEST_CASE("an x86vector op is refused by name where the ISA lacks it", "[compile
 }
 
 TEST_CASE("a vector wider than the ISA's registers is refused with its bits", "[compiler][legality]") {
-  CHECK(contains(refusal(sumOf("vector<16xf32>"), CpuIsa::Avx2), "a vector of 512 bits is wider than the registers of avx2"));
-  CHECK(contains(refusal(sumOf("vector<32xbf16>"), CpuIsa::Avx2), "a vector of 512 bits is wider than the registers of avx2"));
-  CHECK(contains(refusal(sumOf("vector<17xf32>"), CpuIsa::Avx512), "a vector of 544 bits is wider than the registers of avx512"));
+  CHECK(contains(refusal(sumOf("vector<16xf32>"), CpuIsa::Avx2),
+                 "a vector of 512 bits is wider than the registers of avx2"));
+  CHECK(contains(refusal(sumOf("vector<32xbf16>"), CpuIsa::Avx2),
+                 "a vector of 512 bits is wider than the registers of avx2"));
+  CHECK(contains(refusal(sumOf("vector<17xf32>"), CpuIsa::Avx512),
+                 "a vector of 544 bits is wider than the registers of avx512"));
   CHECK(contains(refusal(sumOf("vector<4x16xf32>"), CpuIsa::Avx512Bf16), "a vector of 2048 bits"));
   CHECK(refusal(sumOf("vector<8xf32>"), CpuIsa::Avx2).empty());
   CHECK(refusal(sumOf("vector<16xf32>"), CpuIsa::Avx512).empty());

@@ -50,17 +50,18 @@ inline std::string tinyModel(const LayerShape &shape) {
   }
   text += fmt::format("    %logits = moe.router %hidden, %router : ({}, {}) -> {}\n", hidden, router, scores);
   text += fmt::format("    %scores = moe.score softmax %logits : {}\n", scores);
-  text += fmt::format("    %ids, %chosen = moe.top_k %scores {{k = {} : i64}} : ({}) -> ({}, {})\n", shape.topK, scores, ids, weights);
+  text += fmt::format("    %ids, %chosen = moe.top_k %scores {{k = {} : i64}} : ({}) -> ({}, {})\n", shape.topK, scores,
+                      ids, weights);
   text += fmt::format("    %weights = moe.normalize %chosen : {}\n", weights);
   const bool onInput = shape.weightOnInput;
-  text += fmt::format("    %buffer, %slot = moe.dispatch %hidden, %ids{4} : ({0}, {1}{5}) -> ({2}, {3})\n", hidden, ids, buffer, ids,
-                      onInput ? " weights %weights {weight_on_input}" : "", onInput ? ", " + weights : "");
-  text += fmt::format("    %expert = moe.expert_ffn %buffer, %gate, %up, %down{3} : ({0}, {1}, {1}, {2}{4}) -> {0}", buffer, wide, tall,
-                      shape.expertBias ? " bias %gb, %ub, %db" : "",
+  text += fmt::format("    %buffer, %slot = moe.dispatch %hidden, %ids{4} : ({0}, {1}{5}) -> ({2}, {3})\n", hidden, ids,
+                      buffer, ids, onInput ? " weights %weights {weight_on_input}" : "", onInput ? ", " + weights : "");
+  text += fmt::format("    %expert = moe.expert_ffn %buffer, %gate, %up, %down{3} : ({0}, {1}, {1}, {2}{4}) -> {0}",
+                      buffer, wide, tall, shape.expertBias ? " bias %gb, %ub, %db" : "",
                       shape.expertBias ? fmt::format(", {0}, {0}, {1}", inner, outer) : "");
   text += siluRegion();
-  text += fmt::format("    %out = moe.combine %expert, %ids, %slot{3} : ({0}, {1}, {1}{4}) -> {2}\n", buffer, ids, hidden,
-                      onInput ? "" : ", %weights", onInput ? "" : ", " + weights);
+  text += fmt::format("    %out = moe.combine %expert, %ids, %slot{3} : ({0}, {1}, {1}{4}) -> {2}\n", buffer, ids,
+                      hidden, onInput ? "" : ", %weights", onInput ? "" : ", " + weights);
   text += fmt::format("    return %out : {}\n  }}\n}}\n", hidden);
   return text;
 }

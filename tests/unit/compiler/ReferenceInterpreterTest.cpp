@@ -19,7 +19,8 @@ using namespace moec::reference;
 namespace {
 
 /// A layer of T x 6 tokens, 8 experts, K = 2, I = 4; the parts that tests vary are spliced in.
-std::string layerText(const std::string &routing, const std::string &activation, bool biased = false, bool onInput = false) {
+std::string layerText(const std::string &routing, const std::string &activation, bool biased = false,
+                      bool onInput = false) {
   const std::string biases = biased ? R"(
     %gbias = moe.weight "experts.{e}.gate_bias" : tensor<8x4xf32>
     %ubias = moe.weight "experts.{e}.up_bias" : tensor<8x4xf32>
@@ -36,7 +37,8 @@ module {
     %sgate = moe.weight "shared.gate" : tensor<5x6xf32>
     %sdown = moe.weight "shared.down" : tensor<6x5xf32>
     %srouter = moe.weight "shared.router" : tensor<1x6xf32>
-)" + biases + routing +
+)" + biases +
+         routing +
          R"(
     %counts = moe.count_pairs %ids : (tensor<?x2xi32>) -> tensor<8xi32>
     %buffer, %slot = moe.dispatch %hidden, %ids)" +
@@ -100,8 +102,7 @@ struct Ir {
   mlir::OwningOpRef<mlir::ModuleOp> module;
 
   explicit Ir(const std::string &text) : context(mlir::MLIRContext::Threading::DISABLED) {
-    context.loadDialect<moe::MoeDialect, mlir::arith::ArithDialect, mlir::math::MathDialect,
-                        mlir::func::FuncDialect>();
+    context.loadDialect<moe::MoeDialect, mlir::arith::ArithDialect, mlir::math::MathDialect, mlir::func::FuncDialect>();
     module = mlir::parseSourceString<mlir::ModuleOp>(text, &context);
     REQUIRE(module);
   }
@@ -157,8 +158,8 @@ Result<double> activate(const std::string &activation, double gate, double up) {
 
 TEST_CASE("no phase from input to planned changes a result", "[compiler][reference]") {
   for (auto [routing, biased, onInput] :
-       {std::tuple(deepSeekRouting, false, false), std::tuple(qwenRouting, true, false), std::tuple(mixtralRouting, false, false),
-        std::tuple(mixtralRouting, true, true)}) {
+       {std::tuple(deepSeekRouting, false, false), std::tuple(qwenRouting, true, false),
+        std::tuple(mixtralRouting, false, false), std::tuple(mixtralRouting, true, true)}) {
     Tensor hidden = randomTensor({37, 6}, 7);
     // One token with some logits that are not finite, one without any finite one.
     hidden.values[6] = INFINITY;
@@ -168,21 +169,19 @@ TEST_CASE("no phase from input to planned changes a result", "[compiler][referen
       Ir ir(layerText(routing, silu, biased, onInput));
       Result<std::vector<LayerResult>> expected = ir.evaluate(*input, randomWeight);
       REQUIRE(expected.ok());
-      for (passes::Phase phase : {passes::Phase::Grouped, passes::Phase::Sized,
-                                  passes::Phase::Selected, passes::Phase::Planned}) {
+      for (passes::Phase phase :
+           {passes::Phase::Grouped, passes::Phase::Sized, passes::Phase::Selected, passes::Phase::Planned}) {
         CAPTURE(routing, passes::phaseName(phase).str());
         REQUIRE(ir.lower(phase));
         Result<std::vector<LayerResult>> lowered = ir.evaluate(*input, randomWeight);
         REQUIRE(lowered.ok());
-        const auto &want = std::get<Tensor>(expected->at(0)),
-                   &have = std::get<Tensor>(lowered->at(0));
+        const auto &want = std::get<Tensor>(expected->at(0)), &have = std::get<Tensor>(lowered->at(0));
         REQUIRE(have.shape == want.shape);
         for (size_t index = 0; index < want.values.size(); ++index)
           // Not NaN == NaN; the fold of a normalisation may change the last bit.
-          CHECK((std::isnan(want.values[index])
-                     ? std::isnan(have.values[index])
-                     : std::abs(have.values[index] - want.values[index]) <=
-                           1e-13 * (1 + std::abs(want.values[index]))));
+          CHECK((std::isnan(want.values[index]) ? std::isnan(have.values[index])
+                                                : std::abs(have.values[index] - want.values[index]) <=
+                                                      1e-13 * (1 + std::abs(want.values[index]))));
         CHECK(std::get<IdTensor>(lowered->at(1)) == std::get<IdTensor>(expected->at(1)));
       }
     }
@@ -209,11 +208,8 @@ TEST_CASE("what is wrong in a run is named", "[compiler][reference]") {
   auto missing = [](const std::string &name, const Shape &) -> Result<Tensor> {
     return makeError(Code::NotFound, "no tensor {}", name);
   };
-  CHECK(ir.evaluate(randomTensor({2, 6}, 1), missing).status().message() ==
-        "layer: moe.weight: no tensor router");
-  auto tooSmall = [](const std::string &, const Shape &) -> Result<Tensor> {
-    return Tensor{{1}, {0}};
-  };
+  CHECK(ir.evaluate(randomTensor({2, 6}, 1), missing).status().message() == "layer: moe.weight: no tensor router");
+  auto tooSmall = [](const std::string &, const Shape &) -> Result<Tensor> { return Tensor{{1}, {0}}; };
   CHECK(ir.evaluate(randomTensor({2, 6}, 1), tooSmall).status().message() ==
         "layer: moe.weight: router is [1], expected [8, 6]");
   CHECK(ir.evaluate(randomTensor({2, 5}, 1), randomWeight).status().message() ==
@@ -225,8 +221,7 @@ TEST_CASE("what is wrong in a run is named", "[compiler][reference]") {
 
 TEST_CASE("activation regions mean what arith and math say", "[compiler][reference]") {
   auto value = [](const std::string &op, double gate, double up) {
-    Result<double> result =
-        activate("      %h = " + op + " : f32\n      moe.yield %h : f32", gate, up);
+    Result<double> result = activate("      %h = " + op + " : f32\n      moe.yield %h : f32", gate, up);
     REQUIRE(result.ok());
     return *result;
   };
@@ -276,10 +271,8 @@ TEST_CASE("comparisons and selections follow NaN rules", "[compiler][reference]"
     CHECK_FALSE(isSelected(predicate, NAN, 1));
 }
 
-TEST_CASE("an op that the reference does not know is an error that names it",
-          "[compiler][reference]") {
-  Result<double> result =
-      activate("      %h = math.acosh %g : f32\n      moe.yield %h : f32", 1, 1);
+TEST_CASE("an op that the reference does not know is an error that names it", "[compiler][reference]") {
+  Result<double> result = activate("      %h = math.acosh %g : f32\n      moe.yield %h : f32", 1, 1);
   if (result.ok()) // an MLIR without such an op could not have parsed it
     FAIL("math.acosh was evaluated");
   CHECK(result.status().message() == "layer: moe.shared_ffn: the activation holds 'math.acosh', "

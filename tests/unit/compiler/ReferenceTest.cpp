@@ -51,8 +51,7 @@ TEST_CASE("softmax divides by the row's sum and does not overflow", "[compiler][
 
 TEST_CASE("sigmoid looks at each entry alone", "[compiler][reference]") {
   // 1 / (1 + e^-ln 3) = 3 / 4.
-  checkClose(score(Scoring::Sigmoid, {{1, 3}, {0, std::log(3.0), -std::log(3.0)}})->values,
-             {0.5, 0.75, 0.25});
+  checkClose(score(Scoring::Sigmoid, {{1, 3}, {0, std::log(3.0), -std::log(3.0)}})->values, {0.5, 0.75, 0.25});
 }
 
 TEST_CASE("top-k takes the best first and the lower of equal experts", "[compiler][reference]") {
@@ -78,8 +77,7 @@ TEST_CASE("only experts of the best groups are chosen", "[compiler][reference]")
   spec.groupTop = 1;
   CHECK(topK(scores, nullptr, spec)->ids.values == std::vector<int32_t>{0, 4, 5});
   // Equal groups: the lower ones.
-  CHECK(topK(Tensor::filled({1, 6}, 1), nullptr, spec)->ids.values ==
-        std::vector<int32_t>{0, 1, 2});
+  CHECK(topK(Tensor::filled({1, 6}, 1), nullptr, spec)->ids.values == std::vector<int32_t>{0, 1, 2});
 }
 
 TEST_CASE("normalize divides by the sum plus epsilon", "[compiler][reference]") {
@@ -100,8 +98,7 @@ TEST_CASE("pairs are counted without padding", "[compiler][reference]") {
 
 TEST_CASE("a logit that is not finite is chosen last and weighs nothing", "[compiler][reference]") {
   for (double bad : {notANumber, inf, -inf})
-    for (auto before : {std::optional<Scoring>(), std::optional(Scoring::Softmax),
-                        std::optional(Scoring::Sigmoid)}) {
+    for (auto before : {std::optional<Scoring>(), std::optional(Scoring::Softmax), std::optional(Scoring::Sigmoid)}) {
       RouteSpec spec{.topK = {.k = 3}, .before = before, .after = {}, .epsilon = 0.0, .scale = 2};
       Tensor correction{{3}, {100, 0, 0}};
       Result<Chosen> chosen = routeLogits({{1, 3}, {bad, 1, 1}}, &correction, spec);
@@ -111,19 +108,12 @@ TEST_CASE("a logit that is not finite is chosen last and weighs nothing", "[comp
     }
 }
 
-TEST_CASE("a token without a finite logit goes to the first experts alike",
-          "[compiler][reference]") {
+TEST_CASE("a token without a finite logit goes to the first experts alike", "[compiler][reference]") {
   Tensor correction{{4}, {0, 0, 0, 100}};
-  for (auto before :
-       {std::optional<Scoring>(), std::optional(Scoring::Softmax), std::optional(Scoring::Sigmoid)})
+  for (auto before : {std::optional<Scoring>(), std::optional(Scoring::Softmax), std::optional(Scoring::Sigmoid)})
     for (auto epsilon : {std::optional<double>(), std::optional(0.0)}) {
-      RouteSpec spec{.topK = {.k = 2, .groups = 2},
-                     .before = before,
-                     .after = {},
-                     .epsilon = epsilon,
-                     .scale = 3};
-      Result<Chosen> chosen =
-          routeLogits({{1, 4}, {notANumber, inf, -inf, notANumber}}, &correction, spec);
+      RouteSpec spec{.topK = {.k = 2, .groups = 2}, .before = before, .after = {}, .epsilon = epsilon, .scale = 3};
+      Result<Chosen> chosen = routeLogits({{1, 4}, {notANumber, inf, -inf, notANumber}}, &correction, spec);
       CHECK(chosen->ids.values == std::vector<int32_t>{0, 1});
       CHECK(chosen->weights.values == std::vector<double>{1.5, 1.5}); // 3 / K
     }
@@ -132,10 +122,8 @@ TEST_CASE("a token without a finite logit goes to the first experts alike",
 TEST_CASE("route is its six steps in order", "[compiler][reference]") {
   // Logits 0, ln 3, ln 4: softmax 1/8, 3/8, 4/8; best two 4/8, 3/8; softmax of these would not be
   // 4/7, 3/7.
-  Tensor hidden{{1, 1}, {1}}, weight{{3, 1}, {0, std::log(3.0), 0}},
-      bias{{3}, {0, 0, std::log(4.0)}};
-  RouteSpec spec{
-      .topK = {.k = 2}, .before = Scoring::Softmax, .after = {}, .epsilon = 0.125, .scale = 2};
+  Tensor hidden{{1, 1}, {1}}, weight{{3, 1}, {0, std::log(3.0), 0}}, bias{{3}, {0, 0, std::log(4.0)}};
+  RouteSpec spec{.topK = {.k = 2}, .before = Scoring::Softmax, .after = {}, .epsilon = 0.125, .scale = 2};
   Result<Chosen> chosen = route(hidden, weight, &bias, nullptr, spec);
   CHECK(chosen->ids.values == std::vector<int32_t>{2, 1});
   checkClose(chosen->weights.values, {1, 0.75}); // 2 * (4/8) / (7/8 + 1/8), 2 * (3/8) / 1
@@ -146,8 +134,7 @@ TEST_CASE("route is its six steps in order", "[compiler][reference]") {
 
 TEST_CASE("dispatch fills each expert's rows in token order", "[compiler][reference]") {
   Tensor tokens{{3, 1}, {10, 20, 30}};
-  Result<Dispatched> result =
-      dispatch(tokens, {{3, 2}, {1, 0, 1, -1, 0, 1}}, nullptr, {.experts = 3, .capacity = {}});
+  Result<Dispatched> result = dispatch(tokens, {{3, 2}, {1, 0, 1, -1, 0, 1}}, nullptr, {.experts = 3, .capacity = {}});
   // Expert 0: tokens 0, 2; expert 1: tokens 0, 1, 2; expert 2: none.
   CHECK(result->buffer == Tensor{{3, 3, 1}, {10, 30, 0, 10, 20, 30, 0, 0, 0}});
   CHECK(result->slot == IdTensor{{3, 2}, {0, 0, 1, -1, 1, 2}});
@@ -155,8 +142,7 @@ TEST_CASE("dispatch fills each expert's rows in token order", "[compiler][refere
 
 TEST_CASE("a full expert drops its latest pairs", "[compiler][reference]") {
   Tensor tokens{{4, 1}, {1, 2, 3, 4}};
-  Result<Dispatched> result =
-      dispatch(tokens, {{4, 1}, {0, 1, 0, 0}}, nullptr, {.experts = 2, .capacity = 2});
+  Result<Dispatched> result = dispatch(tokens, {{4, 1}, {0, 1, 0, 0}}, nullptr, {.experts = 2, .capacity = 2});
   CHECK(result->buffer == Tensor{{2, 2, 1}, {1, 3, 2, 0}});
   CHECK(result->slot.values == std::vector<int32_t>{0, 0, 1, -1});
 }
@@ -169,8 +155,7 @@ TEST_CASE("a full expert drops its lowest scores, the later of equals", "[compil
   CHECK(result->buffer.values == std::vector<double>{1, 4});
   CHECK(result->slot.values == std::vector<int32_t>{0, -1, -1, 1});
   weights.values = {notANumber, 0.1, notANumber, 0.0}; // NaN is below every weight
-  CHECK(dispatch(tokens, {{4, 1}, {0, 0, 0, 0}}, &weights, spec)->slot.values ==
-        std::vector<int32_t>{-1, 0, -1, 1});
+  CHECK(dispatch(tokens, {{4, 1}, {0, 0, 0, 0}}, &weights, spec)->slot.values == std::vector<int32_t>{-1, 0, -1, 1});
 }
 
 TEST_CASE("each expert's network runs over its rows", "[compiler][reference]") {
@@ -196,7 +181,8 @@ TEST_CASE("biases are added to each product of their expert, and weighted with i
   CHECK(grouped->output.values == std::vector<double>{47, 100});
   Tensor wide{{2, 2}, {}};
   weights.upBias = &wide;
-  CHECK(expertFfn({{2, 1, 2}, {3, 5, 3, 5}}, weights, product).status().message() == "up_bias is [2, 2], expected [2, 1]");
+  CHECK(expertFfn({{2, 1, 2}, {3, 5, 3, 5}}, weights, product).status().message() ==
+        "up_bias is [2, 2], expected [2, 1]");
 }
 
 TEST_CASE("a weight on the input is inside the activation, and a bias outside of it", "[compiler][reference]") {
@@ -208,8 +194,8 @@ TEST_CASE("a weight on the input is inside the activation, and a bias outside of
   weights.downBias = &downBias;
   Tensor hidden{{2, 2}, {3, 5, 1, 1}}, routed{{2, 2}, {2, 0.5, -inf, 9}};
   IdTensor ids{{2, 2}, {0, 1, 1, -1}};
-  // Expert 0 on (6, 10): (6 + 1) * (10 - 5) = 35. Expert 1 on (1.5, 2.5): (3 - 6) * (5 + 2) = -21; its gate and up are twice
-  // its input's. A masked expert takes zeros: (0 - 6) * (0 + 2) = -12.
+  // Expert 0 on (6, 10): (6 + 1) * (10 - 5) = 35. Expert 1 on (1.5, 2.5): (3 - 6) * (5 + 2) = -21; its gate and up are
+  // twice its input's. A masked expert takes zeros: (0 - 6) * (0 + 2) = -12.
   Result<GroupedResult> grouped = groupedFfn(hidden, ids, routed, weights, nullptr, product, WeightOn::Input);
   CHECK(grouped->output.values == std::vector<double>{100 + 35 + 300, 200 + 400 - 21, 300, 400 - 12});
   Result<Dispatched> dispatched = dispatch(hidden, ids, &routed, {.experts = 2, .weightOnInput = true});
@@ -221,8 +207,7 @@ TEST_CASE("a weight on the input is inside the activation, and a bias outside of
 TEST_CASE("the shared network is scaled by its router's sigmoid", "[compiler][reference]") {
   Tensor gate{{1, 2}, {1, 0}}, up{{1, 2}, {0, 1}}, down{{2, 1}, {1, 2}};
   Tensor hidden{{1, 2}, {3, 5}}, router{{1, 2}, {std::log(3.0) / 3, 0}};
-  CHECK(sharedFfn(hidden, {gate, up, down}, nullptr, product)->values ==
-        std::vector<double>{15, 30});
+  CHECK(sharedFfn(hidden, {gate, up, down}, nullptr, product)->values == std::vector<double>{15, 30});
   // sigmoid(3 * ln 3 / 3) = 3 / 4.
   checkClose(sharedFfn(hidden, {gate, up, down}, &router, product)->values, {11.25, 22.5});
 }
@@ -232,10 +217,8 @@ TEST_CASE("combine sums the weighted rows of pairs with a slot", "[compiler][ref
   IdTensor ids{{3, 2}, {0, 1, 1, -1, 0, 1}}, slot{{3, 2}, {0, 1, 0, -1, 1, -1}};
   Tensor weights{{3, 2}, {2, 0.5, 3, 7, 4, 9}}, init{{3, 1}, {100, 200, 300}};
   // Token 0: 2 * 1 + 0.5 * 20; token 1: 3 * 10; token 2: 4 * 2, its second pair was dropped.
-  CHECK(combine(expertOutput, ids, slot, &weights, nullptr)->values ==
-        std::vector<double>{12, 30, 8});
-  CHECK(combine(expertOutput, ids, slot, &weights, &init)->values ==
-        std::vector<double>{112, 230, 308});
+  CHECK(combine(expertOutput, ids, slot, &weights, nullptr)->values == std::vector<double>{12, 30, 8});
+  CHECK(combine(expertOutput, ids, slot, &weights, &init)->values == std::vector<double>{112, 230, 308});
 }
 
 TEST_CASE("the grouped network is dispatch, experts and combine", "[compiler][reference]") {
@@ -255,31 +238,24 @@ TEST_CASE("no tokens give no rows", "[compiler][reference]") {
   TwoExperts ffn;
   Tensor none{{0, 2}, {}};
   IdTensor noIds{{0, 1}, {}};
-  CHECK(dispatch(none, noIds, nullptr, {.experts = 2, .capacity = {}})->buffer.shape ==
-        Shape{2, 0, 2});
-  CHECK(groupedFfn(none, noIds, {{0, 1}, {}}, ffn.weights(), nullptr, product)->output.shape ==
-        Shape{0, 2});
+  CHECK(dispatch(none, noIds, nullptr, {.experts = 2, .capacity = {}})->buffer.shape == Shape{2, 0, 2});
+  CHECK(groupedFfn(none, noIds, {{0, 1}, {}}, ffn.weights(), nullptr, product)->output.shape == Shape{0, 2});
   CHECK(topK({{0, 4}, {}}, nullptr, {.k = 2})->ids.shape == Shape{0, 2});
 }
 
 TEST_CASE("a wrong operand is an error that names it", "[compiler][reference]") {
   Tensor hidden{{1, 2}, {1, 2}}, weight{{3, 2}, {1, 0, 0, 1, 1, 1}};
-  CHECK(router(hidden, {{3, 3}, {}}, nullptr).status().message() ==
-        "weight is [3, 3], expected [?, 2]");
-  CHECK(router({{1, 2}, {1}}, weight, nullptr).status().message() ==
-        "hidden is [1, 2] but holds 1 values");
-  CHECK(topK({{1, 4}, {1, 2, 3, 4}}, nullptr, {.k = 5}).status().message() ==
-        "k = 5 is not in 1..4");
+  CHECK(router(hidden, {{3, 3}, {}}, nullptr).status().message() == "weight is [3, 3], expected [?, 2]");
+  CHECK(router({{1, 2}, {1}}, weight, nullptr).status().message() == "hidden is [1, 2] but holds 1 values");
+  CHECK(topK({{1, 4}, {1, 2, 3, 4}}, nullptr, {.k = 5}).status().message() == "k = 5 is not in 1..4");
   CHECK(topK({{1, 4}, {1, 2, 3, 4}}, nullptr, {.k = 1, .groups = 3}).status().message() ==
         "3 groups do not divide 4 experts");
-  CHECK(countPairs({{1, 2}, {0, 4}}, 4).status().message() ==
-        "ids[0, 1] is 4, expected -1 or one of 4 experts");
-  CHECK(dispatch(hidden, {{1, 1}, {0}}, nullptr, {.experts = 1, .capacity = 1, .drop = Drop::Score})
-            .status()
-            .message() == "dropping by score needs weights");
+  CHECK(countPairs({{1, 2}, {0, 4}}, 4).status().message() == "ids[0, 1] is 4, expected -1 or one of 4 experts");
+  CHECK(
+      dispatch(hidden, {{1, 1}, {0}}, nullptr, {.experts = 1, .capacity = 1, .drop = Drop::Score}).status().message() ==
+      "dropping by score needs weights");
   CHECK(dispatch(hidden, {{1, 1}, {0}}, nullptr, {.experts = 1, .weightOnInput = true}).status().message() ==
         "weights on the experts' input are missing");
-  CHECK(combine({{1, 1, 1}, {5}}, {{1, 1}, {0}}, {{1, 1}, {1}}, nullptr, nullptr)
-            .status()
-            .message() == "slot[0, 0] is 1 of 1 rows, for expert 0");
+  CHECK(combine({{1, 1, 1}, {5}}, {{1, 1}, {0}}, {{1, 1}, {1}}, nullptr, nullptr).status().message() ==
+        "slot[0, 0] is 1 of 1 rows, for expert 0");
 }

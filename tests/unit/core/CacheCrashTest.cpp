@@ -101,8 +101,8 @@ TEST_CASE("processes that race for the same keys all get whole entries", "[core]
   TemporaryFolder folder;
   REQUIRE(CacheStore::open(folder.path).ok());
   constexpr uint32_t processes = 8, keys = 4, rounds = 10;
-  void *shared = ::mmap(nullptr, sizeof(std::atomic<uint32_t>), PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void *shared =
+      ::mmap(nullptr, sizeof(std::atomic<uint32_t>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   REQUIRE(shared != MAP_FAILED);
   auto *arrived = new (shared) std::atomic<uint32_t>(0);
 

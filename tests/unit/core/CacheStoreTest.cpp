@@ -35,8 +35,7 @@ Bytes readFile(const fs::path &path) {
 
 void writeFile(const fs::path &path, const Bytes &bytes) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(reinterpret_cast<const char *>(bytes.data()),
-             static_cast<std::streamsize>(bytes.size()));
+  file.write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   file.close();
   ::chmod(path.c_str(), 0600);
 }
@@ -51,8 +50,7 @@ void age(const fs::path &path, int seconds) {
 }
 
 size_t filesIn(const fs::path &folder) {
-  return static_cast<size_t>(
-      std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
+  return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
 }
 
 const Bytes value = {1, 2, 3, 0, 255};
@@ -89,7 +87,7 @@ TEST_CASE("folders are made private, with their parents", "[core][cache]") {
   TemporaryFolder folder;
   CacheStore store = openStore(folder.path / "a" / "b");
   REQUIRE(store.put("kernel", "key", value).ok());
-  struct stat info {};
+  struct stat info{};
   for (const fs::path &path : {folder.path / "a" / "b", folder.path / "a" / "b" / "kernel"}) {
     REQUIRE(::stat(path.c_str(), &info) == 0);
     CHECK((info.st_mode & 0777) == 0700);
@@ -110,13 +108,11 @@ TEST_CASE("a folder that others could write to is refused", "[core][cache]") {
   fs::create_directory(shared);
   for (mode_t mode : {0777, 0770, 0702}) {
     ::chmod(shared.c_str(), mode);
-    CHECK(refused(shared, Code::InvalidArgument).find("writable by other users") !=
-          std::string::npos);
+    CHECK(refused(shared, Code::InvalidArgument).find("writable by other users") != std::string::npos);
   }
   writeFile(folder.path / "file", value);
   CHECK(refused(folder.path / "file", Code::InvalidArgument).ends_with("is not a folder"));
-  CHECK(refused(folder.path / "file" / "below", Code::Failure)
-            .starts_with("cannot make cache folder"));
+  CHECK(refused(folder.path / "file" / "below", Code::Failure).starts_with("cannot make cache folder"));
   CHECK(refused("", Code::InvalidArgument).ends_with("is no path"));
   if (::geteuid() == 0) {
     ::chmod(shared.c_str(), 0700);
@@ -186,8 +182,7 @@ TEST_CASE("another key's file under a key's name is a miss", "[core][cache]") {
   CHECK(store.find("kernel", "two") == Bytes{9});
 }
 
-TEST_CASE("links, FIFOs and files of others in an entry's place are misses and go away",
-          "[core][cache]") {
+TEST_CASE("links, FIFOs and files of others in an entry's place are misses and go away", "[core][cache]") {
   TemporaryFolder folder;
   CacheStore store = openStore(folder.path / "cache");
   REQUIRE(store.put("kernel", "key", value).ok());
@@ -268,8 +263,7 @@ TEST_CASE("a store whose folder was removed misses, and fails to write", "[core]
   CHECK_FALSE(store.collect(0).ok());
 }
 
-TEST_CASE("verify counts good and corrupt entries, and removes the corrupt ones if told",
-          "[core][cache]") {
+TEST_CASE("verify counts good and corrupt entries, and removes the corrupt ones if told", "[core][cache]") {
   TemporaryFolder folder;
   CacheStore store = openStore(folder.path);
   for (const char *key : {"a", "b", "c"})

@@ -36,8 +36,7 @@ TEST_CASE("a calibration survives writing and reading to the last bit", "[core][
   }
 }
 
-TEST_CASE("assumed figures cover the target's tiles, and taller ones cost less per row",
-          "[core][calibration]") {
+TEST_CASE("assumed figures cover the target's tiles, and taller ones cost less per row", "[core][calibration]") {
   for (CpuIsa isa : {CpuIsa::Avx2, CpuIsa::Avx512, CpuIsa::Avx512Bf16})
     for (DType compute : {DType::F32, DType::BF16}) {
       TargetFacts target = facts(isa);
@@ -47,8 +46,7 @@ TEST_CASE("assumed figures cover the target's tiles, and taller ones cost less p
         CHECK((calibration.tileNsPerStep[rows] > 0) == (rows <= target.maxTileRows()));
       for (uint32_t rows = 2; rows <= target.maxTileRows(); ++rows) {
         CHECK(calibration.tileNsPerStep[rows] >= calibration.tileNsPerStep[rows - 1]);
-        CHECK(calibration.tileNsPerStep[rows] / rows <=
-              calibration.tileNsPerStep[rows - 1] / (rows - 1));
+        CHECK(calibration.tileNsPerStep[rows] / rows <= calibration.tileNsPerStep[rows - 1] / (rows - 1));
       }
       CHECK_FALSE(calibration.measured);
       CHECK(calibration.streamNsPerByte > 0);
@@ -58,8 +56,7 @@ TEST_CASE("assumed figures cover the target's tiles, and taller ones cost less p
     }
 }
 
-TEST_CASE("bf16 dot products are assumed to be faster than their emulation",
-          "[core][calibration]") {
+TEST_CASE("bf16 dot products are assumed to be faster than their emulation", "[core][calibration]") {
   double native = Calibration::assumed(facts(CpuIsa::Avx512Bf16), DType::BF16).tileNsPerStep[12];
   double emulated = Calibration::assumed(facts(CpuIsa::Avx512), DType::BF16).tileNsPerStep[12];
   CHECK(native < emulated);

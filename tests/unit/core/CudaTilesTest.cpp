@@ -29,8 +29,10 @@ TEST_CASE("tile classes have texts of their own", "[core][gpu]") {
     }
 }
 
-TEST_CASE("e4m3 experts have e4m3 tiles where such kernels can compute them, and others' elsewhere", "[core][gpu][fp8]") {
-  const LayerShape marked{.hidden = 7168, .intermediate = 2048, .experts = 8, .topK = 2, .expertFormat = WeightFormat::BlockE4M3};
+TEST_CASE("e4m3 experts have e4m3 tiles where such kernels can compute them, and others' elsewhere",
+          "[core][gpu][fp8]") {
+  const LayerShape marked{
+      .hidden = 7168, .intermediate = 2048, .experts = 8, .topK = 2, .expertFormat = WeightFormat::BlockE4M3};
   for (const char *name : gpuTargets) {
     const TargetFacts facts = gpuFacts(name);
     CAPTURE(name);
@@ -43,9 +45,10 @@ TEST_CASE("e4m3 experts have e4m3 tiles where such kernels can compute them, and
     }
   }
   CHECK_FALSE(hasE4M3Kernels({.hidden = 7168, .intermediate = 2048, .experts = 8, .topK = 2}));
-  for (void (*change)(LayerShape &) : {+[](LayerShape &shape) { shape.dtype = DType::F16; }, +[](LayerShape &shape) { shape.expertBias = true; },
-                                       +[](LayerShape &shape) { shape.weightOnInput = true; }, +[](LayerShape &shape) { shape.hidden = 7176; },
-                                       +[](LayerShape &shape) { shape.intermediate = 2056; }}) {
+  for (void (*change)(LayerShape &) :
+       {+[](LayerShape &shape) { shape.dtype = DType::F16; }, +[](LayerShape &shape) { shape.expertBias = true; },
+        +[](LayerShape &shape) { shape.weightOnInput = true; }, +[](LayerShape &shape) { shape.hidden = 7176; },
+        +[](LayerShape &shape) { shape.intermediate = 2056; }}) {
     LayerShape other = marked;
     change(other);
     CHECK_FALSE(hasE4M3Kernels(other));

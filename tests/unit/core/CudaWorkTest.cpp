@@ -30,13 +30,15 @@ TEST_CASE("each launch's bytes and operations are those of its operands", "[core
   CHECK(cudaLaunchWork(LaunchKind::Store, with, 4, 5).bytes == of(LaunchKind::Store).bytes + 2 * 4 * 100);
 }
 
-TEST_CASE("of e4m3 elements weights and quantised rows have one byte, and operations twice the rate", "[core][gpu][work]") {
+TEST_CASE("of e4m3 elements weights and quantised rows have one byte, and operations twice the rate",
+          "[core][gpu][work]") {
   const CudaWork gateUp = cudaLaunchWork(LaunchKind::GateUp, shape, 4, 5, true);
   CHECK(gateUp.bytes == 5 * 20 * 100 + 8 * 100 + 2 * 8 * 10); // weights, rows, outputs
   CHECK(gateUp.e4m3Flops == gateUp.flops);
   CHECK(gateUp.floorNs(1e9, 10) == Approx(gateUp.flops / 20));
   CHECK(cudaLaunchWork(LaunchKind::Down, shape, 4, 5, true).bytes == 5 * 100 * 10 + 8 * 10 + 2 * 8 * 100);
-  CHECK(cudaLaunchWork(LaunchKind::Store, shape, 4, 5, true).bytes == cudaLaunchWork(LaunchKind::Store, shape, 4, 5).bytes);
+  CHECK(cudaLaunchWork(LaunchKind::Store, shape, 4, 5, true).bytes ==
+        cudaLaunchWork(LaunchKind::Store, shape, 4, 5).bytes);
   CHECK(cudaQuantiseTokensWork(shape, 4).bytes == 2 * 4 * 100 + 8 * 100 + 4 * 8); // tokens, rows, slots
   CHECK(cudaQuantiseActivatedWork(shape, 4).bytes == 3 * 8 * 10);
   LayerShape with = shape; // the shared expert's weights have two bytes
@@ -51,7 +53,8 @@ TEST_CASE("of e4m3 elements weights and quantised rows have one byte, and operat
 TEST_CASE("a layer reads weights once and keeps what is between its launches", "[core][gpu][work]") {
   const CudaWork layer = cudaLayerWork(shape, 4, 5);
   CHECK(layer.bytes == 2 * (5 * 3 * 10 * 100 + 2 * 4 * 100));
-  CHECK(layer.flops == cudaLaunchWork(LaunchKind::GateUp, shape, 4, 5).flops + cudaLaunchWork(LaunchKind::Down, shape, 4, 5).flops);
+  CHECK(layer.flops ==
+        cudaLaunchWork(LaunchKind::GateUp, shape, 4, 5).flops + cudaLaunchWork(LaunchKind::Down, shape, 4, 5).flops);
   CHECK(layer.floorNs(10, 1e9) == Approx(layer.bytes / 10)); // the longer of the two
   CHECK(layer.floorNs(1e9, 10) == Approx(layer.flops / 10));
 }

@@ -39,8 +39,7 @@ inline LayerShape midShape(uint32_t experts, DType dtype = DType::BF16) {
 
 /// `tokens` tokens of `topK` pairs each; expert e drawn with weight 1 / (1 + rank)^skew for skews
 /// 0, 1, 2, at random ranks. No token has an expert twice.
-inline Histogram randomHistogram(Random &random, uint32_t experts, uint32_t tokens, uint32_t topK,
-                                 int skew) {
+inline Histogram randomHistogram(Random &random, uint32_t experts, uint32_t tokens, uint32_t topK, int skew) {
   std::vector<double> weight(experts);
   for (uint32_t expert = 0; expert < experts; ++expert) {
     double rank = 1 + random.below(experts);

@@ -18,8 +18,8 @@ GpuCalibration otherDevice(const TargetFacts &facts, Random &random) {
     about(cost.stepNs);
     cost.fixedNs = 3000 * random.unit();
   }
-  for (double *figure : {&gpu.memoryBytesPerNs, &gpu.perSmBytesPerNs, &gpu.copyBytesPerNs, &gpu.overlapLoss, &gpu.launchNs,
-                         &gpu.dispatchNs, &gpu.dispatchNsPerPair, &gpu.dispatchGridNs})
+  for (double *figure : {&gpu.memoryBytesPerNs, &gpu.perSmBytesPerNs, &gpu.copyBytesPerNs, &gpu.overlapLoss,
+                         &gpu.launchNs, &gpu.dispatchNs, &gpu.dispatchNsPerPair, &gpu.dispatchGridNs})
     about(*figure);
   return gpu;
 }
@@ -28,12 +28,15 @@ GpuCalibration otherDevice(const TargetFacts &facts, Random &random) {
 std::vector<GpuSample> measureAs(const GpuCalibration &device, const TargetFacts &facts, double noise, Random &random) {
   std::vector<GpuSample> samples;
   for (const GpuCase &what : calibrationCases(facts)) {
-    double ns = cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu), device.costOf(what.tile, facts), device).ns;
+    double ns =
+        cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu), device.costOf(what.tile, facts), device)
+            .ns;
     if (what.kind == GpuCaseKind::Copy)
       ns = 2.0 * static_cast<double>(what.amount) / device.copyBytesPerNs;
     if (what.kind == GpuCaseKind::Dispatch)
-      ns = what.amount > 4096 ? device.dispatchGridNs
-                              : device.launchNs + device.dispatchNs + device.dispatchNsPerPair * static_cast<double>(what.amount);
+      ns = what.amount > 4096
+               ? device.dispatchGridNs
+               : device.launchNs + device.dispatchNs + device.dispatchNsPerPair * static_cast<double>(what.amount);
     samples.push_back({what, ns * (1 + noise * (2 * random.unit() - 1))});
   }
   return samples;
@@ -43,14 +46,15 @@ std::vector<GpuSample> measureAs(const GpuCalibration &device, const TargetFacts
 bool memoryShows(const GpuCalibration &device, const TargetFacts &facts) {
   for (const GpuCase &what : calibrationCases(facts))
     if (what.kind == GpuCaseKind::Memory) {
-      const CudaGemmCost cost =
-          cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu), device.costOf(what.tile, facts), device);
+      const CudaGemmCost cost = cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu),
+                                             device.costOf(what.tile, facts), device);
       return cost.memoryNs > 2 * cost.tilesNs();
     }
   return false;
 }
 
-/// How far a calibration leads astray on a device: what its plan costs beyond the best, and how wrong its prediction is.
+/// How far a calibration leads astray on a device: what its plan costs beyond the best, and how wrong its prediction
+/// is.
 struct Harm {
   double regret = 0, error = 0; // the worst of some layers, relative
 };
@@ -114,7 +118,8 @@ TEST_CASE("what is wrong with a GPU's calibration is named", "[core][gpu][calibr
         "calibration: gpu.memory_bytes_per_ns: expected a number from 1e-06 to 1000000000, found 0");
   CHECK(errorOf("\"launch_ns\"", "\"lunch_ns\"") == "calibration: gpu: unknown key 'lunch_ns'");
   CHECK(errorOf("portable-16x128", "portable-0x128") ==
-        "calibration: gpu.tiles[3].tile: 'portable-0x128-s5-w1x4-b2' is no tile: expected something like hopper-128x256-s4-w2x1-b1");
+        "calibration: gpu.tiles[3].tile: 'portable-0x128-s5-w1x4-b2' is no tile: expected something like "
+        "hopper-128x256-s4-w2x1-b1");
 }
 
 TEST_CASE("assumed figures follow the data sheet", "[core][gpu][calibration]") {
@@ -148,9 +153,10 @@ TEST_CASE("a calibration run is short and fits a device", "[core][gpu][calibrati
       for (uint32_t count : what.rows)
         rows += count;
       CHECK(rows * (what.gemm.k + what.gemm.n) * 2 <= 128u << 20);
-      ns += what.kind == GpuCaseKind::Copy
-                ? 2.0 * static_cast<double>(what.amount) / gpu.copyBytesPerNs
-                : cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu), gpu.costOf(what.tile, facts), gpu).ns;
+      ns += what.kind == GpuCaseKind::Copy ? 2.0 * static_cast<double>(what.amount) / gpu.copyBytesPerNs
+                                           : cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, facts.gpu),
+                                                          gpu.costOf(what.tile, facts), gpu)
+                                                 .ns;
     }
     CHECK(10 * ns < 1e9); // ten repeats: less than a second
   }
@@ -209,7 +215,8 @@ TEST_CASE("samples that are missing or broken leave assumed figures", "[core][gp
   CHECK(one.memoryBytesPerNs == assumed.memoryBytesPerNs);
 }
 
-TEST_CASE("e4m3 is as slow beside its assumed figures as what was measured is, unless it was measured itself", "[core][gpu][calibration][fp8]") {
+TEST_CASE("e4m3 is as slow beside its assumed figures as what was measured is, unless it was measured itself",
+          "[core][gpu][calibration][fp8]") {
   const TargetFacts facts = gpuFacts("h100");
   GpuCalibration gpu = GpuCalibration::assumed(facts);
   const CudaTile tile = e4m3TileClasses().back();

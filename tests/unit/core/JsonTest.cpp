@@ -29,8 +29,7 @@ TEST_CASE("what is not JSON is an error with its offset", "[core][json]") {
 }
 
 TEST_CASE("a key that comes twice in one object is an error", "[core][json]") {
-  CHECK(parseError(R"({"a": 1, "b": {"a": 1, "a": 2}})") ==
-        "file: the key 'a' comes twice in one object");
+  CHECK(parseError(R"({"a": 1, "b": {"a": 1, "a": 2}})") == "file: the key 'a' comes twice in one object");
   CHECK(parsed(R"({"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]})").status().ok());
 }
 
@@ -41,8 +40,7 @@ TEST_CASE("nesting is bounded", "[core][json]") {
   CHECK(parseError(std::string(1000000, '[')) == "file: nested deeper than 64");
 }
 
-TEST_CASE("the first failed read is the document's error, and later reads give zeros",
-          "[core][json]") {
+TEST_CASE("the first failed read is the document's error, and later reads give zeros", "[core][json]") {
   JsonDocument document = parsed(R"({"layers": [{"pairs": [1, -2]}, 3], "name": "x"})");
   JsonValue layers = document.root()["layers"];
   CHECK(layers.at(0)["pairs"].at(0).integer(0, 9) == 1);
@@ -50,8 +48,7 @@ TEST_CASE("the first failed read is the document's error, and later reads give z
   CHECK(layers.at(0)["pairs"].at(1).integer(0, 9) == 0);
   CHECK(layers.at(1)["pairs"].size() == 0);
   CHECK(document.root()["missing"]["deeper"].text().empty());
-  CHECK(document.status().message() ==
-        "file: layers[0].pairs[1]: expected an integer from 0 to 9, found -2");
+  CHECK(document.status().message() == "file: layers[0].pairs[1]: expected an integer from 0 to 9, found -2");
 }
 
 TEST_CASE("each wrong read names the path, what was expected and what was found", "[core][json]") {
@@ -62,13 +59,10 @@ TEST_CASE("each wrong read names the path, what was expected and what was found"
   } cases[] = {
       {[](const JsonValue &v) { v["x"].text(); }, "x: missing"},
       {[](const JsonValue &v) { v["o"]["y"].flag(); }, "o.y: missing"},
-      {[](const JsonValue &v) { v["n"].integer(0, 3); },
-       "n: expected an integer from 0 to 3, found 1.5"},
+      {[](const JsonValue &v) { v["n"].integer(0, 3); }, "n: expected an integer from 0 to 3, found 1.5"},
       {[](const JsonValue &v) { v["t"].number(); }, "t: expected a number, found \"abc\""},
-      {[](const JsonValue &v) { v["n"].number(2); },
-       "n: expected a number of at least 2, found 1.5"},
-      {[](const JsonValue &v) { v["n"].number(0, 1); },
-       "n: expected a number from 0 to 1, found 1.5"},
+      {[](const JsonValue &v) { v["n"].number(2); }, "n: expected a number of at least 2, found 1.5"},
+      {[](const JsonValue &v) { v["n"].number(0, 1); }, "n: expected a number from 0 to 1, found 1.5"},
       {[](const JsonValue &v) { v["b"].text(); }, "b: expected a text, found true"},
       {[](const JsonValue &v) { v["o"].flag(); }, "o: expected true or false, found object"},
       {[](const JsonValue &v) { v["t"].size(); }, "t: expected an array, found \"abc\""},
@@ -98,8 +92,7 @@ TEST_CASE("an error that quotes the text is printable and short", "[core][json]"
 }
 
 TEST_CASE("the largest integers are read exactly, and larger ones refused", "[core][json]") {
-  JsonDocument document =
-      parsed("[18446744073709551615, 9223372036854775807, 9223372036854775808]");
+  JsonDocument document = parsed("[18446744073709551615, 9223372036854775807, 9223372036854775808]");
   JsonValue root = document.root();
   CHECK(root.at(0).integer(0, UINT64_MAX) == UINT64_MAX);
   CHECK(root.at(1).signedInteger(0, INT64_MAX) == INT64_MAX);

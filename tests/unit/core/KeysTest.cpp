@@ -11,8 +11,7 @@ namespace {
 template <typename Key> using Change = std::function<void(Key &)>;
 
 /// Each change alone, and all pairs of results: every text and digest is another one.
-template <typename Key>
-void checkAllDiffer(const Key &key, const std::vector<Change<Key>> &changes) {
+template <typename Key> void checkAllDiffer(const Key &key, const std::vector<Change<Key>> &changes) {
   std::set<std::string> digests{digest(key.text())};
   for (const Change<Key> &change : changes) {
     Key changed = key;
@@ -28,8 +27,7 @@ const ArtefactKey artefact{"config", "shape", "activation", "codegen", "features
 } // namespace
 
 TEST_CASE("a digest is the XXH3-128 that xxh128sum prints", "[core][keys]") {
-  CHECK(digest(std::string()) ==
-        "99aa06d3014798d86001c324468d497f"); // the empty input's, as published by xxHash
+  CHECK(digest(std::string()) == "99aa06d3014798d86001c324468d497f"); // the empty input's, as published by xxHash
   CHECK(digest("a").size() == 32);
   CHECK(digest("a") != digest("b"));
   CHECK(digest(std::string("a\0", 2)) != digest("a"));
@@ -44,8 +42,8 @@ TEST_CASE("equal keys have equal texts", "[core][keys]") {
 
 TEST_CASE("each input of a request key alone makes another key", "[core][keys]") {
   std::vector<Change<RequestKey>> changes;
-  for (auto field : {&RequestKey::modelDigest, &RequestKey::target, &RequestKey::limits,
-                     &RequestKey::calibration, &RequestKey::profile, &RequestKey::buildId})
+  for (auto field : {&RequestKey::modelDigest, &RequestKey::target, &RequestKey::limits, &RequestKey::calibration,
+                     &RequestKey::profile, &RequestKey::buildId})
     for (const char *value : {"", "other", "two\nlines", "two\\nlines", "trailing "})
       changes.push_back([=](RequestKey &key) { key.*field = value; });
   CHECK(changes.size() == 30);
@@ -54,8 +52,8 @@ TEST_CASE("each input of a request key alone makes another key", "[core][keys]")
 
 TEST_CASE("each input of an artefact key alone makes another key", "[core][keys]") {
   std::vector<Change<ArtefactKey>> changes;
-  for (auto field : {&ArtefactKey::config, &ArtefactKey::shape, &ArtefactKey::activation,
-                     &ArtefactKey::codegen, &ArtefactKey::cpuFeatures})
+  for (auto field : {&ArtefactKey::config, &ArtefactKey::shape, &ArtefactKey::activation, &ArtefactKey::codegen,
+                     &ArtefactKey::cpuFeatures})
     for (const char *value : {"", "other", "two\nlines", "two\\nlines", "trailing "})
       changes.push_back([=](ArtefactKey &key) { key.*field = value; });
   changes.push_back([](ArtefactKey &key) { key.abiVersion = 8; });
@@ -77,8 +75,7 @@ TEST_CASE("the two kinds of key never meet", "[core][keys]") {
   CHECK(digest(RequestKey{}.text()) != digest(ArtefactKey{}.text()));
 }
 
-TEST_CASE("size classes are exact below 16, then eighths of a power of two, rounded up",
-          "[core][keys]") {
+TEST_CASE("size classes are exact below 16, then eighths of a power of two, rounded up", "[core][keys]") {
   for (uint32_t pairs = 0; pairs <= 16; ++pairs)
     CHECK(sizeClass(pairs) == pairs);
   CHECK(sizeClass(17) == 18);
@@ -99,8 +96,7 @@ TEST_CASE("size classes are exact below 16, then eighths of a power of two, roun
 }
 
 TEST_CASE("a drift that returns finds its key, another one does not", "[core][keys]") {
-  Histogram first{1000, {400, 300, 300}}, again{1010, {405, 301, 305}},
-      other{1000, {300, 400, 300}};
+  Histogram first{1000, {400, 300, 300}}, again{1010, {405, 301, 305}}, other{1000, {300, 400, 300}};
   CHECK(keyText(first) == keyText(again));
   CHECK(keyText(first) != keyText(other));
   CHECK(keyText(roundToSizeClasses(first)) == keyText(first));
@@ -110,9 +106,9 @@ TEST_CASE("a drift that returns finds its key, another one does not", "[core][ke
 TEST_CASE("each target fact and each limit alone makes another text", "[core][keys]") {
   const TargetFacts facts;
   std::set<std::string> texts{keyText(facts)};
-  for (Change<TargetFacts> change : std::vector<Change<TargetFacts>>{
-           [](auto &f) { f.name = "other"; }, [](auto &f) { f.isa = CpuIsa::Avx512; },
-           [](auto &f) { f.threads = 2; }, [](auto &f) { f.l2Bytes = 1; }}) {
+  for (Change<TargetFacts> change :
+       std::vector<Change<TargetFacts>>{[](auto &f) { f.name = "other"; }, [](auto &f) { f.isa = CpuIsa::Avx512; },
+                                        [](auto &f) { f.threads = 2; }, [](auto &f) { f.l2Bytes = 1; }}) {
     TargetFacts changed = facts;
     change(changed);
     CHECK(texts.insert(keyText(changed)).second);
@@ -134,8 +130,7 @@ TEST_CASE("each target fact and each limit alone makes another text", "[core][ke
   texts = {keyText(limits)};
   for (Change<PlanLimits> change : std::vector<Change<PlanLimits>>{
            [](auto &l) { l.maxTileHeights = 4; }, [](auto &l) { l.packBudgetBytes = 1; },
-           [](auto &l) { l.slotHeadroom = 1.2500000000000002; },
-           [](auto &l) { l.slotAlign = 16; }}) {
+           [](auto &l) { l.slotHeadroom = 1.2500000000000002; }, [](auto &l) { l.slotAlign = 16; }}) {
     PlanLimits changed = limits;
     change(changed);
     CHECK(texts.insert(keyText(changed)).second);

@@ -1,5 +1,5 @@
-// Layers measured on an H200 (docs/performance-log.md): the best tile class of each family, and microseconds of dispatch,
-// gate-up, down and combine, launches not overlapped.
+// Layers measured on an H200 (docs/performance-log.md): the best tile class of each family, and microseconds of
+// dispatch, gate-up, down and combine, launches not overlapped.
 #pragma once
 
 #include "compiler/core/LayerShape.h"
@@ -62,8 +62,9 @@ inline constexpr MeasuredLayer measuredLayers[] = {
     {dsv3Slice, 4096, 1.2, 1517.5, "portable-64x128-s3-w2x2-b2", 996.0, "hopper-128x256-s4-w2x1-b1"},
 };
 
-/// On an H100, launches overlapped, uniform routing (docs/results/2026-11-26-h100): up to 256 tokens every tile that may
-/// suit (layers-every-tile.txt), beyond fitted tiles and the best of the Hopper family (layers-fitted.txt, layers-hopper.txt).
+/// On an H100, launches overlapped, uniform routing (docs/results/2026-11-26-h100): up to 256 tokens every tile that
+/// may suit (layers-every-tile.txt), beyond fitted tiles and the best of the Hopper family (layers-fitted.txt,
+/// layers-hopper.txt).
 struct MeasuredTile {
   LayerShape shape;
   uint32_t tokens;
@@ -354,8 +355,8 @@ inline constexpr MeasuredTile measuredE4M3[] = {
     {qwen3, 16384, 2118.0, "fp8-192x128-s5-w2x1-b1"},
 };
 
-/// The same layer with gate-up's rows gathered and laid out, in turns on one card (docs/results/2026-11-26-h100/rows-laid-out.txt and
-/// -h200), fitted-192x256 both.
+/// The same layer with gate-up's rows gathered and laid out, in turns on one card
+/// (docs/results/2026-11-26-h100/rows-laid-out.txt and -h200), fitted-192x256 both.
 struct MeasuredRows {
   const char *target;
   LayerShape shape;
@@ -364,13 +365,17 @@ struct MeasuredRows {
 };
 
 inline constexpr MeasuredRows measuredRows[] = {
-    {"h200", mixtral, 1024, 1381.4, 1333.6},    {"h200", mixtral, 4096, 4692.8, 4442.4},   {"h200", mixtral, 16384, 17848.4, 17161.2},
-    {"h200", dsv3Slice, 1024, 682.4, 702.0},    {"h200", dsv3Slice, 4096, 902.2, 911.4},   {"h200", dsv3Slice, 16384, 2614.9, 2545.5},
-    {"h200", qwen3, 16384, 2267.4, 2255.1},     {"h200", olmoe, 1024, 265.4, 279.6},       {"h200", olmoe, 4096, 788.9, 759.2},
-    {"h200", olmoe, 16384, 2856.5, 2804.1},     {"h100", mixtral, 1024, 1412.2, 1346.0},   {"h100", mixtral, 2048, 2524.9, 2371.4},
-    {"h100", mixtral, 4096, 4585.8, 4404.7},    {"h100", mixtral, 16384, 17914.3, 17023.0}, {"h100", dsv3Slice, 4096, 1063.0, 1099.8},
-    {"h100", dsv3Slice, 16384, 2719.2, 2634.1}, {"h100", qwen3, 4096, 691.1, 746.9},       {"h100", qwen3, 16384, 2375.5, 2379.9},
-    {"h100", olmoe, 1024, 331.8, 354.7},        {"h100", olmoe, 4096, 803.9, 790.9},       {"h100", olmoe, 16384, 3046.3, 2908.8},
+    {"h200", mixtral, 1024, 1381.4, 1333.6},    {"h200", mixtral, 4096, 4692.8, 4442.4},
+    {"h200", mixtral, 16384, 17848.4, 17161.2}, {"h200", dsv3Slice, 1024, 682.4, 702.0},
+    {"h200", dsv3Slice, 4096, 902.2, 911.4},    {"h200", dsv3Slice, 16384, 2614.9, 2545.5},
+    {"h200", qwen3, 16384, 2267.4, 2255.1},     {"h200", olmoe, 1024, 265.4, 279.6},
+    {"h200", olmoe, 4096, 788.9, 759.2},        {"h200", olmoe, 16384, 2856.5, 2804.1},
+    {"h100", mixtral, 1024, 1412.2, 1346.0},    {"h100", mixtral, 2048, 2524.9, 2371.4},
+    {"h100", mixtral, 4096, 4585.8, 4404.7},    {"h100", mixtral, 16384, 17914.3, 17023.0},
+    {"h100", dsv3Slice, 4096, 1063.0, 1099.8},  {"h100", dsv3Slice, 16384, 2719.2, 2634.1},
+    {"h100", qwen3, 4096, 691.1, 746.9},        {"h100", qwen3, 16384, 2375.5, 2379.9},
+    {"h100", olmoe, 1024, 331.8, 354.7},        {"h100", olmoe, 4096, 803.9, 790.9},
+    {"h100", olmoe, 16384, 3046.3, 2908.8},
 };
 
 } // namespace moec::test

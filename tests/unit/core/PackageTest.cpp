@@ -12,15 +12,9 @@ using namespace moec::test;
 namespace {
 
 // Values that lose bits in careless JSON.
-constexpr double awkward[] = {0.1,
-                              1.0 / 3,
-                              1e-300,
-                              -0.0,
-                              5e-324,
-                              std::numeric_limits<double>::max(),
-                              123456789.12345679,
-                              1.0000000000000002,
-                              3.0};
+constexpr double awkward[] = {
+    0.1, 1.0 / 3, 1e-300, -0.0, 5e-324, std::numeric_limits<double>::max(), 123456789.12345679, 1.0000000000000002,
+    3.0};
 
 WeightRef weight(Random &random, const std::string &name) {
   return {.name = "model.layers.0.\"" + name + "\".{e}\\\n\u00e9",
@@ -81,10 +75,9 @@ LayerPackage randomLayer(Random &random, uint32_t number) {
                   .scale = awkward[random.below(9)]};
   LayerWeights &weights = layer.weights;
   for (auto field :
-       {&LayerWeights::router, &LayerWeights::routerBias, &LayerWeights::correctionBias,
-        &LayerWeights::gate, &LayerWeights::up, &LayerWeights::down, &LayerWeights::gateBias,
-        &LayerWeights::upBias, &LayerWeights::downBias, &LayerWeights::sharedGate,
-        &LayerWeights::sharedUp, &LayerWeights::sharedDown, &LayerWeights::sharedRouter})
+       {&LayerWeights::router, &LayerWeights::routerBias, &LayerWeights::correctionBias, &LayerWeights::gate,
+        &LayerWeights::up, &LayerWeights::down, &LayerWeights::gateBias, &LayerWeights::upBias, &LayerWeights::downBias,
+        &LayerWeights::sharedGate, &LayerWeights::sharedUp, &LayerWeights::sharedDown, &LayerWeights::sharedRouter})
     weights.*field = weight(random, fmt::format("w{}", random.next()));
   layer.plan.config = randomConfig(random, number == 0 ? DeviceKind::Cpu : DeviceKind::Cuda);
   layer.plan.predictedNs = awkward[random.below(9)];
@@ -111,8 +104,7 @@ Package randomPackage(uint64_t seed) {
   package.modelName = "a \"model\"\t\u4e16";
   package.modelText = std::string("module {\n\0\xff raw bytes \"}\n", 25);
   package.requestKey = "moec request 1\nmodel: x\n";
-  package.target = {
-      .name = "cpu-avx2", .isa = CpuIsa::Avx512Bf16, .threads = 3, .l2Bytes = UINT64_MAX};
+  package.target = {.name = "cpu-avx2", .isa = CpuIsa::Avx512Bf16, .threads = 3, .l2Bytes = UINT64_MAX};
   if (random.below(2))
     package.target = {.device = DeviceKind::Cuda,
                       .name = "h200",
@@ -158,8 +150,7 @@ std::string errorOf(std::span<const uint8_t> bytes, Code code = Code::CacheCorru
 constexpr size_t headerBytes = 8 + 4 + 4 * 8; // magic, version, four lengths
 
 /// The package's file with one text of its manifest replaced.
-std::vector<uint8_t> withManifestEdit(const Package &package, const std::string &from,
-                                      const std::string &to) {
+std::vector<uint8_t> withManifestEdit(const Package &package, const std::string &from, const std::string &to) {
   std::vector<uint8_t> bytes = package.serialise();
   ByteReader lengths{std::span(bytes).subspan(12)};
   uint64_t manifestBytes = lengths.u64(), textBytes = lengths.u64(), keyBytes = lengths.u64(),
@@ -216,17 +207,15 @@ TEST_CASE("a package with any bits flipped is an error", "[core][package]") {
   Random random(3);
   for (int round = 0; round < 2000; ++round) {
     std::vector<uint8_t> damaged = bytes;
-    size_t byte = round < static_cast<int>(headerBytes)
-                      ? static_cast<size_t>(round)
-                      : random.below(static_cast<uint32_t>(bytes.size()));
+    size_t byte = round < static_cast<int>(headerBytes) ? static_cast<size_t>(round)
+                                                        : random.below(static_cast<uint32_t>(bytes.size()));
     damaged[byte] ^= static_cast<uint8_t>(1u << random.below(8));
     CAPTURE(byte);
     REQUIRE_FALSE(Package::parse(damaged).ok());
   }
 }
 
-TEST_CASE("a damaged manifest with a right checksum is read or refused, never trusted",
-          "[core][package]") {
+TEST_CASE("a damaged manifest with a right checksum is read or refused, never trusted", "[core][package]") {
   const Package package = randomPackage(4);
   const std::vector<uint8_t> bytes = package.serialise();
   Random random(5);
@@ -234,8 +223,8 @@ TEST_CASE("a damaged manifest with a right checksum is read or refused, never tr
   for (int round = 0; round < 3000; ++round) {
     std::vector<uint8_t> damaged = bytes;
     for (uint32_t edits = 1 + random.below(3); edits > 0; --edits)
-      damaged[8 + random.below(static_cast<uint32_t>(bytes.size() - 24))] = static_cast<uint8_t>(
-          random.below(2) ? random.next() : "0123456789-[]{},\"e."[random.below(19)]);
+      damaged[8 + random.below(static_cast<uint32_t>(bytes.size() - 24))] =
+          static_cast<uint8_t>(random.below(2) ? random.next() : "0123456789-[]{},\"e."[random.below(19)]);
     reseal(damaged);
     Result<Package> read = Package::parse(damaged);
     refused += !read.ok();
@@ -295,22 +284,14 @@ TEST_CASE("a manifest that contradicts itself is refused with its path", "[core]
   layer.plannedFor.pairs = {3, 4};
   layer.image = 1;
   REQUIRE(Package::parse(package.serialise()).ok());
-  auto edit = [&](const char *from, const char *to) {
-    return errorOf(withManifestEdit(package, from, to));
-  };
+  auto edit = [&](const char *from, const char *to) { return errorOf(withManifestEdit(package, from, to)); };
   const std::string at = "package manifest: layers[0]: ";
-  CHECK(edit("\"order\":[1,0]", "\"order\":[1,1]") ==
-        at + "plan.table.order is not a permutation of the experts");
-  CHECK(edit("\"order\":[1,0]", "\"order\":[0]") ==
-        at + "plan.table.order has not one entry per expert");
-  CHECK(edit("\"slots\":[8,8]", "\"slots\":[8]") ==
-        at + "plan.table.slots has not one entry per expert");
-  CHECK(edit("\"packed\":[1,1]", "\"packed\":[]") ==
-        at + "plan.table.packed has not one entry per expert");
-  CHECK(edit("\"pairs\":[3,4]", "\"pairs\":[3,4,5]") ==
-        at + "planned_for has not one entry per expert");
-  CHECK(edit("\"tile_rows\":[14,7,1]", "\"tile_rows\":[14,14,1]") ==
-        at + "plan.config.tile_rows is not descending");
+  CHECK(edit("\"order\":[1,0]", "\"order\":[1,1]") == at + "plan.table.order is not a permutation of the experts");
+  CHECK(edit("\"order\":[1,0]", "\"order\":[0]") == at + "plan.table.order has not one entry per expert");
+  CHECK(edit("\"slots\":[8,8]", "\"slots\":[8]") == at + "plan.table.slots has not one entry per expert");
+  CHECK(edit("\"packed\":[1,1]", "\"packed\":[]") == at + "plan.table.packed has not one entry per expert");
+  CHECK(edit("\"pairs\":[3,4]", "\"pairs\":[3,4,5]") == at + "planned_for has not one entry per expert");
+  CHECK(edit("\"tile_rows\":[14,7,1]", "\"tile_rows\":[14,14,1]") == at + "plan.config.tile_rows is not descending");
   CHECK(edit("\"image\":1", "\"image\":2") == at + "image is not one of the package's images");
   CHECK(edit("\"kind\":\"store\"", "\"kind\":\"stare\"") ==
         "package manifest: layers[0].launches[7].kind: unknown name 'stare'");

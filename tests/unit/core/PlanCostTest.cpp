@@ -28,9 +28,7 @@ struct Tiny {
   double predict(std::vector<uint32_t> pairs, const LayerConfig &spill) const {
     return predictLayer(shape, plan, spill, {8, std::move(pairs)}, target, calibration);
   }
-  double predict(std::vector<uint32_t> pairs) const {
-    return predict(std::move(pairs), plan.config);
-  }
+  double predict(std::vector<uint32_t> pairs) const { return predict(std::move(pairs), plan.config); }
   // 8 tokens: covers 6+1+1 = 10 ns and 6+6 = 12 ns; the router takes 10 * 32.
   static constexpr double routerNs = 320;
 };
@@ -106,8 +104,7 @@ TEST_CASE("bf16 takes a step for two of K and half the bytes", "[core][plan]") {
   tiny.plan.config.cpu.compute = DType::BF16;
   CHECK(tiny.predict({7, 1}) == (Tiny::routerNs + 10 * 96) / 2);
   CHECK(packedExpertBytes(tiny.shape, tiny.target) == 3072);
-  tiny.shape.intermediate =
-      15; // an odd K is padded to a pair: nothing changes, as 2 panels hold 16 columns
+  tiny.shape.intermediate = 15; // an odd K is padded to a pair: nothing changes, as 2 panels hold 16 columns
   CHECK(packedExpertBytes(tiny.shape, tiny.target) == 3072);
 }
 
@@ -139,8 +136,7 @@ TEST_CASE("a shared expert takes every token", "[core][plan]") {
   CHECK(tiny.predict({7, 1}) == without + 10 * 96);
 }
 
-TEST_CASE("an expert that overflows its slots is charged wholly on the spill config",
-          "[core][plan]") {
+TEST_CASE("an expert that overflows its slots is charged wholly on the spill config", "[core][plan]") {
   Tiny tiny;
   CpuConfig spill = tiny.plan.config.cpu;
   spill.tileRows = {1};
@@ -163,6 +159,5 @@ TEST_CASE("a layer without tokens costs its sections only", "[core][plan]") {
   Tiny tiny;
   tiny.calibration.sectionNs = 10;
   tiny.calibration.streamNsPerByte = 1;
-  CHECK(predictLayer(tiny.shape, tiny.plan, tiny.plan.config, {0, {0, 0}}, tiny.target,
-                     tiny.calibration) == 50);
+  CHECK(predictLayer(tiny.shape, tiny.plan, tiny.plan.config, {0, {0, 0}}, tiny.target, tiny.calibration) == 50);
 }

@@ -35,7 +35,9 @@ std::vector<Histogram> routingsOf(const LayerShape &shape, uint32_t tokens, doub
   return all;
 }
 
-std::vector<Histogram> routingsOf(const MeasuredLayer &layer) { return routingsOf(layer.shape, layer.tokens, layer.skew); }
+std::vector<Histogram> routingsOf(const MeasuredLayer &layer) {
+  return routingsOf(layer.shape, layer.tokens, layer.skew);
+}
 
 struct Model {
   TargetFacts facts = gpuFacts("h200");
@@ -43,7 +45,8 @@ struct Model {
 
   /// Microseconds without the router, which the measurements leave out.
   double microseconds(const LayerShape &shape, const CudaTile &tile, const std::vector<Histogram> &routings) const {
-    const CudaConfig config{.element = DType::BF16, .gateUp = tile, .down = tile, .sharedGateUp = tile, .sharedDown = tile};
+    const CudaConfig config{
+        .element = DType::BF16, .gateUp = tile, .down = tile, .sharedGateUp = tile, .sharedDown = tile};
     double ns = 0;
     for (const Histogram &histogram : routings) {
       const CudaStepCost cost = cudaStepCost(shape, config, histogram, facts, calibration);
@@ -70,7 +73,8 @@ TEST_CASE("predictions are within 4 % of the measured layers on average, and 13 
   size_t numErrors = 0;
   for (const MeasuredLayer &layer : measuredLayers) {
     const std::vector<Histogram> routings = routingsOf(layer);
-    for (auto [text, us] : {std::pair{layer.portableTile, layer.portableUs}, std::pair{layer.hopperTile, layer.hopperUs}}) {
+    for (auto [text, us] :
+         {std::pair{layer.portableTile, layer.portableUs}, std::pair{layer.hopperTile, layer.hopperUs}}) {
       const Result<CudaTile> tile = CudaTile::parse(text);
       REQUIRE(tile.ok());
       const double error = std::abs(model.microseconds(layer.shape, *tile, routings) / us - 1);
@@ -84,7 +88,8 @@ TEST_CASE("predictions are within 4 % of the measured layers on average, and 13 
   CHECK(sum / static_cast<double>(numErrors) < 0.04);
 }
 
-TEST_CASE("the tile that the model takes is within 10 % of the best measured, where it was measured", "[core][gpu][measured]") {
+TEST_CASE("the tile that the model takes is within 10 % of the best measured, where it was measured",
+          "[core][gpu][measured]") {
   const Model model;
   size_t known = 0;
   double sum = 0;
@@ -103,12 +108,14 @@ TEST_CASE("the tile that the model takes is within 10 % of the best measured, wh
     sum += regret;
     ++known;
   }
-  INFO(fmt::format("{} of {} known, mean regret {:.2f} %", known, std::size(measuredLayers), 100 * sum / static_cast<double>(known)));
+  INFO(fmt::format("{} of {} known, mean regret {:.2f} %", known, std::size(measuredLayers),
+                   100 * sum / static_cast<double>(known)));
   CHECK(known >= 24);
   CHECK(sum / static_cast<double>(known) < 0.02);
 }
 
-TEST_CASE("predictions of an H100's layers are within 6 % on average, of fitted tiles within 3.2 %", "[core][gpu][measured]") {
+TEST_CASE("predictions of an H100's layers are within 6 % on average, of fitted tiles within 3.2 %",
+          "[core][gpu][measured]") {
   const Model model{.facts = gpuFacts("h100"), .calibration = gpuCalibration(gpuFacts("h100"))};
   std::map<GemmFamily, std::vector<double>> errors;
   for (const MeasuredTile &layer : measuredH100) {
@@ -116,12 +123,14 @@ TEST_CASE("predictions of an H100's layers are within 6 % on average, of fitted 
     REQUIRE(tile.ok());
     const double us = model.microseconds(layer.shape, *tile, routingsOf(layer.shape, layer.tokens, 0));
     CAPTURE(layer.shape.hidden, layer.shape.experts, layer.tokens, layer.tile, layer.us, us);
-    CHECK(std::abs(us / layer.us - 1) < 0.21); // from T = 1024 on Mixtral's times differ by as much with the card's power
+    CHECK(std::abs(us / layer.us - 1) <
+          0.21); // from T = 1024 on Mixtral's times differ by as much with the card's power
     errors[tile->family].push_back(std::abs(us / layer.us - 1));
   }
   for (const auto &[family, values] : errors) {
     const double mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-    INFO(fmt::format("family {}: mean error {:.2f} % of {} times", static_cast<int>(family), 100 * mean, values.size()));
+    INFO(
+        fmt::format("family {}: mean error {:.2f} % of {} times", static_cast<int>(family), 100 * mean, values.size()));
     CHECK(mean < (family == GemmFamily::Fitted ? 0.032 : 0.06));
   }
 }
@@ -150,7 +159,8 @@ TEST_CASE("on an H100 plans take fitted tiles, and of all tiles the quickest, wi
   CHECK(known == std::size(measuredH100));
 }
 
-TEST_CASE("plans lay rows out where that was measured quicker by 2 %, and gather them where it was slower", "[core][gpu][measured]") {
+TEST_CASE("plans lay rows out where that was measured quicker by 2 %, and gather them where it was slower",
+          "[core][gpu][measured]") {
   for (const MeasuredRows &layer : measuredRows) {
     const TargetFacts facts = gpuFacts(layer.target);
     const Calibration calibration = gpuCalibration(facts);
@@ -168,7 +178,9 @@ TEST_CASE("plans lay rows out where that was measured quicker by 2 %, and gather
   }
 }
 
-TEST_CASE("predictions of an H100's e4m3 layers are within 4.5 % on average, and plans within 1 % of the quickest tiles", "[core][gpu][measured]") {
+TEST_CASE(
+    "predictions of an H100's e4m3 layers are within 4.5 % on average, and plans within 1 % of the quickest tiles",
+    "[core][gpu][measured]") {
   const Model model{.facts = gpuFacts("h100"), .calibration = gpuCalibration(gpuFacts("h100"))};
   struct Problem {
     LayerShape shape;
@@ -195,7 +207,8 @@ TEST_CASE("predictions of an H100's e4m3 layers are within 4.5 % on average, and
   for (const auto &[name, problem] : problems) {
     const Histogram live = routingsOf(problem.shape, problem.tokens, 0).front();
     const CudaConfig config = planLayer(problem.shape, live, model.facts, model.calibration, {}).config.cuda;
-    const double best = std::ranges::min_element(problem.us, {}, [](const auto &entry) { return entry.second; })->second;
+    const double best =
+        std::ranges::min_element(problem.us, {}, [](const auto &entry) { return entry.second; })->second;
     CAPTURE(name, config.text(), best);
     CHECK(config.gateUp.family == GemmFamily::Fp8);
     // Mixed tiles of 16 tokens were not measured: gate-up's, the longer product, stands for both.
@@ -215,11 +228,11 @@ TEST_CASE("predicted gain of a plan for the live routing over generation 0", "[.
     const Calibration calibration = gpuCalibration(facts);
     for (const LayerShape &shape : knownLayers()) {
       const LayerPlan generic = planGenericLayer(shape, 256, facts, calibration, {});
-      std::string line = fmt::format("{} H={} E={} {}:", name, shape.hidden, shape.experts, generic.config.cuda.gateUp.text());
+      std::string line =
+          fmt::format("{} H={} E={} {}:", name, shape.hidden, shape.experts, generic.config.cuda.gateUp.text());
       for (double skew : {0.0, 1.2})
         for (uint32_t tokens = 1; tokens <= 16384; tokens *= 4) {
-          const std::vector<Histogram> routings =
-              routingsOf({shape, tokens, skew, 0, "", 0, ""});
+          const std::vector<Histogram> routings = routingsOf({shape, tokens, skew, 0, "", 0, ""});
           const Histogram &live = routings.front();
           const double ns = planLayer(shape, live, facts, calibration, {}).predictedNs;
           const double genericNs = predictLayer(shape, generic, generic.config, live, facts, calibration);
@@ -244,7 +257,8 @@ TEST_CASE("the calibration of an H100 chooses within 1 % of its quickest tiles o
   std::map<std::string, Choice> problems;
   double error = 0;
   for (const MeasuredTile &layer : measuredH100) {
-    const double us = model.microseconds(layer.shape, *CudaTile::parse(layer.tile), routingsOf(layer.shape, layer.tokens, 0));
+    const double us =
+        model.microseconds(layer.shape, *CudaTile::parse(layer.tile), routingsOf(layer.shape, layer.tokens, 0));
     error += std::abs(us / layer.us - 1) / static_cast<double>(std::size(measuredH100));
     Choice &choice = problems[fmt::format("{} {} {}", layer.shape.hidden, layer.shape.experts, layer.tokens)];
     choice.bestUs = std::min(choice.bestUs, layer.us);

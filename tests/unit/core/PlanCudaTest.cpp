@@ -11,8 +11,10 @@ namespace {
 
 /// No step of a layer can be quicker: weights of the experts hit at the data sheet's rate, products at its matrix rate.
 double floorNs(const LayerShape &shape, const Histogram &histogram, const GpuFacts &gpu) {
-  const auto hit = static_cast<double>(std::count_if(histogram.pairs.begin(), histogram.pairs.end(), [](auto p) { return p > 0; }));
-  const double perExpert = 3.0 * shape.hidden * shape.intermediate, shared = 3.0 * shape.hidden * shape.sharedIntermediate;
+  const auto hit =
+      static_cast<double>(std::count_if(histogram.pairs.begin(), histogram.pairs.end(), [](auto p) { return p > 0; }));
+  const double perExpert = 3.0 * shape.hidden * shape.intermediate,
+               shared = 3.0 * shape.hidden * shape.sharedIntermediate;
   const double bytes = 2 * (hit * perExpert + shared);
   const double flops = 2 * (static_cast<double>(histogram.total()) * perExpert + histogram.tokens * shared);
   return std::max(bytes / gpu.memoryBytesPerNs, flops / gpu.matrixFlopsPerNs);
@@ -145,13 +147,15 @@ TEST_CASE("the fewer rows an expert has, the smaller its tile", "[core][gpu]") {
   CHECK(last == 192);
 }
 
-TEST_CASE("gate-up's rows are laid out where its arithmetic is long beside them, and never where weights decide", "[core][gpu]") {
+TEST_CASE("gate-up's rows are laid out where its arithmetic is long beside them, and never where weights decide",
+          "[core][gpu]") {
   const TargetFacts facts = gpuFacts("h100");
   const Calibration calibration = gpuCalibration(facts);
   const auto laysRows = [&](const LayerShape &shape, uint32_t tokens) {
     return planGenericLayer(shape, tokens, facts, calibration, {}).config.cuda.gateUp.rowsLaid;
   };
-  const LayerShape wide{.hidden = 4096, .intermediate = 14336, .experts = 8, .topK = 2, .dtype = DType::BF16}; // Mixtral
+  const LayerShape wide{
+      .hidden = 4096, .intermediate = 14336, .experts = 8, .topK = 2, .dtype = DType::BF16}; // Mixtral
   for (uint32_t tokens : {1u, 16u, 64u, 256u})
     CHECK_FALSE(laysRows(wide, tokens));
   for (uint32_t tokens : {1024u, 4096u, 16384u})
@@ -162,7 +166,8 @@ TEST_CASE("gate-up's rows are laid out where its arithmetic is long beside them,
   for (uint32_t tokens : {1u, 256u, 1024u, 4096u, 16384u})
     CHECK_FALSE(laysRows(narrow, tokens));
   for (const char *name : {"a100", "l40s"})
-    CHECK_FALSE(planGenericLayer(wide, 16384, gpuFacts(name), gpuCalibration(gpuFacts(name)), {}).config.cuda.gateUp.rowsLaid);
+    CHECK_FALSE(
+        planGenericLayer(wide, 16384, gpuFacts(name), gpuCalibration(gpuFacts(name)), {}).config.cuda.gateUp.rowsLaid);
 }
 
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {
@@ -184,7 +189,8 @@ TEST_CASE("experts that merely move keep their kernels and their time", "[core][
 }
 
 TEST_CASE("generation 0 is planned for counts as chance deals them", "[core][gpu]") {
-  // 512 tokens, 8 of 128 experts: 32 rows each on average. Tiles of 32 would fit the mean, but half of the experts have more.
+  // 512 tokens, 8 of 128 experts: 32 rows each on average. Tiles of 32 would fit the mean, but half of the experts have
+  // more.
   const LayerShape shape = knownLayers()[2];
   const TargetFacts facts = gpuFacts("a100");
   const Calibration calibration = gpuCalibration(facts);
@@ -203,8 +209,10 @@ TEST_CASE("only tiles of the calibration that the target can run are planned wit
   for (const CudaCandidate &candidate : cudaCandidates(shape, Histogram::uniform(64, 8, 128), facts, calibration))
     CHECK(candidate.config.gateUp.tokens == 32);
   // Hopper's tiles mean nothing to an A100: it falls back to its own.
-  std::erase_if(calibration.gpu->tiles, [](const CudaTileCost &cost) { return cost.tile.family == GemmFamily::Portable; });
-  for (const CudaCandidate &candidate : cudaCandidates(shape, Histogram::uniform(64, 8, 128), gpuFacts("a100"), calibration))
+  std::erase_if(calibration.gpu->tiles,
+                [](const CudaTileCost &cost) { return cost.tile.family == GemmFamily::Portable; });
+  for (const CudaCandidate &candidate :
+       cudaCandidates(shape, Histogram::uniform(64, 8, 128), gpuFacts("a100"), calibration))
     CHECK(candidate.config.gateUp.family == GemmFamily::Portable);
 }
 
@@ -212,7 +220,8 @@ TEST_CASE("a step without pairs, and one without tokens, have plans", "[core][gp
   const TargetFacts facts = gpuFacts("h200");
   for (const LayerShape &shape : knownLayers())
     for (uint32_t tokens : {0u, 5u}) {
-      const LayerPlan plan = planLayer(shape, {tokens, std::vector<uint32_t>(shape.experts, 0)}, facts, gpuCalibration(facts), {});
+      const LayerPlan plan =
+          planLayer(shape, {tokens, std::vector<uint32_t>(shape.experts, 0)}, facts, gpuCalibration(facts), {});
       CHECK(plan.predictedNs > 0);
       CHECK(plan.predictedNs < 1e6);
       CHECK(planLayer(shape, {tokens, {}}, facts, gpuCalibration(facts), {}).config == plan.config);

@@ -47,10 +47,10 @@ Case randomCase(Random &random, bool noisy) {
   made.shape.topK = std::min(made.shape.topK, experts);
   made.shape.sharedIntermediate = random.below(2) * 128;
   DType compute = computeDType(made.shape);
-  made.calibration = noisy ? noisyCalibration(random, made.target, compute)
-                           : Calibration::assumed(made.target, compute);
-  made.histogram = randomHistogram(random, experts, 1 + random.below(200), made.shape.topK,
-                                   static_cast<int>(random.below(3)));
+  made.calibration =
+      noisy ? noisyCalibration(random, made.target, compute) : Calibration::assumed(made.target, compute);
+  made.histogram =
+      randomHistogram(random, experts, 1 + random.below(200), made.shape.topK, static_cast<int>(random.below(3)));
   return made;
 }
 
@@ -60,21 +60,17 @@ double regretAgainstAllSets(const Case &c, const PlanLimits &limits) {
   LayerPlan plan = planLayer(c.shape, c.histogram, c.target, c.calibration, limits);
   CHECK(plan.config.cpu.tileRows.size() <= limits.maxTileHeights);
   double best = std::numeric_limits<double>::infinity();
-  forEachSet(
-      candidateHeights(c.target, c.calibration), limits.maxTileHeights, [&](const auto &set) {
-        CpuConfig config = plan.config.cpu;
-        config.tileRows = set;
-        best = std::min(
-            best,
-            planTable(c.shape, c.histogram, c.target, c.calibration, limits, config).predictedNs);
-      });
+  forEachSet(candidateHeights(c.target, c.calibration), limits.maxTileHeights, [&](const auto &set) {
+    CpuConfig config = plan.config.cpu;
+    config.tileRows = set;
+    best = std::min(best, planTable(c.shape, c.histogram, c.target, c.calibration, limits, config).predictedNs);
+  });
   return plan.predictedNs / best - 1;
 }
 
 } // namespace
 
-TEST_CASE("no set of tile heights within the limits predicts less than the plan's",
-          "[core][plan]") {
+TEST_CASE("no set of tile heights within the limits predicts less than the plan's", "[core][plan]") {
   Random random(11);
   for (int round = 0; round < 60; ++round) {
     Case c = randomCase(random, round % 2 == 0);
@@ -85,14 +81,12 @@ TEST_CASE("no set of tile heights within the limits predicts less than the plan'
   }
 }
 
-TEST_CASE("with a tight packing budget the plan is within 1 % of every set of heights",
-          "[core][plan]") {
+TEST_CASE("with a tight packing budget the plan is within 1 % of every set of heights", "[core][plan]") {
   Random random(12);
   for (int round = 0; round < 60; ++round) {
     Case c = randomCase(random, true);
     PlanLimits limits;
-    limits.packBudgetBytes =
-        packedExpertBytes(c.shape, c.target) * random.below(c.shape.experts + 1);
+    limits.packBudgetBytes = packedExpertBytes(c.shape, c.target) * random.below(c.shape.experts + 1);
     CAPTURE(round, isaName(c.target.isa), c.histogram.pairs);
     CHECK(regretAgainstAllSets(c, limits) < 0.01);
   }
@@ -105,8 +99,7 @@ TEST_CASE("a plan predicts what predictLayer says of its own histogram", "[core]
     LayerPlan plan = planLayer(c.shape, c.histogram, c.target, c.calibration, {});
     CpuConfig slow = plan.config.cpu; // never reached: the planned histogram overflows no slots
     slow.tileRows = {1};
-    CHECK(predictLayer(c.shape, plan, slow, c.histogram, c.target, c.calibration) ==
-          plan.predictedNs);
+    CHECK(predictLayer(c.shape, plan, slow, c.histogram, c.target, c.calibration) == plan.predictedNs);
     CHECK(plan.predictedNs > 0);
   }
 }
@@ -155,21 +148,18 @@ TEST_CASE("heights follow the histogram", "[core][plan]") {
   CHECK(rowsFor(14) == std::vector<uint16_t>{14, 1});
 }
 
-TEST_CASE("where memory hides the tiles, the heights that compute least are taken",
-          "[core][plan]") {
+TEST_CASE("where memory hides the tiles, the heights that compute least are taken", "[core][plan]") {
   LayerShape shape = midShape(32);
   TargetFacts target = facts(CpuIsa::Avx512Bf16);
   Calibration calibration = Calibration::assumed(target, DType::BF16);
   calibration.streamNsPerByte = 1000;
   PlanLimits limits;
   limits.maxTileHeights = 3;
-  LayerPlan plan =
-      planLayer(shape, {14, std::vector<uint32_t>(32, 5)}, target, calibration, limits);
+  LayerPlan plan = planLayer(shape, {14, std::vector<uint32_t>(32, 5)}, target, calibration, limits);
   CHECK(plan.config.cpu.tileRows == std::vector<uint16_t>{14, 5, 1});
 }
 
-TEST_CASE("the tallest tile and, from two heights on, the lowest are always there",
-          "[core][plan]") {
+TEST_CASE("the tallest tile and, from two heights on, the lowest are always there", "[core][plan]") {
   Random random(15);
   for (int round = 0; round < 100; ++round) {
     Case c = randomCase(random, true);
@@ -190,13 +180,11 @@ TEST_CASE("a height that the calibration does not know is not used", "[core][pla
   Calibration calibration = Calibration::assumed(target, DType::F32);
   for (uint32_t rows : {1, 3, 9, 13, 14})
     calibration.tileNsPerStep[rows] = 0;
-  CHECK(candidateHeights(target, calibration) ==
-        std::vector<uint16_t>{12, 11, 10, 8, 7, 6, 5, 4, 2});
+  CHECK(candidateHeights(target, calibration) == std::vector<uint16_t>{12, 11, 10, 8, 7, 6, 5, 4, 2});
   CHECK(candidateHeights(target, Calibration{}).size() == target.maxTileRows());
 }
 
-TEST_CASE("slots are the pairs with headroom, aligned, and never more than the tokens",
-          "[core][plan]") {
+TEST_CASE("slots are the pairs with headroom, aligned, and never more than the tokens", "[core][plan]") {
   struct {
     uint32_t tokens, pairs;
     double headroom;
@@ -216,15 +204,13 @@ TEST_CASE("slots are the pairs with headroom, aligned, and never more than the t
   Calibration calibration = Calibration::assumed(facts(CpuIsa::Avx2), DType::BF16);
   for (auto [tokens, pairs, headroom, align, slots] : cases) {
     PlanLimits limits{.slotHeadroom = headroom, .slotAlign = align};
-    LayerPlan plan =
-        planLayer(midShape(1), {tokens, {pairs}}, facts(CpuIsa::Avx2), calibration, limits);
+    LayerPlan plan = planLayer(midShape(1), {tokens, {pairs}}, facts(CpuIsa::Avx2), calibration, limits);
     CAPTURE(tokens, pairs, headroom, align);
     CHECK(plan.table.slots == std::vector<uint32_t>{slots});
   }
 }
 
-TEST_CASE("the budget goes to busy experts, then to lower numbers, and to idle ones last",
-          "[core][plan]") {
+TEST_CASE("the budget goes to busy experts, then to lower numbers, and to idle ones last", "[core][plan]") {
   LayerShape shape = midShape(6);
   TargetFacts target = facts(CpuIsa::Avx512Bf16);
   Calibration calibration = Calibration::assumed(target, DType::BF16);
@@ -277,8 +263,7 @@ TEST_CASE("a new table keeps the kernels and follows the routing", "[core][plan]
   CHECK(after.table.order.front() == 3);
   // A hot expert that merely moves needs no compile: the new table predicts what the old one did.
   CHECK(after.predictedNs == Approx(before.predictedNs).epsilon(1e-12));
-  CHECK(predictLayer(shape, before, before.config, moved, target, calibration) >
-        after.predictedNs * 1.01);
+  CHECK(predictLayer(shape, before, before.config, moved, target, calibration) > after.predictedNs * 1.01);
 }
 
 TEST_CASE("generation 0 has heights for any count, within the limits", "[core][plan]") {
@@ -310,8 +295,7 @@ TEST_CASE("generation 0 has heights for any count, within the limits", "[core][p
       }
 }
 
-TEST_CASE("generation 0 is no straw man: on uniform routing no plan predicts much less",
-          "[core][plan]") {
+TEST_CASE("generation 0 is no straw man: on uniform routing no plan predicts much less", "[core][plan]") {
   TargetFacts target = facts(CpuIsa::Avx512Bf16);
   Calibration calibration = Calibration::assumed(target, DType::BF16);
   const LayerShape shape = midShape(64);
@@ -339,16 +323,14 @@ TEST_CASE("generation 0 is no straw man: on uniform routing no plan predicts muc
 
 TEST_CASE("generation 0 is planned for uniform routing", "[core][plan]") {
   TargetFacts target = facts(CpuIsa::Avx512Bf16);
-  LayerPlan plan =
-      planGenericLayer(midShape(8), 64, target, Calibration::assumed(target, DType::BF16), {});
+  LayerPlan plan = planGenericLayer(midShape(8), 64, target, Calibration::assumed(target, DType::BF16), {});
   // 64 tokens * 4 / 8 experts = 32 pairs, times 1.25.
   CHECK(plan.table.slots == std::vector<uint32_t>(8, 40));
   CHECK(plan.table.packed == std::vector<uint8_t>(8, 1));
   CHECK(plan.config.cpu.compute == DType::BF16);
 }
 
-TEST_CASE("a histogram of another number of experts plans the missing ones as idle",
-          "[core][plan]") {
+TEST_CASE("a histogram of another number of experts plans the missing ones as idle", "[core][plan]") {
   TargetFacts target = facts(CpuIsa::Avx2);
   Calibration calibration = Calibration::assumed(target, DType::BF16);
   LayerPlan plan = planLayer(midShape(4), {8, {8, 8}}, target, calibration, {});
@@ -377,8 +359,7 @@ TEST_CASE("plans are the same to the last bit in every build", "[core][plan]") {
     limits.packBudgetBytes = random.below(100) * packedExpertBytes(shape, target);
     LayerPlan plan = planLayer(shape, histogram, target, calibration, limits);
     text += fmt::format("{} {} {} {} {:a}\n", plan.config.text(), fmt::join(plan.table.slots, "."),
-                        fmt::join(plan.table.packed, "."), fmt::join(plan.table.order, "."),
-                        plan.predictedNs);
+                        fmt::join(plan.table.packed, "."), fmt::join(plan.table.order, "."), plan.predictedNs);
   }
   CAPTURE(text);
   CHECK(digest(text) == "254dcd07009a1bcc49117520a8cefaa7");

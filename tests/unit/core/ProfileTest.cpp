@@ -54,18 +54,15 @@ TEST_CASE("what is wrong with a profile is named", "[core][profile]") {
         "profile: schema: expected \"moec.profile\", found \"moec.calibration\"");
   CHECK(errorOf(R"({"schema": "moec.profile", "schema_version": 2, "layers": []})") ==
         "profile: schema_version: version 2 is not supported, only 1");
-  CHECK(errorOf(R"({"schema": "moec.profile", "schema_version": 1})") ==
-        "profile: layers: missing");
+  CHECK(errorOf(R"({"schema": "moec.profile", "schema_version": 1})") == "profile: layers: missing");
   CHECK(errorOf(withLayers(R"([{"layer": 1, "tokens": 0, "pairs": [1]}])")) ==
         "profile: layers[0].tokens: expected an integer from 1 to 16777216, found 0");
   CHECK(errorOf(withLayers(R"([{"layer": 1, "tokens": 4, "pairs": [1, "2"]}])")) ==
         "profile: layers[0].pairs[1]: expected an integer from 0 to 16777216, found \"2\"");
   CHECK(errorOf(withLayers(R"([{"layer": 1, "tokens": 4, "pairs": []}])")) ==
         "profile: layers[0].pairs: expected 1 to 65536 experts, found 0");
-  CHECK(
-      errorOf(withLayers(
-          R"([{"layer": 1, "tokens": 4, "pairs": [1]}, {"layer": 1, "tokens": 4, "pairs": [1]}])")) ==
-      "profile: layers[1].layer: layer 1 comes twice");
+  CHECK(errorOf(withLayers(R"([{"layer": 1, "tokens": 4, "pairs": [1]}, {"layer": 1, "tokens": 4, "pairs": [1]}])")) ==
+        "profile: layers[1].layer: layer 1 comes twice");
   CHECK(errorOf(withLayers(R"([{"layer": 1, "token": 4, "pairs": [1]}])")) ==
         "profile: layers[0]: unknown key 'token'");
 }

@@ -49,13 +49,11 @@ TEST_CASE("a cover is as cheap as the best of all covers", "[core][plan]") {
     uint32_t rows = random.below(40);
     double best = cheapestByEnumeration(static_cast<int>(rows), heights, 0, calibration);
     CAPTURE(rows, heights);
-    CHECK(coverRows(rows, withHeights(heights), calibration).nsPerStep ==
-          Approx(best).epsilon(1e-12));
+    CHECK(coverRows(rows, withHeights(heights), calibration).nsPerStep == Approx(best).epsilon(1e-12));
   }
 }
 
-TEST_CASE("a cover has all rows, runs tall tiles first, and only its last tile overhangs",
-          "[core][plan]") {
+TEST_CASE("a cover has all rows, runs tall tiles first, and only its last tile overhangs", "[core][plan]") {
   Random random(2);
   for (int round = 0; round < 500; ++round) {
     Calibration calibration = noisyCalibration(random, facts(CpuIsa::Avx512), DType::F32);
@@ -120,8 +118,7 @@ TEST_CASE("beyond the searched window a cover stays within 1 % of the best", "[c
     for (uint32_t rows = 1; rows < best.size(); ++rows) {
       best[rows] = std::numeric_limits<double>::infinity();
       for (uint16_t height : heights)
-        best[rows] = std::min(best[rows], best[rows > height ? rows - height : 0] +
-                                              calibration.tileNsPerStep[height]);
+        best[rows] = std::min(best[rows], best[rows > height ? rows - height : 0] + calibration.tileNsPerStep[height]);
     }
     for (uint32_t rows : {113u, 127u, 500u, 1023u, 5000u}) {
       TileCover cover = coverRows(rows, config, calibration);

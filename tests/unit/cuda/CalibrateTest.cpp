@@ -75,13 +75,15 @@ std::shared_ptr<CacheStore> cacheIn(const TemporaryFolder &folder) {
 }
 
 /// A bench whose device keeps `clock`'s time.
-std::unique_ptr<CudaBench> benchOn(std::shared_ptr<Clock> clock, CalibrationSource source, std::shared_ptr<CacheStore> cache,
-                                   std::vector<LayerDescription> layers = {}) {
+std::unique_ptr<CudaBench> benchOn(std::shared_ptr<Clock> clock, CalibrationSource source,
+                                   std::shared_ptr<CacheStore> cache, std::vector<LayerDescription> layers = {}) {
   auto bench = std::make_unique<CudaBench>([&](SessionOptions &options) { options.calibrationSource = source; },
                                            std::move(layers), std::move(cache));
   bench->cuda.copies = false;
   bench->cuda.copyBytesPerNs = clock->device.copyBytesPerNs;
-  bench->cuda.durationNs = [clock](const std::string &symbol, void **parameters) { return (*clock)(symbol, parameters); };
+  bench->cuda.durationNs = [clock](const std::string &symbol, void **parameters) {
+    return (*clock)(symbol, parameters);
+  };
   return bench;
 }
 
@@ -112,12 +114,14 @@ TEST_CASE("calibrating finds what the device's kernels take", "[cuda][calibrate]
   std::vector<GpuSample> exact;
   for (const GpuCase &what : calibrationCases(clock->facts)) {
     double ns = cudaGemmCost(cudaGemmWork(what.tile, what.gemm, what.rows, clock->facts.gpu),
-                             device.costOf(what.tile, clock->facts), device).ns;
+                             device.costOf(what.tile, clock->facts), device)
+                    .ns;
     if (what.kind == GpuCaseKind::Copy)
       ns = 2.0 * static_cast<double>(what.amount) / device.copyBytesPerNs;
     if (what.kind == GpuCaseKind::Dispatch)
-      ns = what.amount > kOneBlockPairs ? device.dispatchGridNs
-                                        : device.launchNs + device.dispatchNs + device.dispatchNsPerPair * static_cast<double>(what.amount);
+      ns = what.amount > kOneBlockPairs
+               ? device.dispatchGridNs
+               : device.launchNs + device.dispatchNs + device.dispatchNsPerPair * static_cast<double>(what.amount);
     exact.push_back({what, ns});
   }
   const GpuCalibration fitted = fitGpuCalibration(exact, clock->facts);
@@ -130,7 +134,8 @@ TEST_CASE("calibrating finds what the device's kernels take", "[cuda][calibrate]
   CHECK_FALSE(clock->lacksBias);
 }
 
-TEST_CASE("a device is calibrated by a layer of e4m3 experts as by any, and its plan is of e4m3", "[cuda][calibrate][fp8]") {
+TEST_CASE("a device is calibrated by a layer of e4m3 experts as by any, and its plan is of e4m3",
+          "[cuda][calibrate][fp8]") {
   const auto clock = clockOf("h100");
   const LayerShape marked{.hidden = 256,
                           .intermediate = 128,

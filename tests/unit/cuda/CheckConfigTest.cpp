@@ -6,7 +6,11 @@ using namespace moec::test;
 
 TEST_CASE("plans of tiles that the GPU or the product has not are refused by the tile's name", "[cuda]") {
   const auto shape = [](uint32_t shared) {
-    return describeLayer(0, {.hidden = 44, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16,
+    return describeLayer(0, {.hidden = 44,
+                             .intermediate = 24,
+                             .experts = 6,
+                             .topK = 2,
+                             .dtype = DType::BF16,
                              .sharedIntermediate = shared});
   };
   const CudaTile fitted = *CudaTile::parse("fitted-192x256-s4-w2x1-b1");

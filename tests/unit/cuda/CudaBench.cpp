@@ -46,7 +46,11 @@ private:
   Launch gemm(LaunchKind kind, const CudaTile &tile, GemmRole role, bool dense, uint32_t k, uint32_t columns) {
     const GemmConfig config = gemmConfigOf(tile, DType::BF16, role, dense);
     const uint32_t threads = gemmThreads(tile.family, config);
-    Launch launch{kind, k, columns, {kernel(fmt::format("{}:{}", launchName(kind), tile.text()), threads, sharedBytes(tile))}, {}};
+    Launch launch{kind,
+                  k,
+                  columns,
+                  {kernel(fmt::format("{}:{}", launchName(kind), tile.text()), threads, sharedBytes(tile))},
+                  {}};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       launch.kernels.push_back(kernel("quantise", 256));
     if (config.rowsLaid)
@@ -71,14 +75,16 @@ private:
     for (const char *form : {"OneBlock", "Count", "Scan", "Place", "Grid"})
       dispatch.kernels.push_back(kernel(fmt::format("dispatch{}:{}", form, shape.experts), 512));
     layer.launches.push_back(dispatch);
-    layer.launches.push_back(gemm(LaunchKind::GateUp, config.gateUp, GemmRole::GateUp, false, shape.hidden, shape.intermediate));
+    layer.launches.push_back(
+        gemm(LaunchKind::GateUp, config.gateUp, GemmRole::GateUp, false, shape.hidden, shape.intermediate));
     if (shape.sharedIntermediate) {
       layer.launches.push_back(gemm(LaunchKind::SharedGateUp, config.sharedGateUp, GemmRole::GateUp, true, shape.hidden,
                                     shape.sharedIntermediate));
-      layer.launches.push_back(gemm(LaunchKind::SharedDown, config.sharedDown, GemmRole::Down, true, shape.sharedIntermediate,
-                                    shape.hidden));
+      layer.launches.push_back(gemm(LaunchKind::SharedDown, config.sharedDown, GemmRole::Down, true,
+                                    shape.sharedIntermediate, shape.hidden));
     }
-    layer.launches.push_back(gemm(LaunchKind::Down, config.down, GemmRole::Down, false, shape.intermediate, shape.hidden));
+    layer.launches.push_back(
+        gemm(LaunchKind::Down, config.down, GemmRole::Down, false, shape.intermediate, shape.hidden));
     if (!compiler.dropStore)
       layer.launches.push_back({LaunchKind::Store, 0, 0, {kernel(wrong ? "wrongCombine" : compiler.combine, 256)}, {}});
     package.layers.push_back(std::move(layer));
@@ -116,7 +122,8 @@ CudaBench::CudaBench(std::function<void(SessionOptions &)> change, std::vector<L
                      std::shared_ptr<CacheStore> cache)
     : layers(std::move(described)) {
   if (layers.empty())
-    layers.push_back(describeLayer(0, {.hidden = 44, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16}));
+    layers.push_back(
+        describeLayer(0, {.hidden = 44, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16}));
   TemporaryFolder folder;
   const std::string path = folder.path() + "/model.mlir";
   std::ofstream(path) << ModelDescription{"fake", layers}.toJson();

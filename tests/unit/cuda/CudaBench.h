@@ -13,8 +13,8 @@ namespace moec::test {
 /// Compiles for GPUs; names are those that FakeCuda acts on.
 struct CudaCompiler {
   std::atomic<int> compiles{0};
-  std::string combine = "combine";   // or "wrongCombine"
-  uint64_t wrongFrom = UINT64_MAX;   // compiles from this one on have "wrongCombine"
+  std::string combine = "combine"; // or "wrongCombine"
+  uint64_t wrongFrom = UINT64_MAX; // compiles from this one on have "wrongCombine"
   bool dropStore = false;
   CompilerCall call();
 };

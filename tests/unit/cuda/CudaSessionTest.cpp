@@ -37,8 +37,9 @@ TEST_CASE("a step on a GPU only queues: no waiting, no memory, no loading", "[cu
   }
   for (const std::string &call : bench.cuda.calls()) {
     INFO(call);
-    CHECK(isOneOf(call, {"cuCtxGetCurrent", "cuCtxPushCurrent", "cuCtxPopCurrent", "cuStreamGetCaptureInfo", "cuStreamWaitEvent",
-                         "cuEventRecord", "cuEventRecordWithFlags", "cuLaunchKernelEx", "cuMemcpy2DAsync", "cuEventQuery"}));
+    CHECK(isOneOf(call, {"cuCtxGetCurrent", "cuCtxPushCurrent", "cuCtxPopCurrent", "cuStreamGetCaptureInfo",
+                         "cuStreamWaitEvent", "cuEventRecord", "cuEventRecordWithFlags", "cuLaunchKernelEx",
+                         "cuMemcpy2DAsync", "cuEventQuery"}));
   }
   // Router, route, dispatch, gate-up, down, combine; hidden of 44 is padded, so rows are copied in and out.
   CHECK(bench.cuda.count("cuLaunchKernelEx") == 10 * 6);
@@ -70,7 +71,8 @@ TEST_CASE("a step joins the one before in its buffers even where both name their
 }
 
 TEST_CASE("many pairs are dispatched in one launch, where all that may run at once fit the GPU", "[cuda]") {
-  // 8,192 pairs: 8 blocks that wait for each other. 132 multiprocessors have room for those of 15 steps and a validation.
+  // 8,192 pairs: 8 blocks that wait for each other. 132 multiprocessors have room for those of 15 steps and a
+  // validation.
   for (auto [maxSteps, launches] : {std::pair{15u, 6u}, std::pair{16u, 8u}}) {
     CudaBench bench([steps = maxSteps](SessionOptions &options) {
       options.maxTokens = 4096;
@@ -78,7 +80,8 @@ TEST_CASE("many pairs are dispatched in one launch, where all that may run at on
     });
     bench.mustOpen();
     std::vector<uint32_t> pairs;
-    bench.session->setObserver([&](const LayerObservation &forward) { pairs.assign(forward.pairs.begin(), forward.pairs.end()); });
+    bench.session->setObserver(
+        [&](const LayerObservation &forward) { pairs.assign(forward.pairs.begin(), forward.pairs.end()); });
     bench.cuda.forget();
     REQUIRE(bench.step(bench.cuda.stream(), 4096, Phase::Prefill).ok());
     CHECK(bench.cuda.count("cuLaunchKernelEx") == launches);
@@ -202,7 +205,8 @@ TEST_CASE("a launch that fails is the step's error, and a lost device says so", 
     auto step = bench.session->begin({.tokens = 4, .stream = stream});
     REQUIRE(step.ok());
     bench.cuda.failCall(3, result); // behind the record of the layer's start or the first copies
-    Status status = step->layer(0).forward({bench.hidden.data(), DType::BF16, 4, 44}, {bench.output.data(), DType::BF16, 4, 44});
+    Status status =
+        step->layer(0).forward({bench.hidden.data(), DType::BF16, 4, 44}, {bench.output.data(), DType::BF16, 4, 44});
     CHECK(status.code() == (result == CUDA_ERROR_UNKNOWN ? Code::Failure : Code::DeviceLost));
     CHECK(status.message().find("layer 0") != std::string::npos);
   }
@@ -232,7 +236,11 @@ TEST_CASE("counts arrive with what was known of their step", "[cuda][samples]") 
   std::mutex mutex;
   bench.session->setObserver([&](const LayerObservation &forward) {
     const std::lock_guard lock(mutex);
-    seen.push_back({forward.tokens, forward.phase, forward.generation, forward.layerNs, {forward.pairs.begin(), forward.pairs.end()}});
+    seen.push_back({forward.tokens,
+                    forward.phase,
+                    forward.generation,
+                    forward.layerNs,
+                    {forward.pairs.begin(), forward.pairs.end()}});
   });
   CUstream stream = bench.cuda.stream();
   auto built = bench.session->host().build({{0, bench.plan(1)}}, {}, {});
@@ -245,7 +253,7 @@ TEST_CASE("counts arrive with what was known of their step", "[cuda][samples]") 
   REQUIRE(seen.size() == 2);
   CHECK(seen[0].tokens == 3);
   CHECK(seen[0].generation == 0);
-  CHECK(seen[0].ns == 250'000); // the first of a lane is timed
+  CHECK(seen[0].ns == 250'000);                                    // the first of a lane is timed
   CHECK(seen[0].pairs == std::vector<uint32_t>{3, 3, 0, 0, 0, 0}); // the fake routes everybody to experts 0 and 1
   CHECK(seen[1].tokens == 40);
   CHECK(seen[1].phase == Phase::Prefill);
@@ -298,7 +306,8 @@ TEST_CASE("a captured step keeps its generation and its buffers until the graph 
   REQUIRE(bench.session->host().publish(built->generation).ok());
   std::atomic<uint64_t> seen{0}, wrong{0};
   const uint64_t generation = built->generation;
-  bench.session->setObserver([&](const LayerObservation &forward) { ++seen, wrong += forward.generation != generation; });
+  bench.session->setObserver(
+      [&](const LayerObservation &forward) { ++seen, wrong += forward.generation != generation; });
 
   CUgraph graph = nullptr;
   REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
@@ -336,7 +345,8 @@ TEST_CASE("a graph runner follows the live generation, and alternates when the s
   std::map<uint64_t, int> runs;
   bench.session->setObserver([&](const LayerObservation &forward) { ++runs[forward.generation]; });
   auto record = [&](Step &step, uint32_t tokens) {
-    return step.layer(0).forward({bench.hidden.data(), DType::BF16, tokens, 44}, {bench.output.data(), DType::BF16, tokens, 44});
+    return step.layer(0).forward({bench.hidden.data(), DType::BF16, tokens, 44},
+                                 {bench.output.data(), DType::BF16, tokens, 44});
   };
   {
     auto runner = GraphRunner::make(*bench.session, *driver, {16, 4}, record);
@@ -392,8 +402,8 @@ TEST_CASE("devices are chosen by name, and facts are the card's", "[cuda][facts]
 }
 
 TEST_CASE("a target's compute capability is read from its architecture", "[cuda][facts]") {
-  for (auto [name, major] : {std::pair{"cpu", 0u}, std::pair{"a100", 8u}, std::pair{"l40s", 8u}, std::pair{"sm_90a", 9u},
-                             std::pair{"b200", 10u}, std::pair{"sm_120", 12u}})
+  for (auto [name, major] : {std::pair{"cpu", 0u}, std::pair{"a100", 8u}, std::pair{"l40s", 8u},
+                             std::pair{"sm_90a", 9u}, std::pair{"b200", 10u}, std::pair{"sm_120", 12u}})
     CHECK(computeMajor(*targetByName(name, {})) == major);
 }
 
@@ -421,7 +431,8 @@ TEST_CASE("a card has its name's facts where its memory is that name's too", "[c
        }) {
     INFO(card.model);
     FakeCuda cuda;
-    cuda.model = card.model, cuda.major = card.major, cuda.minor = card.minor, cuda.multiprocessors = card.multiprocessors;
+    cuda.model = card.model, cuda.major = card.major, cuda.minor = card.minor,
+    cuda.multiprocessors = card.multiprocessors;
     cuda.memoryKhz = card.memoryKhz, cuda.busBits = card.busBits;
     const auto facts = cudaFacts(**CudaDriver::open("cuda:0", cuda.api()));
     REQUIRE(facts.ok());
@@ -458,7 +469,8 @@ TEST_CASE("device memory comes from the caller's allocator, all of it", "[cuda][
 
 TEST_CASE("layers and options that a GPU cannot serve are refused by name", "[cuda]") {
   CudaBench f32({}, {describeLayer(3, {.hidden = 8, .intermediate = 8, .experts = 4, .topK = 2, .dtype = DType::F32})});
-  CHECK(f32.open().status().message().find("layer 3: GPU kernels compute in bf16 and f16, not in f32") != std::string::npos);
+  CHECK(f32.open().status().message().find("layer 3: GPU kernels compute in bf16 and f16, not in f32") !=
+        std::string::npos);
   CudaBench failing([](SessionOptions &options) { options.nonFinite = NonFinitePolicy::Fail; });
   CHECK(failing.open().status().code() == Code::InvalidArgument);
   CudaBench dropped;
@@ -467,7 +479,8 @@ TEST_CASE("layers and options that a GPU cannot serve are refused by name", "[cu
 }
 
 TEST_CASE("products of a layer with biases are given them in f32, padded as their columns are", "[cuda]") {
-  const LayerShape shape{.hidden = 44, .intermediate = 20, .experts = 6, .topK = 2, .dtype = DType::BF16, .expertBias = true};
+  const LayerShape shape{
+      .hidden = 44, .intermediate = 20, .experts = 6, .topK = 2, .dtype = DType::BF16, .expertBias = true};
   CudaBench bench({}, {describeLayer(0, shape)});
   bench.mustOpen();
   bench.cuda.recordProducts = true;
@@ -498,9 +511,14 @@ TEST_CASE("products of a layer without biases are given none", "[cuda]") {
     CHECK((!args.bias && !args.upBias));
 }
 
-TEST_CASE("gate-up is given the pairs' weights where they are on its input, the router's own or the caller's", "[cuda]") {
+TEST_CASE("gate-up is given the pairs' weights where they are on its input, the router's own or the caller's",
+          "[cuda]") {
   for (bool weightOnInput : {false, true}) {
-    CudaBench bench({}, {describeLayer(0, {.hidden = 48, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16,
+    CudaBench bench({}, {describeLayer(0, {.hidden = 48,
+                                           .intermediate = 24,
+                                           .experts = 6,
+                                           .topK = 2,
+                                           .dtype = DType::BF16,
                                            .weightOnInput = weightOnInput})});
     bench.mustOpen();
     bench.cuda.recordProducts = true;

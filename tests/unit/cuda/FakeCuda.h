@@ -1,5 +1,5 @@
-// A CUDA driver in plain C++: counts every call and handle, can fail any call, and does at launch what dispatch and combine
-// would leave behind. Device memory is host memory.
+// A CUDA driver in plain C++: counts every call and handle, can fail any call, and does at launch what dispatch and
+// combine would leave behind. Device memory is host memory.
 #pragma once
 
 #include "compiler/core/CudaTensors.h"
@@ -35,7 +35,7 @@ struct FakeGraph {
   std::vector<FakeUserObject *> kept;
 };
 struct FakeStream {
-  bool held = false; // what is recorded on it is not done
+  bool held = false;                   // what is recorded on it is not done
   std::set<const FakeStream *> behind; // joined: held while one of these is
   std::unique_ptr<FakeGraph> capturing;
 };
@@ -73,7 +73,8 @@ public:
   std::vector<std::string> calls() const;
   uint64_t count(const std::string &name) const;
   void forget();
-  /// Fails the `number`th call from now (1: the next), once; 0: none. Calls that free are not counted: they cannot report.
+  /// Fails the `number`th call from now (1: the next), once; 0: none. Calls that free are not counted: they cannot
+  /// report.
   void failCall(uint64_t number, CUresult with = CUDA_ERROR_UNKNOWN);
   bool failed() const { return hasFailed; }
   std::string failedName() const;
@@ -95,8 +96,8 @@ public:
   std::string model = "NVIDIA H100 80GB HBM3";
   int major = 9, minor = 0, multiprocessors = 132, memoryKhz = 2'619'000, busBits = 5120, numDevices = 1;
 
-  /// Nanoseconds that a launch of a kernel, by its symbol, takes on the device. Empty: whatever events are asked about took
-  /// 250 us. All streams share one clock.
+  /// Nanoseconds that a launch of a kernel, by its symbol, takes on the device. Empty: whatever events are asked about
+  /// took 250 us. All streams share one clock.
   std::function<double(const std::string &symbol, void **parameters)> durationNs;
   double copyBytesPerNs = 1000; // read and written; with `durationNs`
   bool copies = true;           // on the device move something; false: their time counts alone

@@ -17,7 +17,8 @@ void dispatch(const DispatchArgs &args, uint32_t experts) {
     if (args.ids[i] >= 0 && static_cast<uint32_t>(args.ids[i]) < experts)
       ++counts[static_cast<uint32_t>(args.ids[i])];
   for (uint32_t e = 0; e <= experts; ++e)
-    std::atomic_ref(words[e]).store(countWord(sample, e < experts ? counts[e] : args.numPairs), std::memory_order_release);
+    std::atomic_ref(words[e]).store(countWord(sample, e < experts ? counts[e] : args.numPairs),
+                                    std::memory_order_release);
 }
 
 /// Kernels are named "what" or "what:number"; a dispatch's number is that of its experts.
@@ -44,7 +45,8 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     return [args] { std::memset(args.output, 0x3f, size_t{args.numTokens} * args.hidden * 2); };
   }
   if (fake().recordProducts && (what == "gate-up" || what == "down")) {
-    // Tensor maps come first: of weights (two), or of weights, tokens and outputs. Arguments of e4m3 begin with the others'.
+    // Tensor maps come first: of weights (two), or of weights, tokens and outputs. Arguments of e4m3 begin with the
+    // others'.
     const auto isOf = [&](const char *family) { return kernel.symbol.find(family) != std::string::npos; };
     const size_t maps = isOf(":portable") ? 0 : isOf(":fitted") || isOf(":fp8") ? 3 : 2;
     fake().products[what] = *static_cast<const GroupedGemmArgs *>(parameters[maps]);
@@ -52,10 +54,11 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
   return [] {};
 }
 
-/// Products of the fitted family and of e4m3 ("gate-up:fitted-...", "down:fp8-..."), and quantise: their parameters are kept, for
-/// tests to look at.
+/// Products of the fitted family and of e4m3 ("gate-up:fitted-...", "down:fp8-..."), and quantise: their parameters are
+/// kept, for tests to look at.
 void keepFitted(const FakeKernel &kernel, CUstream stream, void **parameters) {
-  const bool fitted = kernel.symbol.find(":fitted-") != std::string::npos, fp8 = kernel.symbol.find(":fp8") != std::string::npos;
+  const bool fitted = kernel.symbol.find(":fitted-") != std::string::npos,
+             fp8 = kernel.symbol.find(":fp8") != std::string::npos;
   FakeFitted product;
   product.symbol = kernel.symbol;
   product.stream = streamOf(stream);
@@ -74,8 +77,8 @@ void keepFitted(const FakeKernel &kernel, CUstream stream, void **parameters) {
   fake().launched(std::move(product));
 }
 
-CUresult fakeLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *, void **, unsigned, CUlibraryOption *, void **,
-                             unsigned) {
+CUresult fakeLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *, void **, unsigned, CUlibraryOption *,
+                             void **, unsigned) {
   CALLED("cuLibraryLoadData");
   if (std::memcmp(code, "cubin", 5) != 0)
     return CUDA_ERROR_INVALID_IMAGE;

@@ -74,9 +74,10 @@ CUresult fakeMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CU
   run(stream, [=] { std::memset(reinterpret_cast<void *>(to), value, bytes); });
   return CUDA_SUCCESS;
 }
-CUresult fakeTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType, cuuint32_t rank, void *address, const cuuint64_t *sizes,
-                                  const cuuint64_t *strides, const cuuint32_t *box, const cuuint32_t *, CUtensorMapInterleave,
-                                  CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+CUresult fakeTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType, cuuint32_t rank, void *address,
+                                  const cuuint64_t *sizes, const cuuint64_t *strides, const cuuint32_t *box,
+                                  const cuuint32_t *, CUtensorMapInterleave, CUtensorMapSwizzle, CUtensorMapL2promotion,
+                                  CUtensorMapFloatOOBfill) {
   CALLED("cuTensorMapEncodeTiled");
   FakeTensorMap made;
   made.address = reinterpret_cast<uint64_t>(address);

@@ -29,7 +29,8 @@ void checkRows(const FakeTensorMap &map, const void *from, uint32_t columns, uin
 
 TEST_CASE("fitted products get maps of their weights and of the step's own rows", "[cuda][fitted]") {
   // H = 44 and I = 20 are rounded up to 48 and 24; 64 tokens at most, two experts each: 128 rows.
-  CudaBench bench({}, {describeLayer(0, {.hidden = 44, .intermediate = 20, .experts = 6, .topK = 2, .dtype = DType::BF16})});
+  CudaBench bench(
+      {}, {describeLayer(0, {.hidden = 44, .intermediate = 20, .experts = 6, .topK = 2, .dtype = DType::BF16})});
   bench.mustOpen();
   for (const std::string &tile : {wide, narrow}) {
     CAPTURE(tile);
@@ -71,7 +72,8 @@ TEST_CASE("fitted products get maps of their weights and of the step's own rows"
 }
 
 TEST_CASE("gate-up's rows laid out by slot lie in down's output, which it has a map of", "[cuda][fitted]") {
-  CudaBench bench({}, {describeLayer(0, {.hidden = 44, .intermediate = 20, .experts = 6, .topK = 2, .dtype = DType::BF16})});
+  CudaBench bench(
+      {}, {describeLayer(0, {.hidden = 44, .intermediate = 20, .experts = 6, .topK = 2, .dtype = DType::BF16})});
   bench.mustOpen();
   bench.publish(wide + "-rows", wide);
   bench.cuda.forget();
@@ -151,8 +153,9 @@ TEST_CASE("steps that run at once share neither rows nor counters of fitted prod
 }
 
 TEST_CASE("layers of other sizes have maps of their own rows", "[cuda][fitted]") {
-  CudaBench bench({}, {describeLayer(0, {.hidden = 40, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16}),
-                       describeLayer(1, {.hidden = 40, .intermediate = 16, .experts = 4, .topK = 2, .dtype = DType::F16})});
+  CudaBench bench({},
+                  {describeLayer(0, {.hidden = 40, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16}),
+                   describeLayer(1, {.hidden = 40, .intermediate = 16, .experts = 4, .topK = 2, .dtype = DType::F16})});
   bench.mustOpen();
   bench.publish(wide, wide);
   LayerPlan plan = bench.session->host().livePlan(1);
@@ -164,7 +167,8 @@ TEST_CASE("layers of other sizes have maps of their own rows", "[cuda][fitted]")
   bench.cuda.forget();
   auto step = bench.session->begin({.tokens = 4, .stream = bench.cuda.stream()});
   REQUIRE(step.ok());
-  REQUIRE(step->layer(1).forward({bench.hidden.data(), DType::F16, 4, 40}, {bench.output.data(), DType::F16, 4, 40}).ok());
+  REQUIRE(
+      step->layer(1).forward({bench.hidden.data(), DType::F16, 4, 40}, {bench.output.data(), DType::F16, 4, 40}).ok());
   const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
   REQUIRE(products.size() == 2);
   checkRows(products[0].output, products[0].args.output, 16, 128, kOutputBoxRows);
@@ -173,7 +177,8 @@ TEST_CASE("layers of other sizes have maps of their own rows", "[cuda][fitted]")
 
 TEST_CASE("GPUs without tensor maps make none", "[cuda][fitted]") {
   CudaBench bench;
-  bench.cuda.model = "NVIDIA A100-SXM4-80GB", bench.cuda.major = 8, bench.cuda.multiprocessors = 108, bench.cuda.memoryKhz = 1'593'000;
+  bench.cuda.model = "NVIDIA A100-SXM4-80GB", bench.cuda.major = 8, bench.cuda.multiprocessors = 108,
+  bench.cuda.memoryKhz = 1'593'000;
   bench.mustOpen();
   CHECK(bench.step(bench.cuda.stream()).ok());
   CHECK(bench.cuda.count("cuTensorMapEncodeTiled") == 0);

@@ -32,7 +32,8 @@ void checkRows(const FakeTensorMap &map, const void *from, uint32_t columns, uin
 }
 
 /// One expert's codes and scales as they lie on the device.
-void checkWeights(const WeightRef &ref, const void *codes, const float *scales, size_t expertCodes, size_t expertScales) {
+void checkWeights(const WeightRef &ref, const void *codes, const float *scales, size_t expertCodes,
+                  size_t expertScales) {
   const MadeUpWeights weights;
   std::vector<uint8_t> expectedCodes(expertCodes);
   std::vector<float> expectedScales(expertScales);
@@ -159,7 +160,8 @@ TEST_CASE("what no e4m3 kernel computes is multiplied as the numbers that are st
     CHECK(bench.session->host().livePlan(0).config.cuda.gateUp.family != GemmFamily::Fp8);
   }
   CudaBench older({}, {describeLayer(0, marked)});
-  older.cuda.model = "NVIDIA A100-SXM4-80GB", older.cuda.major = 8, older.cuda.multiprocessors = 108, older.cuda.memoryKhz = 1'593'000;
+  older.cuda.model = "NVIDIA A100-SXM4-80GB", older.cuda.major = 8, older.cuda.multiprocessors = 108,
+  older.cuda.memoryKhz = 1'593'000;
   older.mustOpen();
   CHECK(older.session->host().livePlan(0).config.cuda.gateUp.family == GemmFamily::Portable);
   CHECK(older.step(older.cuda.stream()).ok());

@@ -24,8 +24,8 @@ struct Told final : LaunchWatch {
 
 TEST_CASE("a launch watch is told of every kernel of a forward, and of no validation's", "[cuda][watch]") {
   const auto told = std::make_shared<Told>();
-  LayerDescription layer =
-      describeLayer(0, {.hidden = 48, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16, .sharedIntermediate = 16});
+  LayerDescription layer = describeLayer(
+      0, {.hidden = 48, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16, .sharedIntermediate = 16});
   CudaBench bench([&](SessionOptions &options) { options.launchWatch = told; }, {layer});
   told->cuda = &bench.cuda;
   bench.mustOpen();

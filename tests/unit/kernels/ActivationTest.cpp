@@ -25,8 +25,11 @@ const Functor functors[] = {
 std::vector<GemmConfig> fullestTiles(GemmFamily family) {
   std::vector<GemmConfig> fullest;
   for (const GemmConfig &c : shippedGemms(family, Element::BF16, GemmRole::GateUp)) {
-    const auto sums = [](const GemmConfig &of) { return of.tileTokens * of.tileWeights / (of.warpsTokens * of.warpsWeights); };
-    const auto same = std::find_if(fullest.begin(), fullest.end(), [&](const GemmConfig &of) { return of.swapAB == c.swapAB; });
+    const auto sums = [](const GemmConfig &of) {
+      return of.tileTokens * of.tileWeights / (of.warpsTokens * of.warpsWeights);
+    };
+    const auto same =
+        std::find_if(fullest.begin(), fullest.end(), [&](const GemmConfig &of) { return of.swapAB == c.swapAB; });
     if (same == fullest.end())
       fullest.push_back(c);
     else if (sums(c) > sums(*same))

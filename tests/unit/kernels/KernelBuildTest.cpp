@@ -198,8 +198,9 @@ TEST_CASE("as many kernels compile at a time as threads and memory allow", "[ker
     uint32_t threads, memoryMib;
     size_t atOnce;
   };
-  for (auto [threads, memoryMib, atOnce] : {Bound{6, 2 * kJitMibPerThread, 2}, Bound{6, kJitMibPerThread - 1, 1},
-                                            Bound{3, 100 * kJitMibPerThread, 3}, Bound{100, 100 * kJitMibPerThread, 6}}) {
+  for (auto [threads, memoryMib, atOnce] :
+       {Bound{6, 2 * kJitMibPerThread, 2}, Bound{6, kJitMibPerThread - 1, 1}, Bound{3, 100 * kJitMibPerThread, 3},
+        Bound{100, 100 * kJitMibPerThread, 6}}) {
     CAPTURE(threads, memoryMib);
     std::mutex mutex;
     std::condition_variable arrived;
@@ -235,7 +236,8 @@ TEST_CASE("registers that spill, sums in memory and serialised wgmma make a kern
   CHECK(unfitness(unit).empty()); // sinf's range reduction
   unit.resources[0].stackBytes = 512;
   CHECK(unfitness(unit) == "keeps 512 bytes a thread in local memory, with 168 registers");
-  unit.resources[0] = {.loweredName = "k", .registers = 168, .stackBytes = 8, .spillStoreBytes = 12, .spillLoadBytes = 16};
+  unit.resources[0] = {
+      .loweredName = "k", .registers = 168, .stackBytes = 8, .spillStoreBytes = 12, .spillLoadBytes = 16};
   CHECK(unfitness(unit) == "spills 12 bytes to local memory and loads 16 back, with 168 registers a thread");
   unit.resources[0] = {.loweredName = "k", .registers = 168};
   unit.wgmmaSerialised = true;

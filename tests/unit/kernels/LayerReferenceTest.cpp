@@ -1,8 +1,8 @@
 // Kernels are verified, on hardware and emulated, against bench::referenceLayer; this is what makes that the dialect's
 // meaning too (ir/reference).
 #include "ir/reference/Ops.h"
-#include "tests/unit/Catch.h"
 #include "runtime/weights/Convert.h"
+#include "tests/unit/Catch.h"
 #include "tools/bench/gpu/Fp8Reference.h"
 #include "tools/bench/gpu/Reference.h"
 #include "tools/bench/gpu/Routing.h"
@@ -82,9 +82,9 @@ TEST_CASE("the reference of GPU kernels computes what the dialect's does", "[ker
       if (shape.tokens == 1)
         in.ids[0] = 1; // not padding alone
       const Operands operands(in);
-      const auto expected = reference::groupedFfn(operands.hidden, operands.ids, operands.weights,
-                                                  {operands.gate, operands.up, operands.down}, nullptr, siluGate,
-                                                  weightOnInput ? reference::WeightOn::Input : reference::WeightOn::Output);
+      const auto expected = reference::groupedFfn(
+          operands.hidden, operands.ids, operands.weights, {operands.gate, operands.up, operands.down}, nullptr,
+          siluGate, weightOnInput ? reference::WeightOn::Input : reference::WeightOn::Output);
       REQUIRE(expected.ok());
       const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, shape.experts);
       checkSame(bench::referenceLayer(in, slots).output, expected->output.values);
@@ -93,11 +93,13 @@ TEST_CASE("the reference of GPU kernels computes what the dialect's does", "[ker
     }
 }
 
-TEST_CASE("the reference of e4m3 kernels computes what the dialect's does of rows in e4m3", "[kernels][reference][fp8]") {
+TEST_CASE("the reference of e4m3 kernels computes what the dialect's does of rows in e4m3",
+          "[kernels][reference][fp8]") {
   std::mt19937_64 random(31);
   constexpr uint32_t T = 9, H = 272, I = 144, E = 4, K = 2; // two and three blocks of scales
   const bench::LayerInputs in = drawLayer({T, H, I, E, K}, true, random);
-  const bench::Fp8Weights gate = bench::drawFp8Weights(E, I, H, 0.1, random), up = bench::drawFp8Weights(E, I, H, 0.1, random),
+  const bench::Fp8Weights gate = bench::drawFp8Weights(E, I, H, 0.1, random),
+                          up = bench::drawFp8Weights(E, I, H, 0.1, random),
                           down = bench::drawFp8Weights(E, H, I, 0.1, random);
   const auto tensor = [](const bench::Fp8Weights &weights) {
     Tensor all{{E, weights.rows, weights.columns}, {}};
@@ -120,9 +122,9 @@ TEST_CASE("the reference of e4m3 kernels computes what the dialect's does of row
       row[column] = rows.at(0, column);
   };
   const Operands operands(in);
-  const auto expected =
-      reference::groupedFfn(operands.hidden, operands.ids, operands.weights,
-                            {.gate = gateTensor, .up = upTensor, .down = downTensor, .roundRow = &quantise}, nullptr, siluGate);
+  const auto expected = reference::groupedFfn(
+      operands.hidden, operands.ids, operands.weights,
+      {.gate = gateTensor, .up = upTensor, .down = downTensor, .roundRow = &quantise}, nullptr, siluGate);
   REQUIRE(expected.ok());
 
   const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, E);
@@ -141,8 +143,7 @@ TEST_CASE("the reference of GPU kernels adds a shared expert as the dialect's do
   const Tensor hidden = tensorOf({T, H}, in.hidden, true), gateTensor = tensorOf({I, H}, gate, true),
                upTensor = tensorOf({I, H}, up, true), downTensor = tensorOf({H, I}, down, true),
                routerTensor = tensorOf({1, H}, router, true);
-  const auto expected =
-      reference::sharedFfn(hidden, {gateTensor, upTensor, downTensor}, &routerTensor, siluGate);
+  const auto expected = reference::sharedFfn(hidden, {gateTensor, upTensor, downTensor}, &routerTensor, siluGate);
   REQUIRE(expected.ok());
   std::vector<double> sigmoid = bench::referenceLogits(in, routerTensor.values), output(70, 0.0);
   for (double &value : sigmoid)

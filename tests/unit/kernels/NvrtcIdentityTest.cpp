@@ -82,7 +82,10 @@ TEST_CASE("a file's identity is its path, size, time and build id", "[kernels][i
 
 TEST_CASE("files without a build id, or no libraries at all, are known by the rest", "[kernels][identity]") {
   TemporaryFolder folder;
-  for (const char *text : {"", "\x7f" "ELF", "a text of some length that is no library, whatever its name may say about it"}) {
+  for (const char *text : {"",
+                           "\x7f"
+                           "ELF",
+                           "a text of some length that is no library, whatever its name may say about it"}) {
     std::ofstream(folder.path / "file", std::ios::trunc) << text;
     const std::string identity = fileIdentity(folder.path / "file");
     CHECK(identity.find(", build id ") == identity.size() - std::strlen(", build id "));

@@ -1,5 +1,5 @@
-#include "compiler/core/CudaLaunch.h"
 #include "compiler/jit/Nvrtc.h"
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "tests/unit/Catch.h"
 

@@ -14,7 +14,9 @@ using namespace moec;
 namespace {
 
 Scoring scoringOf(RouteScoring scoring) {
-  return scoring == RouteScoring::None ? Scoring::None : scoring == RouteScoring::Softmax ? Scoring::Softmax : Scoring::Sigmoid;
+  return scoring == RouteScoring::None      ? Scoring::None
+         : scoring == RouteScoring::Softmax ? Scoring::Softmax
+                                            : Scoring::Sigmoid;
 }
 
 RouteSpec specOf(const RouteConfig &c, double epsilon, double scale) {

@@ -1,7 +1,7 @@
+#include "compiler/jit/ShippedKernels.h"
 #include "compiler/core/CudaTiles.h"
 #include "compiler/jit/Nvrtc.h"
 #include "compiler/jit/ShippedFp8.h"
-#include "compiler/jit/ShippedKernels.h"
 #include "tests/unit/Catch.h"
 
 #include <algorithm>
@@ -31,7 +31,10 @@ bool multiplies(const std::string &ptx, const std::string &name, const std::stri
 
 /// What is wrong with a kernel's instructions; empty if nothing. Another element's would be as quick, and wrong.
 std::string instructionComplaint(const ShippedKernel &kernel, const std::string &ptx) {
-  const std::string element = isFp8(kernel) ? "e4m3" : isBf16(kernel) ? "bf16" : "f16", types = fmt::format(".f32.{0}.{0}", element);
+  const std::string element = isFp8(kernel)    ? "e4m3"
+                              : isBf16(kernel) ? "bf16"
+                                               : "f16",
+                    types = fmt::format(".f32.{0}.{0}", element);
   const bool portable = contains(kernel.name, "portable");
   if (!isGemm(kernel) && !contains(kernel.name, "routerlogits"))
     return "";
@@ -83,15 +86,14 @@ std::vector<std::string> compileAll(const Nvrtc &nvrtc, const std::vector<Shippe
   return complaints;
 }
 
-/// bf16 products go through ptxas where the planner's configs do (tests/unit/compiler/CudaConfigsTest.cpp), with the models'
-/// own activations; here their PTX is looked at. It is f16's turn, and all other kernels'.
+/// bf16 products go through ptxas where the planner's configs do (tests/unit/compiler/CudaConfigsTest.cpp), with the
+/// models' own activations; here their PTX is looked at. It is f16's turn, and all other kernels'.
 void checkTarget(const std::string &target) {
   const Result<Nvrtc> nvrtc = Nvrtc::open();
   REQUIRE(nvrtc.ok());
   std::vector<ShippedKernel> kernels = shippedKernels(target);
-  const auto rest = std::partition(kernels.begin(), kernels.end(), [](const ShippedKernel &kernel) {
-    return isGemm(kernel) && isBf16(kernel);
-  });
+  const auto rest = std::partition(kernels.begin(), kernels.end(),
+                                   [](const ShippedKernel &kernel) { return isGemm(kernel) && isBf16(kernel); });
   const std::vector<ShippedKernel> bf16Products(kernels.begin(), rest), others(rest, kernels.end());
   REQUIRE(!bf16Products.empty());
   CHECK(compileAll(*nvrtc, bf16Products, {.target = target, .cubin = false}) == std::vector<std::string>{});
@@ -123,7 +125,8 @@ TEST_CASE("only sm_90a gets the Hopper, fitted and e4m3 families", "[kernels][sh
   const auto hopper = [](const std::string &target) {
     const std::vector<ShippedKernel> all = shippedKernels(target);
     return std::count_if(all.begin(), all.end(), [](const ShippedKernel &kernel) {
-      return kernel.unit.files[0] == KernelFile::GroupedGemmSm90 || kernel.unit.files[0] == KernelFile::GroupedGemmFitted ||
+      return kernel.unit.files[0] == KernelFile::GroupedGemmSm90 ||
+             kernel.unit.files[0] == KernelFile::GroupedGemmFitted ||
              kernel.unit.files[0] == KernelFile::GroupedGemmFp8;
     });
   };
@@ -139,8 +142,8 @@ TEST_CASE("shared memory of a shipped tile fits its multiprocessors", "[kernels]
         CHECK(portableSharedBytes(c) <= 99u * 1024); // sm_86, sm_89, sm_120
       for (GemmFamily family : {GemmFamily::Hopper, GemmFamily::Fitted})
         for (const GemmConfig &c : shippedGemms(family, element, role)) {
-          // 228 KB a multiprocessor, 1 KB of it reserved for each block; the barriers, and the fitted family's two tiles
-          // with two barriers each.
+          // 228 KB a multiprocessor, 1 KB of it reserved for each block; the barriers, and the fitted family's two
+          // tiles with two barriers each.
           const uint32_t bytes = hopperSharedBytes(c) + 16 * c.stages + (family == GemmFamily::Fitted ? 64 : 0);
           CHECK(bytes <= 227u * 1024);
           CHECK(c.blocksPerSm * (bytes + 1024) <= 228u * 1024);

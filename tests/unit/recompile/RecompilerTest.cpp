@@ -86,7 +86,8 @@ TEST_CASE("steps beside a build are all counted, though rings hold a few dozen",
     const std::vector<uint32_t> pairs(64, 2);
     for (uint32_t round = 1; round <= rounds; ++round) {
       for (uint32_t step = 0; step < each; ++step)
-        simulation.loop->monitor().observe({.layer = simulation.options.layers.front(), .tokens = 16, .pairs = pairs, .layerNs = 1000});
+        simulation.loop->monitor().observe(
+            {.layer = simulation.options.layers.front(), .tokens = 16, .pairs = pairs, .layerNs = 1000});
       for (int patience = 0; patience < 10000 && simulation.loop->stats().samples < before + round * each; ++patience)
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

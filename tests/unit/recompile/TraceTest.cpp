@@ -50,8 +50,7 @@ TEST_CASE("every event reads back to the same line", "[recompile][trace]") {
   REQUIRE(trace->lines.size() > 20);
   for (const TraceLine &line : trace->lines)
     CHECK(traceLine(line.n, line.event) == line.text);
-  CHECK(recordedTrace().substr(0, recordedTrace().find('\n')) ==
-        traceHeader(trace->info, trace->setup));
+  CHECK(recordedTrace().substr(0, recordedTrace().find('\n')) == traceHeader(trace->info, trace->setup));
 }
 
 TEST_CASE("a layer's shape says that it has biases, and older traces say nothing", "[recompile][trace]") {
@@ -66,7 +65,8 @@ TEST_CASE("a layer's shape says that it has biases, and older traces say nothing
   }
 }
 
-TEST_CASE("a layer's shape says that its weights are on the experts' input, and older traces say nothing", "[recompile][trace]") {
+TEST_CASE("a layer's shape says that its weights are on the experts' input, and older traces say nothing",
+          "[recompile][trace]") {
   LayerShape shape = olmoeShape();
   CHECK_FALSE(toJson(shape).contains("weight_on_input"));
   shape.weightOnInput = true;
@@ -91,7 +91,8 @@ TEST_CASE("a layer's shape says how experts are stored, and older traces say not
   CHECK(read(again).ok());
   CHECK(again == shape);
   json["expert_format"] = "e5m2";
-  CHECK(read(again).message() == "shape: expert_format: unknown format of weights 'e5m2': expected plain or block_e4m3");
+  CHECK(read(again).message() ==
+        "shape: expert_format: unknown format of weights 'e5m2': expected plain or block_e4m3");
 }
 
 TEST_CASE("each kind of event keeps every field on its way through a line", "[recompile][trace]") {
@@ -106,10 +107,7 @@ TEST_CASE("each kind of event keeps every field on its way through a line", "[re
       RollbackEvent{16, 4, 3},
       ErrorEvent{17, "alternate", "line\nbreak"},
       EndEvent{18, UINT64_MAX, 2, 3},
-      BuildOutcome{19,
-                   Code::VerificationMismatch,
-                   "off by 0.5",
-                   {5, 6, true, 1.5, 2.5, 3.5, 4.5, 5.5, 1ull << 40}},
+      BuildOutcome{19, Code::VerificationMismatch, "off by 0.5", {5, 6, true, 1.5, 2.5, 3.5, 4.5, 5.5, 1ull << 40}},
   };
   for (const TraceEvent &event : events) {
     std::string line = traceLine(3, event);
@@ -123,15 +121,13 @@ TEST_CASE("each kind of event keeps every field on its way through a line", "[re
   }
 }
 
-TEST_CASE("bytes that are no UTF-8 in an error's text do not break the line",
-          "[recompile][trace]") {
+TEST_CASE("bytes that are no UTF-8 in an error's text do not break the line", "[recompile][trace]") {
   std::string line = traceLine(1, ErrorEvent{0, "build", "bad \xff\xfe byte"});
   CHECK(line.find("bad ") != std::string::npos);
   CHECK(line.find('\xff') == std::string::npos);
 }
 
-TEST_CASE("a trace cut at any byte is read up to there, with a named problem",
-          "[recompile][trace]") {
+TEST_CASE("a trace cut at any byte is read up to there, with a named problem", "[recompile][trace]") {
   const std::string whole = recordedTrace();
   size_t header = whole.find('\n');
   std::mt19937 random(3);
@@ -150,8 +146,7 @@ TEST_CASE("a trace cut at any byte is read up to there, with a named problem",
   }
 }
 
-TEST_CASE("a trace without a readable header is an error that says what is wrong",
-          "[recompile][trace]") {
+TEST_CASE("a trace without a readable header is an error that says what is wrong", "[recompile][trace]") {
   auto errorOf = [](const std::string &text) {
     Result<TraceFile> trace = parseTrace({{"t.jsonl", text}});
     return trace ? std::string("no error") : trace.status().message();
@@ -159,24 +154,22 @@ TEST_CASE("a trace without a readable header is an error that says what is wrong
   CHECK(errorOf("").find("t.jsonl: empty") == 0);
   CHECK(errorOf("hello\n").find("t.jsonl:1: trace header: not valid JSON") == 0);
   CHECK(errorOf("{}\n").find("schema: missing") != std::string::npos);
-  CHECK(errorOf(R"({"schema":"moec.profile","schema_version":1})")
-            .find("expected \"moec.decision-trace\"") != std::string::npos);
-  CHECK(errorOf(R"({"schema":"moec.decision-trace","schema_version":99})")
-            .find("version 99 is not supported") != std::string::npos);
+  CHECK(errorOf(R"({"schema":"moec.profile","schema_version":1})").find("expected \"moec.decision-trace\"") !=
+        std::string::npos);
+  CHECK(errorOf(R"({"schema":"moec.decision-trace","schema_version":99})").find("version 99 is not supported") !=
+        std::string::npos);
   std::string header = recordedTrace().substr(0, recordedTrace().find('\n'));
   size_t at = header.find("\"hidden\":2048");
   REQUIRE(at != std::string::npos);
-  CHECK(errorOf(header.substr(0, at) + "\"hidden\":-1" + header.substr(at + 13))
-            .find("layers[0].shape.hidden") != std::string::npos);
+  CHECK(errorOf(header.substr(0, at) + "\"hidden\":-1" + header.substr(at + 13)).find("layers[0].shape.hidden") !=
+        std::string::npos);
 }
 
-TEST_CASE("garbage lines are named and skipped, and replay says why it cannot go on",
-          "[recompile][trace]") {
+TEST_CASE("garbage lines are named and skipped, and replay says why it cannot go on", "[recompile][trace]") {
   std::string text = recordedTrace();
   size_t second = text.find('\n', text.find('\n') + 1);
   size_t third = text.find('\n', second + 1);
-  Result<TraceFile> trace =
-      parseTrace({{"t", text.substr(0, second + 1) + "%%%" + text.substr(third)}});
+  Result<TraceFile> trace = parseTrace({{"t", text.substr(0, second + 1) + "%%%" + text.substr(third)}});
   REQUIRE(trace);
   REQUIRE(trace->problems.size() == 1);
   CHECK(trace->problems[0].find("t:3: event: not valid JSON") == 0);
@@ -185,8 +178,7 @@ TEST_CASE("garbage lines are named and skipped, and replay says why it cannot go
   CHECK(report.status().message().find("lines were lost") != std::string::npos);
 }
 
-TEST_CASE("replay names the first line that a changed trace decides differently",
-          "[recompile][trace]") {
+TEST_CASE("replay names the first line that a changed trace decides differently", "[recompile][trace]") {
   std::string text = recordedTrace();
   // A policy with a smaller margin would have decided otherwise.
   size_t at = text.find("\"min_gain\":0.03");
@@ -208,8 +200,7 @@ TEST_CASE("a rotated trace is read from its first segment on and replays", "[rec
   Simulation simulation;
   simulation.run(600, domain(32));
   Result<std::unique_ptr<LineWriter>> writer =
-      openDecisionTrace({.path = path, .maxBytes = 30'000, .keep = 50, .header = {}},
-                        {"test", 9, 0}, simulation.setup);
+      openDecisionTrace({.path = path, .maxBytes = 30'000, .keep = 50, .header = {}}, {"test", 9, 0}, simulation.setup);
   REQUIRE(writer);
   for (const std::string &line : simulation.sink.lines)
     (*writer)->write(line);
@@ -234,12 +225,11 @@ TEST_CASE("a rotated trace is read from its first segment on and replays", "[rec
   CHECK_FALSE(replayTrace(*trace));
 }
 
-TEST_CASE("the writer drops and counts what its queue cannot hold, and never waits",
-          "[recompile][trace]") {
+TEST_CASE("the writer drops and counts what its queue cannot hold, and never waits", "[recompile][trace]") {
   Folder folder;
   std::string path = (folder.path / "t.jsonl").string();
-  Result<std::unique_ptr<LineWriter>> writer = LineWriter::open(
-      {.path = path, .queueBytes = 1000, .header = [](uint32_t) { return std::string("head"); }});
+  Result<std::unique_ptr<LineWriter>> writer =
+      LineWriter::open({.path = path, .queueBytes = 1000, .header = [](uint32_t) { return std::string("head"); }});
   REQUIRE(writer);
   CHECK_FALSE((*writer)->write(std::string(2000, 'x')));
   CHECK((*writer)->dropped() == 1);
@@ -291,7 +281,6 @@ TEST_CASE("the routing trace holds each step's counts", "[recompile][trace]") {
   const uint32_t pairs[] = {3, 0, 5};
   trace.write({.layer = 2, .tokens = 4, .pairs = pairs, .layerNs = 99, .generation = 1});
   REQUIRE(sink.lines.size() == 1);
-  CHECK(sink.lines[0] ==
-        R"({"n":1,"event":"step","layer":2,"tokens":4,"layer_ns":99,"spilled_pairs":0,)"
-        R"("generation":1,"pairs":[3,0,5]})");
+  CHECK(sink.lines[0] == R"({"n":1,"event":"step","layer":2,"tokens":4,"layer_ns":99,"spilled_pairs":0,)"
+                         R"("generation":1,"pairs":[3,0,5]})");
 }

@@ -46,7 +46,7 @@ TEST_CASE("beginning a step and its forwards allocate nothing", "[runtime][alloc
     CHECK(observed == 2 * 3 * 24);
   }
   const uint64_t before = allocations.load();
-  ::operator delete(::operator new(8)); // a new-expression could be left out by the compiler
+  ::operator delete(::operator new(8));    // a new-expression could be left out by the compiler
   CHECK(allocations.load() == before + 1); // the counter counts
 }
 

@@ -96,8 +96,8 @@ void runTile(const FakeSpec &spec, const void *a, const void *b, void *c, const 
 void runPack(const FakeSpec &spec, const void *first, const void *second, int64_t rowBytes, void *panel) {
   const uint32_t steps = spec.compute == DType::BF16 ? (spec.k + 1) / 2 * 2 : spec.k;
   for (uint32_t column = 0; column < 2 * spec.lanes; ++column) {
-    const auto *row = static_cast<const std::byte *>(column < spec.lanes ? first : second) +
-                      (column % spec.lanes) * rowBytes;
+    const auto *row =
+        static_cast<const std::byte *>(column < spec.lanes ? first : second) + (column % spec.lanes) * rowBytes;
     for (uint32_t k = 0; k < steps; ++k)
       storeAs(static_cast<std::byte *>(panel), spec.compute, panelIndex(spec, k, column), load(row, spec.compute, k));
   }
@@ -163,10 +163,10 @@ private:
 } // namespace
 
 void addSymbol(Image &image, const std::string &symbol, const FakeSpec &spec) {
-  std::string line = fmt::format("{} {} {} {} {} {} {} {} {} {}\n", symbol, static_cast<int>(spec.kind), spec.rows, spec.k,
-                                 spec.lanes, static_cast<int>(spec.compute), static_cast<int>(spec.rowType),
-                                 static_cast<int>(spec.biased), static_cast<int>(spec.weighted),
-                                 static_cast<int>(spec.wrong));
+  std::string line =
+      fmt::format("{} {} {} {} {} {} {} {} {} {}\n", symbol, static_cast<int>(spec.kind), spec.rows, spec.k, spec.lanes,
+                  static_cast<int>(spec.compute), static_cast<int>(spec.rowType), static_cast<int>(spec.biased),
+                  static_cast<int>(spec.weighted), static_cast<int>(spec.wrong));
   image.bytes.insert(image.bytes.end(), line.begin(), line.end());
 }
 

@@ -15,9 +15,9 @@ struct FakeSpec {
   uint32_t rows = 0, k = 0, lanes = 8;
   DType compute = DType::F32; // of the panels
   DType rowType = DType::F32; // of `a`, and of what gate-up writes
-  bool biased = false; // panels end with biases
-  bool weighted = false; // GateUp: rows have weights
-  bool wrong = false; // adds an error that validation must find
+  bool biased = false;        // panels end with biases
+  bool weighted = false;      // GateUp: rows have weights
+  bool wrong = false;         // adds an error that validation must find
 };
 
 /// Adds "symbol spec" to the bytes of a fake image.

@@ -64,7 +64,8 @@ LayerPackage compileLayer(const LayerDescription &described, const CompileReques
                    : planLayer(shape, layer.plannedFor, request.target, request.calibration, request.limits);
   auto add = [&](LaunchKind kind, FakeSpec::Kind fake, uint32_t k, uint32_t columns, bool biased = false,
                  bool weighted = false) {
-    layer.launches.push_back(gemm(kind, fake, k, columns, request.target, layer.plan.config.cpu, compiler, image, biased, weighted));
+    layer.launches.push_back(
+        gemm(kind, fake, k, columns, request.target, layer.plan.config.cpu, compiler, image, biased, weighted));
   };
   add(LaunchKind::Router, FakeSpec::Router, shape.hidden, shape.experts);
   layer.launches.push_back({LaunchKind::Route, 0, 0, {}, {}});
@@ -100,7 +101,8 @@ Result<std::vector<uint8_t>> compile(FakeCompiler &compiler, const std::string &
   package.requestKey = "fake";
   package.target = request->target;
   for (const LayerDescription &layer : model->layers) {
-    if (!request->layers.empty() && std::find(request->layers.begin(), request->layers.end(), layer.layer) == request->layers.end())
+    if (!request->layers.empty() &&
+        std::find(request->layers.begin(), request->layers.end(), layer.layer) == request->layers.end())
       continue;
     Image image;
     package.layers.push_back(compileLayer(layer, *request, compiler, image));

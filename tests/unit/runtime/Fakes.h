@@ -14,8 +14,8 @@ namespace moec::test {
 /// One layer with weights named as in "layers.3.experts.{e}.gate".
 LayerDescription describeLayer(uint32_t number, LayerShape shape, RouterSpec router = {});
 
-/// Weights made up from names and indices, rounded to the ref's dtype, and then through e4m3 if the ref's format is that;
-/// half of the others can be viewed, the rest must be read.
+/// Weights made up from names and indices, rounded to the ref's dtype, and then through e4m3 if the ref's format is
+/// that; half of the others can be viewed, the rest must be read.
 class MadeUpWeights final : public WeightSource {
 public:
   explicit MadeUpWeights(uint32_t seed = 1) : seed(seed) {}
@@ -40,10 +40,10 @@ private:
 /// Compiles whatever is asked for and counts how often.
 struct FakeCompiler {
   std::atomic<int> compiles{0};
-  std::atomic<int> others{0};   // import, describe
-  uint16_t wrongHeight = 0;     // tiles of this height compute nonsense
-  bool dropStore = false;       // leaves the last launch out
-  std::atomic<int> delayMs{0};  // before a compile answers
+  std::atomic<int> others{0};  // import, describe
+  uint16_t wrongHeight = 0;    // tiles of this height compute nonsense
+  bool dropStore = false;      // leaves the last launch out
+  std::atomic<int> delayMs{0}; // before a compile answers
 
   CompilerCall call();
 };

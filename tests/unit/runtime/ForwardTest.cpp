@@ -18,9 +18,7 @@ RouterSpec randomRouter(std::mt19937 &random, uint32_t experts, uint32_t topK) {
   auto below = [&](uint32_t n) { return std::uniform_int_distribution<uint32_t>(0, n - 1)(random); };
   RouterSpec router;
   switch (below(4)) {
-  case 0:
-    router.renormalise = below(2);
-    break;
+  case 0: router.renormalise = below(2); break;
   case 1:
     router.before = Scoring::None;
     router.after = Scoring::Softmax;
@@ -70,7 +68,8 @@ TEST_CASE("random layers agree with the float64 reference", "[runtime][forward]"
     Harness harness({test.layer}, [&](SessionOptions &options) {
       options.packBudget.share = (seed / 3 % 3) / 2.0; // nothing, half or everything packed
       options.threads = 1 + seed % 3;
-      const char *device = std::array{"cpu-avx2", "cpu-avx512", "cpu-avx512bf16"}[seed % 3]; // 8 and 16 lanes, bf16 rows
+      const char *device =
+          std::array{"cpu-avx2", "cpu-avx512", "cpu-avx512bf16"}[seed % 3]; // 8 and 16 lanes, bf16 rows
       if (runnableTarget(device, 1))
         options.device = device;
     });
@@ -81,15 +80,17 @@ TEST_CASE("random layers agree with the float64 reference", "[runtime][forward]"
     const LayerShape &shape = test.layer.shape;
     INFO("seed " << seed << ": T " << test.tokens << " H " << shape.hidden << " I " << shape.intermediate << " E "
                  << shape.experts << " K " << shape.topK << " " << dtypeName(dtype) << " shared "
-                 << shape.sharedIntermediate << (shape.expertBias ? " biased" : "") << (shape.weightOnInput ? " weights on inputs" : "") << " groups " << test.layer.router.groups << " before "
-                 << static_cast<int>(test.layer.router.before));
+                 << shape.sharedIntermediate << (shape.expertBias ? " biased" : "")
+                 << (shape.weightOnInput ? " weights on inputs" : "") << " groups " << test.layer.router.groups
+                 << " before " << static_cast<int>(test.layer.router.before));
     REQUIRE(error <= toleranceOf(dtype));
   }
 }
 
 TEST_CASE("a caller's routing is obeyed, padding adds nothing, and idle experts cost nothing", "[runtime][forward]") {
   for (DType dtype : {DType::F32, DType::BF16}) {
-    LayerDescription layer = describeLayer(3, {.hidden = 33, .intermediate = 17, .experts = 6, .topK = 2, .dtype = dtype});
+    LayerDescription layer =
+        describeLayer(3, {.hidden = 33, .intermediate = 17, .experts = 6, .topK = 2, .dtype = dtype});
     Harness harness({layer});
     Tensor hidden = Tensor::random(7, 33, dtype, 1), output(7, 33, dtype);
     // Expert 5 is idle, token 2 has one pair, token 3 none.
@@ -125,7 +126,8 @@ TEST_CASE("ids out of range and ids named twice are refused before anything is w
 
 TEST_CASE("all tokens to one expert, and what exceeds the slots, are exact", "[runtime][forward][spill]") {
   for (DType dtype : {DType::F32, DType::BF16}) {
-    LayerDescription layer = describeLayer(0, {.hidden = 20, .intermediate = 12, .experts = 4, .topK = 2, .dtype = dtype});
+    LayerDescription layer =
+        describeLayer(0, {.hidden = 20, .intermediate = 12, .experts = 4, .topK = 2, .dtype = dtype});
     Harness harness({layer});
     LayerPlan tight = harness.plan(0, {5, 3}, false, 3);
     auto built = harness.session->host().build({{0, tight}}, {}, {});
@@ -180,7 +182,8 @@ TEST_CASE("results do not depend on threads, packing or tile heights, bit for bi
 }
 
 TEST_CASE("logits that are not finite are counted and harm only their own token", "[runtime][forward][nan]") {
-  LayerDescription layer = describeLayer(0, {.hidden = 16, .intermediate = 8, .experts = 4, .topK = 2, .dtype = DType::F32});
+  LayerDescription layer =
+      describeLayer(0, {.hidden = 16, .intermediate = 8, .experts = 4, .topK = 2, .dtype = DType::F32});
   Tensor hidden = Tensor::random(5, 16, DType::F32, 2), clean = hidden;
   std::vector<float> values = hidden.values();
   values[2 * 16 + 3] = std::numeric_limits<float>::quiet_NaN();
@@ -212,7 +215,8 @@ TEST_CASE("shapes and dtypes that differ are refused with both named", "[runtime
 
 TEST_CASE("route writes what forward would run on, and runs nothing else", "[runtime][forward]") {
   std::mt19937 random(11);
-  LayerShape shape{.hidden = 24, .intermediate = 16, .experts = 8, .topK = 3, .dtype = DType::BF16, .sharedIntermediate = 8};
+  LayerShape shape{
+      .hidden = 24, .intermediate = 16, .experts = 8, .topK = 3, .dtype = DType::BF16, .sharedIntermediate = 8};
   Harness harness({describeLayer(2, shape, randomRouter(random, 8, 3))});
   Tensor hidden = Tensor::random(19, 24, DType::BF16, 4), output(19, 24, DType::BF16);
   const std::vector<std::byte> expected = harness.forward(hidden).bytes;

@@ -13,7 +13,8 @@ namespace moec::test {
 /// Hidden states or outputs in a layer's dtype, with their values.
 struct Tensor {
   Tensor(uint32_t rows, uint32_t columns, DType dtype)
-      : rows(rows), columns(columns), dtype(dtype), bytes(std::max<uint64_t>(1, uint64_t{rows} * columns * byteSize(dtype))) {}
+      : rows(rows), columns(columns), dtype(dtype),
+        bytes(std::max<uint64_t>(1, uint64_t{rows} * columns * byteSize(dtype))) {}
 
   static Tensor random(uint32_t rows, uint32_t columns, DType dtype, uint32_t seed) {
     Tensor tensor(rows, columns, dtype);

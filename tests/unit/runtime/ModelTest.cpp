@@ -22,7 +22,8 @@ std::shared_ptr<Compiler> compilerOf(FakeCompiler &fake) {
 }
 
 void writeFile(const std::string &path, std::span<const uint8_t> bytes) {
-  std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char *>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
 
 } // namespace
@@ -42,7 +43,8 @@ TEST_CASE("a folder is imported from its config.json and is where weights are ex
   CHECK(Model::load(folder.path(), {.compiler = compilerOf(fake), .layers = 1}).ok());
 }
 
-TEST_CASE("that a folder's weights are to be plain goes to the importer, and is another answer in the cache", "[runtime][model]") {
+TEST_CASE("that a folder's weights are to be plain goes to the importer, and is another answer in the cache",
+          "[runtime][model]") {
   TemporaryFolder folder, cacheFolder;
   std::ofstream(folder.path() + "/config.json") << ModelDescription{"m", {someLayer()}}.toJson();
   auto store = CacheStore::open(cacheFolder.path());
@@ -53,7 +55,7 @@ TEST_CASE("that a folder's weights are to be plain goes to the importer, and is 
   options.cache = std::make_shared<CacheStore>(std::move(*store));
   options.buildId = "test";
   options.call = [&requests, call = fake.call()](const char *verb, std::span<const uint8_t> request,
-                                                     const MoecCompilerCallbacks &callbacks) {
+                                                 const MoecCompilerCallbacks &callbacks) {
     if (std::string(verb) == "import")
       requests.emplace_back(request.begin(), request.end());
     return call(verb, request, callbacks);
@@ -103,7 +105,8 @@ TEST_CASE("a package serves a session without any compile, and a damaged one is 
 
   bytes[bytes.size() / 2] ^= 1;
   writeFile(folder.path() + "/m.moecpkg", bytes);
-  CHECK(Model::load(folder.path() + "/m.moecpkg", {.compiler = compilerOf(never)}).status().code() == Code::CacheCorrupt);
+  CHECK(Model::load(folder.path() + "/m.moecpkg", {.compiler = compilerOf(never)}).status().code() ==
+        Code::CacheCorrupt);
 }
 
 TEST_CASE("a calibration is measured once and then comes from the cache", "[runtime][calibrate]") {
@@ -140,6 +143,7 @@ TEST_CASE("options and layers that make no sense are refused by name", "[runtime
   };
   CHECK(refused([](SessionOptions &o) { o.maxTokens = 0; }) == "maxTokens is 0, it must be 1 to 1048576");
   CHECK(refused([](SessionOptions &o) { o.layers = {3, 9}; }) == "the model has no MoE layer 9");
-  CHECK(refused([](SessionOptions &o) { o.weightSource = nullptr; }).find("say where its weights are") != std::string::npos);
+  CHECK(refused([](SessionOptions &o) { o.weightSource = nullptr; }).find("say where its weights are") !=
+        std::string::npos);
   CHECK(refused([](SessionOptions &o) { o.device = "tpu"; }).find("tpu") != std::string::npos);
 }

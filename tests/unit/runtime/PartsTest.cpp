@@ -76,8 +76,11 @@ TEST_CASE("softmax weights are within 3e-6 of the exact ones over 40 nats", "[ru
 TEST_CASE("routers that cannot be run are refused by field", "[runtime][route]") {
   LayerShape shape{.hidden = 8, .intermediate = 8, .experts = 8, .topK = 3};
   CHECK(checkRouter({.groups = 4, .groupsPicked = 2}, shape).ok());
-  for (RouterSpec router : {RouterSpec{.groups = 3}, {.groups = 4, .groupsPicked = 1}, {.groups = 4, .groupsPicked = 5},
-                            {.groups = 0}, {.groups = 4, .groupsPicked = 2, .groupTop = 3}})
+  for (RouterSpec router : {RouterSpec{.groups = 3},
+                            {.groups = 4, .groupsPicked = 1},
+                            {.groups = 4, .groupsPicked = 5},
+                            {.groups = 0},
+                            {.groups = 4, .groupsPicked = 2, .groupTop = 3}})
     CHECK(checkRouter(router, shape).code() == Code::InvalidModel);
 }
 
@@ -113,9 +116,8 @@ TEST_CASE("every item of every section runs exactly once, with several callers",
   auto caller = [&pool](std::atomic<int> &wrong) {
     for (uint32_t round = 0; round < 300; ++round) {
       std::vector<int> runs(round % 40, 0); // no atomics: a section's end must make its writes visible
-      pool.parallelFor(static_cast<uint32_t>(runs.size()), [&](uint32_t item, unsigned thread) {
-        runs[item] += thread < pool.threads() ? 1 : 100;
-      });
+      pool.parallelFor(static_cast<uint32_t>(runs.size()),
+                       [&](uint32_t item, unsigned thread) { runs[item] += thread < pool.threads() ? 1 : 100; });
       wrong += std::any_of(runs.begin(), runs.end(), [](int n) { return n != 1; });
       if (round % 50 == 0) // let the workers fall asleep
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -159,8 +161,9 @@ TEST_CASE("pack budgets are shares or bytes", "[runtime][budget]") {
 }
 
 TEST_CASE("unknown MOEC_ variables are warned about, known ones are read", "[runtime][environment]") {
-  const char *variables[] = {"HOME=/home/a", "MOEC_NUM_THREADS=3", "MOEC_CASH_DIR=/x", "MOEC_LOG=loud", "NO_COLOR=1",
-                             "MOEC_COMPILER_LIBRARY=", nullptr};
+  const char *variables[] = {"HOME=/home/a",  "MOEC_NUM_THREADS=3", "MOEC_CASH_DIR=/x",
+                             "MOEC_LOG=loud", "NO_COLOR=1",         "MOEC_COMPILER_LIBRARY=",
+                             nullptr};
   Environment environment = Environment::read(variables);
   CHECK(environment.cacheDir == "/home/a/.cache/moec");
   CHECK(environment.threads == 3);

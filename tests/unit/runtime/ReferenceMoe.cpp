@@ -133,7 +133,8 @@ std::vector<double> referenceMoe(const LayerDescription &layer, const MadeUpWeig
                               hidden.begin() + static_cast<std::ptrdiff_t>(at + shape.hidden));
         for (double &value : x)
           value *= shape.weightOnInput ? routing.weights[pair] : 1;
-        addFfn(ffn, x.data(), shape.hidden, shape.intermediate, shape.weightOnInput ? 1 : routing.weights[pair], &output[at]);
+        addFfn(ffn, x.data(), shape.hidden, shape.intermediate, shape.weightOnInput ? 1 : routing.weights[pair],
+               &output[at]);
       }
   }
   for (size_t t = 0; shape.sharedIntermediate && t < tokens; ++t) {
@@ -141,7 +142,12 @@ std::vector<double> referenceMoe(const LayerDescription &layer, const MadeUpWeig
     double weight = 1;
     if (shape.sharedGate)
       weight = 1 / (1 + std::exp(-times(weights.values(refs.sharedRouter, 0), x, 1, shape.hidden)[0]));
-    addFfn({weights.values(refs.sharedGate, 0), weights.values(refs.sharedUp, 0), weights.values(refs.sharedDown, 0), {}, {}, {}},
+    addFfn({weights.values(refs.sharedGate, 0),
+            weights.values(refs.sharedUp, 0),
+            weights.values(refs.sharedDown, 0),
+            {},
+            {},
+            {}},
            x, shape.hidden, shape.sharedIntermediate, weight, &output[t * shape.hidden]);
   }
   return output;

@@ -39,7 +39,8 @@ TEST_CASE("500 swaps under 4 calling threads give no wrong result and free what 
         failed += !step->layer(layer).forward(input.view(), output.view()).ok();
         wrong += output.bytes != expected[layer];
       }
-      for (uint64_t seen = newest; seen < step->generation() && !newest.compare_exchange_weak(seen, step->generation());) {
+      for (uint64_t seen = newest;
+           seen < step->generation() && !newest.compare_exchange_weak(seen, step->generation());) {
       }
       ++steps;
     }
@@ -53,7 +54,8 @@ TEST_CASE("500 swaps under 4 calling threads give no wrong result and free what 
   uint64_t live = 0, swaps = 0;
   for (; swaps < 500; ++swaps) {
     const uint32_t layer = swaps % 2;
-    auto built = host.build({{layer, harness.plan(layer, heights[swaps % 4], swaps % 3 != 0, swaps % 5 ? 1000 : 1)}}, {}, {});
+    auto built =
+        host.build({{layer, harness.plan(layer, heights[swaps % 4], swaps % 3 != 0, swaps % 5 ? 1000 : 1)}}, {}, {});
     if (!built || !host.publish(built->generation).ok())
       break;
     if (swaps % 7 == 0)
@@ -154,10 +156,13 @@ TEST_CASE("a warm cache serves strict mode, and the compiler is never called", "
   CHECK_FALSE(warm.session->opened().cacheHit);
 
   // Another pack budget is another table, not another kernel.
-  Harness strict({smallLayer()}, [](SessionOptions &o) {
-    o.mode = Mode::Strict;
-    o.packBudget.share = 0.5;
-  }, cache);
+  Harness strict(
+      {smallLayer()},
+      [](SessionOptions &o) {
+        o.mode = Mode::Strict;
+        o.packBudget.share = 0.5;
+      },
+      cache);
   CHECK(strict.session->opened().cacheHit);
   CHECK(strict.compiler.compiles == 0);
   CHECK(strict.compiler.others == 0); // the description came from the cache, too
@@ -189,7 +194,8 @@ TEST_CASE("a plan that packs more than its layer's budget is refused with both n
   plan.table.packed.assign(6, 1);
   const Status refused = host.build({{0, plan}}, {}, {}).status();
   CHECK(refused.code() == Code::InvalidArgument);
-  CHECK(refused.message() == fmt::format("the plan of layer 0: 6 packed experts take {} bytes, its pack budget is {}", 2 * budget, budget));
+  CHECK(refused.message() ==
+        fmt::format("the plan of layer 0: 6 packed experts take {} bytes, its pack budget is {}", 2 * budget, budget));
 }
 
 TEST_CASE("what builds cost is kept for the loop's first weighing", "[runtime][swap]") {

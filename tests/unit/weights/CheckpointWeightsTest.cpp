@@ -25,8 +25,8 @@ public:
   float down(int64_t e, int64_t h, int64_t i) const { return value(2, e, h * I + i); }
 
   /// Adds the layer's tensors below `experts`, e.g. "m.experts", with those names for the roles' parts.
-  void addTo(std::vector<std::pair<OutputTensor, std::vector<std::byte>>> &file, Arrangement arrangement,
-             DType dtype, const std::string &experts,
+  void addTo(std::vector<std::pair<OutputTensor, std::vector<std::byte>>> &file, Arrangement arrangement, DType dtype,
+             const std::string &experts,
              std::array<std::string, 3> roles = {"gate_proj", "up_proj", "down_proj"}) const {
     auto add = [&](std::string name, std::vector<int64_t> shape, auto element) {
       std::vector<float> values(static_cast<size_t>(product(shape)));
@@ -43,7 +43,8 @@ public:
         add(prefix + roles[1] + ".weight", {I, H}, [&](int64_t n) { return up(e, n / H, n % H); });
         add(prefix + roles[2] + ".weight", {H, I}, [&](int64_t n) { return down(e, n / I, n % I); });
         for (int64_t role = 0; role < 3; ++role)
-          add(prefix + roles[static_cast<size_t>(role)] + ".bias", {role == 2 ? H : I}, [&](int64_t n) { return bias(role, e, n); });
+          add(prefix + roles[static_cast<size_t>(role)] + ".bias", {role == 2 ? H : I},
+              [&](int64_t n) { return bias(role, e, n); });
       }
       return;
     }
@@ -317,8 +318,7 @@ TEST_CASE("a missing tensor is named, with the fused name that was tried", "[wei
   CHECK_THAT(status.message(), Contains("has no tensor 'x.gate.weight'"));
   Status fused = readStatus(*source, gateRef(layer, "x.experts.{e}.up_proj.weight"), 1);
   CHECK(fused.code() == Code::InvalidModel);
-  CHECK_THAT(fused.message(),
-             Contains("has no tensor 'x.experts.1.up_proj.weight', nor 'x.experts.gate_up_proj'"));
+  CHECK_THAT(fused.message(), Contains("has no tensor 'x.experts.1.up_proj.weight', nor 'x.experts.gate_up_proj'"));
   // One expert short: check finds it without reading.
   WeightRef more{"m.experts.{e}.up_proj.weight", {3, 3, 4}};
   CHECK_THAT(source->check(more).message(), Contains("'m.experts.2.up_proj.weight'"));
@@ -337,19 +337,20 @@ TEST_CASE("a tensor of another shape is named with the expected and the found sh
              Contains("'m.experts.0.up_proj.weight'") && Contains("expected shape [3, 5], found [3, 4]"));
   Status fused = readStatus(*source, {"f.experts.{e}.down_proj.weight", {2, 5, 3}});
   CHECK(fused.code() == Code::InvalidModel);
-  CHECK_THAT(fused.message(), Contains("'f.experts.down_proj'") &&
-                                  Contains("expected shape [2, 5, 3] or [2, 3, 5], found [2, 4, 3]"));
+  CHECK_THAT(fused.message(),
+             Contains("'f.experts.down_proj'") && Contains("expected shape [2, 5, 3] or [2, 3, 5], found [2, 4, 3]"));
   // More experts in the file than the model has: not the same model.
   CHECK(readStatus(*source, {"f.experts.{e}.down_proj.weight", {1, 4, 3}}).code() == Code::InvalidModel);
 }
 
 TEST_CASE("a dtype that is not computed with is named when the tensor is used, not before", "[weights][source]") {
   TempFolder folder;
-  auto source = open(folder.write(
-      "w", safetensors(R"({"a":{"dtype":"F8_E5M2","shape":[4],"data_offsets":[0,4]}})", 4)));
+  auto source =
+      open(folder.write("w", safetensors(R"({"a":{"dtype":"F8_E5M2","shape":[4],"data_offsets":[0,4]}})", 4)));
   Status status = readStatus(*source, {"a", {4}});
   CHECK(status.code() == Code::InvalidModel);
-  CHECK_THAT(status.message(), Contains("tensor 'a' has dtype F8_E5M2: expected F32, BF16, F16, or a matrix in rows as F8_E4M3"));
+  CHECK_THAT(status.message(),
+             Contains("tensor 'a' has dtype F8_E5M2: expected F32, BF16, F16, or a matrix in rows as F8_E4M3"));
 }
 
 TEST_CASE("a request that fits no part is InvalidArgument", "[weights][source]") {

@@ -18,8 +18,7 @@ constexpr double e2m1[16] = {0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -
 
 std::vector<float> read(const WeightSource &source, const WeightRef &ref, uint32_t expert) {
   std::vector<float> values(*numPartElements(ref));
-  const Status status =
-      source.read(ref, expert, DType::F32, std::as_writable_bytes(std::span(values)));
+  const Status status = source.read(ref, expert, DType::F32, std::as_writable_bytes(std::span(values)));
   INFO(status.message());
   REQUIRE(status.ok());
   return values;
@@ -59,8 +58,7 @@ TEST_CASE("e4m3 matrices are read times the scales of their blocks", "[weights][
       const std::string name = "m.experts." + std::to_string(e) + ".up_proj.weight";
       std::vector<float> scales = scalesFor(6);
       scales[0] += static_cast<float>(e);
-      file.add(name, "F8_E4M3", {N, K}, pattern(N * K, e))
-          .add(name + "_scale_inv", "F32", {2, 3}, scales);
+      file.add(name, "F8_E4M3", {N, K}, pattern(N * K, e)).add(name + "_scale_inv", "F32", {2, 3}, scales);
     }
     const auto source = file.open(mode);
     const WeightRef ref{"m.experts.{e}.up_proj.weight", {E, N, K}};
@@ -90,8 +88,7 @@ TEST_CASE("one scale may serve a row or all of a matrix", "[weights][source]") {
   file.add("row", "F8_E4M3", {2, 3}, stored)
       .add("row_scale", "BF16", {2, 1}, std::vector<uint16_t>{f32ToBf16(2), f32ToBf16(0.5)});
   file.add("all", "F8_E4M3", {2, 3}, stored).add("all_scale", "F32", {}, std::vector<float>{3});
-  file.add("one", "F8_E4M3", {2, 3}, stored)
-      .add("one_scale_inv", "F32", {1}, std::vector<float>{4});
+  file.add("one", "F8_E4M3", {2, 3}, stored).add("one_scale_inv", "F32", {1}, std::vector<float>{4});
   const auto source = file.open();
   const auto row = read(*source, {"row", {2, 3}}, 0), all = read(*source, {"all", {2, 3}}, 0),
              one = read(*source, {"one", {2, 3}}, 0);
@@ -115,9 +112,8 @@ TEST_CASE("fused e4m3 matrices have their scales fused too", "[weights][source]"
   const auto source = file.open();
   for (int64_t e = 0; e < E; ++e) {
     for (const bool up : {false, true}) {
-      const auto values = read(
-          *source,
-          {up ? "m.experts.{e}.up_proj.weight" : "m.experts.{e}.gate_proj.weight", {E, I, H}}, e);
+      const auto values =
+          read(*source, {up ? "m.experts.{e}.up_proj.weight" : "m.experts.{e}.gate_proj.weight", {E, I, H}}, e);
       for (int64_t n = 0; n < I * H; ++n) {
         const int64_t row = n / H + (up ? I : 0), col = n % H;
         const auto value = static_cast<float>(e4m3(gateUp[(e * 2 * I + row) * H + col]));
@@ -126,8 +122,7 @@ TEST_CASE("fused e4m3 matrices have their scales fused too", "[weights][source]"
     }
     const auto values = read(*source, {"m.experts.{e}.down_proj.weight", {E, H, I}}, e);
     for (int64_t n = 0; n < H * I; ++n)
-      REQUIRE(values[n] ==
-              static_cast<float>(e4m3(down[e * H * I + n])) * downScales[e * 2 + n / I / 128]);
+      REQUIRE(values[n] == static_cast<float>(e4m3(down[e * H * I + n])) * downScales[e * 2 + n / I / 128]);
   }
 }
 
@@ -152,12 +147,10 @@ TEST_CASE("MXFP4 experts are read as gpt-oss publishes them", "[weights][source]
     const auto source = file.open(mode);
     for (int64_t e = 0; e < E; ++e) {
       for (const bool up : {false, true}) {
-        const auto values = read(
-            *source,
-            {up ? "m.experts.{e}.up_proj.weight" : "m.experts.{e}.gate_proj.weight", {E, I, H}}, e);
+        const auto values =
+            read(*source, {up ? "m.experts.{e}.up_proj.weight" : "m.experts.{e}.gate_proj.weight", {E, I, H}}, e);
         for (int64_t n = 0; n < I * H; ++n) // gate's and up's rows alternate
-          REQUIRE(values[n] == element(gateUp, gateUpScales,
-                                       (e * 2 * I + n / H * 2 + (up ? 1 : 0)) * H + n % H));
+          REQUIRE(values[n] == element(gateUp, gateUpScales, (e * 2 * I + n / H * 2 + (up ? 1 : 0)) * H + n % H));
       }
       const auto values = read(*source, {"m.experts.{e}.down_proj.weight", {E, H, I}}, e);
       for (int64_t n = 0; n < H * I; ++n)
@@ -169,8 +162,7 @@ TEST_CASE("MXFP4 experts are read as gpt-oss publishes them", "[weights][source]
 TEST_CASE("quantised weights that do not fit are named", "[weights][source]") {
   RawFile file;
   file.add("bare", "F8_E4M3", {2, 3}, Bytes(6));
-  file.add("wrong", "F8_E4M3", {2, 300}, Bytes(600))
-      .add("wrong_scale_inv", "F32", {1, 2}, std::vector<float>(2));
+  file.add("wrong", "F8_E4M3", {2, 300}, Bytes(600)).add("wrong_scale_inv", "F32", {1, 2}, std::vector<float>(2));
   file.add("bits", "F8_E4M3", {2, 3}, Bytes(6)).add("bits_scale_inv", "U8", {1, 1}, Bytes(1));
   file.add("row", "F8_E4M3", {6}, Bytes(6)).add("row_scale_inv", "F32", {1}, std::vector<float>(1));
   file.add("m.experts.down_proj_blocks", "U8", {2, 4, 1, 16}, Bytes(128));
@@ -184,20 +176,16 @@ TEST_CASE("quantised weights that do not fit are named", "[weights][source]") {
     return status.message();
   };
   CHECK_THAT(message({"bare", {2, 3}}),
-             Contains("tensor 'bare'") &&
-                 Contains("neither 'bare_scale_inv' nor 'bare_scale' is there"));
-  CHECK_THAT(
-      message({"wrong", {2, 300}}),
-      Contains("tensor 'wrong'") &&
-          Contains("[2, 300] has scales of shape [1, 2]: expected one for 128 by 128 elements"));
-  CHECK_THAT(message({"bits", {2, 3}}),
-             Contains("has scales of dtype U8: expected F32, BF16 or F16"));
+             Contains("tensor 'bare'") && Contains("neither 'bare_scale_inv' nor 'bare_scale' is there"));
+  CHECK_THAT(message({"wrong", {2, 300}}),
+             Contains("tensor 'wrong'") &&
+                 Contains("[2, 300] has scales of shape [1, 2]: expected one for 128 by 128 elements"));
+  CHECK_THAT(message({"bits", {2, 3}}), Contains("has scales of dtype U8: expected F32, BF16 or F16"));
   CHECK_THAT(message({"row", {6}}), Contains("tensor 'row' has dtype F8_E4M3: expected"));
   CHECK_THAT(message({"m.experts.{e}.down_proj.weight", {2, 4, 32}}),
              Contains("has no tensor 'm.experts.down_proj_scales'"));
   CHECK_THAT(message({"m.experts.{e}.up_proj.weight", {2, 2, 32}}),
              Contains("'m.experts.gate_up_proj_blocks'") &&
                  Contains("expected U8 of shape [2, 4, 1, 16], found U8 of shape [2, 4, 1, 15]"));
-  CHECK_THAT(message({"m.experts.{e}.up_proj.weight", {2, 2, 33}}),
-             Contains("blocks of 32, and 33 is no multiple"));
+  CHECK_THAT(message({"m.experts.{e}.up_proj.weight", {2, 2, 33}}), Contains("blocks of 32, and 33 is no multiple"));
 }

@@ -1,5 +1,5 @@
-#include "runtime/weights/Convert.h"
 #include "runtime/weights/RandomWeights.h"
+#include "runtime/weights/Convert.h"
 #include "tests/unit/Catch.h"
 
 #include <xxhash.h>
@@ -143,7 +143,8 @@ TEST_CASE("a bf16 or f16 tensor has the values of its dtype, however wide it is 
   RandomWeights source({.seed = 3});
   const WeightRef wide{"m.gate.weight", {50, 101}, DType::F32}, brain{"m.gate.weight", {50, 101}, DType::BF16},
       half{"m.gate.weight", {50, 101}, DType::F16};
-  std::vector<float> exact = readAs<float>(source, wide, 0, DType::F32), asBrain = readAs<float>(source, brain, 0, DType::F32),
+  std::vector<float> exact = readAs<float>(source, wide, 0, DType::F32),
+                     asBrain = readAs<float>(source, brain, 0, DType::F32),
                      asHalf = readAs<float>(source, half, 0, DType::F32);
   std::vector<uint16_t> narrow = readAs<uint16_t>(source, brain, 0, DType::BF16);
   for (size_t i = 0; i < exact.size(); ++i) {

@@ -20,12 +20,9 @@ using Bytes = std::vector<uint8_t>;
 class RawFile {
 public:
   template <typename T>
-  RawFile &add(const std::string &name, const char *dtype, std::vector<int64_t> shape,
-               const std::vector<T> &values) {
+  RawFile &add(const std::string &name, const char *dtype, std::vector<int64_t> shape, const std::vector<T> &values) {
     const auto bytes = bytesOf(values);
-    header[name] = {{"dtype", dtype},
-                    {"shape", shape},
-                    {"data_offsets", {data.size(), data.size() + bytes.size()}}};
+    header[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {data.size(), data.size() + bytes.size()}}};
     data.append(reinterpret_cast<const char *>(bytes.data()), bytes.size());
     return *this;
   }
@@ -48,8 +45,7 @@ inline double e4m3(uint8_t bits) {
   const int exponent = bits >> 3 & 15, mantissa = bits & 7;
   if ((bits & 0x7f) == 0x7f)
     return std::nan("");
-  const double magnitude =
-      exponent ? std::ldexp(8 + mantissa, exponent - 10) : std::ldexp(mantissa, -9);
+  const double magnitude = exponent ? std::ldexp(8 + mantissa, exponent - 10) : std::ldexp(mantissa, -9);
   return bits & 0x80 ? -magnitude : magnitude;
 }
 
@@ -57,8 +53,7 @@ inline double e4m3(uint8_t bits) {
 inline Bytes pattern(size_t count, size_t seed) {
   Bytes bytes(count);
   for (size_t n = 0; n < count; ++n)
-    bytes[n] =
-        static_cast<uint8_t>((n * 37 + n / 131 * 11 + seed * 53) % 127 | (n % 3 == 0 ? 0x80 : 0));
+    bytes[n] = static_cast<uint8_t>((n * 37 + n / 131 * 11 + seed * 53) % 127 | (n % 3 == 0 ? 0x80 : 0));
   return bytes;
 }
 

@@ -57,9 +57,9 @@ TEST_CASE("tensors lie by descending alignment behind a header of a multiple of 
   TempFolder folder;
   const std::vector<uint16_t> narrow = {1};
   const std::vector<float> wide = {1, 2};
-  const std::vector<OutputTensor> tensors = {
-      {"a", DType::BF16, {1}, bytesOf(narrow)}, {"c", DType::F32, {1}, bytesOf(wide).first(4)},
-      {"b", DType::F32, {2}, bytesOf(wide)}};
+  const std::vector<OutputTensor> tensors = {{"a", DType::BF16, {1}, bytesOf(narrow)},
+                                             {"c", DType::F32, {1}, bytesOf(wide).first(4)},
+                                             {"b", DType::F32, {2}, bytesOf(wide)}};
   REQUIRE(writeSafetensors(folder / "out", tensors).ok());
   Result<SafetensorsFile> file = SafetensorsFile::open(folder / "out", ReadMode::Map);
   REQUIRE(file);

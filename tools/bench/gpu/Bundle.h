@@ -9,8 +9,9 @@
 
 namespace moec::bench {
 
-/// Compiles the kernels shipped for `target` whose names contain `part` into `folder`, on `threads` threads. Prints a line a kernel: registers,
-/// spills, seconds. Errors: as Nvrtc::compile; Failure if a kernel spills or a file cannot be written.
+/// Compiles the kernels shipped for `target` whose names contain `part` into `folder`, on `threads` threads. Prints a
+/// line a kernel: registers, spills, seconds. Errors: as Nvrtc::compile; Failure if a kernel spills or a file cannot be
+/// written.
 Status buildBundle(const std::string &folder, const std::string &target, const std::string &part, uint32_t threads);
 
 /// Adds a kernel to a folder. Errors: Failure if a file cannot be written.

@@ -137,14 +137,14 @@ Status Device::synchronise() { return check(api->cuStreamSynchronizeFn(stream), 
 Result<CUtensorMap> Device::tensorMap(const CudaTensor &tensor) {
   CUtensorMap map{};
   const cuuint32_t steps[CudaTensor::maxRank] = {1, 1, 1, 1, 1};
-  MOEC_TRY(check(api->cuTensorMapEncodeTiledFn(
-                     &map,
-                     tensor.elementBytes == 1          ? CU_TENSOR_MAP_DATA_TYPE_UINT8
-                     : tensor.element == Element::BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                                                       : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-                     tensor.rank, reinterpret_cast<void *>(tensor.address), tensor.sizes.data(), tensor.strides.data(),
-                     tensor.box.data(), steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+  MOEC_TRY(check(api->cuTensorMapEncodeTiledFn(&map,
+                                               tensor.elementBytes == 1          ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                                               : tensor.element == Element::BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                                                                 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                                               tensor.rank, reinterpret_cast<void *>(tensor.address),
+                                               tensor.sizes.data(), tensor.strides.data(), tensor.box.data(), steps,
+                                               CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
                  "cuTensorMapEncodeTiled"));
   return map;
 }

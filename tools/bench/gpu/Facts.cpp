@@ -14,8 +14,8 @@
 namespace moec::bench {
 namespace {
 
-// `spin` keeps a stream busy until the device's clock has moved on by so many nanoseconds. `mark` writes a value, so that
-// one can see which function a node ran. `publish` is what counting costs a step: E counts to pinned host memory.
+// `spin` keeps a stream busy until the device's clock has moved on by so many nanoseconds. `mark` writes a value, so
+// that one can see which function a node ran. `publish` is what counting costs a step: E counts to pinned host memory.
 constexpr const char *kernelText = R"(
 extern "C" __global__ void spin(unsigned long long ns) {
   unsigned long long start, now;
@@ -119,8 +119,8 @@ Status Experiments::compileTexts() {
     return compiled.status();
   cubin = std::move(*compiled);
   MOEC_TRY(load(cubin, library));
-  for (auto [name, kernel] : {std::pair{"spin", &spin}, std::pair{"mark", &mark}, std::pair{"markTwice", &markTwice}, std::pair{"stamp", &stamp},
-                              std::pair{"count", &count}, std::pair{"publish", &publish}})
+  for (auto [name, kernel] : {std::pair{"spin", &spin}, std::pair{"mark", &mark}, std::pair{"markTwice", &markTwice},
+                              std::pair{"stamp", &stamp}, std::pair{"count", &count}, std::pair{"publish", &publish}})
     MOEC_TRY(function(library, name, *kernel));
   return {};
 }
@@ -162,13 +162,15 @@ Status Experiments::loading() {
     return {};
   }));
   int value = 7;
-  MOEC_TRY(whileSpinning("first launch of a force-loaded kernel", [&] { return launch(found, side, {&memory, &value}); }));
+  MOEC_TRY(
+      whileSpinning("first launch of a force-loaded kernel", [&] { return launch(found, side, {&memory, &value}); }));
   MOEC_CALL(api, cuStreamSynchronize, side);
   CUlibrary lazy = nullptr;
   MOEC_TRY(load(cubin, lazy));
   MOEC_CALL(api, cuLibraryGetKernel, &kernel, lazy, "mark");
   MOEC_CALL(api, cuKernelGetFunction, &found, kernel);
-  MOEC_TRY(whileSpinning("first launch of a lazily loaded kernel", [&] { return launch(found, side, {&memory, &value}); }));
+  MOEC_TRY(
+      whileSpinning("first launch of a lazily loaded kernel", [&] { return launch(found, side, {&memory, &value}); }));
   MOEC_CALL(api, cuStreamSynchronize, side);
   MOEC_TRY(whileSpinning("cuLibraryUnload", [&]() -> Status {
     MOEC_CALL(api, cuLibraryUnload, loaded);
@@ -260,10 +262,11 @@ Status Experiments::instantiation() {
       return {};
     }));
     MOEC_CALL(api, cuStreamSynchronize, side);
-    MOEC_TRY(whileSpinning(fmt::format("destroying an executable graph of {} kernels", numNodes).c_str(), [&]() -> Status {
-      MOEC_CALL(api, cuGraphExecDestroy, exec);
-      return {};
-    }));
+    MOEC_TRY(
+        whileSpinning(fmt::format("destroying an executable graph of {} kernels", numNodes).c_str(), [&]() -> Status {
+          MOEC_CALL(api, cuGraphExecDestroy, exec);
+          return {};
+        }));
     MOEC_CALL(api, cuGraphDestroy, graph);
   }
   MOEC_CALL(api, cuMemFree, where);
@@ -304,7 +307,8 @@ Status Experiments::growth() {
   MOEC_CALL(api, cuMemcpyDtoH, &seen, range, 4);
   int grown = 0;
   MOEC_CALL(api, cuMemcpyDtoH, &grown, added, 4);
-  say("graph captured before the growth", seen, "", seen == 3 && grown == 6 ? "still runs; the new part too" : "BROKEN");
+  say("graph captured before the growth", seen, "",
+      seen == 3 && grown == 6 ? "still runs; the new part too" : "BROKEN");
   MOEC_CALL(api, cuGraphExecDestroy, exec);
   MOEC_CALL(api, cuGraphDestroy, graph);
   MOEC_TRY(whileSpinning("unmapping 64 MiB", [&]() -> Status {
@@ -477,7 +481,8 @@ Status Experiments::underLoad() {
 /// Compiles the same text again: much faster than at first means that NVRTC has kept it.
 Status Experiments::nvrtcCache() {
   // A text of its own, so that no earlier run has left it somewhere; the first compile also warms the library up.
-  const std::string text = fmt::format("{}\n// {}\n", kernelText, std::chrono::steady_clock::now().time_since_epoch().count());
+  const std::string text =
+      fmt::format("{}\n// {}\n", kernelText, std::chrono::steady_clock::now().time_since_epoch().count());
   for (const char *name : {"NVRTC, a text never seen", "NVRTC, the same text again", "NVRTC, and again"}) {
     Status status;
     const double took = microseconds([&] { status = compileText(text).status(); });

@@ -86,7 +86,8 @@ Result<Disturbance> disturb(DriverApi &api, CUcontext context, CUfunction stamp,
   Disturbance seen;
   Status called;
   std::atomic<bool> done{false};
-  // A call that waits for the device to be idle may never come back under load: the load ends after its time regardless.
+  // A call that waits for the device to be idle may never come back under load: the load ends after its time
+  // regardless.
   std::thread guard([&] {
     const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(2 * pause);
     while (Clock::now() < end)

@@ -63,7 +63,9 @@ Status DeviceGemm::makeMaps(Device &device) {
     return {};
   };
   const auto map = [&](const void *from, CUtensorMap &to) {
-    return make(weightTensor(config.element, addressOf(from), weights.k, weights.n, weights.experts, stride, boxRows(config)), to);
+    return make(
+        weightTensor(config.element, addressOf(from), weights.k, weights.n, weights.experts, stride, boxRows(config)),
+        to);
   };
   if (family == GemmFamily::Hopper) {
     MOEC_TRY(map(weights.first, firstMap));
@@ -76,8 +78,9 @@ Status DeviceGemm::makeMaps(Device &device) {
   const uint64_t gate = addressOf(weights.first), up = addressOf(weights.second);
   if (up <= gate)
     return makeError(Code::InvalidArgument, "up must lie behind gate");
-  return make(interleavedTensor(config.element, gate, up, weights.k, weights.n, weights.experts, stride, boxGroups(config)),
-              firstMap);
+  return make(
+      interleavedTensor(config.element, gate, up, weights.k, weights.n, weights.experts, stride, boxGroups(config)),
+      firstMap);
 }
 
 Status DeviceGemm::launchFitted(Device &device, GroupedGemmArgs &args, uint32_t numSlots, bool overlap) {
@@ -91,7 +94,8 @@ Status DeviceGemm::launchFitted(Device &device, GroupedGemmArgs &args, uint32_t 
   MOEC_TRY(tokens.status());
   args.tileCounter = tileCounter.as<uint32_t>();
   void *parameters[] = {&firstMap, &*tokens, &*output, &args};
-  return device.launch(kernel, {device.multiprocessors() * config.blocksPerSm, hopperThreads(config), overlap}, parameters);
+  return device.launch(kernel, {device.multiprocessors() * config.blocksPerSm, hopperThreads(config), overlap},
+                       parameters);
 }
 
 Status DeviceGemm::launch(Device &device, GroupedGemmArgs args, uint32_t numSlots, bool overlap) {
@@ -133,7 +137,8 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
 Status DeviceLayer::layRows(const void *hidden) {
   if (!choice.gateUp.rowsLaid)
     return {};
-  LayRowsArgs args{hidden, buffers->slotOfPair.as<int32_t>(), buffers->expertOutput.as<void>(), shape.tokens, shape.hidden};
+  LayRowsArgs args{hidden, buffers->slotOfPair.as<int32_t>(), buffers->expertOutput.as<void>(), shape.tokens,
+                   shape.hidden};
   void *parameters[] = {&args};
   const LayRowsConfig config = layRowsConfigOf(shape.topK);
   return device->launch(layRowsKernel, {layRowsBlocks(shape.tokens), config.threads, overlap}, parameters);

@@ -38,7 +38,8 @@ public:
   };
   static Result<DeviceGemm> load(Device &device, Bundle &bundle, GemmFamily family, const GemmConfig &config,
                                  const Weights &weights);
-  /// Fills in what the weights say, and queues the product. `numSlots`: rows of args.output, of which some may be unused.
+  /// Fills in what the weights say, and queues the product. `numSlots`: rows of args.output, of which some may be
+  /// unused.
   Status launch(Device &device, GroupedGemmArgs args, uint32_t numSlots, bool overlap);
 
 private:

@@ -62,16 +62,13 @@ Result<CUtensorMap> makeMap(Device &device, Map map, const Buffer &elements, con
   const uint64_t from = elements.address();
   constexpr uint64_t matrix = uint64_t{tmaK} * tmaRows;
   switch (map) {
-  case Map::None:
-    return CUtensorMap{};
-  case Map::Experts:
-    return device.tensorMap(weightTensor(Element::BF16, from, tmaK, tmaRows, tmaExperts, matrix, 16));
-  case Map::Rows:
-    return device.tensorMap(rowTensor(Element::BF16, from, tmaK, tmaRows * tmaExperts, 16));
+  case Map::None: return CUtensorMap{};
+  case Map::Experts: return device.tensorMap(weightTensor(Element::BF16, from, tmaK, tmaRows, tmaExperts, matrix, 16));
+  case Map::Rows: return device.tensorMap(rowTensor(Element::BF16, from, tmaK, tmaRows * tmaExperts, 16));
   case Map::Interleaved:
-    return device.tensorMap(interleavedTensor(Element::BF16, from, from + matrix * 2, tmaK, tmaPairRows, 1, 2 * matrix, 2));
-  case Map::Out:
-    return device.tensorMap(rowTensor(Element::BF16, out.address(), tmaK, tmaRows, 16));
+    return device.tensorMap(
+        interleavedTensor(Element::BF16, from, from + matrix * 2, tmaK, tmaPairRows, 1, 2 * matrix, 2));
+  case Map::Out: return device.tensorMap(rowTensor(Element::BF16, out.address(), tmaK, tmaRows, 16));
   }
   return CUtensorMap{};
 }
@@ -108,7 +105,8 @@ std::string encode(const Layout &layout, const std::vector<int32_t> &words,
                    const std::vector<std::pair<Layout, std::vector<int32_t>>> &inFull) {
   for (const auto &[other, longer] : inFull)
     if (other.threads == layout.threads && beginsLike(words, longer, layout.threads))
-      return fmt::format("{{\"like\": \"{}\", \"threads\": {}, \"words\": {}}}", other.name, layout.threads, words.size());
+      return fmt::format("{{\"like\": \"{}\", \"threads\": {}, \"words\": {}}}", other.name, layout.threads,
+                         words.size());
   return fmt::format("[{}]", fmt::join(words, ","));
 }
 

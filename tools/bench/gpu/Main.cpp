@@ -61,7 +61,8 @@ template <class Number> Status parseNumber(const std::string &option, const std:
   return {};
 }
 
-template <class Number> Status parseNumbers(const Options &options, const std::string &option, std::vector<Number> &values) {
+template <class Number>
+Status parseNumbers(const Options &options, const std::string &option, std::vector<Number> &values) {
   const auto found = options.find(option);
   if (found == options.end())
     return {};

@@ -102,8 +102,9 @@ public:
   explicit Report(const MeasureOptions &options) {
     if (!options.jsonPath.empty())
       json.open(options.jsonPath, std::ios::app);
-    fmt::print("{:10} {:>6} {:>4} {:>7} {:32} {:>9} {:>7} {:>9} {:>6}  {}\n", "shape", "T", "skew", "experts", "kernels",
-               "us", "TFLOP/s", "floor us", "share", "us of dispatch, laying rows out, gate-up, down, combine");
+    fmt::print("{:10} {:>6} {:>4} {:>7} {:32} {:>9} {:>7} {:>9} {:>6}  {}\n", "shape", "T", "skew", "experts",
+               "kernels", "us", "TFLOP/s", "floor us", "share",
+               "us of dispatch, laying rows out, gate-up, down, combine");
   }
 
   void line(const Problem &p, const LayerChoice &choice, double microseconds, double floor,

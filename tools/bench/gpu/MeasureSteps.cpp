@@ -49,7 +49,8 @@ public:
     MOEC_TRY(device.fill(weight, 0x3c));
     MOEC_TRY(get(logits, most * E * 4));
     std::mt19937_64 random(3);
-    Result<Buffer> drawn = device.uploaded(drawIds(static_cast<uint32_t>(most), shape.experts, shape.topK, 0.5, random));
+    Result<Buffer> drawn =
+        device.uploaded(drawIds(static_cast<uint32_t>(most), shape.experts, shape.topK, 0.5, random));
     MOEC_TRY(drawn.status());
     ids = std::move(*drawn);
     std::vector<int32_t> begin(E + 1); // twice the mean
@@ -122,7 +123,8 @@ private:
     args.blockCounts = blockCounts.as<int32_t>();
     args.gridBarrier = reinterpret_cast<uint32_t *>(table(4)); // zeros
     args.numPairs = pairs;
-    args.numBlocks = form == "Grid" ? dispatchGridBlocks(pairs, device.multiprocessors()) : ceilDivide(pairs, config.pairsPerBlock);
+    args.numBlocks =
+        form == "Grid" ? dispatchGridBlocks(pairs, device.multiprocessors()) : ceilDivide(pairs, config.pairsPerBlock);
     args.tileTokens = 64;
     DispatchSlotsArgs slots{};
     slots.ids = args.ids;
@@ -172,8 +174,8 @@ private:
 } // namespace
 
 Status measureSteps(Device &device, Bundle &bundle, bool overlap) {
-  fmt::print("{}: microseconds of one launch, or of all launches of a form, behind each other in a graph{}\n", device.name(),
-             overlap ? ", overlapping" : "");
+  fmt::print("{}: microseconds of one launch, or of all launches of a form, behind each other in a graph{}\n",
+             device.name(), overlap ? ", overlapping" : "");
   for (const RouterShape &shape : shapes)
     MOEC_TRY(StepTimer(device, bundle, shape, overlap).run());
   return {};

@@ -51,7 +51,8 @@ Status compareOrders(Device &device, Bundle &bundle) {
       MOEC_TRY(layer.status());
       MOEC_TRY(layer->forward(hidden->as<void>(), ids->as<int32_t>(), pairWeights->as<float>()));
       MOEC_TRY(device.synchronise());
-      Result<std::vector<uint16_t>> activated = device.downloaded<uint16_t>(buffers->activated, pairs * shape.intermediate);
+      Result<std::vector<uint16_t>> activated =
+          device.downloaded<uint16_t>(buffers->activated, pairs * shape.intermediate);
       Result<std::vector<uint16_t>> experts = device.downloaded<uint16_t>(buffers->expertOutput, pairs * shape.hidden);
       Result<std::vector<uint16_t>> output =
           device.downloaded<uint16_t>(buffers->output, size_t{shape.tokens} * shape.hidden);

@@ -120,7 +120,8 @@ ReferenceLayer referenceLayer(const LayerInputs &inputs, const ReferenceSlots &s
   for (size_t slot = 0; slot < slots.slotPair.size(); ++slot) {
     const size_t pair = static_cast<size_t>(slots.slotPair[slot]), token = pair / K;
     const size_t expert = static_cast<size_t>(inputs.ids[pair]);
-    const double taken = inputs.weightOnInput ? inputs.weights[pair] : 1, given = inputs.weightOnInput ? 1 : inputs.weights[pair];
+    const double taken = inputs.weightOnInput ? inputs.weights[pair] : 1,
+                 given = inputs.weightOnInput ? 1 : inputs.weights[pair];
     double *row = &layer.activated[slot * I];
     for (uint32_t i = 0; i < I; ++i) {
       row[i] = siluGate(taken * dot(&hidden[token * H], &gate[(expert * I + i) * H], H),

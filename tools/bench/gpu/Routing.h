@@ -18,7 +18,8 @@ std::vector<float> drawWeights(uint32_t tokens, uint32_t topK, std::mt19937_64 &
 /// Normal values with deviation `scale`, rounded to bf16 or f16, as bits.
 std::vector<uint16_t> drawElements(size_t count, double scale, bool bf16, std::mt19937_64 &random);
 
-/// Values as a sum of `planes` elements each, largest first: [planes, values.size()]. Three bf16 hold any f32 of normal size.
+/// Values as a sum of `planes` elements each, largest first: [planes, values.size()]. Three bf16 hold any f32 of normal
+/// size.
 std::vector<uint16_t> splitIntoPlanes(const std::vector<float> &values, uint32_t planes, bool bf16);
 
 /// The value of an element's bits.

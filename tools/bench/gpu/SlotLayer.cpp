@@ -102,7 +102,8 @@ Status SlotLayer::dispatchSpill() {
 }
 
 Status SlotLayer::runProducts(GroupedGemmArgs tables, const void *hidden, size_t firstRow, size_t count) {
-  void *rows = activated.as<void>(firstRow * shape.intermediate * 2), *outputs = expertOutput.as<void>(firstRow * shape.hidden * 2);
+  void *rows = activated.as<void>(firstRow * shape.intermediate * 2),
+       *outputs = expertOutput.as<void>(firstRow * shape.hidden * 2);
   tables.topK = shape.topK;
   tables.tokens = choice.gateUp.rowsLaid ? outputs : hidden;
   tables.output = rows;

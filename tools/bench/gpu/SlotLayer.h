@@ -26,7 +26,8 @@ public:
   Buffer output;     // [T, H]
 
 private:
-  SlotLayer(Device &device, const Shape &shape, const LayerChoice &choice) : device(&device), shape(shape), choice(choice) {}
+  SlotLayer(Device &device, const Shape &shape, const LayerChoice &choice)
+      : device(&device), shape(shape), choice(choice) {}
   Status allocate(const std::vector<int32_t> &begin);
   Status load(Bundle &bundle, const LayerWeightsOnDevice &weights);
   Status runProducts(GroupedGemmArgs tables, const void *hidden, size_t firstRow, size_t count);

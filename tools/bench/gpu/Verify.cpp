@@ -25,21 +25,23 @@ std::vector<Case> allCases() {
   return {
       {"one token", {1, 128, 64, 8, 2}, none},
       {"odd sizes", {37, 136, 200, 8, 2}, none},
-      {"idle experts", {61, 200, 72, 8, 2}, [](std::vector<int32_t> &ids) {
+      {"idle experts",
+       {61, 200, 72, 8, 2},
+       [](std::vector<int32_t> &ids) {
          for (int32_t &id : ids)
            id = id % 3 * 2; // 0, 2 and 4 alone
        }},
-      {"all pairs to one expert", {300, 264, 136, 8, 1}, [](std::vector<int32_t> &ids) {
-         std::fill(ids.begin(), ids.end(), 5);
-       }},
-      {"padding", {130, 144, 88, 8, 2}, [](std::vector<int32_t> &ids) {
+      {"all pairs to one expert",
+       {300, 264, 136, 8, 1},
+       [](std::vector<int32_t> &ids) { std::fill(ids.begin(), ids.end(), 5); }},
+      {"padding",
+       {130, 144, 88, 8, 2},
+       [](std::vector<int32_t> &ids) {
          for (size_t i = 0; i < ids.size(); i += 3)
            ids[i] = -1;
          ids[10] = ids[11] = -1; // a token without any expert
        }},
-      {"padding alone", {5, 128, 64, 8, 2}, [](std::vector<int32_t> &ids) {
-         std::fill(ids.begin(), ids.end(), -1);
-       }},
+      {"padding alone", {5, 128, 64, 8, 2}, [](std::vector<int32_t> &ids) { std::fill(ids.begin(), ids.end(), -1); }},
       {"long sums", {129, 1032, 520, 8, 2}, none},
       {"many experts", {45, 72, 40, 128, 8}, none},
       {"more tiles than blocks", {1100, 1032, 600, 32, 2}, none},
@@ -133,9 +135,9 @@ Status checkDispatch(Device &device, const LayerBuffers &buffers, const Referenc
 }
 
 Status poison(Device &device, const LayerBuffers &buffers) {
-  for (const Buffer *buffer : {&buffers.counts, &buffers.expertBegin, &buffers.tileBegin, &buffers.tilePlace,
-                               &buffers.slotPair, &buffers.slotOfPair, &buffers.activated, &buffers.expertOutput,
-                               &buffers.output})
+  for (const Buffer *buffer :
+       {&buffers.counts, &buffers.expertBegin, &buffers.tileBegin, &buffers.tilePlace, &buffers.slotPair,
+        &buffers.slotOfPair, &buffers.activated, &buffers.expertOutput, &buffers.output})
     MOEC_TRY(device.fill(*buffer, 0xff)); // NaN as elements
   return {};
 }
@@ -217,11 +219,11 @@ struct Ring {
     const volatile uint64_t *sample = words.as<uint64_t>() + number % samples * (experts + 1);
     for (uint32_t e = 0; e <= experts; ++e) {
       const uint64_t word = sample[e];
-      const size_t expected = e < experts ? static_cast<size_t>(p.slots.expertBegin[e + 1] - p.slots.expertBegin[e])
-                                          : p.inputs.ids.size();
+      const size_t expected =
+          e < experts ? static_cast<size_t>(p.slots.expertBegin[e + 1] - p.slots.expertBegin[e]) : p.inputs.ids.size();
       if (sequenceOf(word) != number || countOf(word) != expected)
-        return makeError(Code::VerificationMismatch, "sample {}: word {} has number {} and count {}, expected {}", number,
-                         e, sequenceOf(word), countOf(word), expected);
+        return makeError(Code::VerificationMismatch, "sample {}: word {} has number {} and count {}, expected {}",
+                         number, e, sequenceOf(word), countOf(word), expected);
     }
     return {};
   }
@@ -232,7 +234,7 @@ Status verifyForms(Device &device, Bundle &bundle, const Prepared &p, const Laye
   const Shape &shape = p.inputs.shape;
   const int64_t expert = int64_t{shape.intermediate} * shape.hidden;
   const LayerWeightsOnDevice weights{p.on.gateThenUp.as<void>(), p.on.gateThenUp.as<void>(p.inputs.gate.size() * 2),
-                                   p.on.down.as<void>(), expert};
+                                     p.on.down.as<void>(), expert};
   Result<LayerBuffers> buffers = LayerBuffers::allocate(device, shape);
   MOEC_TRY(buffers.status());
   Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, shape, choice, weights, *buffers);
@@ -252,7 +254,8 @@ Status verifyForms(Device &device, Bundle &bundle, const Prepared &p, const Laye
     return {};
   };
   const bool canOverlap = device.computeCapability() >= 90;
-  for (DispatchForm form : {DispatchForm::OneBlock, DispatchForm::ThreeLaunches, DispatchForm::Grid, DispatchForm::Grid}) {
+  for (DispatchForm form :
+       {DispatchForm::OneBlock, DispatchForm::ThreeLaunches, DispatchForm::Grid, DispatchForm::Grid}) {
     layer->setDispatch(form);
     layer->setOverlap(canOverlap && samples == 3);
     MOEC_TRY(poison(device, *buffers));

@@ -8,7 +8,7 @@
 namespace moec::bench {
 
 struct VerifyOptions {
-  bool quick = false; // one element and the odd shapes alone: for runs under compute-sanitizer
+  bool quick = false;               // one element and the odd shapes alone: for runs under compute-sanitizer
   std::vector<std::string> kernels; // parts of names, of which a choice must have one; empty: all
 };
 

@@ -45,9 +45,11 @@ Status verifyRouter(Device &device, Bundle &bundle, const RouteConfig &c, std::s
   if (!kernel)
     return kernel.status();
   Result<Buffer> logitsOn = device.uploaded(logits), correctionOn = device.uploaded(correction);
-  Result<Buffer> idsOn = device.allocate(size_t{tokens} * c.topK * 4), weightsOn = device.allocate(size_t{tokens} * c.topK * 4);
+  Result<Buffer> idsOn = device.allocate(size_t{tokens} * c.topK * 4),
+                 weightsOn = device.allocate(size_t{tokens} * c.topK * 4);
   Result<Buffer> countOn = device.uploaded(std::vector<uint32_t>{0});
-  for (const Status &status : {logitsOn.status(), correctionOn.status(), idsOn.status(), weightsOn.status(), countOn.status()})
+  for (const Status &status :
+       {logitsOn.status(), correctionOn.status(), idsOn.status(), weightsOn.status(), countOn.status()})
     MOEC_TRY(status);
   MOEC_TRY(device.fill(*idsOn, 0x7f));
   MOEC_TRY(device.fill(*weightsOn, 0xff));

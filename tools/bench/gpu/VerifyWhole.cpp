@@ -19,7 +19,8 @@ WholeSpec specOf(const RouteConfig &route) {
   if (route.experts == 60) { // Qwen1.5-MoE
     spec.sharedIntermediate = sharedSize;
     spec.sharedGate = true;
-  } else if (route.groups > 1 || route.experts == 384) { // DeepSeek, Kimi: f32 router weights in part of the checkpoints
+  } else if (route.groups > 1 ||
+             route.experts == 384) { // DeepSeek, Kimi: f32 router weights in part of the checkpoints
     spec.sharedIntermediate = sharedSize;
     spec.routerPlanes = 3;
     spec.scale = 2.5;
@@ -70,7 +71,8 @@ Case makeCase(const RouteConfig &route, uint32_t tokens, bool bf16) {
   w.sharedRoutePlanes = splitIntoPlanes(extra, c.spec.routerPlanes, bf16);
   if (c.spec.routerPlanes == 1)
     for (size_t i = 0; i < w.router.size(); ++i)
-      w.router[i] = elementValue(i < experts.size() ? w.routerPlanes[i] : w.sharedRoutePlanes[i - experts.size()], bf16);
+      w.router[i] =
+          elementValue(i < experts.size() ? w.routerPlanes[i] : w.sharedRoutePlanes[i - experts.size()], bf16);
   w.routerBias = drawFloats(E, 0.5f, random);
   w.correctionBias = drawFloats(E, 0.1f, random);
   w.sharedGate = drawElements(size_t{S} * H, in, bf16, random);
@@ -183,7 +185,8 @@ std::vector<double> expectedOutput(const Case &c, const std::vector<float> &logi
     std::vector<double> gate(c.inputs.shape.tokens, 1.0);
     for (size_t token = 0; c.spec.sharedGate && token < gate.size(); ++token)
       gate[token] = 1 / (1 + std::exp(-static_cast<double>(logits[token * stride + c.inputs.shape.experts])));
-    addReferenceShared(c.inputs, c.weights.sharedGate, c.weights.sharedUp, c.weights.sharedDown, gate, reference.output);
+    addReferenceShared(c.inputs, c.weights.sharedGate, c.weights.sharedUp, c.weights.sharedDown, gate,
+                       reference.output);
   }
   return reference.output;
 }
@@ -195,8 +198,8 @@ struct Verifier {
   OnDevice on;
   LayerBuffers buffers;
   std::vector<float> logits;
-  std::vector<double> expected;  // output; empty before the first choice has routed
-  std::vector<uint16_t> output;  // of the first choice
+  std::vector<double> expected; // output; empty before the first choice has routed
+  std::vector<uint16_t> output; // of the first choice
   double worst = 0;
 
   /// One choice of tiles; the second run overlaps launches where the device can, and must give the same bits.
@@ -234,7 +237,8 @@ struct Verifier {
   }
 };
 
-Status verifyCase(Device &device, Bundle &bundle, Case c, const std::vector<std::string> &kernels, std::string &report) {
+Status verifyCase(Device &device, Bundle &bundle, Case c, const std::vector<std::string> &kernels,
+                  std::string &report) {
   const Element element = c.inputs.bf16 ? Element::BF16 : Element::F16;
   Result<OnDevice> on = OnDevice::upload(device, c);
   MOEC_TRY(on.status());
@@ -263,8 +267,8 @@ Status verifyWholeLayers(Device &device, Bundle &bundle, const VerifyOptions &op
         std::string report;
         const Status status = verifyCase(device, bundle, makeCase(route, tokens, bf16), options.kernels, report);
         status.ok() ? ++passed : ++failed;
-        fmt::print("{} whole layer, {} {} tokens {}: {}\n", status.ok() ? "ok  " : "FAIL", shippedRoute(route).name, tokens,
-                   bf16 ? "bf16" : "f16", status.ok() ? report : status.message());
+        fmt::print("{} whole layer, {} {} tokens {}: {}\n", status.ok() ? "ok  " : "FAIL", shippedRoute(route).name,
+                   tokens, bf16 ? "bf16" : "f16", status.ok() ? report : status.message());
         if (status.code() == Code::Failure)
           return status; // a device error sticks
       }

@@ -46,7 +46,8 @@ public:
   Buffer sharedActivated, sharedOutput;
 
 private:
-  WholeLayer(Device &device, const Shape &shape, const WholeSpec &spec, const WholeWeights &weights, DeviceLayer experts)
+  WholeLayer(Device &device, const Shape &shape, const WholeSpec &spec, const WholeWeights &weights,
+             DeviceLayer experts)
       : device(&device), shape(shape), spec(spec), weights(weights), experts(std::move(experts)) {}
   Status allocate();
   Status loadShared(Bundle &bundle, const LayerChoice &choice);

@@ -36,16 +36,14 @@ Result<const CallCounter::Cupti *> CallCounter::open() {
   if (cupti.enable)
     return &cupti;
   void *library = nullptr;
-  for (const char *name :
-       {"libcupti.so.13", "libcupti.so.12", "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so",
-        "/usr/local/cuda/lib64/libcupti.so"})
+  for (const char *name : {"libcupti.so.13", "libcupti.so.12", "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so",
+                           "/usr/local/cuda/lib64/libcupti.so"})
     if ((library = dlopen(name, RTLD_NOW | RTLD_LOCAL)))
       break;
   if (!library)
     return makeError(Code::NotFound, "no CUPTI to count driver calls with: {}", dlerror());
   cupti.subscribe = reinterpret_cast<decltype(cupti.subscribe)>(dlsym(library, "cuptiSubscribe"));
-  cupti.unsubscribe =
-      reinterpret_cast<decltype(cupti.unsubscribe)>(dlsym(library, "cuptiUnsubscribe"));
+  cupti.unsubscribe = reinterpret_cast<decltype(cupti.unsubscribe)>(dlsym(library, "cuptiUnsubscribe"));
   auto *enable = reinterpret_cast<decltype(cupti.enable)>(dlsym(library, "cuptiEnableDomain"));
   if (!cupti.subscribe || !cupti.unsubscribe || !enable)
     return makeError(Code::NotFound, "this CUPTI has no callbacks: {}", dlerror());
@@ -59,8 +57,7 @@ Result<std::unique_ptr<CallCounter>> CallCounter::start() {
     return cupti.status();
   void *subscriber = nullptr;
   if (int error = (*cupti)->subscribe(&subscriber, count, nullptr))
-    return makeError(Code::NotFound,
-                     "CUPTI refuses to report calls (error {}): another profiler may be at work",
+    return makeError(Code::NotFound, "CUPTI refuses to report calls (error {}): another profiler may be at work",
                      error);
   std::unique_ptr<CallCounter> counter(new CallCounter(**cupti, subscriber));
   for (int domain : {driverDomain, synchronisationDomain})

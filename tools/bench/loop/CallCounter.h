@@ -10,9 +10,8 @@ namespace moec::bench {
 
 /// What a thread asked of the CUDA driver.
 struct DriverCalls {
-  uint64_t calls = 0; ///< of the driver's functions, whichever way they were found
-  uint64_t synchronisations =
-      0; ///< waits for a stream, an event or the context, also those inside other calls
+  uint64_t calls = 0;            ///< of the driver's functions, whichever way they were found
+  uint64_t synchronisations = 0; ///< waits for a stream, an event or the context, also those inside other calls
 
   DriverCalls operator-(const DriverCalls &other) const {
     return {calls - other.calls, synchronisations - other.synchronisations};

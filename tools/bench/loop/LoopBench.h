@@ -8,8 +8,8 @@
 
 namespace moec::bench {
 
-/// Plans that differ from the live one in their kernels alone: other tile heights on a CPU, other tile classes on a GPU. In an
-/// order of its own for each `seed`; not empty.
+/// Plans that differ from the live one in their kernels alone: other tile heights on a CPU, other tile classes on a
+/// GPU. In an order of its own for each `seed`; not empty.
 std::vector<LayerPlan> otherPlans(const tool::BenchSession &bench, uint32_t seed);
 
 /// The value that `share` of the values do not exceed; `values` must not be empty.

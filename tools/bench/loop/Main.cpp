@@ -3,8 +3,8 @@
 #include "tools/common/CommandLine.h"
 
 #include <CLI/CLI.hpp>
-#include <unistd.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace {
 
@@ -20,12 +20,17 @@ void addVerb(CLI::App &app, const char *name, const char *description, tool::Ben
   CLI::App *verb = app.add_subcommand(name, description);
   verb->add_option("model", options.model, "Hugging Face folder, config.json, .mlir or package")->required();
   verb->add_option("--weights", options.weights, "checkpoint folder or file, or random:seed=N")->capture_default_str();
-  verb->add_option("--target,--device", options.target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, cuda or cuda:N")->capture_default_str();
+  verb->add_option("--target,--device", options.target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, cuda or cuda:N")
+      ->capture_default_str();
   verb->add_option("--threads", options.threads, "threads of a step; 0: all processors")->capture_default_str();
   verb->add_option("--tokens", options.tokens, "token counts, comma-separated")->delimiter(',');
   verb->add_option("--routing", options.routing, "uniform, zipf:EXPONENT or hot:SHARE")->capture_default_str();
-  verb->add_option("--repeats", options.repeats, "blocks of each company, in turns")->check(CLI::Range(5, 1000))->capture_default_str();
-  verb->add_option("--format", options.format, "text or json")->check(CLI::IsMember({"text", "json"}))->capture_default_str();
+  verb->add_option("--repeats", options.repeats, "blocks of each company, in turns")
+      ->check(CLI::Range(5, 1000))
+      ->capture_default_str();
+  verb->add_option("--format", options.format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
   verb->callback([&options, &exitCode, name, run] {
     Result<tool::RoutingSpec> routing = tool::RoutingSpec::parse(options.routing);
     const Status status = routing ? run(options) : routing.status();

@@ -1,6 +1,7 @@
-// moec-bench-loop p99: a step's 99th percentile while the background compiles, against a thread that only spins in its place.
-#include "tools/bench/loop/LoopBench.h"
+// moec-bench-loop p99: a step's 99th percentile while the background compiles, against a thread that only spins in its
+// place.
 #include "runtime/recompile/IdleScope.h"
+#include "tools/bench/loop/LoopBench.h"
 
 #include <nlohmann/json.hpp>
 
@@ -51,16 +52,17 @@ public:
     return failure;
   }
 
-  uint32_t builds = 0;      // that ended, each with a compile
-  double compileMs = 0;     // summed
-  uint32_t nextSeed = 0;    // of the plans; the caller carries it from block to block
+  uint32_t builds = 0;   // that ended, each with a compile
+  double compileMs = 0;  // summed
+  uint32_t nextSeed = 0; // of the plans; the caller carries it from block to block
 
 private:
   void run(Company company) {
     setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), loopNiceness);
     IdleScope idle(stage == Stage::Idle ? forever : 0);
     if (stage == Stage::Idle && !idle.idle()) {
-      failure = makeError(Code::Failure, "this user's threads may not leave the idle class, so the loop's do not enter it");
+      failure =
+          makeError(Code::Failure, "this user's threads may not leave the idle class, so the loop's do not enter it");
       return;
     }
     cpu_set_t last;
@@ -79,8 +81,8 @@ private:
       plans = otherPlans(bench, nextSeed++);
     const LayerPlan plan = std::move(plans.back());
     plans.pop_back();
-    Result<BuildReport> built =
-        host.build({{bench.session->layers().front(), plan}}, {}, [this] { return stop.load(std::memory_order_relaxed); });
+    Result<BuildReport> built = host.build({{bench.session->layers().front(), plan}}, {},
+                                           [this] { return stop.load(std::memory_order_relaxed); });
     if (!built)
       return built.status().code() == Code::Cancelled ? Status() : built.status();
     host.retire(built->generation);
@@ -100,9 +102,9 @@ private:
 struct P99Row {
   uint32_t tokens = 0;
   Stage stage = Stage::Idle;
-  size_t steps = 0;                      // in each company
+  size_t steps = 0;                          // in each company
   std::array<double, 3> medianMs{}, p99Ms{}; // by company, all repeats together
-  tool::Interval ratio;                  // of the p99 of compiling over that of spinning, by repeat
+  tool::Interval ratio;                      // of the p99 of compiling over that of spinning, by repeat
   uint32_t builds = 0;
   double compileMs = 0; // mean
 };
@@ -115,7 +117,8 @@ public:
 
   Status run() {
     for (uint32_t tokens : options.tokens.empty() ? std::vector<uint32_t>{1, 16} : options.tokens)
-      for (Stage stage : onGpu ? std::vector{Stage::Nice} : std::vector{Stage::Idle, Stage::Nice}) // the loop's own classes
+      for (Stage stage :
+           onGpu ? std::vector{Stage::Nice} : std::vector{Stage::Idle, Stage::Nice}) // the loop's own classes
         if (Status status = measure(tokens, stage); !status.ok())
           return status.withContext("{} tokens, {}", tokens, stageNames[static_cast<size_t>(stage)]);
     options.format == "text" ? printText() : printJson();
@@ -158,7 +161,9 @@ private:
     Background background(bench, company, row.stage);
     background.nextSeed = nextSeed;
     const auto start = Clock::now();
-    for (uint32_t index = 0; std::chrono::duration<double>(Clock::now() - start).count() < (onGpu ? blockSecondsOnGpu : blockSeconds); ++index) {
+    for (uint32_t index = 0;
+         std::chrono::duration<double>(Clock::now() - start).count() < (onGpu ? blockSecondsOnGpu : blockSeconds);
+         ++index) {
       Result<uint64_t> ns = bench.run(steps[index % steps.size()]);
       if (!ns)
         return ns.status();
@@ -172,8 +177,9 @@ private:
   }
 
   void printJson() const {
-    nlohmann::json json = {{"schema", "moec.bench-cpu-p99"}, {"schema_version", 2}, {"model", name}, {"threads", threads},
-                           {"routing", options.routing}, {"repeats", options.repeats}, {"niceness", loopNiceness}};
+    nlohmann::json json = {
+        {"schema", "moec.bench-cpu-p99"}, {"schema_version", 2},        {"model", name},           {"threads", threads},
+        {"routing", options.routing},     {"repeats", options.repeats}, {"niceness", loopNiceness}};
     for (const P99Row &row : rows)
       json["rows"].push_back({{"tokens", row.tokens},
                               {"class", stageNames[static_cast<size_t>(row.stage)]},
@@ -189,15 +195,19 @@ private:
   }
 
   void printText() const {
-    fmt::print("{} on {} threads, routing {}; beside the steps a thread on the last processor, of the idle class or of nice {}; {} repeats in turns\n\n",
+    fmt::print("{} on {} threads, routing {}; beside the steps a thread on the last processor, of the idle class or of "
+               "nice {}; {} repeats in turns\n\n",
                name, threads, options.routing, loopNiceness, options.repeats);
-    fmt::print("{:>6} {:<11} {:<18} {:>10} {:>10} {:>8}\n", "tokens", "class", "beside", "median ms", "p99 ms", "steps");
+    fmt::print("{:>6} {:<11} {:<18} {:>10} {:>10} {:>8}\n", "tokens", "class", "beside", "median ms", "p99 ms",
+               "steps");
     for (const P99Row &row : rows) {
       for (size_t company = 0; company < 3; ++company)
-        fmt::print("{:>6} {:<11} {:<18} {:>10.3f} {:>10.3f} {:>8}\n", row.tokens, stageNames[static_cast<size_t>(row.stage)], companyNames[company], row.medianMs[company],
+        fmt::print("{:>6} {:<11} {:<18} {:>10.3f} {:>10.3f} {:>8}\n", row.tokens,
+                   stageNames[static_cast<size_t>(row.stage)], companyNames[company], row.medianMs[company],
                    row.p99Ms[company], company == 2 ? fmt::format("{}", row.steps) : "");
-      fmt::print("       p99 with compiles over p99 with spinning: {} by repeat, {:.3f} pooled; {} compiles of {:.0f} ms\n",
-                 tool::ratioText(row.ratio), row.p99Ms[2] / row.p99Ms[1], row.builds, row.compileMs);
+      fmt::print(
+          "       p99 with compiles over p99 with spinning: {} by repeat, {:.3f} pooled; {} compiles of {:.0f} ms\n",
+          tool::ratioText(row.ratio), row.p99Ms[2] / row.p99Ms[1], row.builds, row.compileMs);
     }
   }
 

@@ -34,8 +34,8 @@ struct SwapRow {
 };
 
 Result<uint64_t> buildOne(tool::BenchSession &bench, const LayerPlan &plan) {
-  Result<BuildReport> built = bench.session->host().build({{bench.session->layers().front(), plan}},
-                                                          {}, [] { return false; });
+  Result<BuildReport> built =
+      bench.session->host().build({{bench.session->layers().front(), plan}}, {}, [] { return false; });
   return built ? Result<uint64_t>(built->generation) : built.status();
 }
 
@@ -71,8 +71,7 @@ Result<SwapRow> measure(const tool::BenchOptions &options, uint32_t tokens) {
   Result<tool::BenchSession> bench = tool::BenchSession::open(options, tokens, tokens);
   if (Status status = bench.status(); !status.ok())
     return status;
-  const std::vector<tool::RoutedStep> steps =
-      tool::drawSteps(options.routing, bench->shape, tokens, 4);
+  const std::vector<tool::RoutedStep> steps = tool::drawSteps(options.routing, bench->shape, tokens, 4);
   const std::vector<LayerPlan> plans = otherPlans(*bench, 1);
   Result<uint64_t> a = buildOne(*bench, plans.front()), b = buildOne(*bench, plans.back());
   if (Status status = a.status(); !status.ok())
@@ -112,8 +111,7 @@ Result<SwapRow> measure(const tool::BenchOptions &options, uint32_t tokens) {
       return status;
     return swapper.driverCalls();
   };
-  if (Status status = swapBesideSteps(numSwaps, row.publishNs, row.swappingNs).status();
-      !status.ok())
+  if (Status status = swapBesideSteps(numSwaps, row.publishNs, row.swappingNs).status(); !status.ok())
     return status;
   if (!options.target.starts_with("cuda"))
     return row;
@@ -127,8 +125,7 @@ Result<SwapRow> measure(const tool::BenchOptions &options, uint32_t tokens) {
   Result<DriverCalls> ofSwaps = swapBesideSteps(numCountedSwaps, publishNs, stepNs);
   if (!ofSwaps)
     return ofSwaps.status();
-  row.calls = CountedCalls{*ofSwaps, CallCounter::ofThisThread() - before,
-                           static_cast<uint32_t>(stepNs.size())};
+  row.calls = CountedCalls{*ofSwaps, CallCounter::ofThisThread() - before, static_cast<uint32_t>(stepNs.size())};
   return row;
 }
 
@@ -136,15 +133,13 @@ void printCalls(const SwapRow &row) {
   const auto &[swaps, steps, numSteps] = *row.calls;
   fmt::print("{:>7} {} swaps made {} driver calls and {} synchronisations; {} steps beside them {} "
              "and {}\n",
-             row.tokens, numCountedSwaps, swaps.calls, swaps.synchronisations, numSteps,
-             steps.calls, steps.synchronisations);
+             row.tokens, numCountedSwaps, swaps.calls, swaps.synchronisations, numSteps, steps.calls,
+             steps.synchronisations);
 }
 
 nlohmann::json toJson(const CountedCalls &calls) {
   auto of = [](const DriverCalls &some, uint32_t count) {
-    return nlohmann::json{{"count", count},
-                          {"driver_calls", some.calls},
-                          {"synchronisations", some.synchronisations}};
+    return nlohmann::json{{"count", count}, {"driver_calls", some.calls}, {"synchronisations", some.synchronisations}};
   };
   return {{"swaps", of(calls.swaps, numCountedSwaps)}, {"steps", of(calls.steps, calls.numSteps)}};
 }
@@ -159,14 +154,11 @@ nlohmann::json microseconds(const std::vector<double> &ns) {
 } // namespace
 
 Status runSwap(const tool::BenchOptions &options) {
-  nlohmann::json json = {{"schema", "moec.bench-loop-swap"},
-                         {"schema_version", 1},
-                         {"model", options.model},
-                         {"device", options.target}};
+  nlohmann::json json = {
+      {"schema", "moec.bench-loop-swap"}, {"schema_version", 1}, {"model", options.model}, {"device", options.target}};
   if (options.format == "text")
-    fmt::print(
-        "{} on {}: {} swaps beside steps; microseconds\n{:>7} {:<28} {:>10} {:>10} {:>10} {:>8}\n",
-        options.model, options.target, numSwaps, "tokens", "", "p50", "p99", "most", "count");
+    fmt::print("{} on {}: {} swaps beside steps; microseconds\n{:>7} {:<28} {:>10} {:>10} {:>10} {:>8}\n",
+               options.model, options.target, numSwaps, "tokens", "", "p50", "p99", "most", "count");
   for (uint32_t tokens : options.tokens.empty() ? std::vector<uint32_t>{1, 16} : options.tokens) {
     Result<SwapRow> row = measure(options, tokens);
     if (!row)
@@ -179,9 +171,8 @@ Status runSwap(const tool::BenchOptions &options) {
     for (const auto &[name, values] : parts) {
       line[name] = values;
       if (options.format == "text")
-        fmt::print("{:>7} {:<28} {:>10.2f} {:>10.2f} {:>10.2f} {:>8}\n", tokens, name,
-                   values["p50"].get<double>(), values["p99"].get<double>(),
-                   values["most"].get<double>(), values["count"].get<size_t>());
+        fmt::print("{:>7} {:<28} {:>10.2f} {:>10.2f} {:>10.2f} {:>8}\n", tokens, name, values["p50"].get<double>(),
+                   values["p99"].get<double>(), values["most"].get<double>(), values["count"].get<size_t>());
     }
     if (row->calls) {
       line["calls"] = toJson(*row->calls);

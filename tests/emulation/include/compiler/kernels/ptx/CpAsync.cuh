@@ -7,7 +7,9 @@
 namespace moec::ptx {
 
 inline uint32_t sharedAddress(const void *shared) { return emulation::sharedAddress(shared); }
-inline void cpAsync16(uint32_t shared, const void *global, bool valid) { emulation::cpAsync(shared, global, 16, valid); }
+inline void cpAsync16(uint32_t shared, const void *global, bool valid) {
+  emulation::cpAsync(shared, global, 16, valid);
+}
 inline void cpAsync4(uint32_t shared, const void *global, bool valid) { emulation::cpAsync(shared, global, 4, valid); }
 inline void cpAsyncCommit() { emulation::cpAsyncCommit(); }
 template <uint32_t Pending> void cpAsyncWait() { emulation::cpAsyncWait(Pending); }
