@@ -66,6 +66,11 @@ Result<std::shared_ptr<const Model>> Model::load(const std::string &path, Option
   Result<std::string> text = readFile(file);
   if (!text)
     return text.status();
+  if (options.plainWeights && (isPackage(*text) || file.extension() != ".json"))
+    return makeError(Code::InvalidArgument,
+                     "{}: plain weights can be asked of a config.json alone; what is imported already says how its "
+                     "weights are stored",
+                     path);
   if (isPackage(*text)) {
     if (Status status = model->loadPackage(path, *text); !status.ok())
       return status;

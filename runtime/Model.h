@@ -18,8 +18,7 @@ public:
     std::shared_ptr<Compiler> compiler;            // null: one without a cache, from the library beside this program
     uint32_t layers = 0;                           // only the first so many MoE layers; 0: all
     CompilePolicy policy = CompilePolicy::Allowed; // of importing and describing, which the cache can answer too
-    bool plainWeights = false; // of a config: compute in the model's dtype what the checkpoint holds in e4m3. What is a
-                               // model description or a package already says that itself
+    bool plainWeights = false; // of a config.json: compute in the model's dtype what the checkpoint holds in e4m3
   };
 
   /// Loads what `path` is: a folder with a Hugging Face config.json, that file itself, the text of a model description

@@ -63,6 +63,10 @@ class Cuda(MoecTest):
             self.assertIn(part, text)
 
         self.expect(0, "import", DEEPSEEK, "--plain-weights", "-o", "plain.mlir")
+        told = self.expect_json("compile", DEEPSEEK, "--plain-weights", "--layer", 3, "--target=h100", "-o", "x", "--explain")
+        self.assertTrue(all(choice["tile"].startswith("fp8") is False for choice in told["explanation"]["plans"][0]["tiles"]))
+        self.expect(2, "compile", "plain.mlir", "--plain-weights", "--layer", 3, "--target=h100", "-o", "x",
+                    says=["can be asked of a config.json alone"])
         for model, target in (("plain.mlir", "h100"), (DEEPSEEK, "sm_80")):
             plan, names = kernels(model, target)
             self.assertFalse(any(name.startswith(("fp8", "quantise")) for name in names), names)

@@ -1,5 +1,7 @@
 #include "tools/moec/Bench.h"
 
+#include "tools/moec/Setup.h"
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -24,6 +26,7 @@ void addBench(CLI::App &app, Tool &tool) {
   bench->add_option("model", options->model, "Hugging Face folder, config.json, .mlir or package")->required();
   bench->add_option("--weights", options->weights, "checkpoint folder or file, or random:seed=N")
       ->capture_default_str();
+  addPlainWeights(bench, options->plainWeights);
   bench->add_option("--target,--device", options->target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, cuda or cuda:N")
       ->capture_default_str();
   bench->add_option("--threads", options->threads, "threads of a step; 0: all processors")->capture_default_str();

@@ -27,6 +27,7 @@ struct BenchOptions {
   std::string target = "cpu";
   uint32_t threads = 0;
   uint32_t numLayers = 1;
+  bool plainWeights = false;
   std::vector<uint32_t> tokens;
   std::string routing = "uniform";
   std::string packBudget = "100%";

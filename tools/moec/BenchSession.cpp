@@ -59,8 +59,8 @@ Result<BenchSession> BenchSession::describe(const BenchOptions &options) {
   if (!compiler)
     return compiler.status();
   BenchSession bench;
-  Result<std::shared_ptr<const Model>> model =
-      Model::load(options.model, {.compiler = *compiler, .layers = options.numLayers});
+  Result<std::shared_ptr<const Model>> model = Model::load(
+      options.model, {.compiler = *compiler, .layers = options.numLayers, .plainWeights = options.plainWeights});
   if (!model)
     return model.status();
   if ((*model)->layers().empty())

@@ -30,7 +30,7 @@ struct CompileOptions {
   std::string output, format = "text";
   uint32_t tokens = 0, threads = 0;
   std::vector<uint32_t> layers;
-  bool explain = false;
+  bool explain = false, plainWeights = false;
   CacheOptions cache;
 
   /// A package, or the cubins in it.
@@ -243,7 +243,8 @@ Status runCompile(const CompileOptions &options, const Tool &tool) {
   Result<std::shared_ptr<Compiler>> compiler = makeCompiler(options.cache, tool.environment);
   if (!compiler)
     return compiler.status();
-  Result<std::shared_ptr<const Model>> model = Model::load(options.model, {.compiler = *compiler});
+  Result<std::shared_ptr<const Model>> model =
+      Model::load(options.model, {.compiler = *compiler, .plainWeights = options.plainWeights});
   if (!model)
     return model.status();
   Result<Asked> asked = makeRequest(options, **model, *facts);
@@ -267,6 +268,7 @@ void addCompile(CLI::App &app, Tool &tool) {
   verb->add_option(
       "-o,--output", options->output,
       "file to write, of --emit=cuda, ptx and cubin the folder; - is stdout, which is the default for texts");
+  addPlainWeights(verb, options->plainWeights);
   verb->add_option("--profile", options->profile, "typical routing to plan for (moec-trace profile writes them)");
   verb->add_option("--tokens", options->tokens, "tokens of a step, for layers that are not in the profile; default 256")
       ->check(CLI::Range(1u, 1u << 24));

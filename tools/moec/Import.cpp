@@ -70,10 +70,7 @@ void addImport(CLI::App &app, Tool &tool) {
   verb->add_option("-o,--output", options->output, "model description to write; - is stdout")->capture_default_str();
   verb->add_option("--layers", options->layers, "only the first so many MoE layers; 0: all")->capture_default_str();
   verb->add_option("--name", options->name, "of the model; default: its folder's");
-  verb->add_flag(
-      "--plain-weights", options->plainWeights,
-      "do not say which weights the checkpoint holds in e4m3: every target then computes experts in the model's "
-      "dtype, so that results are the same on all of them");
+  addPlainWeights(verb, options->plainWeights);
   addCacheOptions(verb, options->cache);
   addFormat(verb, options->format);
 }

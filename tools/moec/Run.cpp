@@ -23,7 +23,7 @@ tensor output [T, H] in the input's dtype. One cold run: its time is no measurem
 struct RunOptions {
   std::string model, weights, input, output, target = "cpu", format = "text";
   uint32_t layer = 0, threads = 0;
-  bool routing = false, strict = false;
+  bool routing = false, strict = false, plainWeights = false;
   CacheOptions cache;
 };
 
@@ -107,7 +107,8 @@ Status runRun(const RunOptions &options, const Tool &tool) {
   if (!compiler)
     return compiler.status();
   const CompilePolicy policy = options.strict ? CompilePolicy::CacheOnly : CompilePolicy::Allowed;
-  Result<std::shared_ptr<const Model>> model = Model::load(options.model, {.compiler = *compiler, .policy = policy});
+  Result<std::shared_ptr<const Model>> model =
+      Model::load(options.model, {.compiler = *compiler, .policy = policy, .plainWeights = options.plainWeights});
   if (!model)
     return model.status();
   const LayerDescription *layer = (*model)->find(options.layer);
@@ -153,6 +154,7 @@ void addRun(CLI::App &app, Tool &tool) {
   verb->add_option("--output", options->output, ".safetensors file to write")->required();
   verb->add_option("--weights", options->weights,
                    "checkpoint folder or file, or random:seed=N; default: the model's folder");
+  addPlainWeights(verb, options->plainWeights);
   verb->add_option("--target,--device", options->target, "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, cuda or cuda:N")
       ->capture_default_str();
   verb->add_option("--threads", options->threads, "0: all processors")->check(CLI::Range(0u, 1024u));

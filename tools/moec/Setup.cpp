@@ -45,6 +45,13 @@ void addCacheOptions(CLI::App *verb, CacheOptions &options, bool canBeOff) {
     verb->add_flag("--no-cache", options.off, "look nothing up, keep nothing")->excludes(folder);
 }
 
+void addPlainWeights(CLI::App *verb, bool &plainWeights) {
+  verb->add_flag(
+      "--plain-weights", plainWeights,
+      "of a config.json: experts whose checkpoint is e4m3 are computed in the model's dtype, so that results "
+      "are the same on all targets");
+}
+
 Result<std::string> cacheFolder(const CacheOptions &options, const Environment &environment) {
   const std::string &folder = options.folder.empty() ? environment.cacheDir : options.folder;
   if (folder.empty())

@@ -19,6 +19,9 @@ struct CacheOptions {
 /// Adds --cache-dir and, where a verb can do without a cache, --no-cache.
 void addCacheOptions(CLI::App *verb, CacheOptions &options, bool canBeOff = true);
 
+/// Adds --plain-weights (Model::Options::plainWeights).
+void addPlainWeights(CLI::App *verb, bool &plainWeights);
+
 /// The folder that options and environment name. Error: InvalidArgument where neither does.
 Result<std::string> cacheFolder(const CacheOptions &options, const Environment &environment);
 

@@ -49,8 +49,9 @@ private:
       return Products::template multiply<n * 16>();                                                                    \
     break;
       MOEC_WIDTH(1)
-      MOEC_WIDTH(2) MOEC_WIDTH(3) MOEC_WIDTH(4) MOEC_WIDTH(5) MOEC_WIDTH(6) MOEC_WIDTH(7) MOEC_WIDTH(8) MOEC_WIDTH(9)
-          MOEC_WIDTH(10) MOEC_WIDTH(11) MOEC_WIDTH(12) MOEC_WIDTH(13) MOEC_WIDTH(14) MOEC_WIDTH(15) MOEC_WIDTH(16)
+      MOEC_WIDTH(2)
+      MOEC_WIDTH(3) MOEC_WIDTH(4) MOEC_WIDTH(5) MOEC_WIDTH(6) MOEC_WIDTH(7) MOEC_WIDTH(8) MOEC_WIDTH(9) MOEC_WIDTH(10)
+          MOEC_WIDTH(11) MOEC_WIDTH(12) MOEC_WIDTH(13) MOEC_WIDTH(14) MOEC_WIDTH(15) MOEC_WIDTH(16)
 #undef MOEC_WIDTH
     }
     Products::skip();

@@ -10,19 +10,19 @@
 // cuda.h renames functions to their current version (cuMemAlloc is cuMemAlloc_v2), so the name is spelled after that.
 #define MOEC_CUDA_FUNCTIONS(X)                                                                                         \
   X(cuInit)                                                                                                            \
-  X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)            \
-      X(cuDevicePrimaryCtxRelease) X(cuCtxGetCurrent) X(cuCtxPushCurrent) X(cuCtxPopCurrent) X(cuMemAlloc)             \
-          X(cuMemFree) X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync)    \
-              X(cuMemcpyDtoDAsync) X(cuMemcpy2DAsync) X(cuMemsetD8Async) X(cuLibraryLoadData) X(cuLibraryUnload)       \
-                  X(cuLibraryGetKernel) X(cuKernelGetFunction) X(cuFuncLoad) X(cuFuncSetAttribute) X(cuLaunchKernelEx) \
-                      X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent)                 \
-                          X(cuStreamGetCaptureInfo) X(cuStreamBeginCapture) X(cuStreamEndCapture)                      \
-                              X(cuThreadExchangeStreamCaptureMode) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) \
-                                  X(cuEventRecordWithFlags) X(cuEventQuery) X(cuEventElapsedTime)                      \
-                                      X(cuGraphInstantiateWithFlags) X(cuGraphDestroy) X(cuGraphExecDestroy)           \
-                                          X(cuGraphUpload) X(cuGraphLaunch) X(cuUserObjectCreate)                      \
-                                              X(cuUserObjectRelease) X(cuGraphRetainUserObject)                        \
-                                                  X(cuTensorMapEncodeTiled) X(cuGetErrorName) X(cuGetErrorString)
+  X(cuDeviceGetCount)                                                                                                  \
+  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)   \
+      X(cuCtxGetCurrent) X(cuCtxPushCurrent) X(cuCtxPopCurrent) X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo)             \
+          X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync)            \
+              X(cuMemcpy2DAsync) X(cuMemsetD8Async) X(cuLibraryLoadData) X(cuLibraryUnload) X(cuLibraryGetKernel)      \
+                  X(cuKernelGetFunction) X(cuFuncLoad) X(cuFuncSetAttribute) X(cuLaunchKernelEx) X(cuStreamCreate)     \
+                      X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent) X(cuStreamGetCaptureInfo)         \
+                          X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuThreadExchangeStreamCaptureMode)           \
+                              X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventRecordWithFlags)            \
+                                  X(cuEventQuery) X(cuEventElapsedTime) X(cuGraphInstantiateWithFlags)                 \
+                                      X(cuGraphDestroy) X(cuGraphExecDestroy) X(cuGraphUpload) X(cuGraphLaunch)        \
+                                          X(cuUserObjectCreate) X(cuUserObjectRelease) X(cuGraphRetainUserObject)      \
+                                              X(cuTensorMapEncodeTiled) X(cuGetErrorName) X(cuGetErrorString)
 
 namespace moec {
 

@@ -12,15 +12,16 @@ namespace moec::bench {
 // cuda.h renames functions to their current version (cuMemAlloc is cuMemAlloc_v2), so the name is spelled after that.
 #define MOEC_DRIVER_FUNCTIONS(X)                                                                                       \
   X(cuInit)                                                                                                            \
-  X(cuDriverGetVersion) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain)          \
-      X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuMemAlloc) X(cuMemFree) X(cuMemcpyHtoDAsync)                  \
-          X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuMemAllocHost) X(cuMemFreeHost)              \
-              X(cuMemAddressReserve) X(cuMemAddressFree) X(cuMemCreate) X(cuMemRelease) X(cuMemMap) X(cuMemUnmap)      \
-                  X(cuMemSetAccess) X(cuMemGetAllocationGranularity) X(cuMemcpyDtoH) X(cuMemAllocAsync)                \
-                      X(cuMemFreeAsync) X(cuModuleLoadData) X(cuModuleGetFunction) X(cuModuleUnload)                   \
-                          X(cuLibraryLoadData) X(cuLibraryUnload) X(cuLibraryGetKernel) X(cuKernelGetFunction)         \
-                              X(cuFuncLoad) X(cuFuncSetAttribute) X(cuLaunchKernelEx) X(cuLaunchKernel)                \
-                                  X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamBeginCapture)  \
+  X(cuDriverGetVersion)                                                                                                \
+  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)   \
+      X(cuCtxSetCurrent) X(cuMemAlloc) X(cuMemFree) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync)     \
+          X(cuMemsetD8Async) X(cuMemAllocHost) X(cuMemFreeHost) X(cuMemAddressReserve) X(cuMemAddressFree)             \
+              X(cuMemCreate) X(cuMemRelease) X(cuMemMap) X(cuMemUnmap) X(cuMemSetAccess)                               \
+                  X(cuMemGetAllocationGranularity) X(cuMemcpyDtoH) X(cuMemAllocAsync) X(cuMemFreeAsync)                \
+                      X(cuModuleLoadData) X(cuModuleGetFunction) X(cuModuleUnload) X(cuLibraryLoadData)                \
+                          X(cuLibraryUnload) X(cuLibraryGetKernel) X(cuKernelGetFunction) X(cuFuncLoad)                \
+                              X(cuFuncSetAttribute) X(cuLaunchKernelEx) X(cuLaunchKernel) X(cuStreamCreate)            \
+                                  X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamBeginCapture)                    \
                                       X(cuStreamEndCapture) X(cuStreamQuery) X(cuEventCreate) X(cuEventDestroy)        \
                                           X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime) X(cuEventQuery) \
                                               X(cuGraphInstantiateWithFlags) X(cuGraphDestroy) X(cuGraphExecDestroy)   \
