@@ -36,9 +36,9 @@ void serve(const char *folder) {
   std::vector<float> hidden(tokens * width, 0.5f), output(hidden.size()); // in the model's dtype, here f32
   for (int i = 0; i < 100; ++i) {
     auto step = need(session.begin({.tokens = tokens})); // pins one generation
-    need(step.layer(layer).forward(
-        {hidden.data(), moec::DType::F32, tokens, width},   // never compiles, waits for a compile
-        {output.data(), moec::DType::F32, tokens, width})); // or allocates
+    // Never compiles, waits for a compile or allocates.
+    need(step.layer(layer).forward({hidden.data(), moec::DType::F32, tokens, width},
+                                   {output.data(), moec::DType::F32, tokens, width}));
   }
   session.setObserver(nullptr); // before the loop goes
   std::printf("%d forwards on generation %d, output[0] = %.6f\n", int(session.stats().forwards),
