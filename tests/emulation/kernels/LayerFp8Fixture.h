@@ -14,7 +14,7 @@
 namespace moec::emulation {
 
 // One token has a NaN in its hidden state, and every fifth pair is padding.
-inline constexpr uint32_t T = 21, H = 272, I = 144, E = 8, K = 2, nanToken = 4, stride = 44;
+inline constexpr uint32_t T = 21, H = 272, I = 144, Is = 40, E = 8, K = 2, nanToken = 4, stride = 44;
 inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64};
 inline constexpr QuantiseConfig quantiseConfig{.element = Element::BF16, .threads = 64};
 inline constexpr CombineConfig combineConfig{.element = Element::BF16, .topK = K, .threads = 64};
@@ -24,6 +24,7 @@ struct LayerFp8Inputs {
   std::vector<int32_t> ids;
   std::vector<float> pairWeights;
   bench::Fp8Weights gate, up, down;
+  std::vector<uint16_t> sharedGate, sharedUp, sharedDown; // of two-byte elements, [Is, H], [Is, H], [H, Is]
 };
 
 inline const LayerFp8Inputs &inputs() {
@@ -39,6 +40,9 @@ inline const LayerFp8Inputs &inputs() {
     in.gate = bench::drawFp8Weights(E, I, H, 1 / std::sqrt(H), random);
     in.up = bench::drawFp8Weights(E, I, H, 1 / std::sqrt(H), random);
     in.down = bench::drawFp8Weights(E, H, I, 1 / std::sqrt(I), random);
+    in.sharedGate = bench::drawElements(Is * H, 1 / std::sqrt(H), true, random);
+    in.sharedUp = bench::drawElements(Is * H, 1 / std::sqrt(H), true, random);
+    in.sharedDown = bench::drawElements(H * Is, 1 / std::sqrt(Is), true, random);
     return in;
   }();
   return made;
@@ -61,7 +65,7 @@ inline std::string compareRows(const char *what, const std::vector<double> &expe
 }
 
 /// What a layer has left in [T * K, I] by slot, and its output. Empty, or what is wrong.
-inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got) {
+inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got, bool hasShared = false) {
   const LayerFp8Inputs &in = inputs();
   const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, E);
   const bench::Fp8Rows rows = bench::gatherRows(bench::quantiseRows(in.hidden, H, true), slots.slotPair, K);
@@ -70,9 +74,16 @@ inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got
     return wrong;
   // From here on with what the layer itself has rounded: where a rounding ends may depend on an f32's last place.
   const std::vector<uint16_t> own(activatedRows, activatedRows + activated.size());
-  const std::vector<double> output =
+  std::vector<double> output =
       bench::referenceFp8Combined(bench::quantiseRows(own, I, true), in.down, slots, in.pairWeights, K);
-  if (const std::string wrong = compareRows("output", output, got, 3.0 / 256); !wrong.empty())
+  if (hasShared) {
+    bench::LayerInputs layer;
+    layer.shape = {T, H, I, E, K};
+    layer.bf16 = true;
+    layer.hidden = in.hidden;
+    bench::addReferenceShared(layer, in.sharedGate, in.sharedUp, in.sharedDown, std::vector<double>(T, 1.0), output);
+  }
+  if (const std::string wrong = compareRows("output", output, got, (hasShared ? 4.0 : 3.0) / 256); !wrong.empty())
     return wrong;
   for (uint32_t i = 0; i < T * H; ++i)
     if (std::isnan(output[i]) != (i / H == nanToken))

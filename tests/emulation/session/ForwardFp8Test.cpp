@@ -12,6 +12,7 @@
 #include "tests/emulation/kernels/GemmFp8Fixture.h"
 #include "tests/emulation/kernels/LayerFp8Fixture.h"
 #include "tests/emulation/session/EmulatedDriver.h"
+#include "tests/emulation/session/HopperKernel.h"
 
 using namespace moec;
 using namespace moec::emulation;
@@ -20,6 +21,7 @@ namespace {
 
 constexpr uint32_t multiprocessors = 2;
 constexpr CudaTile few{GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2}, deep{GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
+    dense{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2}, // of a shared expert
     wide{GemmFamily::Fp8, true, 96, 256, 4, 2, 1, 1}, inTokens{GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1};
 
 template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
@@ -39,7 +41,18 @@ template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32
           n};
 }
 
-template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf() {
+template <GemmRole Role> CudaProduct sharedProductOf(uint32_t k, uint32_t n) {
+  static constexpr GemmConfig config = gemmConfigOf(dense, DType::BF16, Role, true);
+  static const Kernel kernel = hopperKernel<config>();
+  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), gemmThreads(dense.family, config),
+           sharedBytes(dense)},
+          dense.family,
+          config,
+          k,
+          n};
+}
+
+template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf(bool hasShared) {
   auto kernels = std::make_shared<CudaKernels>();
   kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
       dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
@@ -49,6 +62,10 @@ template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> ker
                                                 [](const QuantiseArgs &args) { quantise<quantiseConfig>(args); });
   kernels->combine =
       plainKernel<CombineArgs>(combineConfig.threads, [](const CombineArgs &args) { combine<combineConfig>(args); });
+  if (hasShared) {
+    kernels->sharedGateUp = sharedProductOf<GemmRole::GateUp>(H, Is);
+    kernels->sharedDown = sharedProductOf<GemmRole::Down>(Is, H);
+  }
   return kernels;
 }
 
@@ -64,11 +81,14 @@ std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
   weights->gateScales = addressOf(memory.constant(in.gate.scales));
   weights->upScales = addressOf(memory.constant(in.up.scales));
   weights->downScales = addressOf(memory.constant(in.down.scales));
+  weights->sharedGate = addressOf(memory.constant(in.sharedGate));
+  weights->sharedUp = addressOf(memory.constant(in.sharedUp));
+  weights->sharedDown = addressOf(memory.constant(in.sharedDown));
   return weights;
 }
 
 /// Two steps, one after the other in the same buffers, which have room for more tokens; the second is checked.
-template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
+template <CudaTile GateUp, CudaTile Down, bool HasShared = false> std::string runSteps(uint64_t seed) {
   constexpr uint32_t mostTokens = T + 12;
   test::FakeCuda cuda;
   Machine here{.memory = {}, .seeds = Random(seed)};
@@ -82,8 +102,9 @@ template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
                  .experts = E,
                  .topK = K,
                  .dtype = DType::BF16,
+                 .sharedIntermediate = HasShared ? Is : 0,
                  .expertFormat = WeightFormat::BlockE4M3};
-  layer.kernels = kernelsOf<GateUp, Down>();
+  layer.kernels = kernelsOf<GateUp, Down>(HasShared);
   layer.weights = weightsOf(here.memory);
   layer.order = mixedOrder(here.memory, E);
   REQUIRE(makeMaps(**driver, layer).ok());
@@ -101,7 +122,7 @@ template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
     return here.failure->message;
   if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
     return "a tile counter is not left as zero";
-  return checkLayer(reinterpret_cast<const uint16_t *>(space->activated), output);
+  return checkLayer(reinterpret_cast<const uint16_t *>(space->activated), output, HasShared);
 }
 
 } // namespace
@@ -109,6 +130,11 @@ template <CudaTile GateUp, CudaTile Down> std::string runSteps(uint64_t seed) {
 TEST_CASE("a session's forward on e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {
   forSchedules(kSchedules, runSteps<few, few>);
   forSchedules(kSchedules, runSteps<deep, few>);
+}
+
+TEST_CASE("a session's forward adds a shared expert of two-byte elements to e4m3 products",
+          "[emulation][session][fp8]") {
+  forSchedules(kSchedules, runSteps<few, few, true>);
 }
 
 TEST_CASE("a session's forward on wide e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {

@@ -8,13 +8,13 @@
 #include "compiler/kernels/combine.cuh"
 #include "compiler/kernels/dispatch.cuh"
 #include "compiler/kernels/groupedGemmFitted.cuh"
-#include "compiler/kernels/groupedGemmSm90.cuh"
 #include "compiler/kernels/layRows.cuh"
 #include "compiler/kernels/route.cuh"
 #include "compiler/kernels/routerLogits.cuh"
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/kernels/LayerFixture.h"
 #include "tests/emulation/session/EmulatedDriver.h"
+#include "tests/emulation/session/HopperKernel.h"
 
 #include <memory>
 
@@ -37,15 +37,6 @@ template <GemmConfig C> Kernel fittedKernel() {
                     output = argument<TensorMap>(parameters, 2);
     const GroupedGemmArgs args = argument<GroupedGemmArgs>(parameters, 3);
     runKernel(config, unaligned, true, [&] { groupedGemmFitted<C, Activation>(weights, tokens, output, args); });
-  };
-}
-
-template <GemmConfig C> Kernel hopperKernel() {
-  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
-  return [](const CUlaunchConfig &config, void **parameters) {
-    const TensorMap gate = argument<TensorMap>(parameters, 0), up = argument<TensorMap>(parameters, 1);
-    const GroupedGemmArgs args = argument<GroupedGemmArgs>(parameters, 2);
-    runKernel(config, unaligned, false, [&] { groupedGemmSm90<C, Activation>(gate, up, args); });
   };
 }
 
