@@ -253,33 +253,18 @@ Result<BuildReport> Recompiler::build() {
     IdleScope idle(patienceNs);
     return host.build(plans, plannedFor, [this, deadline] { return stopping || clock() > deadline; });
   };
-  // A build may take seconds, and rings hold a few dozen steps.
-  std::atomic<bool> built{false};
   std::future<Result<BuildReport>> report; // joins when it goes, whatever a listener throws
   try {
-    report = std::async(std::launch::async, [&] {
-      const std::shared_ptr<void> ends(nullptr, [&](void *) {
-        Lock lock(wakeMutex);
-        built = true;
-        wake.notify_all();
-      });
-      return buildHere();
-    });
+    report = std::async(std::launch::async, buildHere);
   } catch (const std::system_error &) { // no thread: steps go uncounted meanwhile
     return buildHere();
   }
-  collectUntil(built);
-  return report.get();
-}
-
-void Recompiler::collectUntil(const std::atomic<bool> &built) {
-  while (!built) {
+  // A build may take seconds, and rings hold a few dozen steps.
+  while (report.wait_for(std::chrono::nanoseconds(options.periodNs)) != std::future_status::ready) {
     drain();
     observe();
-    Lock lock(wakeMutex);
-    if (!built)
-      wake.wait_for(wakeMutex, std::chrono::nanoseconds(options.periodNs));
   }
+  return report.get();
 }
 
 void Recompiler::change() {

@@ -105,8 +105,6 @@ private:
   void decide(bool requested) MOEC_REQUIRES(loop);
   void change() MOEC_REQUIRES(loop);
   Result<BuildReport> build() MOEC_REQUIRES(loop);
-  /// Drains and observes every period until `built` has its answer.
-  void collectUntil(const std::atomic<bool> &built) MOEC_REQUIRES(loop);
   void swap(uint64_t generation) MOEC_REQUIRES(loop);
   void finishMeasurement() MOEC_REQUIRES(loop);
   void rollBack(uint64_t generation, uint64_t to) MOEC_REQUIRES(loop);
