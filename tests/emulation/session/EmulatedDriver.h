@@ -104,4 +104,42 @@ inline std::shared_ptr<const CUdeviceptr> mixedOrder(emulation::DeviceMemory &me
   return std::make_shared<const CUdeviceptr>(addressOf(memory.constant(order)));
 }
 
+/// Two steps of a layer, of half of `tokens` and of all, one after the other in buffers with room for more; the second
+/// is checked.
+///
+/// fill(memory, layer)    gives the layer its shape, router, kernels and weights; what the caller routes by, if he does
+/// check(space, output)   what is wrong with what the step left, [tokens, H] and in its buffers; empty if nothing is
+template <class Fill, class Check>
+std::string runTwoSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uint32_t tokens, Fill fill,
+                        Check check) {
+  constexpr uint32_t multiprocessors = 2, spareTokens = 12;
+  test::FakeCuda cuda;
+  Machine here{.memory = {}, .seeds = Random(seed)};
+  machine = &here;
+  auto driver = CudaDriver::open("cuda:0", apiOf(cuda));
+  REQUIRE(driver.ok());
+  const moec::DeviceMemory memory(*driver, emulatedAllocator());
+  CudaLayer layer;
+  const std::optional<RoutingView> routing = fill(here.memory, layer);
+  layer.order = mixedOrder(here.memory, layer.shape.experts);
+  REQUIRE(makeMaps(**driver, layer).ok());
+  auto space = CudaWorkspace::make(**driver, memory,
+                                   CudaWorkspaceNeeds::of({&layer.shape, 1}, tokens + spareTokens, true), nullptr);
+  REQUIRE(space.ok());
+
+  const uint16_t *hidden = here.memory.input(hiddenRows);
+  uint16_t *output = here.memory.output<uint16_t>(tokens * layer.shape.hidden);
+  uint32_t *nonFinite = here.memory.output(std::vector<uint32_t>{0});
+  const CudaLaunchSite site{**driver, nullptr, multiprocessors, true, true};
+  for (uint32_t count : {tokens / 2, tokens})
+    REQUIRE(CudaForward(layer, *space, site)
+                .run(hidden, count, routing ? &*routing : nullptr, {{}, nonFinite}, output)
+                .ok());
+  if (here.failure)
+    return here.failure->message;
+  if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
+    return "a tile counter is not left as zero";
+  return check(*space, output);
+}
+
 } // namespace moec::emulation

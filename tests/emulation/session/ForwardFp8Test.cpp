@@ -19,7 +19,6 @@ using namespace moec::emulation;
 
 namespace {
 
-constexpr uint32_t multiprocessors = 2;
 constexpr CudaTile few{GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2}, deep{GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
     dense{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2}, // of a shared expert
     wide{GemmFamily::Fp8, true, 96, 256, 4, 2, 1, 1}, inTokens{GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1};
@@ -87,42 +86,22 @@ std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
   return weights;
 }
 
-/// Two steps, one after the other in the same buffers, which have room for more tokens; the second is checked.
 template <CudaTile GateUp, CudaTile Down, bool HasShared = false> std::string runSteps(uint64_t seed) {
-  constexpr uint32_t mostTokens = T + 12;
-  test::FakeCuda cuda;
-  Machine here{.memory = {}, .seeds = Random(seed)};
-  machine = &here;
-  auto driver = CudaDriver::open("cuda:0", apiOf(cuda));
-  REQUIRE(driver.ok());
-  const moec::DeviceMemory memory(*driver, emulatedAllocator());
-  CudaLayer layer;
-  layer.shape = {.hidden = H,
-                 .intermediate = I,
-                 .experts = E,
-                 .topK = K,
-                 .dtype = DType::BF16,
-                 .sharedIntermediate = HasShared ? Is : 0,
-                 .expertFormat = WeightFormat::BlockE4M3};
-  layer.kernels = kernelsOf<GateUp, Down>(HasShared);
-  layer.weights = weightsOf(here.memory);
-  layer.order = mixedOrder(here.memory, E);
-  REQUIRE(makeMaps(**driver, layer).ok());
-  auto space =
-      CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
-  REQUIRE(space.ok());
-
-  const uint16_t *hidden = here.memory.input(inputs().hidden);
-  uint16_t *output = here.memory.output<uint16_t>(T * H);
-  const RoutingView routing{here.memory.input(inputs().ids), here.memory.input(inputs().pairWeights)};
-  const CudaLaunchSite site{**driver, nullptr, multiprocessors, true, true};
-  for (uint32_t tokens : {T / 2, T})
-    REQUIRE(CudaForward(layer, *space, site).run(hidden, tokens, &routing, {}, output).ok());
-  if (here.failure)
-    return here.failure->message;
-  if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
-    return "a tile counter is not left as zero";
-  return checkLayer(reinterpret_cast<const uint16_t *>(space->activated), output, HasShared);
+  const auto fill = [](emulation::DeviceMemory &memory, CudaLayer &layer) {
+    layer.shape = {.hidden = H,
+                   .intermediate = I,
+                   .experts = E,
+                   .topK = K,
+                   .dtype = DType::BF16,
+                   .sharedIntermediate = HasShared ? Is : 0,
+                   .expertFormat = WeightFormat::BlockE4M3};
+    layer.kernels = kernelsOf<GateUp, Down>(HasShared);
+    layer.weights = weightsOf(memory);
+    return std::optional(RoutingView{memory.input(inputs().ids), memory.input(inputs().pairWeights)});
+  };
+  return runTwoSteps(seed, inputs().hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
+    return checkLayer(reinterpret_cast<const uint16_t *>(space.activated), output, HasShared);
+  });
 }
 
 } // namespace

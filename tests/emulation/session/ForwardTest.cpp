@@ -23,7 +23,6 @@ using namespace moec::emulation;
 
 namespace {
 
-constexpr uint32_t multiprocessors = 2;
 constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},
     laid{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1, true}, deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
     swapped{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2};
@@ -90,40 +89,19 @@ std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
 
 //===-- Steps ---------------------------------------------------------------------------------===//
 
-/// Two steps, one after the other in the same buffers, which have room for more tokens; the second is checked.
 template <CudaTile GateUp, CudaTile Down, bool WeightOnInput = false> std::string runSteps(uint64_t seed) {
-  constexpr uint32_t mostTokens = T + 12;
-  test::FakeCuda cuda;
-  Machine here{.memory = {}, .seeds = Random(seed)};
-  machine = &here;
-  auto driver = CudaDriver::open("cuda:0", apiOf(cuda));
-  REQUIRE(driver.ok());
-  const moec::DeviceMemory memory(*driver, emulatedAllocator());
-
-  CudaLayer layer;
-  layer.shape = {
-      .hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16, .weightOnInput = WeightOnInput};
-  layer.router.epsilon = 0;
-  layer.router.scale = 1;
-  layer.kernels = kernelsOf<GateUp, Down, WeightOnInput>();
-  layer.weights = weightsOf(here.memory);
-  layer.order = mixedOrder(here.memory, E);
-  REQUIRE(makeMaps(**driver, layer).ok());
-  auto space =
-      CudaWorkspace::make(**driver, memory, CudaWorkspaceNeeds::of({&layer.shape, 1}, mostTokens, true), nullptr);
-  REQUIRE(space.ok());
-
-  const uint16_t *hidden = here.memory.input(inputs().layer.hidden);
-  uint16_t *output = here.memory.output<uint16_t>(T * H);
-  uint32_t *nonFinite = here.memory.output(std::vector<uint32_t>{0});
-  const CudaLaunchSite site{**driver, nullptr, multiprocessors, true, true};
-  for (uint32_t tokens : {T / 2, T})
-    REQUIRE(CudaForward(layer, *space, site).run(hidden, tokens, nullptr, {{}, nonFinite}, output).ok());
-  if (here.failure)
-    return here.failure->message;
-  if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
-    return "a tile counter is not left as zero";
-  return checkLayer(space->logits, cudaLogitStride(layer.shape), space->ids, space->weights, output, WeightOnInput);
+  const auto fill = [](emulation::DeviceMemory &memory, CudaLayer &layer) {
+    layer.shape = {
+        .hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16, .weightOnInput = WeightOnInput};
+    layer.router.epsilon = 0;
+    layer.router.scale = 1;
+    layer.kernels = kernelsOf<GateUp, Down, WeightOnInput>();
+    layer.weights = weightsOf(memory);
+    return std::optional<RoutingView>();
+  };
+  return runTwoSteps(seed, inputs().layer.hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
+    return checkLayer(space.logits, cudaLogitStride({.experts = E}), space.ids, space.weights, output, WeightOnInput);
+  });
 }
 
 } // namespace
