@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   using Ring = FittedRing<C>;
   Ring ring;
   tile::WorkQueue<Ring::takers> queue{&sharedWork};
-  ring.tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
+  ring.tiles = tile::uniform((ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024); // (in a register, not found anew)
   ring.barriers = ptx::sharedAddress(barriers);
   if (threadIdx.x == 0) {
     ring.init();
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     if constexpr (trade)
       ptx::takeRegisters<224>();
     using Multiplier = tile::SwappedMultiplier<C, FittedProducts<C>, Activation>;
-    tile::multiplyTiles(Multiplier{{{args, &output, ring, queue, threadIdx.x / 128 - 1}}});
+    tile::multiplyTiles(Multiplier{{{args, &output, ring, queue, tile::uniform(threadIdx.x / 128) - 1}}});
   }
 }
 

@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   using Ring = Fp8Ring<C>;
   Ring ring;
   tile::WorkQueue<Ring::takers> queue{&sharedWork};
-  ring.tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
+  ring.tiles = tile::uniform((ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024); // (in a register, not found anew)
   ring.barriers = ptx::sharedAddress(barriers);
   if (threadIdx.x == 0) {
     ring.init();
@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   } else {
     if constexpr (trade)
       ptx::takeRegisters<224>();
-    const tile::Consumer<C, Ring> consumer{args.gemm, &output, ring, queue, threadIdx.x / 128 - 1};
+    const tile::Consumer<C, Ring> consumer{args.gemm, &output, ring, queue, tile::uniform(threadIdx.x / 128) - 1};
     if constexpr (C.swapAB)
       tile::multiplyTiles(tile::SwappedMultiplier<C, Fp8Products<C>, Activation>{{consumer}});
     else

@@ -30,9 +30,8 @@ template <GemmConfig C> struct FittedProducts : tile::Consumer<C, FittedRing<C>>
       for (uint32_t block = 0; block < blocks; ++block)
 #pragma unroll
         for (uint32_t span = 0; span < Ring::spans; ++span) {
-          const uint64_t weights =
-              ptx::swizzledTile(ring.weights(span) + (group * blocks + block) * 64 * tile::rowBytes);
-          const uint64_t tokens = ptx::swizzledTile(ring.tokens(span));
+          const uint64_t weights = ring.weightTile(span, (group * blocks + block) * 64);
+          const uint64_t tokens = ring.tokenTile(span, 0);
 #pragma unroll
           for (uint32_t k = 0; k < 64; k += 16)
             ptx::Wgmma<C.element, Width>::run(sums[block], ptx::advance(weights, k), ptx::advance(tokens, k),

@@ -31,13 +31,17 @@ template <GemmConfig C> struct Fp8Products : tile::Consumer<C, Fp8Ring<C>> {
     clearSums<Width>();
     float products[ahead + 1][Width / 2]; // shared by all widths, ptxas would serialise them
     const uint32_t steps = ring.numSteps(args.k);
+    ptx::barrierWait(ring.full(), ring.parity);
     for (uint32_t step = 0; step < steps; ++step) {
-      ptx::barrierWait(ring.full(), ring.parity);
+      Ring next = ring;
+      next.next();
 #pragma unroll
       for (uint32_t unit = 0; unit < units; ++unit) {
         multiplyUnit<Width>(unit, products[unit % (ahead + 1)]);
         if (unit == 0 && step == 0)
           Base::finishStore();
+        if (unit + 1 == units && step + 1 < steps)
+          ptx::barrierWait(next.full(), next.parity); // in the shadow of these products, not before the next ones
         if (unit >= ahead) {
           ptx::wgmmaWait<ahead>();
           addProducts<Width>(unit - ahead, products[(unit - ahead) % (ahead + 1)]);
@@ -50,7 +54,7 @@ template <GemmConfig C> struct Fp8Products : tile::Consumer<C, Fp8Ring<C>> {
       __syncwarp(); // all lanes have read the scales
       if (step + Ring::held < steps)
         Base::release(ring.stage);
-      ring.next();
+      ring = next;
     }
   }
 
@@ -66,8 +70,7 @@ template <GemmConfig C> struct Fp8Products : tile::Consumer<C, Fp8Ring<C>> {
   /// it, which a longer chain would lose more and more of.
   template <uint32_t Width> __device__ void multiplyUnit(uint32_t unit, float (&products)[Width / 2]) {
     const uint32_t span = unit / blocks, block = unit % blocks;
-    const uint64_t weights = ptx::swizzledTile(ring.weights(span) + (group * blocks + block) * 64 * tile::rowBytes);
-    const uint64_t tokens = ptx::swizzledTile(ring.tokens(span));
+    const uint64_t weights = ring.weightTile(span, (group * blocks + block) * 64), tokens = ring.tokenTile(span, 0);
     ptx::wgmmaFence();
 #pragma unroll
     for (uint32_t k = 0; k < kFp8Block; k += 32)

@@ -42,29 +42,42 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : tile::Consum
         sums[block][i] = 0;
     float products[width / 2];
     const uint32_t steps = ring.numSteps(args.k);
+    ptx::barrierWait(ring.full(), ring.parity);
+    Scales scales = readScales(ring, 0, 0);
     for (uint32_t step = 0; step < steps; ++step) {
-      ptx::barrierWait(ring.full(), ring.parity);
+      Ring ahead = ring;
+      ahead.next();
 #pragma unroll
-      for (uint32_t span = 0; span < Ring::spans; ++span)
-#pragma unroll
-        for (uint32_t block = 0; block < Blocks; ++block) {
-          startProducts(span, block, products);
-          if (step + span + block == 0)
-            Base::finishStore();
-          ptx::wgmmaWait<0>(); // the other warpgroup multiplies while this one adds
-          addProducts(span, block, products);
+      for (uint32_t unit = 0; unit < Ring::spans * Blocks; ++unit) {
+        startProducts(unit / Blocks, unit % Blocks, products);
+        if (unit == 0 && step == 0)
+          Base::finishStore();
+        // All that the next unit wants is made ready in the shadow of this one's products: what stands between two
+        // units keeps the tensor cores waiting.
+        constexpr uint32_t units = Ring::spans * Blocks;
+        Scales following = scales;
+        if (unit + 1 < units) {
+          following = readScales(ring, (unit + 1) / Blocks, (unit + 1) % Blocks);
+        } else if (step + 1 < steps) {
+          ptx::barrierWait(ahead.full(), ahead.parity);
+          following = readScales(ahead, 0, 0);
         }
-      __syncwarp(); // all lanes have read the scales
-      if (step + Ring::held < steps)
-        Base::release(ring.stage);
-      ring.next();
+        ptx::wgmmaWait<0>(); // the other warpgroup multiplies while this one adds
+        if (unit + 1 == units) {
+          __syncwarp(); // all lanes have read the scales
+          if (step + Ring::held < steps)
+            Base::release(ring.stage);
+        }
+        addProducts(unit % Blocks, scales, products);
+        scales = following;
+      }
+      ring = ahead;
     }
   }
 
   /// Of 64 token rows over one block of the scales (Fp8Products::multiplyUnit).
   __device__ void startProducts(uint32_t span, uint32_t block, float (&products)[width / 2]) const {
-    const uint64_t tokens = ptx::swizzledTile(ring.tokens(span) + firstRow(block) * tile::rowBytes);
-    const uint64_t weights = ptx::swizzledTile(ring.weights(span));
+    const uint64_t tokens = ring.tokenTile(span, firstRow(block)), weights = ring.weightTile(span, 0);
     ptx::wgmmaFence();
 #pragma unroll
     for (uint32_t k = 0; k < kFp8Block; k += 32)
@@ -72,18 +85,25 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : tile::Consum
     ptx::wgmmaCommit();
   }
 
-  /// Adds the products, times their scales, to the sums. A lane has two token rows; of its columns eight are gate's,
-  /// the next eight up's.
-  __device__ void addProducts(uint32_t span, uint32_t block, const float (&products)[width / 2]) {
+  /// What a lane's products are multiplied by: it has two token rows.
+  struct Scales {
+    float gate[2], up[2];
+  };
+
+  /// Read before the products begin, so that nothing but the additions stands between these and the next ones.
+  __device__ Scales readScales(const Ring &ring, uint32_t span, uint32_t block) const {
     const uint32_t row = firstRow(block) + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4;
     const float2 ofWeights = ptx::loadShared8(ring.weightScales(span));
     const float first = ptx::loadShared4(ring.scales(span) + row * 4),
                 second = ptx::loadShared4(ring.scales(span) + row * 4 + 32);
-    const float gate[2] = {first * ofWeights.x, second * ofWeights.x};
-    const float up[2] = {first * ofWeights.y, second * ofWeights.y};
+    return {{first * ofWeights.x, second * ofWeights.x}, {first * ofWeights.y, second * ofWeights.y}};
+  }
+
+  /// Adds the products, times their scales, to the sums. Of a lane's columns eight are gate's, the next eight up's.
+  __device__ void addProducts(uint32_t block, const Scales &scales, const float (&products)[width / 2]) {
 #pragma unroll
     for (uint32_t i = 0; i < width / 2; ++i)
-      sums[block][i] += products[i] * (gated && i / 4 % 2 ? up : gate)[i / 2 % 2];
+      sums[block][i] += products[i] * (gated && i / 4 % 2 ? scales.up : scales.gate)[i / 2 % 2];
   }
 
   /// Writes the outputs into their panels, two columns of a row at a time; rows and pieces of the swizzle fall into

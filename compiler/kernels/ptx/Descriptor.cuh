@@ -15,6 +15,10 @@ inline __device__ uint64_t swizzledTile(uint32_t shared) {
          (uint64_t{1} << 62);
 }
 
+/// The tile `sixteens` times 16 bytes behind another one: a multiple of 64, within the block's shared memory, so that
+/// the address field does not run over.
+inline __device__ uint64_t tileBehind(uint64_t descriptor, uint32_t sixteens) { return descriptor + sixteens; }
+
 /// The same tile, `elements` further along the sum (a multiple of 16, less than 64).
 inline __device__ uint64_t advance(uint64_t descriptor, uint32_t elements) { return descriptor + elements * 2 / 16; }
 

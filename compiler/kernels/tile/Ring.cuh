@@ -3,6 +3,7 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/Descriptor.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 
@@ -36,6 +37,17 @@ template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps> struct Rin
   __device__ uint32_t at(uint32_t which) const { return tiles + which * bytes; }
   __device__ uint32_t weights(uint32_t span) const { return at(stage) + span * weightBytes; }
   __device__ uint32_t tokens(uint32_t span) const { return at(stage) + spans * weightBytes + span * tokenBytes; }
+  /// Matrix descriptors of the tiles that begin with a row of weights(span) or tokens(span), a multiple of 8. Sums of
+  /// sixteenths, for few instructions: between two products of e4m3 nothing else hides them.
+  __device__ uint64_t weightTile(uint32_t span, uint32_t row) const {
+    return tileAt(span * weightBytes / 16 + row * (rowBytes / 16));
+  }
+  __device__ uint64_t tokenTile(uint32_t span, uint32_t row) const {
+    return tileAt((spans * weightBytes + span * tokenBytes) / 16 + row * (rowBytes / 16));
+  }
+  __device__ uint64_t tileAt(uint32_t sixteens) const {
+    return ptx::tileBehind(ptx::swizzledTile(tiles), stage * (bytes / 16) + sixteens);
+  }
   __device__ uint32_t full() const { return barriers + stage * 8; }
   __device__ uint32_t emptyOf(uint32_t which) const { return barriers + (C.stages + which) * 8; }
   __device__ void waitEmpty() const { ptx::barrierWait(emptyOf(stage), parity ^ 1); }

@@ -7,6 +7,11 @@ namespace moec::tile {
 
 inline constexpr uint32_t allLanes = 0xffffffffu;
 
+/// A value that all lanes have alike. The compiler cannot know that of what comes from shared memory or threadIdx, and
+/// keeps what depends on it, matrix descriptors above all, out of uniform registers: each wgmma then waited for a chain
+/// of arithmetic and four moves (docs/performance-log.md).
+inline __device__ uint32_t uniform(uint32_t value) { return __shfl_sync(allLanes, value, 0); }
+
 inline __device__ float warpSum(float value) {
   for (uint32_t step = 16; step > 0; step /= 2)
     value += __shfl_xor_sync(allLanes, value, step);

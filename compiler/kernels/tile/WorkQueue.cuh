@@ -7,6 +7,7 @@
 #include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
+#include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec::tile {
 
@@ -46,7 +47,7 @@ template <uint32_t Takers> struct WorkQueue {
     if (threadIdx.x % 32 == 0)
       ptx::barrierArrive(ptx::sharedAddress(&shared->empty[place]));
     next();
-    return {work.x, work.y, work.z, work.w};
+    return {work.x, work.y, uniform(work.z), work.w}; // rows decide what the warp does
   }
 
   __device__ void next() {
