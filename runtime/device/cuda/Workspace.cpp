@@ -58,7 +58,7 @@ Status makeRowMaps(const CudaDriver &driver, const CudaWorkspaceNeeds &needs, Cu
   for (const CudaRowSizes &sizes : needs.mapped) {
     CudaRowMaps &maps = space.rowMaps.emplace_back(CudaRowMaps{.sizes = sizes});
     const Element element = sizes.dtype == DType::F16 ? Element::F16 : Element::BF16;
-    const uint64_t rows = needs.tokens * sizes.rowsPerToken;
+    const uint64_t rows = needs.tokens * sizes.tokenRows;
     const auto make = [&](const std::byte *from, uint32_t columns, uint32_t boxRows, CUtensorMap &map) {
       return encode(driver, rowTensor(element, reinterpret_cast<uint64_t>(from), columns, rows, boxRows), "rows", map);
     };

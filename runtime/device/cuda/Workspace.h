@@ -13,7 +13,7 @@ namespace moec {
 /// What the maps of a layer's rows depend on.
 struct CudaRowSizes {
   uint32_t hidden = 0, intermediate = 0; // rounded up (CudaLaunch.h)
-  uint32_t rowsPerToken = 0;             // K, and one more where a shared expert joins the routed ones
+  uint32_t tokenRows = 0;                // of a token: K, and one more where a shared expert joins the routed ones
   DType dtype = DType::BF16;
   bool e4m3 = false; // the products' tokens are quantised
 
@@ -22,7 +22,7 @@ struct CudaRowSizes {
 };
 
 /// A workspace's rows between the products as fitted kernels and those of e4m3 read and write them, for layers of the
-/// same sizes. R: T * rowsPerToken.
+/// same sizes. R: T * rowsPerToken() (JoinedShared.h).
 struct CudaRowMaps {
   CudaRowSizes sizes;
   CUtensorMap activated{}; // [R, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
@@ -67,7 +67,7 @@ struct CudaWorkspaceNeeds {
 /// f32 elements between two rows of logits: one for each expert, and the shared expert's gate behind them.
 uint32_t cudaLogitStride(const LayerShape &shape);
 
-/// Device addresses. H, I and Is are rounded up (CudaLaunch.h). R: rows of the grouped products, T * rowsPerToken; X:
+/// Device addresses. H, I and Is are rounded up (CudaLaunch.h). R: rows of the grouped products, T * rowsPerToken(); X:
 /// their experts (JoinedShared.h). The layers of a step use them one after another.
 struct CudaWorkspace {
   /// `stream` clears what has to start as zeros; not waited for.

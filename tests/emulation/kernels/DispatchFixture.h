@@ -4,6 +4,7 @@
 #include "compiler/kernels/dispatch.cuh"
 #include "compiler/kernels/dispatchGrid.cuh"
 #include "tests/emulation/Schedules.h"
+#include "tests/emulation/kernels/JoinedSlots.h"
 #include "tools/bench/gpu/Reference.h"
 #include "tools/bench/gpu/Routing.h"
 
@@ -38,21 +39,9 @@ inline std::vector<DispatchCase> dispatchCases(uint32_t experts) {
           {"padding alone", none, 3, 16, false}};
 }
 
-/// The slots of the case, behind those of a joined expert where the config has one: row t of it is token t's.
 template <DispatchConfig C> bench::ReferenceSlots expectedSlots(const DispatchCase &test) {
-  bench::ReferenceSlots slots = bench::referenceSlots(test.ids, C.experts);
-  if (!C.joined)
-    return slots;
-  const auto tokens = static_cast<int32_t>(test.tokens());
-  for (std::vector<int32_t> *table : {&slots.expertBegin, &slots.slotOfPair})
-    for (int32_t &slot : *table)
-      slot += slot < 0 ? 0 : tokens;
-  slots.expertBegin.insert(slots.expertBegin.begin(), 0);
-  std::vector<int32_t> firstPairs;
-  for (int32_t token = 0; token < tokens; ++token)
-    firstPairs.push_back(token * static_cast<int32_t>(test.topK));
-  slots.slotPair.insert(slots.slotPair.begin(), firstPairs.begin(), firstPairs.end());
-  return slots;
+  const bench::ReferenceSlots slots = bench::referenceSlots(test.ids, C.experts);
+  return C.joined ? joinedSlots(slots, test.tokens(), test.topK) : slots;
 }
 
 enum class DispatchForm { OneBlock, ThreeLaunches, Grid };

@@ -2,6 +2,7 @@
 
 #include "compiler/kernels/quantise.cuh"
 #include "tests/emulation/Schedules.h"
+#include "tests/emulation/kernels/JoinedSlots.h"
 #include "tests/emulation/machine/Elements.h"
 #include "tools/bench/gpu/Fp8Reference.h"
 #include "tools/bench/gpu/Routing.h"
@@ -59,10 +60,8 @@ template <QuantiseConfig C> void checkTokens() {
     for (size_t i = 1; i < ids.size(); i += 5)
       ids[i] = -1;
     bench::ReferenceSlots slots = bench::referenceSlots(ids, 24);
-    for (uint32_t token = C.joined ? tokens : 0; token-- > 0;)
-      slots.slotPair.insert(slots.slotPair.begin(), static_cast<int32_t>(token * topK));
-    for (int32_t &slot : slots.slotOfPair)
-      slot += C.joined && slot >= 0 ? static_cast<int32_t>(tokens) : 0;
+    if (C.joined)
+      slots = joinedSlots(slots, tokens, topK);
     const std::vector<uint16_t> rows = drawRows(tokens, k, random);
     const bench::Fp8Rows expected = bench::gatherRows(bench::quantiseRows(rows, k, true), slots.slotPair, topK);
     forSchedules(kSchedules, [&](uint64_t seed) -> std::string {
