@@ -404,6 +404,10 @@ static LogicalResult verifyLaunchSignature(LaunchOp op) {
   LaunchSignature expected = signatureOf(op.getKind());
   if (op.getBiased())
     expected.inputs += op.getKind() == LaunchKind::GateUp ? 2 : 1;
+  if (op.getJoined() && op.getKind() == LaunchKind::GateUp)
+    expected.inputs += 2;
+  if (op.getJoined() && op.getKind() == LaunchKind::Down)
+    ++expected.inputs, expected.optionalInputs = 2;
   size_t inputs = op.getInputs().size();
   if ((inputs != expected.inputs && inputs != expected.inputs + expected.optionalInputs) ||
       op.getOutputs().size() != expected.outputs)
@@ -431,6 +435,10 @@ LogicalResult LaunchOp::verify() {
     return emitOpError("(C4) ") << stringifyLaunchKind(kind) << " is not biased";
   if (getWeightOnInput() && kind != LaunchKind::GateUp)
     return emitOpError("(C5) ") << stringifyLaunchKind(kind) << " has no weight on its input";
+  if (getJoined() && kind != LaunchKind::Dispatch && kind != LaunchKind::GateUp && kind != LaunchKind::Down)
+    return emitOpError("(C6) ") << stringifyLaunchKind(kind) << " has no shared expert joined";
+  if (getJoined() && (getBiased() || getWeightOnInput()))
+    return emitOpError("(C6) a shared expert joins none that have biases or weights on their input");
   if (failed(verifyLaunchSignature(*this)))
     return failure();
   bool activated = kind == LaunchKind::GateUp || kind == LaunchKind::SharedGateUp;

@@ -310,15 +310,19 @@ def Moe_LaunchOp : Moe_Op<"launch", [SingleBlock, IsolatedFromAbove]> {
     and the table (slots, packed, order) and buffer strides for a `dispatch` launch. `biased` says that the inputs of a
     `gate_up` or `down` launch marked so below are there. `weight_on_input` says that the sums of `gate_up` are multiplied by
     each pair's weight before anything else, which is what weights on the rows would give without rounding them, and that
-    `down` and `store` add the experts' outputs as they are.
+    `down` and `store` add the experts' outputs as they are. `joined` says that the shared expert, which looks like a routed
+    one, is one more expert of `dispatch`, `gate_up` and `down`: it comes before the others, takes every token, and its outputs,
+    scaled by the sigmoid of the shared router's logit where there is one, are the first to be added. Its counts are not among
+    the counts.
 
     | kind | inputs | outputs |
     | --- | --- | --- |
     | `router` | hidden, weight, bias (optional) | logits |
     | `route` | logits, correction (optional) | ids, weights |
     | `dispatch` | hidden, ids, weights | rows, the token of each row, counts |
-    | `gate_up` | rows, gate, up, gate bias and up bias (biased) | activated rows |
+    | `gate_up` | rows, gate, up, gate bias and up bias (biased), shared gate and shared up (joined) | activated rows |
     | `down` | activated rows, the token of each row, down, bias (biased), init (optional) | sums in f32 |
+    | `down` (joined) | activated rows, the token of each row, down, shared down, and hidden with the shared router (optional) | sums in f32 |
     | `shared_gate_up` | hidden, gate, up | activated rows |
     | `shared_down` | activated rows, down, and hidden with the shared router (optional) | result |
     | `store` | sums | output |
@@ -329,10 +333,12 @@ def Moe_LaunchOp : Moe_Op<"launch", [SingleBlock, IsolatedFromAbove]> {
     (C3) Inputs and outputs are as many as the table says; `route` and `dispatch` have a `spec`, the others none.
     (C4) `biased` is for `gate_up` and `down` alone.
     (C5) `weight_on_input` is for `gate_up` alone.
+    (C6) `joined` is for `dispatch`, `gate_up` and `down` alone, and for none that is `biased` or has `weight_on_input`.
   }];
   let arguments = (ins Moe_LaunchKindAttr:$kind, Variadic<AnyRankedTensor>:$inputs, OptionalAttr<I64Attr>:$k,
                    OptionalAttr<I64Attr>:$columns, OptionalAttr<Moe_LayerConfigAttr>:$config,
-                   OptionalAttr<DictionaryAttr>:$spec, UnitAttr:$biased, UnitAttr:$weight_on_input);
+                   OptionalAttr<DictionaryAttr>:$spec, UnitAttr:$biased, UnitAttr:$weight_on_input,
+                   UnitAttr:$joined);
   let results = (outs Variadic<AnyRankedTensor>:$outputs);
   let regions = (region MaxSizedRegion<1>:$activation);
   let assemblyFormat = [{

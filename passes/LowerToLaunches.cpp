@@ -1,3 +1,4 @@
+#include "compiler/core/JoinedShared.h"
 #include "passes/Passes.h"
 #include "passes/PlanFromIr.h"
 
@@ -87,6 +88,12 @@ DictionaryAttr tableOf(GroupedFfnOp grouped, OpBuilder &builder) {
   });
 }
 
+/// The shared expert that is one more of the group's, where the config is a GPU's; else null.
+SharedFfnOp joinedTo(GroupedFfnOp grouped) {
+  const bool joins = isa<CudaConfigAttr>(*grouped.getConfig()) && joinsShared(passes::shapeOf(grouped));
+  return joins ? grouped.getInit().getDefiningOp<SharedFfnOp>() : SharedFfnOp();
+}
+
 LaunchOp lowerDispatch(GroupedFfnOp grouped, LaunchBuilder &launches) {
   Type element = cast<RankedTensorType>(grouped.getHidden().getType()).getElementType();
   auto slotRows = RankedTensorType::get({ShapedType::kDynamic, dim(grouped.getHidden(), 1)}, element);
@@ -96,7 +103,8 @@ LaunchOp lowerDispatch(GroupedFfnOp grouped, LaunchBuilder &launches) {
                        tableOf(grouped, launches.builder));
 }
 
-void lowerGrouped(GroupedFfnOp grouped, LaunchOp dispatch, LaunchBuilder &launches) {
+/// `joined`: a shared expert that goes with them, or null; it is gone after.
+void lowerGrouped(GroupedFfnOp grouped, LaunchOp dispatch, SharedFfnOp joined, LaunchBuilder &launches) {
   OpBuilder &builder = launches.builder;
   Type element = cast<RankedTensorType>(grouped.getHidden().getType()).getElementType();
   int64_t intermediate = dim(grouped.getGate(), 1), hidden = dim(grouped.getHidden(), 1);
@@ -106,21 +114,30 @@ void lowerGrouped(GroupedFfnOp grouped, LaunchOp dispatch, LaunchBuilder &launch
   SmallVector<Value> gateUpInputs{dispatch.getResult(0), grouped.getGate(), grouped.getUp()};
   if (biased)
     gateUpInputs.append({grouped.getGateBias(), grouped.getUpBias()});
+  if (joined)
+    gateUpInputs.append({joined.getGate(), joined.getUp()});
   LaunchOp gateUp = launches.gemm(moe::LaunchKind::GateUp, activatedRows, gateUpInputs, hidden, intermediate,
                                   &grouped.getActivation(), biased);
   gateUp.setWeightOnInput(grouped.getWeightOnInput());
+  gateUp.setJoined(static_cast<bool>(joined));
   Value activated = gateUp.getResult(0);
   SmallVector<Value> downInputs{activated, dispatch.getResult(1), grouped.getDown()};
   if (biased)
     downInputs.push_back(grouped.getDownBias());
-  if (grouped.getInit())
+  if (joined)
+    downInputs.push_back(joined.getDown());
+  else if (grouped.getInit())
     downInputs.push_back(grouped.getInit());
-  Value sum =
-      launches.gemm(moe::LaunchKind::Down, sums, downInputs, intermediate, hidden, nullptr, biased).getResult(0);
-  auto store = launches.step(moe::LaunchKind::Store, grouped.getOutput().getType(), sum);
+  if (joined && joined.getRouter())
+    downInputs.append({joined.getHidden(), joined.getRouter()});
+  LaunchOp down = launches.gemm(moe::LaunchKind::Down, sums, downInputs, intermediate, hidden, nullptr, biased);
+  down.setJoined(static_cast<bool>(joined));
+  auto store = launches.step(moe::LaunchKind::Store, grouped.getOutput().getType(), down.getResult(0));
   grouped.getOutput().replaceAllUsesWith(store.getResult(0));
   grouped.getCounts().replaceAllUsesWith(dispatch.getResult(2));
   grouped.erase();
+  if (joined)
+    joined.erase();
 }
 
 bool isPlanned(GroupedFfnOp grouped) {
@@ -142,9 +159,12 @@ struct LowerToLaunches : passes::impl::LowerToLaunchesBase<LowerToLaunches> {
       lowerRoute(route, launches);
     // The dispatch also clears the sums that the shared expert is the first to add to.
     LaunchOp dispatch = lowerDispatch(groups[0], launches);
+    SharedFfnOp joined = joinedTo(groups[0]);
+    dispatch.setJoined(static_cast<bool>(joined));
     for (auto shared : llvm::to_vector(function.getOps<SharedFfnOp>()))
-      lowerShared(shared, launches);
-    lowerGrouped(groups[0], dispatch, launches);
+      if (shared != joined)
+        lowerShared(shared, launches);
+    lowerGrouped(groups[0], dispatch, joined, launches);
     numLaunches += llvm::range_size(function.getOps<LaunchOp>());
   }
 };

@@ -60,7 +60,8 @@ def LowerToLaunches : Pass<"moe-lower-to-launches", "::mlir::func::FuncOp"> {
   let summary = "Turn a planned layer into its list of launches";
   let description = [{
     Before: `moe.route`, `moe.shared_ffn` and `moe.grouped_ffn` with all their choices. After: `moe.launch` ops and weights only, in
-    the order in which they run.
+    the order in which they run. On a GPU a shared expert that looks like a routed one (size, activation, format of the weights; no
+    biases, no weights on inputs) has no launches of its own: those of the routed ones are `joined`.
   }];
   let dependentDialects = ["::moec::moe::MoeDialect"];
   let statistics = [Statistic<"numLaunches", "num-launches", "Number of launches">];

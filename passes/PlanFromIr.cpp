@@ -19,10 +19,18 @@ static bool isBlockE4M3(Value value) {
   return weight && weight.getBlockE4m3();
 }
 
-/// E4m3 kernels multiply all three: a layer that holds one of them otherwise has none.
-static WeightFormat expertFormatOf(GroupedFfnOp grouped) {
-  const bool all = isBlockE4M3(grouped.getGate()) && isBlockE4M3(grouped.getUp()) && isBlockE4M3(grouped.getDown());
+/// E4m3 kernels multiply all three: experts that hold one of them otherwise have none.
+template <typename FfnOp> static WeightFormat formatOf(FfnOp ffn) {
+  const bool all = isBlockE4M3(ffn.getGate()) && isBlockE4M3(ffn.getUp()) && isBlockE4M3(ffn.getDown());
   return all ? WeightFormat::BlockE4M3 : WeightFormat::Plain;
+}
+
+/// Whether the shared expert computes as a routed one would, for whom nobody but the routed ones waits.
+static bool isAlike(SharedFfnOp shared, GroupedFfnOp grouped) {
+  return shared.getHidden() == grouped.getHidden() && shared.getResult().hasOneUse() &&
+         formatOf(shared) == formatOf(grouped) &&
+         OperationEquivalence::isRegionEquivalentTo(&shared.getActivation(), &grouped.getActivation(),
+                                                    OperationEquivalence::IgnoreLocations);
 }
 
 LayerShape shapeOf(GroupedFfnOp grouped) {
@@ -34,11 +42,12 @@ LayerShape shapeOf(GroupedFfnOp grouped) {
   shape.dtype = dtypeOf(grouped.getHidden());
   shape.expertBias = static_cast<bool>(grouped.getGateBias());
   shape.weightOnInput = grouped.getWeightOnInput();
-  shape.expertFormat = expertFormatOf(grouped);
+  shape.expertFormat = formatOf(grouped);
   if (Value init = grouped.getInit())
     if (auto shared = init.getDefiningOp<SharedFfnOp>()) {
       shape.sharedIntermediate = static_cast<uint32_t>(dim(shared.getGate(), 0));
       shape.sharedGate = static_cast<bool>(shared.getRouter());
+      shape.sharedAlike = isAlike(shared, grouped);
     }
   return shape;
 }

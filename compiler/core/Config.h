@@ -63,7 +63,8 @@ struct CudaTile {
 struct CudaConfig {
   DType element = DType::BF16; // BF16 or F16: tokens, weights (Fp8: e4m3) and output; sums are f32
   CudaTile gateUp, down;
-  CudaTile sharedGateUp, sharedDown; // for all tokens of a step; of no meaning where the layer has no shared expert
+  CudaTile sharedGateUp, sharedDown; // for all tokens of a step; of no meaning where the layer has no shared expert, or
+                                     // it joins the routed ones (JoinedShared.h)
 
   /// Canonical text, e.g. "cuda{element=bf16,gate_up=hopper-128x256-s4-w2x1-b1,down=...,shared_gate_up=...,...}".
   std::string text() const;

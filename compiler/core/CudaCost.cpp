@@ -1,6 +1,7 @@
 #include "compiler/core/CudaCost.h"
 
 #include "compiler/core/CudaTiles.h"
+#include "compiler/core/JoinedShared.h"
 
 #include <algorithm>
 #include <array>
@@ -108,13 +109,13 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
 
 double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
   return gpu.launchNs +
-         rowElementBytes * shape.hidden * (of(histogram.total()) + histogram.tokens) / gpu.copyBytesPerNs;
+         rowElementBytes * shape.hidden * (of(totalRows(shape, histogram)) + histogram.tokens) / gpu.copyBytesPerNs;
 }
 
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
-  const double pairs = of(histogram.total()), rate = quantiseShare * gpu.copyBytesPerNs;
-  return {.tokensNs = gpu.launchNs + shape.hidden * (rowElementBytes * histogram.tokens + pairs) / rate,
-          .activatedNs = gpu.launchNs + shape.intermediate * pairs * (rowElementBytes + 1) / rate};
+  const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
+  return {.tokensNs = gpu.launchNs + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate,
+          .activatedNs = gpu.launchNs + shape.intermediate * rows * (rowElementBytes + 1) / rate};
 }
 
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
@@ -124,7 +125,8 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
   cost.routerNs = 2 * gpu.launchNs + (of(shape.experts) + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.dispatchNs =
       pairs <= oneBlockPairs ? gpu.launchNs + gpu.dispatchNs + gpu.dispatchNsPerPair * pairs : gpu.dispatchGridNs;
-  cost.combineNs = gpu.launchNs + (pairs + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
+  const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
+  cost.combineNs = gpu.launchNs + (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   return cost;
 }
 

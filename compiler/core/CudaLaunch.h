@@ -29,16 +29,16 @@ constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole 
 }
 
 /// 16 warps: their counters for 384 experts take 24 KB of the 48 KB that static shared memory may have.
-constexpr DispatchConfig dispatchConfigOf(uint32_t experts) {
-  return {.experts = experts, .threads = 512, .pairsPerBlock = 2048};
+constexpr DispatchConfig dispatchConfigOf(uint32_t experts, bool joined = false) {
+  return {.experts = experts, .threads = 512, .pairsPerBlock = 2048, .joined = joined};
 }
 
 constexpr CombineConfig combineConfigOf(Element element, uint32_t topK) {
   return {.element = element, .topK = topK, .threads = 256};
 }
 
-constexpr QuantiseConfig quantiseConfigOf(DType element) {
-  return {.element = element == DType::F16 ? Element::F16 : Element::BF16, .threads = 256};
+constexpr QuantiseConfig quantiseConfigOf(DType element, bool joined = false) {
+  return {.element = element == DType::F16 ? Element::F16 : Element::BF16, .threads = 256, .joined = joined};
 }
 
 /// Floats between the scales of two blocks of 128 columns of quantised rows, of so many slots at most.
@@ -54,7 +54,9 @@ constexpr uint32_t gemmSharedBytes(GemmFamily family, const GemmConfig &config) 
                                         : hopperSharedBytes(config);
 }
 
-constexpr LayRowsConfig layRowsConfigOf(uint32_t topK) { return {.topK = topK, .threads = 128}; }
+constexpr LayRowsConfig layRowsConfigOf(uint32_t topK, bool joined = false) {
+  return {.topK = topK, .threads = 128, .joined = joined};
+}
 
 inline constexpr uint32_t kRouteThreads = 128;
 

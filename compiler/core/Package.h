@@ -14,7 +14,7 @@
 
 namespace moec {
 
-inline constexpr uint32_t kPackageVersion = 7;
+inline constexpr uint32_t kPackageVersion = 8;
 
 enum class LaunchKind : uint8_t { Router, Route, Dispatch, GateUp, Down, SharedGateUp, SharedDown, Store };
 const char *launchName(LaunchKind kind);

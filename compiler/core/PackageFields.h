@@ -40,6 +40,7 @@ template <typename Archive, Is<LayerShape> T> void fields(Archive &archive, T &s
   archive.field("dtype", shape.dtype);
   archive.field("shared_intermediate", shape.sharedIntermediate);
   archive.field("shared_gate", shape.sharedGate);
+  archive.field("shared_alike", shape.sharedAlike);
   archive.field("expert_bias", shape.expertBias);
   archive.field("weight_on_input", shape.weightOnInput);
   archive.field("expert_format", shape.expertFormat);

@@ -1,5 +1,7 @@
 #include "compiler/core/PlanCuda.h"
 
+#include "compiler/core/JoinedShared.h"
+
 #include <algorithm>
 #include <iterator>
 #include <numeric>
@@ -60,15 +62,16 @@ std::vector<GateUpChoice> gateUpChoices(const std::vector<CudaTileCost> &tiles, 
                                         const Histogram &histogram, const TargetFacts &facts,
                                         const GpuCalibration &gpu) {
   const CudaGemm gemm = CudaGemm::gateUp(shape.intermediate, shape.hidden);
+  const std::vector<uint32_t> rows = groupedRows(shape, histogram);
   std::vector<GateUpChoice> choices;
   for (const CudaTileCost &cost : tiles) {
     CudaTile tile = cost.tile;
-    choices.push_back({tile, cudaGemmCost(cudaGemmWork(tile, gemm, histogram.pairs, facts.gpu), cost, gpu).ns});
+    choices.push_back({tile, cudaGemmCost(cudaGemmWork(tile, gemm, rows, facts.gpu), cost, gpu).ns});
     if (!canLayRows(tile))
       continue;
     tile.rowsLaid = true;
     choices.push_back({tile, cudaLayRowsNs(shape, histogram, gpu) +
-                                 cudaGemmCost(cudaGemmWork(tile, gemm, histogram.pairs, facts.gpu), cost, gpu).ns});
+                                 cudaGemmCost(cudaGemmWork(tile, gemm, rows, facts.gpu), cost, gpu).ns});
   }
   return choices;
 }
@@ -84,6 +87,9 @@ std::vector<CudaTileCost> denseTilesOf(const std::vector<CudaTileCost> &tiles, c
         dense.push_back(assumedTileCost(tile, facts));
   return dense;
 }
+
+/// The size of a shared expert that has products of its own; else 0.
+uint32_t denseShared(const LayerShape &shape) { return joinsShared(shape) ? 0 : shape.sharedIntermediate; }
 
 /// The shared expert's tile: its rows are the step's tokens.
 CudaTile sharedTile(const std::vector<CudaTileCost> &tiles, const CudaGemm &gemm, uint32_t tokens,
@@ -176,12 +182,12 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
   const std::vector<CudaTileCost> tiles = expertTilesOf(gpu, shape, facts);
   const std::vector<GateUpChoice> gateUp = gateUpChoices(tiles, shape, histogram, facts, gpu);
   const std::vector<double> down =
-      gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), histogram.pairs, facts, gpu);
+      gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), groupedRows(shape, histogram), facts, gpu);
   CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = {}, .sharedGateUp = {}, .sharedDown = {}};
   double otherNs = cudaGlueCost(shape, histogram, gpu).ns();
   if (multipliesE4M3(shape, facts))
     otherNs += cudaQuantiseCost(shape, histogram, gpu).ns();
-  if (const uint32_t shared = shape.sharedIntermediate) {
+  if (const uint32_t shared = denseShared(shape)) {
     const std::vector<CudaTileCost> plain = tilesOf(gpu, facts);
     const CudaGemm first = CudaGemm::gateUp(shared, shape.hidden), second = CudaGemm::down(shared, shape.hidden);
     config.sharedGateUp = sharedTile(plain, first, histogram.tokens, facts, gpu);
@@ -197,7 +203,7 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         continue;
       config.gateUp = first.tile;
       config.down = tiles[j].tile;
-      if (!shape.sharedIntermediate) {
+      if (!denseShared(shape)) {
         config.sharedGateUp = classOf(config.gateUp); // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
@@ -215,13 +221,14 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
   CudaStepCost cost;
   cost.glue = cudaGlueCost(shape, histogram, gpu);
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
-  cost.gateUp = oneGemm(config.gateUp, gateUp, histogram.pairs, facts, gpu);
+  const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
+  cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);
   if (config.gateUp.rowsLaid)
     cost.layRowsNs = cudaLayRowsNs(shape, histogram, gpu);
   if (config.gateUp.family == GemmFamily::Fp8)
     cost.quantise = cudaQuantiseCost(shape, histogram, gpu);
-  cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), histogram.pairs, facts, gpu);
-  if (const uint32_t shared = shape.sharedIntermediate) {
+  cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), grouped, facts, gpu);
+  if (const uint32_t shared = denseShared(shape)) {
     const std::span<const uint32_t> rows(&histogram.tokens, 1);
     cost.sharedGateUp = oneGemm(config.sharedGateUp, CudaGemm::gateUp(shared, shape.hidden), rows, facts, gpu);
     cost.sharedDown = oneGemm(config.sharedDown, CudaGemm::down(shared, shape.hidden), rows, facts, gpu);

@@ -30,7 +30,7 @@ struct CudaStepCost {
   CudaGemmCost gateUp, down;
   double layRowsNs = 0;                  // where gate-up's rows are laid out before it
   CudaQuantiseCost quantise;             // where experts are multiplied in e4m3
-  CudaGemmCost sharedGateUp, sharedDown; // zeros where the layer has no shared expert
+  CudaGemmCost sharedGateUp, sharedDown; // zeros where the layer has no shared expert, or it joins the routed ones
 
   double ns() const {
     return glue.ns() + layRowsNs + quantise.ns() + gateUp.ns + down.ns + sharedGateUp.ns + sharedDown.ns;

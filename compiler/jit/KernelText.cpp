@@ -39,6 +39,9 @@ std::string text(const GemmConfig &c) {
                      c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.rowsLaid, c.weighted);
 }
 
+/// Left out where nothing is joined, as in the texts that caches are keyed by.
+const char *joinedText(bool joined) { return joined ? ", .joined = true" : ""; }
+
 bool isIdentifier(std::string_view name) {
   return !name.empty() && name.size() <= 64 && !std::isdigit(static_cast<unsigned char>(name[0])) &&
          std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
@@ -96,12 +99,13 @@ std::string routeKernel(const RouteConfig &c) {
 }
 
 std::string dispatchKernel(const char *step, const DispatchConfig &c) {
-  return fmt::format("moec::dispatch{}<moec::DispatchConfig{{.experts = {}u, .threads = {}u, .pairsPerBlock = {}u}}>",
-                     step, c.experts, c.threads, c.pairsPerBlock);
+  return fmt::format("moec::dispatch{}<moec::DispatchConfig{{.experts = {}u, .threads = {}u, .pairsPerBlock = {}u{}}}>",
+                     step, c.experts, c.threads, c.pairsPerBlock, joinedText(c.joined));
 }
 
 std::string layRowsKernel(const LayRowsConfig &c) {
-  return fmt::format("moec::layRows<moec::LayRowsConfig{{.topK = {}u, .threads = {}u}}>", c.topK, c.threads);
+  return fmt::format("moec::layRows<moec::LayRowsConfig{{.topK = {}u, .threads = {}u{}}}>", c.topK, c.threads,
+                     joinedText(c.joined));
 }
 
 std::string combineKernel(const CombineConfig &c) {
@@ -123,8 +127,8 @@ std::string gemmFittedKernel(const GemmConfig &config, const std::string &activa
 }
 
 std::string quantiseKernel(const QuantiseConfig &c) {
-  return fmt::format("moec::quantise<moec::QuantiseConfig{{.element = moec::Element::{}, .threads = {}u}}>",
-                     nameOf(c.element), c.threads);
+  return fmt::format("moec::quantise<moec::QuantiseConfig{{.element = moec::Element::{}, .threads = {}u{}}}>",
+                     nameOf(c.element), c.threads, joinedText(c.joined));
 }
 
 std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation) {

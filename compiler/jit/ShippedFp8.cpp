@@ -21,12 +21,13 @@ ShippedKernel shippedFp8Gemm(const GemmConfig &c) {
 }
 
 ShippedKernel shippedQuantise(const QuantiseConfig &c) {
-  return {fmt::format("quantise-{}", c.element == Element::BF16 ? "bf16" : "f16"),
+  return {fmt::format("quantise-{}{}", c.element == Element::BF16 ? "bf16" : "f16", c.joined ? "-joined" : ""),
           {.files = {KernelFile::Quantise}, .functors = {}, .kernels = {quantiseKernel(c)}}};
 }
 
 std::vector<ShippedKernel> shippedFp8Kernels() {
-  std::vector<ShippedKernel> all = {shippedQuantise(quantiseConfigOf(DType::BF16))};
+  std::vector<ShippedKernel> all = {shippedQuantise(quantiseConfigOf(DType::BF16)),
+                                    shippedQuantise(quantiseConfigOf(DType::BF16, true))};
   for (GemmRole role : {GemmRole::GateUp, GemmRole::Down})
     for (const GemmConfig &config : shippedFp8Gemms(role))
       all.push_back(shippedFp8Gemm(config));

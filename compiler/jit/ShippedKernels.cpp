@@ -33,6 +33,8 @@ bool hasRouterTile64(std::string_view target) {
 
 constexpr uint32_t knownTopK[] = {1, 2, 4, 6, 8};
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
+// Of the models whose shared expert joins the routed ones: GLM-4.5, DeepSeek-V3, Kimi-K2.
+constexpr uint32_t joinedExperts[] = {160, 256, 384}, joinedTopK = 8;
 
 KernelFile fileOf(std::string_view dispatchStep) {
   return dispatchStep == "Grid"    ? KernelFile::DispatchGrid
@@ -166,12 +168,12 @@ ShippedKernel shippedRoute(const RouteConfig &c) {
 }
 
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &c) {
-  return {fmt::format("dispatch{}-e{}", step, c.experts),
+  return {fmt::format("dispatch{}-e{}{}", step, c.experts, c.joined ? "-joined" : ""),
           {.files = {fileOf(step)}, .functors = {}, .kernels = {dispatchKernel(step, c)}}};
 }
 
 ShippedKernel shippedLayRows(const LayRowsConfig &c) {
-  return {fmt::format("layrows-k{}", c.topK),
+  return {fmt::format("layrows-k{}{}", c.topK, c.joined ? "-joined" : ""),
           {.files = {KernelFile::LayRows}, .functors = {}, .kernels = {layRowsKernel(c)}}};
 }
 
@@ -216,9 +218,14 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
   for (uint32_t experts : knownExperts)
     for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid", "Slots"})
       all.push_back(shippedDispatch(step, dispatchConfigOf(experts)));
-  if (target == "sm_90a") // the fitted family's
+  for (uint32_t experts : joinedExperts)
+    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
+      all.push_back(shippedDispatch(step, dispatchConfigOf(experts, true)));
+  if (target == "sm_90a") { // the fitted family's
     for (uint32_t topK : knownTopK)
       all.push_back(shippedLayRows(layRowsConfigOf(topK)));
+    all.push_back(shippedLayRows(layRowsConfigOf(joinedTopK, true)));
+  }
   for (Element element : {Element::BF16, Element::F16}) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element, target))
       all.push_back(shippedRouterLogits(config));

@@ -44,6 +44,7 @@ struct Fp8GemmArgs {
 struct QuantiseConfig {
   Element element; ///< of what is read
   uint32_t threads;
+  bool joined = false; ///< where there is a slotOfPair, row i goes to slot i besides (DispatchConfig::joined)
 };
 
 /// Rows of e4m3 with a scale for each 128 elements: element * scale is the row's element, rounded

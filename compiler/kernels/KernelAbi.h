@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 5;
+inline constexpr uint32_t kCudaAbiVersion = 6;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -198,21 +198,27 @@ struct DispatchConfig {
   uint32_t experts;
   uint32_t threads;       ///< a multiple of 32
   uint32_t pairsPerBlock; ///< of the count and place kernels
+  bool joined = false;    ///< every token goes to one more expert besides (not with static slots)
 };
+
+/// Experts in the tables that dispatch makes. A joined expert is number 0 and has slots 0 .. T-1, slot t for token t;
+/// routed expert e is number e + 1, and its slots follow.
+constexpr uint32_t tableExperts(const DispatchConfig &c) { return c.experts + (c.joined ? 1 : 0); }
 
 /// Up to so many pairs one block (dispatchOneBlock) is quicker than many.
 inline constexpr uint32_t kOneBlockPairs = 4096;
 
+/// X: tableExperts(); R: rows, numPairs and, where an expert is joined, numTokens.
 struct DispatchArgs {
   const int32_t *ids;           ///< [numPairs]; anything outside 0 .. E-1 is padding
   const int32_t *pairOf;        ///< [numPairs] pair of each id (a spill list), or null: id i is pair i's
   const int32_t *pairsOnDevice; ///< dispatchOneBlock: numPairs itself, or null
-  const int32_t *expertOrder;   ///< [E], or null
-  int32_t *counts;              ///< [E] pairs of each expert
-  int32_t *expertBegin;         ///< [E + 1]
-  int32_t *tileBegin;           ///< [E + 1]
-  int32_t *tilePlace;           ///< [numPairs / tileTokens + E] at most
-  int32_t *slotPair;            ///< [numPairs]
+  const int32_t *expertOrder;   ///< [X], or null
+  int32_t *counts;              ///< [X] rows of each expert
+  int32_t *expertBegin;         ///< [X + 1]
+  int32_t *tileBegin;           ///< [X + 1]
+  int32_t *tilePlace;           ///< [R / tileTokens + X] at most
+  int32_t *slotPair;            ///< [R]; of a joined expert's slots the token's first pair
   int32_t *slotOfPair;          ///< of every pair; -1 for padding
   int32_t *blockCounts;         ///< [numBlocks, E] scratch of dispatchGrid and of the three-kernel form
   uint32_t *gridBarrier;        ///< dispatchGrid: [2] zeros; left as zeros
@@ -221,6 +227,8 @@ struct DispatchArgs {
   uint32_t numBlocks; ///< dispatchGridBlocks(); three-kernel form: ceil(numPairs / pairsPerBlock)
   int32_t slotOffset; ///< added to what goes into slotOfPair
   uint32_t tileTokens;
+  uint32_t numTokens; ///< joined: T; each has `topK` pairs that follow each other
+  uint32_t topK;      ///< joined
 };
 
 /// Blocks of dispatchGrid. They wait for each other, so all must run at once: at most one a multiprocessor.
@@ -263,9 +271,10 @@ constexpr uint32_t dispatchSlotsBlocks(const DispatchConfig &c, uint32_t numPair
 struct LayRowsConfig {
   uint32_t topK;
   uint32_t threads;
+  bool joined = false; ///< each token goes to slot t besides (DispatchConfig::joined)
 };
 
-/// rows[slotOfPair[t, k]] = tokens[t], for every pair that has a slot; elements have two bytes.
+/// rows[slotOfPair[t, k]] = tokens[t], for every pair that has a slot; joined: rows[t] too. Elements have two bytes.
 struct LayRowsArgs {
   const void *tokens;        ///< [T, hidden]
   const int32_t *slotOfPair; ///< [T * K]

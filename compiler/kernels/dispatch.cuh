@@ -1,5 +1,5 @@
 // Dispatch: gives every pair a slot. An expert's slots follow each other and hold its pairs in token order, the same in
-// every run. Few pairs: one block (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or,
+// every run. Where an expert is joined that takes all tokens, it has the first slots. Few pairs: one block (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or,
 // where they cannot all run at once, dispatchCount, dispatchScan, dispatchPlace.
 #pragma once
 
@@ -18,7 +18,8 @@ template <DispatchConfig C> struct BlockDispatch {
 
   struct Shared {
     int32_t ofWarp[warps][C.experts]; // pairs of each expert: first counted, then those of the warps before
-    int32_t begin[C.experts];
+    int32_t begin[tableExperts(C)];
+    __device__ int32_t *routedBegin() { return begin + C.joined; }
   };
 
   Shared &shared;
@@ -73,7 +74,7 @@ template <DispatchConfig C> struct BlockDispatch {
     __syncthreads();
   }
 
-  /// Gives the range's pairs their slots; `shared.begin` holds the block's first slot of each expert.
+  /// Gives the range's pairs their slots; `routedBegin` holds the block's first slot of each expert.
   __device__ void place() {
     for (uint32_t first = begin; first < end; first += batch * 32) {
       uint32_t expert[batch];
@@ -97,7 +98,7 @@ template <DispatchConfig C> struct BlockDispatch {
     __syncwarp();
     if (pair >= end)
       return;
-    const int32_t slot = real ? shared.begin[expert] + before : -1;
+    const int32_t slot = real ? shared.routedBegin()[expert] + before : -1;
     const int32_t original = args.pairOf ? args.pairOf[pair] : static_cast<int32_t>(pair);
     args.slotOfPair[original] = real ? slot + args.slotOffset : -1;
     if (real)
@@ -105,24 +106,45 @@ template <DispatchConfig C> struct BlockDispatch {
   }
 };
 
-/// Turns `pairs` [E], in shared memory, into `begin` [E], and writes what the GEMMs read: expertBegin, tileBegin,
-/// tilePlace, and the sample of the counts. All threads of one block.
+/// Rows of each expert of the tables, in shared memory.
+template <DispatchConfig C> struct ExpertRows {
+  int32_t rows[tableExperts(C)];
+
+  __device__ int32_t *routed() { return rows + C.joined; }
+  /// By all threads, before a barrier that comes before they are read.
+  __device__ void setJoined(const DispatchArgs &args) {
+    if (C.joined && threadIdx.x == 0)
+      rows[0] = static_cast<int32_t>(args.numTokens);
+  }
+};
+
+/// A joined expert's part of slotPair, by so many blocks. Nothing else depends on it within the launch.
 template <DispatchConfig C>
-__device__ void writeTables(const DispatchArgs &args, const int32_t *pairs, int32_t *begin) {
-  constexpr uint32_t warps = C.threads / 32;
+__device__ void writeJoinedSlots(const DispatchArgs &args, uint32_t block, uint32_t numBlocks) {
+  if constexpr (C.joined)
+    for (uint32_t token = block * C.threads + threadIdx.x; token < args.numTokens; token += numBlocks * C.threads)
+      args.slotPair[token] = static_cast<int32_t>(token * args.topK);
+}
+
+/// Turns `experts` into `begin` [X], and writes what the GEMMs read: expertBegin, tileBegin, tilePlace, and the sample
+/// of the counts. All threads of one block.
+template <DispatchConfig C>
+__device__ void writeTables(const DispatchArgs &args, ExpertRows<C> &experts, int32_t *begin) {
+  constexpr uint32_t warps = C.threads / 32, numExperts = tableExperts(C);
+  const int32_t *rows = experts.rows;
   if (threadIdx.x < 32) {
-    const int32_t slots = tile::warpScan<C.experts>([&](uint32_t expert) { return pairs[expert]; },
-                                                    [&](uint32_t expert, int32_t slot) {
-                                                      begin[expert] = slot;
-                                                      args.counts[expert] = pairs[expert];
-                                                      args.expertBegin[expert] = slot;
-                                                    });
+    const int32_t slots = tile::warpScan<numExperts>([&](uint32_t expert) { return rows[expert]; },
+                                                     [&](uint32_t expert, int32_t slot) {
+                                                       begin[expert] = slot;
+                                                       args.counts[expert] = rows[expert];
+                                                       args.expertBegin[expert] = slot;
+                                                     });
     if (threadIdx.x == 0)
-      args.expertBegin[C.experts] = slots;
+      args.expertBegin[numExperts] = slots;
   }
   if (threadIdx.x / 32 == warps - 1)
-    tile::sampleCounts<C.experts>(args.ring, pairs, args.numPairs);
-  tile::writeTiles<C.experts, C.threads>({args.expertOrder, args.tileBegin, args.tilePlace, args.tileTokens}, pairs);
+    tile::sampleCounts<C.experts>(args.ring, experts.routed(), args.numPairs);
+  tile::writeTiles<numExperts, C.threads>({args.expertOrder, args.tileBegin, args.tilePlace, args.tileTokens}, rows);
 }
 
 /// The whole dispatch by one block. Launch: 1 block of C.threads threads.
@@ -131,11 +153,13 @@ __global__ void __launch_bounds__(C.threads) dispatchOneBlock(const __grid_const
   ptx::startNext();
   ptx::waitForPrevious();
   __shared__ typename BlockDispatch<C>::Shared shared;
-  __shared__ int32_t pairs[C.experts];
+  __shared__ ExpertRows<C> experts;
   const uint32_t numPairs = args.pairsOnDevice ? static_cast<uint32_t>(*args.pairsOnDevice) : args.numPairs;
   BlockDispatch<C> block(shared, args, 0, numPairs);
-  block.count([&](uint32_t expert, int32_t total) { pairs[expert] = total; });
-  writeTables<C>(args, pairs, shared.begin);
+  experts.setJoined(args);
+  block.count([&](uint32_t expert, int32_t total) { experts.routed()[expert] = total; });
+  writeTables<C>(args, experts, shared.begin);
+  writeJoinedSlots<C>(args, 0, 1);
   block.place(); // writeTables ends behind a barrier after `begin` is written
 }
 
@@ -156,18 +180,20 @@ template <DispatchConfig C>
 __global__ void __launch_bounds__(C.threads) dispatchScan(const __grid_constant__ DispatchArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
-  __shared__ int32_t pairs[C.experts], begin[C.experts];
+  __shared__ ExpertRows<C> experts;
+  __shared__ int32_t begin[tableExperts(C)];
+  experts.setJoined(args);
   for (uint32_t expert = threadIdx.x; expert < C.experts; expert += C.threads) {
     int32_t sum = 0;
 #pragma unroll 8
     for (uint32_t i = 0; i < args.numBlocks; ++i)
       sum += args.blockCounts[static_cast<uint64_t>(i) * C.experts + expert];
-    pairs[expert] = sum;
+    experts.routed()[expert] = sum;
   }
   __syncthreads();
-  writeTables<C>(args, pairs, begin);
+  writeTables<C>(args, experts, begin);
   for (uint32_t expert = threadIdx.x; expert < C.experts; expert += C.threads) {
-    int32_t slot = begin[expert];
+    int32_t slot = begin[C.joined + expert];
 #pragma unroll 8
     for (uint32_t i = 0; i < args.numBlocks; ++i) {
       int32_t &entry = args.blockCounts[static_cast<uint64_t>(i) * C.experts + expert];
@@ -187,7 +213,8 @@ __global__ void __launch_bounds__(C.threads) dispatchPlace(const __grid_constant
   const uint32_t first = blockIdx.x * C.pairsPerBlock, last = first + C.pairsPerBlock;
   BlockDispatch<C> block(shared, args, first, last < args.numPairs ? last : args.numPairs);
   const int32_t *mine = args.blockCounts + static_cast<uint64_t>(blockIdx.x) * C.experts;
-  block.count([&](uint32_t expert, int32_t) { shared.begin[expert] = mine[expert]; });
+  block.count([&](uint32_t expert, int32_t) { shared.routedBegin()[expert] = mine[expert]; });
+  writeJoinedSlots<C>(args, blockIdx.x, args.numBlocks);
   block.place();
 }
 

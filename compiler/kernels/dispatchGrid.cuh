@@ -9,7 +9,7 @@
 
 namespace moec {
 
-/// All blocks' counts of each expert: `pairs` in total, and `before` this block. Both in shared memory.
+/// All blocks' counts of each routed expert: `pairs` in total, and `before` this block. Both in shared memory.
 template <DispatchConfig C> __device__ void sumBlocks(const DispatchArgs &args, int32_t *pairs, int32_t *before) {
   // As many threads an expert as there are, each with some of the blocks.
   constexpr uint32_t groups = C.threads > C.experts ? C.threads / C.experts : 1;
@@ -38,23 +38,26 @@ __global__ void __launch_bounds__(C.threads) dispatchGrid(const __grid_constant_
   ptx::startNext(); // blocks of the next launch cannot take the place of ours: all of ours have started when they may
   ptx::waitForPrevious();
   __shared__ typename BlockDispatch<C>::Shared shared;
-  __shared__ int32_t pairs[C.experts], before[C.experts];
+  __shared__ ExpertRows<C> experts;
+  __shared__ int32_t before[C.experts];
   const uint32_t perBlock = ceilDivide(args.numPairs, args.numBlocks);
   const uint32_t first = blockIdx.x * perBlock < args.numPairs ? blockIdx.x * perBlock : args.numPairs;
   BlockDispatch<C> block(shared, args, first, first + perBlock < args.numPairs ? first + perBlock : args.numPairs);
   int32_t *mine = args.blockCounts + static_cast<uint64_t>(blockIdx.x) * C.experts;
   block.count([&](uint32_t expert, int32_t total) { mine[expert] = total; });
   tile::gridBarrier(args.gridBarrier, args.numBlocks);
-  sumBlocks<C>(args, pairs, before);
+  experts.setJoined(args);
+  sumBlocks<C>(args, experts.routed(), before);
   if (blockIdx.x == args.numBlocks - 1) { // whose share is the smallest
-    writeTables<C>(args, pairs, shared.begin);
+    writeTables<C>(args, experts, shared.begin);
   } else if (threadIdx.x < 32) {
-    tile::warpScan<C.experts>([&](uint32_t expert) { return pairs[expert]; },
-                              [&](uint32_t expert, int32_t slot) { shared.begin[expert] = slot; });
+    tile::warpScan<tableExperts(C)>([&](uint32_t expert) { return experts.rows[expert]; },
+                                    [&](uint32_t expert, int32_t slot) { shared.begin[expert] = slot; });
   }
+  writeJoinedSlots<C>(args, blockIdx.x, args.numBlocks);
   __syncthreads();
   for (uint32_t expert = threadIdx.x; expert < C.experts; expert += C.threads)
-    shared.begin[expert] += before[expert];
+    shared.routedBegin()[expert] += before[expert];
   __syncthreads();
   block.place();
 }

@@ -13,6 +13,7 @@ namespace moec {
 
 /// What one block does with chunks of pairs.
 template <DispatchConfig C> struct SlotDispatch {
+  static_assert(!C.joined, "a joined expert's rows are laid out without gaps");
   static constexpr uint32_t batch = 4; // pairs of a thread
   static constexpr uint32_t chunk = C.threads * batch;
 

@@ -16,12 +16,15 @@ __global__ void __launch_bounds__(C.threads) layRows(const __grid_constant__ Lay
   ptx::waitForPrevious();
   ptx::startNext();             // not before the wait: the product behind this reads dispatch's tables before its own
   constexpr uint32_t batch = 4; // pieces of 16 bytes that a thread has under way together
+  constexpr uint32_t copies = C.topK + C.joined; // of a token
   const uint32_t pieces = args.hidden / 8;
   for (uint32_t token = blockIdx.x; token < args.numTokens; token += gridDim.x) {
-    int32_t slots[C.topK];
+    int32_t slots[copies];
 #pragma unroll
     for (uint32_t k = 0; k < C.topK; ++k)
       slots[k] = args.slotOfPair[static_cast<uint64_t>(token) * C.topK + k];
+    if constexpr (C.joined)
+      slots[C.topK] = static_cast<int32_t>(token);
     for (uint32_t first = threadIdx.x; first < pieces; first += batch * C.threads) {
       uint4 values[batch];
 #pragma unroll
@@ -29,7 +32,7 @@ __global__ void __launch_bounds__(C.threads) layRows(const __grid_constant__ Lay
         if (const uint32_t piece = first + i * C.threads; piece < pieces)
           values[i] = *reinterpret_cast<const uint4 *>(tile::elementAt(args.tokens, token, args.hidden, piece * 8));
 #pragma unroll
-      for (uint32_t k = 0; k < C.topK; ++k)
+      for (uint32_t k = 0; k < copies; ++k)
 #pragma unroll
         for (uint32_t i = 0; i < batch; ++i)
           if (const uint32_t piece = first + i * C.threads; piece < pieces && slots[k] >= 0)

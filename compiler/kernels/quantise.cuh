@@ -48,23 +48,31 @@ template <Element E> struct BlockPart {
 };
 
 /// A block of a row, and the slots that its row goes to, sixteen at a time: one in each lane of half a warp.
-struct QuantiseItem {
+template <QuantiseConfig C> struct QuantiseItem {
   uint32_t row, block;
   bool exists;
+
+  /// Slots that a row goes to. Behind those of its pairs comes that of a joined expert.
+  static __device__ uint32_t copies(const QuantiseArgs &args) {
+    return args.topK + (C.joined && args.slotOfPair ? 1 : 0);
+  }
 
   __device__ uint32_t column() const { return block * kFp8Block + threadIdx.x % 16 * 8; }
   __device__ int32_t laneSlot(const QuantiseArgs &args, uint32_t firstPair) const {
     const uint32_t pair = firstPair + threadIdx.x % 16;
-    if (!exists || pair >= args.topK)
+    if (!exists || pair >= copies(args))
       return -1;
+    if (C.joined && pair == args.topK)
+      return static_cast<int32_t>(row);
     return args.slotOfPair ? args.slotOfPair[static_cast<uint64_t>(row) * args.topK + pair] : static_cast<int32_t>(row);
   }
 };
 
 /// Stores the lane's part of a block, and lane 0 its scale, in each of the row's slots. By all lanes of a warp.
-inline __device__ void storeQuantised(const QuantiseArgs &args, const QuantiseItem &item, int32_t laneSlots,
-                                      const uint2 &packed, float scale) {
-  for (uint32_t pair = 0; pair < args.topK; ++pair) {
+template <QuantiseConfig C>
+__device__ void storeQuantised(const QuantiseArgs &args, const QuantiseItem<C> &item, int32_t laneSlots,
+                               const uint2 &packed, float scale) {
+  for (uint32_t pair = 0; pair < item.copies(args); ++pair) {
     if (pair > 0 && pair % 16 == 0)
       laneSlots = item.laneSlot(args, pair);
     const int32_t slot = __shfl_sync(tile::allLanes, laneSlots, threadIdx.x % 32 / 16 * 16 + pair % 16);
@@ -92,7 +100,7 @@ __global__ void __launch_bounds__(C.threads) quantise(const __grid_constant__ Qu
   const uint32_t total = used * perRow, half = threadIdx.x / 16 % 2;
   // Warps stay whole, for the shuffles: the first block of a warp decides.
   for (uint32_t first = blockIdx.x * halves + threadIdx.x / 32 * 2; first < total; first += stride * together) {
-    QuantiseItem items[together];
+    QuantiseItem<C> items[together];
     uint4 loaded[together]; // all loads first, so that they are under way together
     int32_t slots[together];
 #pragma unroll

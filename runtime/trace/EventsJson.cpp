@@ -46,6 +46,8 @@ OrderedJson toJson(const LayerShape &shape) {
                       {"shared_gate", shape.sharedGate}};
   if (shape.expertBias) // traces from before there were biases have no such key
     json["expert_bias"] = true;
+  if (shape.sharedAlike) // nor this: a GPU then computed the shared expert by itself
+    json["shared_alike"] = true;
   if (shape.weightOnInput) // nor this
     json["weight_on_input"] = true;
   if (shape.expertFormat != WeightFormat::Plain) // nor this
@@ -72,6 +74,7 @@ LayerShape readShape(const JsonValue &json) {
     json["dtype"].fail(dtype.status().message());
   shape.sharedIntermediate = static_cast<uint32_t>(json["shared_intermediate"].integer(0, mostRows));
   shape.sharedGate = json["shared_gate"].flag();
+  shape.sharedAlike = json.has("shared_alike") && json["shared_alike"].flag();
   shape.expertBias = json.has("expert_bias") && json["expert_bias"].flag();
   shape.weightOnInput = json.has("weight_on_input") && json["weight_on_input"].flag();
   if (json.has("expert_format"))

@@ -1,6 +1,7 @@
 #include "tests/conformance/CheckLayers.h"
 
 #include "compiler/core/CudaTiles.h"
+#include "compiler/core/JoinedShared.h"
 #include "runtime/HostRunner.h"
 #include "runtime/weights/Convert.h"
 #include "tests/conformance/TestCompiler.h"
@@ -38,6 +39,7 @@ std::vector<float> unpack(const std::vector<uint8_t> &bytes, DType dtype) {
 struct Computed {
   std::vector<float> output; // [T, H]
   bool e4m3 = false;         // the target multiplies the routed experts so
+  bool joined = false;       // and a shared one with them, in whatever elements
   bool hopper = false;       // the target has kernels for that
 };
 
@@ -76,9 +78,10 @@ Result<Computed> computed(const RandomLayer &layer, const std::shared_ptr<const 
       runner->forward(layer.spec.layers[0], Phase::Decode, in, layer.callerRoutes ? &routing : nullptr, out);
   if (!status.ok())
     return status;
-  return Computed{unpack(output, shape.dtype),
-                  multipliesE4M3((*model)->find(layer.spec.layers[0])->shape, session->host().facts()),
-                  session->host().facts().arch == "sm_90a"};
+  const LayerShape &described = (*model)->find(layer.spec.layers[0])->shape;
+  const TargetFacts &facts = session->host().facts();
+  return Computed{unpack(output, shape.dtype), multipliesE4M3(described, facts),
+                  facts.device == DeviceKind::Cuda && joinsShared(described), facts.arch == "sm_90a"};
 }
 
 /// Relative L2 distance over the tokens whose experts are not a matter of rounding.
@@ -101,7 +104,7 @@ double distance(const std::vector<float> &got, const Expected &expected, double 
 void checkLayers(uint64_t first, uint64_t count, const std::string &target, const Bounds &bounds) {
   const std::shared_ptr<Compiler> compiler = testCompiler();
   double worst = 0;
-  uint64_t checked = 0, e4m3 = 0;
+  uint64_t checked = 0, e4m3 = 0, joined = 0, joinedE4M3 = 0;
   bool hopper = false;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     RandomLayer layer = makeLayer(seed);
@@ -116,8 +119,10 @@ void checkLayers(uint64_t first, uint64_t count, const std::string &target, cons
     INFO(got.status().message());
     REQUIRE(got.ok());
     e4m3 += got->e4m3;
+    joined += got->joined;
+    joinedE4M3 += got->e4m3 && got->joined;
     hopper |= got->hopper;
-    Result<Expected> expected = expectedOf(layer, *source, got->e4m3);
+    Result<Expected> expected = expectedOf(layer, *source, {got->e4m3, got->e4m3 && got->joined});
     INFO(expected.status().message());
     REQUIRE(expected.ok());
     const std::vector<float> &output = got->output;
@@ -127,9 +132,11 @@ void checkLayers(uint64_t first, uint64_t count, const std::string &target, cons
     worst = std::max(worst, error / bound);
     CHECK(error <= bound);
   }
-  CHECK((!hopper || e4m3 >= checked / 40));
-  std::printf("%llu layers on %s, %llu of them in e4m3: worst error %.3f of the bound\n",
-              static_cast<unsigned long long>(checked), target.c_str(), static_cast<unsigned long long>(e4m3), worst);
+  CHECK((!hopper || (e4m3 >= checked / 40 && joined >= checked / 10 && joinedE4M3 >= checked / 100)));
+  std::printf("%llu layers on %s, %llu of them in e4m3, %llu with a shared expert joined (%llu in e4m3): "
+              "worst error %.3f of the bound\n",
+              static_cast<unsigned long long>(checked), target.c_str(), static_cast<unsigned long long>(e4m3),
+              static_cast<unsigned long long>(joined), static_cast<unsigned long long>(joinedE4M3), worst);
 }
 
 } // namespace moec::conformance

@@ -111,6 +111,17 @@ void markStored(importer::ModelSpec &spec, uint64_t seed) {
   spec.shape.expertBias = spec.shape.weightOnInput = false;
 }
 
+/// Gives some layers a shared expert that looks like a routed one, stored as those are: GPUs compute it with them.
+void likenShared(importer::ModelSpec &spec, uint64_t seed) {
+  Random random(seed * 9001 + 41);
+  if (!chance(random, 0.25))
+    return;
+  spec.shape.sharedIntermediate = spec.shape.intermediate;
+  spec.shape.sharedGate = chance(random, 0.5);
+  spec.shape.expertBias = spec.shape.weightOnInput = false;
+  spec.e4m3Shared = spec.e4m3Experts;
+}
+
 /// A row as an e4m3 kernel multiplies it: bf16, then quantised with a scale for each 128 elements.
 void quantiseRow(std::span<double> row) {
   std::vector<float> values(row.size());
@@ -219,6 +230,7 @@ RandomLayer makeLayer(uint64_t seed) {
   addBiases(layer.spec, seed);
   putWeights(layer.spec, seed);
   markStored(layer.spec, seed);
+  likenShared(layer.spec, seed);
   layer.text = importer::modelText(layer.spec, "random");
   layer.weights = fmt::format("random:seed={},std=0.2", seed + 1);
   layer.tokens = chance(random, 0.05) ? 0 : chance(random, 0.2) ? 1 : pick(random, 2, 48);
@@ -254,7 +266,7 @@ std::string RandomLayer::describe() const {
       packBudget, callerRoutes ? "caller routes" : "router routes", onlyExpert ? ", one expert for all" : "");
 }
 
-Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights, bool e4m3) {
+Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights, Quantised quantised) {
   const LayerShape &shape = layer.spec.shape;
   const RouterSpec &router = layer.spec.router;
   const importer::WeightNames &names = layer.spec.names;
@@ -273,7 +285,7 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
   reference::Tensor gateBias, upBias, downBias;
   reference::FfnWeights ffn{gate, up, down};
   const std::function<void(std::span<double>)> quantise = quantiseRow;
-  ffn.roundRow = e4m3 ? &quantise : nullptr;
+  ffn.roundRow = quantised.routed ? &quantise : nullptr;
   if (shape.expertBias) {
     auto bias = [&](const char *part, int64_t columns) {
       return read(fmt::format("experts.{{e}}.{}.bias", part), {experts, columns}, shape.dtype);
@@ -295,8 +307,10 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
     std::optional<reference::Tensor> sharedRouter;
     if (shape.sharedGate)
       sharedRouter = read(fmt::format("{}.weight", names.sharedRouter), {1, hidden}, shape.dtype);
-    auto result = reference::sharedFfn(layer.hidden, {sharedGate, sharedUp, sharedDown},
-                                       sharedRouter ? &*sharedRouter : nullptr, activation);
+    reference::FfnWeights sharedFfn{sharedGate, sharedUp, sharedDown};
+    sharedFfn.roundRow = quantised.shared ? &quantise : nullptr;
+    auto result =
+        reference::sharedFfn(layer.hidden, sharedFfn, sharedRouter ? &*sharedRouter : nullptr, activation);
     if (!result)
       return result.status();
     init = *result;

@@ -39,7 +39,10 @@ struct Expected {
   reference::Tensor output;
   std::vector<double> margin; // [T]
 };
-/// `e4m3`: the target quantises the routed experts' rows before each product (docs/gpu-kernels.md).
-Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights, bool e4m3);
+/// Whose rows the target quantises before each product (docs/gpu-kernels.md).
+struct Quantised {
+  bool routed = false, shared = false;
+};
+Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weights, Quantised quantised);
 
 } // namespace moec::conformance

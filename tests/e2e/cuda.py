@@ -7,6 +7,7 @@ from support import GOLDEN, MoecTest, main
 
 OLMOE = GOLDEN / "configs" / "olmoe-1b-7b"
 DEEPSEEK = GOLDEN / "configs" / "deepseek-v3"
+DEEPSEEK_V2 = GOLDEN / "configs" / "deepseek-v2-lite"
 
 
 class Cuda(MoecTest):
@@ -55,11 +56,13 @@ class Cuda(MoecTest):
 
         plan, names = kernels(DEEPSEEK, "h100")
         self.assertTrue(any(name.startswith("fp8-gateup-") for name in names), names)
-        self.assertIn("quantise-bf16", names)
+        self.assertIn("quantise-bf16-joined", names)
         self.assertGreater(plan["quantise_us"], 0)
+        self.assertTrue(plan["shared_joins"])
+        self.assertEqual([choice["launch"] for choice in plan["tiles"]], ["gate-up", "down"])
         self.assertTrue(all(other["gate_up"].startswith("fp8") for other in plan["runners_up"]), plan)
         text = self.expect(0, "compile", DEEPSEEK, "--layer", 3, "--target=h100", "--explain").stdout
-        for part in ("experts stored in e4m3", "to e4m3 before each product", "fp8-"):
+        for part in ("experts stored in e4m3", "to e4m3 before each product", "fp8-", "joins the routed ones"):
             self.assertIn(part, text)
 
         self.expect(0, "import", DEEPSEEK, "--plain-weights", "-o", "plain.mlir")
@@ -71,6 +74,7 @@ class Cuda(MoecTest):
             plan, names = kernels(model, target)
             self.assertFalse(any(name.startswith(("fp8", "quantise")) for name in names), names)
             self.assertEqual(plan["quantise_us"], 0)
+            self.assertTrue(plan["shared_joins"])
 
     def test_kernels_go_to_a_folder_under_readable_names(self):
         for emit in ("cuda", "ptx", "cubin"):
@@ -79,7 +83,13 @@ class Cuda(MoecTest):
         self.assertEqual(names["cuda"], names["ptx"])
         self.assertEqual(names["cuda"], names["cubin"])
         self.assertIn("combine-bf16-k8", names["cuda"])
-        self.assertEqual(sum(name.endswith("-dense") for name in names["cuda"]), 2)  # the shared expert's
+        def count(folder, end):
+            return sum(path.stem.endswith(end) for path in (self.folder / folder).iterdir())
+
+        # DeepSeek-V3's shared expert is one more routed one to dispatch; V2's is larger than these and has products of its own.
+        self.assertEqual((count("cuda", "-dense"), count("cuda", "-joined")), (0, 5))
+        self.expect(0, "compile", DEEPSEEK_V2, "--layer", 3, "--target=sm_80", "--emit=cuda", "-o", "v2")
+        self.assertEqual((count("v2", "-dense"), count("v2", "-joined")), (2, 0))
         cubin = (self.folder / "cubin" / "combine-bf16-k8.cubin").read_bytes()
         self.assertTrue(cubin.startswith(b"\x7fELF"))
         self.assertIn(".target sm_80", (self.folder / "ptx" / "combine-bf16-k8.ptx").read_text())

@@ -40,12 +40,18 @@ inline importer::ModelSpec smallSpec() {
   return spec;
 }
 
-/// The same of an e4m3 checkpoint: sums and columns end amid a block of scales. Shared experts are not multiplied in
-/// e4m3.
+/// The same with a shared expert that joins the routed ones.
+inline importer::ModelSpec joinedSpec() {
+  importer::ModelSpec spec = smallSpec();
+  spec.shape.sharedIntermediate = spec.shape.intermediate;
+  return spec;
+}
+
+/// That of an e4m3 checkpoint: sums and columns end amid a block of scales.
 inline importer::ModelSpec e4m3Spec() {
   importer::ModelSpec spec = smallSpec();
   spec.shape.hidden = 528;
-  spec.shape.intermediate = 272;
+  spec.shape.intermediate = spec.shape.sharedIntermediate = 272;
   spec.e4m3Experts = spec.e4m3Shared = {0};
   return spec;
 }

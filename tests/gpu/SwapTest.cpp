@@ -35,7 +35,7 @@ void swapThrough(Bench &bench, const std::vector<LayerPlan> &plans, uint32_t cou
 TEST_CASE("every tile class computes the same bits as generation 0", "[swap][tiles]") {
   importer::ModelSpec halves = smallSpec();
   halves.shape.dtype = DType::F16;
-  for (const importer::ModelSpec &spec : {smallSpec(), halves, e4m3Spec()}) {
+  for (const importer::ModelSpec &spec : {smallSpec(), halves, joinedSpec(), e4m3Spec()}) {
     const DType dtype = spec.shape.dtype;
     Bench bench(spec);
     auto runner = HostRunner::make(*bench.session);

@@ -1,6 +1,7 @@
 #include "tools/moec/ExplainCuda.h"
 
 #include "compiler/core/FieldsJson.h"
+#include "compiler/core/JoinedShared.h"
 #include "compiler/core/PlanCuda.h"
 #include "runtime/recompile/Text.h"
 #include "tools/moec/Explain.h"
@@ -75,6 +76,8 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
         std::tuple{"quantise", "token rows, and what is activated, to e4m3 before each product", cost.quantise.ns()}})
     if (ns > 0)
       text += line(launch, fmt::format("{:<58} {:>9}", what, textOfNs(ns)));
+  if (joinsShared(layer.shape))
+    text += line("shared expert", "joins the routed ones: a row for every token in gate-up and down");
   text += line("predicted", fmt::format("{:<58} {:>9}", "a step, with its dispatch and combine", textOfNs(chosenNs)));
   const char *name = "runners-up";
   for (const CudaCandidate &other : runnersUp(layer, facts, calibration, shownRunnersUp)) {
@@ -105,6 +108,7 @@ nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Cal
           {"config", layer.plan.config.text()},
           {"planned_for", {{"tokens", layer.plannedFor.tokens}, {"pairs", layer.plannedFor.pairs}}},
           {"predicted_us", layer.plan.predictedNs / 1000},
+          {"shared_joins", joinsShared(layer.shape)},
           {"lay_rows_us", costOf(layer, facts, calibration).layRowsNs / 1000},
           {"quantise_us", costOf(layer, facts, calibration).quantise.ns() / 1000},
           {"tiles", choices},
@@ -120,7 +124,7 @@ std::vector<TileChoice> tileChoices(const LayerPackage &layer, const TargetFacts
   const CudaStepCost cost = cudaStepCost(layer.shape, config, layer.plannedFor, facts, calibration);
   std::vector<TileChoice> choices = {{LaunchKind::GateUp, config.gateUp, cost.gateUp.ns},
                                      {LaunchKind::Down, config.down, cost.down.ns}};
-  if (layer.shape.sharedIntermediate > 0) {
+  if (layer.shape.sharedIntermediate > 0 && !joinsShared(layer.shape)) {
     choices.push_back({LaunchKind::SharedGateUp, config.sharedGateUp, cost.sharedGateUp.ns});
     choices.push_back({LaunchKind::SharedDown, config.sharedDown, cost.sharedDown.ns});
   }

@@ -85,7 +85,8 @@ private:
     topK = dim(op.getInputs()[1], 1);
     if (topK > maxTopK)
       return makeError(Code::InvalidModel, "{} experts per token, but GPU kernels take at most {}", topK, maxTopK);
-    const DispatchConfig dispatch = dispatchConfigOf(static_cast<uint32_t>(dim(op.getResult(2), 0)));
+    joined = op.getJoined();
+    const DispatchConfig dispatch = dispatchConfigOf(static_cast<uint32_t>(dim(op.getResult(2), 0)), joined);
     std::vector<LaunchKernel> kernels;
     for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
       kernels.push_back(kernelOf(shippedDispatch(step, dispatch), dispatch.threads, 0));
@@ -113,11 +114,11 @@ private:
     std::vector kernels{kernelOf(std::move(kernel), gemmThreads(tile.family, gemm), gemmSharedBytes(tile.family, gemm),
                                  {.rows = tile.tokens, .symbol = "", .columns = tile.weights})};
     if (fp8 && role == GemmRole::GateUp) { // down's tokens are quantised by it too
-      const QuantiseConfig quantise = quantiseConfigOf(config.element);
+      const QuantiseConfig quantise = quantiseConfigOf(config.element, joined);
       kernels.push_back(kernelOf(shippedQuantise(quantise), quantise.threads, 0));
     }
     if (gemm.rowsLaid) {
-      const LayRowsConfig rows = layRowsConfigOf(static_cast<uint32_t>(topK));
+      const LayRowsConfig rows = layRowsConfigOf(static_cast<uint32_t>(topK), joined);
       kernels.push_back(kernelOf(shippedLayRows(rows), rows.threads, 0));
     }
     return kernels;
@@ -133,6 +134,7 @@ private:
   const std::string &arch;    // of the cubins, e.g. "sm_90a"
   int64_t topK = 0;           // as the dispatch, which comes before the products and the store, says
   bool weightOnInput = false; // as gate-up says
+  bool joined = false;        // a shared expert to the routed ones, as the dispatch says
 };
 
 /// The config that all GEMM launches of a layer carry.

@@ -1,5 +1,6 @@
 #include "runtime/device/cuda/Calibrate.h"
 
+#include "compiler/core/JoinedShared.h"
 #include "compiler/core/Median.h"
 #include "runtime/device/Noise.h"
 #include "runtime/device/cuda/GraphTimer.h"
@@ -19,6 +20,14 @@ constexpr uint32_t fewestLaunches = 4, mostLaunches = 200;
 
 bool isGemm(const GpuCase &what) { return what.kind != GpuCaseKind::Copy && what.kind != GpuCaseKind::Dispatch; }
 
+/// A layer for dispatch alone: of one expert a token, and a joined one where its kernels reckon with that.
+LayerShape dispatchShape(const LayerShape &shape) {
+  LayerShape made{.intermediate = shape.intermediate, .experts = shape.experts, .topK = 1, .dtype = shape.dtype};
+  made.sharedAlike = joinsShared(shape);
+  made.sharedIntermediate = made.sharedAlike ? shape.intermediate : 0;
+  return made;
+}
+
 /// Workspace for all cases: rows in `activated`, outputs in `expertOutput`, their tensor maps, and dispatch's tables.
 CudaWorkspaceNeeds needsOf(const std::vector<GpuCase> &cases, const LayerShape &shape, bool tensorMaps) {
   uint32_t tokens = 1, experts = shape.experts;
@@ -28,7 +37,9 @@ CudaWorkspaceNeeds needsOf(const std::vector<GpuCase> &cases, const LayerShape &
     if (what.kind == GpuCaseKind::Dispatch)
       tokens = std::max(tokens, static_cast<uint32_t>(what.amount));
   }
-  LayerShape widest{.hidden = 8, .intermediate = 8, .experts = experts, .topK = 1, .dtype = shape.dtype};
+  LayerShape widest = dispatchShape(shape);
+  widest.hidden = widest.intermediate = widest.sharedIntermediate = 8;
+  widest.experts = experts;
   CudaWorkspaceNeeds needs = CudaWorkspaceNeeds::of({&widest, 1}, tokens, tensorMaps);
   for (const GpuCase &what : cases) {
     const CudaRowSizes sizes{what.gemm.n, what.gemm.k, 1, shape.dtype};
@@ -139,11 +150,13 @@ private:
   /// A layer without anything but what the case needs of it, and its tables.
   Status prepare(const GpuCase &what, CudaLayer &layer) {
     auto own = std::make_shared<CudaKernels>(isGemm(what) ? *kernelsOf(what.tile) : *kernels.front());
-    layer.shape = {.hidden = what.gemm.n,
-                   .intermediate = what.gemm.k,
-                   .experts = isGemm(what) ? static_cast<uint32_t>(what.rows.size()) : shape.experts,
-                   .topK = 1,
-                   .dtype = shape.dtype};
+    layer.shape = dispatchShape(shape);
+    if (isGemm(what))
+      layer.shape = {.hidden = what.gemm.n,
+                     .intermediate = what.gemm.k,
+                     .experts = static_cast<uint32_t>(what.rows.size()),
+                     .topK = 1,
+                     .dtype = shape.dtype};
     own->down.k = what.gemm.k;
     own->down.n = what.gemm.n;
     own->gateUp.family = GemmFamily::Portable; // which has no tensor maps: it does not run
@@ -209,8 +222,9 @@ std::vector<LayerConfig> calibrationConfigs(const LayerShape &shape, const Targe
     config.gateUp =
         *std::find_if(tiles.begin(), tiles.end(), [&](const auto &other) { return other.tokens == tile.tokens; });
     const CudaTile dense = *std::find_if(tiles.begin(), tiles.end(), hasDenseForm);
-    config.sharedGateUp = shape.sharedIntermediate ? dense : config.gateUp;
-    config.sharedDown = shape.sharedIntermediate ? dense : config.down;
+    const bool hasDense = shape.sharedIntermediate && !joinsShared(shape);
+    config.sharedGateUp = hasDense ? dense : config.gateUp;
+    config.sharedDown = hasDense ? dense : config.down;
     configs.emplace_back(config);
   }
   return configs;

@@ -1,5 +1,6 @@
 #include "runtime/device/cuda/CudaDevice.h"
 
+#include "compiler/core/JoinedShared.h"
 #include "compiler/core/PlanCuda.h"
 #include "runtime/device/cuda/Bridge.h"
 #include "runtime/device/cuda/Calibrate.h"
@@ -90,7 +91,7 @@ Status CudaDevice::prepare(const std::vector<const LayerDescription *> &layers,
     MOEC_TRY(checkLayer(*layer));
     shapes.push_back(layer->shape);
     layerNumbers.push_back(layer->layer);
-    experts = std::max(experts, layer->shape.experts);
+    experts = std::max(experts, groupedExperts(layer->shape));
   }
   graphSlots = std::make_shared<GraphSlots>(std::move(freeSlot));
   Result<std::unique_ptr<Retirement>> retired = Retirement::make(driver);
@@ -187,7 +188,7 @@ Status CudaDevice::checkConfig(const LayerShape &shape, const LayerConfig &confi
     return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, gateUp.text());
   if (!has(config.cuda.down))
     return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, config.cuda.down.text());
-  if (shape.sharedIntermediate == 0)
+  if (shape.sharedIntermediate == 0 || joinsShared(shape))
     return {};
   for (const CudaTile *tile : {&config.cuda.sharedGateUp, &config.cuda.sharedDown})
     if (!isOf(*tile, dense) || !hasDenseForm(*tile))
@@ -228,7 +229,7 @@ Result<std::shared_ptr<const DeviceLayer>> CudaDevice::make(LayerOrder order, co
   Result<std::shared_ptr<const CUdeviceptr>> piece = tables->take();
   MOEC_TRY(piece.status());
   layer->order = std::move(*piece);
-  const std::vector<int32_t> experts(layer->plan.table.order.begin(), layer->plan.table.order.end());
+  const std::vector<int32_t> experts = deviceOrder(layer->shape, layer->plan.table);
   MOEC_TRY(uploader->copy(*layer->order, experts.data(), experts.size() * sizeof(int32_t)));
   MOEC_TRY(uploader->finish());
   if (Status status = makeMaps(*driver, *layer); !status.ok())

@@ -1,5 +1,6 @@
 #include "runtime/device/cuda/Forward.h"
 
+#include "compiler/core/JoinedShared.h"
 #include "runtime/ProfileRange.h"
 
 #include <algorithm>
@@ -111,6 +112,8 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   args.numPairs = tokens * layer.shape.topK;
   args.numBlocks = ceilDivide(args.numPairs, config.pairsPerBlock);
   args.tileTokens = kernels.gateUp.config.tileTokens;
+  args.numTokens = tokens;
+  args.topK = layer.shape.topK;
   void *parameters[] = {&args};
   if (args.numPairs <= kOneBlockPairs)
     return launch(kernels.dispatchOneBlock, 1, parameters, "dispatch");
@@ -133,7 +136,7 @@ GroupedGemmArgs CudaForward::groupedArgs() const {
   args.tileBegin = space.tileBegin;
   args.tilePlace = space.tilePlace;
   args.topK = layer.shape.topK;
-  args.numExperts = layer.shape.experts;
+  args.numExperts = groupedExperts(layer.shape);
   return args;
 }
 
@@ -170,9 +173,9 @@ Status CudaForward::quantiseTokens(const void *hidden) {
 Status CudaForward::quantiseActivated() {
   QuantiseArgs args{};
   args.rows = space.activated;
-  args.rowsInUse = space.expertBegin + layer.shape.experts; // the rest is padding's
+  args.rowsInUse = space.expertBegin + groupedExperts(layer.shape); // the rest is padding's
   args.quantised = space.quantised;
-  args.numRows = tokens * layer.shape.topK;
+  args.numRows = tokens * rowsPerToken(layer.shape);
   args.k = layer.shape.intermediate;
   args.topK = 1;
   return quantise(args, "quantise-activated");
@@ -259,7 +262,9 @@ Status CudaForward::combine(const float *pairWeights, void *output) {
   args.expertOutput = space.expertOutput;
   args.slotOfPair = space.slotOfPair;
   args.weights = pairWeights;
-  args.shared = kernels.sharedGateUp ? space.sharedOutput : nullptr;
+  args.shared = joinsShared(layer.shape) ? space.expertOutput // whose first rows are the joined expert's
+                : kernels.sharedGateUp   ? space.sharedOutput
+                                         : nullptr;
   args.sharedGate = sharedGate;
   args.gateStride = cudaLogitStride(layer.shape);
   args.output = output;

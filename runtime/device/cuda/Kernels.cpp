@@ -1,5 +1,7 @@
 #include "runtime/device/cuda/Kernels.h"
 
+#include "compiler/core/JoinedShared.h"
+
 #include <algorithm>
 
 namespace moec {
@@ -143,11 +145,12 @@ private:
         return makeError(Code::InvalidModel, "the launch list has no {}", launchName(kind));
     if (has(LaunchKind::Router) != has(LaunchKind::Route))
       return makeError(Code::InvalidModel, "the launch list has only one of router and route");
-    const bool shared = layer.shape.sharedIntermediate > 0;
+    const bool shared = layer.shape.sharedIntermediate > 0 && !joinsShared(layer.shape);
     if ((bound->gateUp.family == GemmFamily::Fp8) != (bound->down.family == GemmFamily::Fp8))
       return makeError(Code::InvalidModel, "gate-up and down differ in the elements that they multiply");
     if (has(LaunchKind::SharedGateUp) != shared || has(LaunchKind::SharedDown) != shared)
-      return makeError(Code::InvalidModel, "the launch list and the shape differ on whether there is a shared expert");
+      return makeError(Code::InvalidModel,
+                       "the launch list and the shape differ on whether a shared expert has launches of its own");
     if (layer.shape.sharedGate && !has(LaunchKind::Router))
       return makeError(Code::InvalidModel, "a shared expert's gate needs the router's kernels");
     return {};

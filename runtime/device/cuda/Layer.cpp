@@ -1,5 +1,6 @@
 #include "runtime/device/cuda/Layer.h"
 
+#include "compiler/core/JoinedShared.h"
 #include "runtime/device/cuda/TensorMap.h"
 
 namespace moec {
@@ -29,10 +30,20 @@ Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr f
 
 } // namespace
 
+std::vector<int32_t> deviceOrder(const LayerShape &shape, const LayerTable &table) {
+  std::vector<int32_t> order(table.order.begin(), table.order.end());
+  if (!joinsShared(shape))
+    return order;
+  for (int32_t &expert : order)
+    ++expert;
+  order.insert(order.begin(), 0);
+  return order;
+}
+
 Status makeMaps(const CudaDriver &driver, CudaLayer &layer) {
   const CudaKernels &kernels = *layer.kernels;
   const CudaWeights &weights = *layer.weights;
-  const uint32_t experts = layer.shape.experts;
+  const uint32_t experts = groupedExperts(layer.shape);
   MOEC_TRY(makeMaps(driver, kernels.gateUp, weights.gate, weights.up, experts, layer.gateUpMaps));
   MOEC_TRY(makeMaps(driver, kernels.down, weights.down, weights.down, experts, layer.downMaps));
   if (kernels.sharedGateUp)

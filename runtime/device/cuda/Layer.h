@@ -15,9 +15,13 @@ struct GemmMaps {
 struct CudaLayer final : DeviceLayer {
   std::shared_ptr<const CudaKernels> kernels;
   std::shared_ptr<const CudaWeights> weights; // one for all generations
-  std::shared_ptr<const CUdeviceptr> order;   // device [E] int32: experts, costliest first
+  std::shared_ptr<const CUdeviceptr> order;   // device [groupedExperts] int32: experts, costliest first
   GemmMaps gateUpMaps, downMaps, sharedGateUpMaps, sharedDownMaps;
 };
+
+/// The order of a layer's experts as the device has it: a shared expert that joins them has the most rows, so it is
+/// first, and the others are one number further (JoinedShared.h).
+std::vector<int32_t> deviceOrder(const LayerShape &shape, const LayerTable &table);
 
 /// Makes the tensor maps of `layer`, whose kernels and weights are there. Error: the driver's.
 Status makeMaps(const CudaDriver &driver, CudaLayer &layer);

@@ -1,6 +1,7 @@
 #include "runtime/device/cuda/Weights.h"
 
 #include "compiler/core/CudaLaunch.h"
+#include "compiler/core/JoinedShared.h"
 #include "runtime/weights/Convert.h"
 
 #include <algorithm>
@@ -61,7 +62,9 @@ public:
 private:
   uint64_t matrixElements(uint32_t inner) const { return uint64_t{paddedForCuda(inner)} * paddedForCuda(shape.hidden); }
   uint64_t expertBytes() const { return matrixElements(shape.intermediate) * (e4m3 ? 1 : byteSize(shape.dtype)); }
-  uint64_t sharedBytes() const { return matrixElements(shape.sharedIntermediate) * byteSize(shape.dtype); }
+  uint64_t sharedBytes() const {
+    return joinsShared(shape) ? 0 : matrixElements(shape.sharedIntermediate) * byteSize(shape.dtype);
+  }
   /// Scales of one matrix of an expert, f32.
   uint64_t scaleBytes() const {
     return e4m3 ? uint64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block) *
@@ -76,9 +79,9 @@ private:
     const uint64_t elementBytes = byteSize(shape.dtype), rowBytes = paddedForCuda(shape.hidden) * elementBytes;
     // In this order: fitted kernels read gate and up through one map, which reaches from gate on.
     for (CUdeviceptr *matrix : {&weights.gate, &weights.up, &weights.down})
-      *matrix = places.take(shape.experts * expertBytes());
+      *matrix = places.take(groupedExperts(shape) * expertBytes());
     for (CUdeviceptr *scales : {&weights.gateScales, &weights.upScales, &weights.downScales})
-      *scales = places.take(shape.experts * scaleBytes());
+      *scales = places.take(groupedExperts(shape) * scaleBytes());
     for (CUdeviceptr *matrix : {&weights.sharedGate, &weights.sharedUp, &weights.sharedDown})
       *matrix = places.take(sharedBytes());
     for (auto [biases, columns] :
@@ -93,16 +96,15 @@ private:
 
   Status upload(const CudaWeights &weights, const RouterRows &rows) {
     const LayerWeights &refs = layer.weights;
-    const Matrix inward{shape.intermediate, shape.hidden}, outward{shape.hidden, shape.intermediate};
-    for (uint32_t e = 0; e < shape.experts; ++e) {
-      MOEC_TRY(expertPart(refs.gate, e, weights.gate, weights.gateScales, inward));
-      MOEC_TRY(expertPart(refs.up, e, weights.up, weights.upScales, inward));
-      MOEC_TRY(expertPart(refs.down, e, weights.down, weights.downScales, outward));
-    }
+    const uint32_t joined = joinsShared(shape) ? 1 : 0;
+    for (uint32_t e = 0; e < shape.experts; ++e)
+      MOEC_TRY(expert({refs.gate, refs.up, refs.down}, e, joined + e, weights));
+    if (joined)
+      MOEC_TRY(expert({refs.sharedGate, refs.sharedUp, refs.sharedDown}, 0, 0, weights));
     MOEC_TRY(expertBiases(refs.gateBias, "gate's bias", shape.intermediate, weights.gateBias));
     MOEC_TRY(expertBiases(refs.upBias, "up projection's bias", shape.intermediate, weights.upBias));
     MOEC_TRY(expertBiases(refs.downBias, "down projection's bias", shape.hidden, weights.downBias));
-    if (shape.sharedIntermediate) {
+    if (shape.sharedIntermediate && !joined) {
       const Matrix in{shape.sharedIntermediate, shape.hidden}, out{shape.hidden, shape.sharedIntermediate};
       MOEC_TRY(part(refs.sharedGate, 0, weights.sharedGate, in));
       MOEC_TRY(part(refs.sharedUp, 0, weights.sharedUp, in));
@@ -118,9 +120,22 @@ private:
     uint32_t rows, columns;
   };
 
-  /// One expert's part of the tensor that begins at `to`, and of its scales where there are some.
-  Status expertPart(const WeightRef &ref, uint32_t expert, CUdeviceptr to, CUdeviceptr scales, Matrix matrix) {
-    to += expert * expertBytes();
+  struct ExpertRefs {
+    const WeightRef &gate, &up, &down;
+  };
+
+  /// What the tensors hold of expert `expert`, as number `place` of the grouped products'.
+  Status expert(const ExpertRefs &refs, uint32_t expert, uint32_t place, const CudaWeights &weights) {
+    const Matrix inward{shape.intermediate, shape.hidden}, outward{shape.hidden, shape.intermediate};
+    MOEC_TRY(expertPart(refs.gate, expert, place, weights.gate, weights.gateScales, inward));
+    MOEC_TRY(expertPart(refs.up, expert, place, weights.up, weights.upScales, inward));
+    return expertPart(refs.down, expert, place, weights.down, weights.downScales, outward);
+  }
+
+  /// One of its matrices, of all of which the first is at `to`, and its scales where there are some.
+  Status expertPart(const WeightRef &ref, uint32_t expert, uint32_t place, CUdeviceptr to, CUdeviceptr scales,
+                    Matrix matrix) {
+    to += place * expertBytes();
     if (!e4m3)
       return part(ref, expert, to, matrix);
     MOEC_TRY(checkSize(ref, matrix)); // what is multiplied in e4m3 has no padding (hasE4M3Kernels)
@@ -128,7 +143,7 @@ private:
     blockScales.resize(scaleBytes() / sizeof(float));
     MOEC_TRY(source.readBlockE4M3(ref, expert, codes, blockScales));
     MOEC_TRY(uploader.copy(to, codes.data(), codes.size()));
-    return uploader.copy(scales + expert * scaleBytes(), blockScales.data(), scaleBytes());
+    return uploader.copy(scales + place * scaleBytes(), blockScales.data(), scaleBytes());
   }
 
   static Status checkSize(const WeightRef &ref, Matrix matrix) {

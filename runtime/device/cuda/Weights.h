@@ -13,12 +13,14 @@ namespace moec {
 struct CudaWeights {
   DeviceBuffer memory;
   // H, I and Is here are rounded up (CudaLaunch.h, paddedForCuda); what is added is zero.
-  CUdeviceptr gate = 0, up = 0, down = 0; // [E, I, H], [E, I, H], [E, H, I]; up behind gate, as a map of both asks
-  // Where gate, up and down are e4m3: f32, of each 128 by 128 elements [E, ceil(I / 128), ceil(H / 128)], the same, [E,
+  // [X, I, H], [X, I, H], [X, H, I], X the experts of the grouped products (JoinedShared.h): a shared expert that joins
+  // the routed ones comes first. Up lies behind gate, as a map of both asks.
+  CUdeviceptr gate = 0, up = 0, down = 0;
+  // Where gate, up and down are e4m3: f32, of each 128 by 128 elements [X, ceil(I / 128), ceil(H / 128)], the same, [X,
   // ceil(H / 128), ceil(I / 128)].
   CUdeviceptr gateScales = 0, upScales = 0, downScales = 0;
   CUdeviceptr gateBias = 0, upBias = 0, downBias = 0;       // f32 [E, I], [E, I], [E, H]
-  CUdeviceptr sharedGate = 0, sharedUp = 0, sharedDown = 0; // [Is, H], [Is, H], [H, Is]
+  CUdeviceptr sharedGate = 0, sharedUp = 0, sharedDown = 0; // [Is, H], [Is, H], [H, Is]; 0 where it joins
   CUdeviceptr router = 0, sharedRouter = 0;                 // [planes, E, H], [planes, H]
   CUdeviceptr routerBias = 0, correctionBias = 0;           // f32 [E]
   uint32_t planes = 1; // the router's weight is the sum of so many; more than one where it is f32 and needs them
@@ -49,7 +51,7 @@ private:
   unsigned next = 0;
 };
 
-/// Reads a layer's weights and uploads them; done on return. `e4m3`: the routed experts' as such, with their scales.
+/// Reads a layer's weights and uploads them; done on return. `e4m3`: the grouped products' as such, with their scales.
 /// Errors: those of WeightSource::read, ResourceExhausted (no memory), the driver's.
 Result<std::shared_ptr<const CudaWeights>> uploadWeights(const LayerDescription &layer, const WeightSource &source,
                                                          const DeviceMemory &memory, Uploader &uploader, bool e4m3);

@@ -1,6 +1,7 @@
 #include "runtime/device/cuda/Workspace.h"
 
 #include "compiler/core/CudaLaunch.h"
+#include "compiler/core/JoinedShared.h"
 #include "runtime/device/cuda/TensorMap.h"
 #include "runtime/memory/Region.h"
 
@@ -21,13 +22,13 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.expertBegin = carver.take<int32_t>(needs.experts + 1);
   space.tileBegin = carver.take<int32_t>(needs.experts + 1);
   space.tilePlace = carver.take<int32_t>(needs.tiles);
-  space.slotPair = carver.take<int32_t>(needs.pairs);
+  space.slotPair = carver.take<int32_t>(needs.rows);
   space.slotOfPair = carver.take<int32_t>(needs.pairs);
   space.blockCounts = carver.take<int32_t>(needs.blockCounts);
   space.activated = carver.take<std::byte>(needs.activatedBytes);
   space.expertOutput = carver.take<std::byte>(needs.outputBytes);
   space.quantised = carver.take<uint8_t>(needs.quantisedBytes);
-  space.scaleStride = scaleStrideOf(needs.pairs);
+  space.scaleStride = scaleStrideOf(needs.rows);
   space.rowScales = carver.take<float>(needs.scaleBlocks * space.scaleStride);
   space.sharedActivated = carver.take<std::byte>(needs.sharedActivatedBytes);
   space.sharedOutput = carver.take<std::byte>(needs.sharedOutputBytes);
@@ -57,7 +58,7 @@ Status makeRowMaps(const CudaDriver &driver, const CudaWorkspaceNeeds &needs, Cu
   for (const CudaRowSizes &sizes : needs.mapped) {
     CudaRowMaps &maps = space.rowMaps.emplace_back(CudaRowMaps{.sizes = sizes});
     const Element element = sizes.dtype == DType::F16 ? Element::F16 : Element::BF16;
-    const uint64_t rows = needs.tokens * sizes.topK;
+    const uint64_t rows = needs.tokens * sizes.tokenRows;
     const auto make = [&](const std::byte *from, uint32_t columns, uint32_t boxRows, CUtensorMap &map) {
       return encode(driver, rowTensor(element, reinterpret_cast<uint64_t>(from), columns, rows, boxRows), "rows", map);
     };
@@ -74,7 +75,7 @@ Status makeRowMaps(const CudaDriver &driver, const CudaWorkspaceNeeds &needs, Cu
 } // namespace
 
 CudaRowSizes CudaRowSizes::of(const LayerShape &shape) {
-  return {paddedForCuda(shape.hidden), paddedForCuda(shape.intermediate), shape.topK, shape.dtype,
+  return {paddedForCuda(shape.hidden), paddedForCuda(shape.intermediate), rowsPerToken(shape), shape.dtype,
           hasE4M3Kernels(shape)};
 }
 
@@ -95,22 +96,25 @@ CudaWorkspaceNeeds CudaWorkspaceNeeds::of(std::span<const LayerShape> shapes, ui
   needs.tokens = tokens;
   for (const LayerShape &shape : shapes) {
     const uint64_t pairs = tokens * shape.topK, element = byteSize(shape.dtype);
-    const uint64_t hidden = paddedForCuda(shape.hidden), shared = paddedForCuda(shape.sharedIntermediate);
+    const uint64_t rows = tokens * rowsPerToken(shape), experts = groupedExperts(shape);
+    const uint64_t hidden = paddedForCuda(shape.hidden),
+                   shared = joinsShared(shape) ? 0 : paddedForCuda(shape.sharedIntermediate);
     grow(needs.pairs, pairs);
-    grow(needs.experts, shape.experts);
+    grow(needs.rows, rows);
+    grow(needs.experts, experts);
     grow(needs.logits, tokens * cudaLogitStride(shape));
-    grow(needs.tiles, pairs / smallestTile + shape.experts);
+    grow(needs.tiles, rows / smallestTile + experts);
     const uint32_t dispatchBlocks = std::max(ceilDivide(pairs, dispatchConfigOf(shape.experts).pairsPerBlock),
                                              dispatchGridBlocks(static_cast<uint32_t>(pairs), kDispatchGridMost));
     grow(needs.blockCounts, dispatchBlocks * uint64_t{shape.experts});
-    grow(needs.activatedBytes, pairs * paddedForCuda(shape.intermediate) * element);
-    grow(needs.outputBytes, pairs * hidden * element);
+    grow(needs.activatedBytes, rows * paddedForCuda(shape.intermediate) * element);
+    grow(needs.outputBytes, rows * hidden * element);
     grow(needs.sharedActivatedBytes, tokens * shared * element);
     grow(needs.sharedOutputBytes, shared ? tokens * hidden * element : 0);
     grow(needs.paddedBytes, hidden == shape.hidden ? 0 : tokens * hidden * element);
     const CudaRowSizes sizes = CudaRowSizes::of(shape);
     if (tensorMaps && sizes.e4m3) {
-      grow(needs.quantisedBytes, pairs * sizes.intermediate);
+      grow(needs.quantisedBytes, rows * sizes.intermediate);
       grow(needs.scaleBlocks, ceilDivide(std::max(sizes.hidden, sizes.intermediate), kFp8Block));
     }
     if (tensorMaps && std::find(needs.mapped.begin(), needs.mapped.end(), sizes) == needs.mapped.end())

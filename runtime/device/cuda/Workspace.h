@@ -12,7 +12,8 @@ namespace moec {
 
 /// What the maps of a layer's rows depend on.
 struct CudaRowSizes {
-  uint32_t hidden = 0, intermediate = 0, topK = 0; // hidden and intermediate rounded up (CudaLaunch.h)
+  uint32_t hidden = 0, intermediate = 0; // rounded up (CudaLaunch.h)
+  uint32_t tokenRows = 0;                // of a token: K, and one more where a shared expert joins the routed ones
   DType dtype = DType::BF16;
   bool e4m3 = false; // the products' tokens are quantised
 
@@ -21,18 +22,18 @@ struct CudaRowSizes {
 };
 
 /// A workspace's rows between the products as fitted kernels and those of e4m3 read and write them, for layers of the
-/// same sizes.
+/// same sizes. R: T * rowsPerToken() (JoinedShared.h).
 struct CudaRowMaps {
   CudaRowSizes sizes;
-  CUtensorMap activated{}; // [T * K, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
+  CUtensorMap activated{}; // [R, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
   CUtensorMap wideActivated{}; // the same in boxes of kWideBoxRows: down's tokens in wide tiles
-  CUtensorMap expertOutput{};  // [T * K, H] in boxes of kOutputBoxRows: down's output, and gate-up's laid out tokens in
+  CUtensorMap expertOutput{};  // [R, H] in boxes of kOutputBoxRows: down's output, and gate-up's laid out tokens in
                                // narrow tiles
   CUtensorMap wideExpertOutput{}; // the same in boxes of kWideBoxRows: gate-up's laid out tokens in wide tiles
 
   // e4m3 alone. Quantised rows lie where the outputs will be, or by themselves; boxes as above.
-  CUtensorMap quantisedTokens{}, wideQuantisedTokens{};       // [T * K, H]: gate-up's tokens
-  CUtensorMap quantisedActivated{}, wideQuantisedActivated{}; // [T * K, I]: down's
+  CUtensorMap quantisedTokens{}, wideQuantisedTokens{};       // [R, H]: gate-up's tokens
+  CUtensorMap quantisedActivated{}, wideQuantisedActivated{}; // [R, I]: down's
 
   /// Of the tokens that a product copies by slot, for its config.
   const CUtensorMap &tokens(GemmFamily family, const GemmConfig &product) const {
@@ -49,7 +50,8 @@ struct CudaRowMaps {
 
 /// What buffers must hold: the largest of everything, over the layers that share them.
 struct CudaWorkspaceNeeds {
-  uint64_t tokens = 0, pairs = 0, experts = 0;
+  uint64_t tokens = 0, pairs = 0, rows = 0; // rows of the grouped products: pairs, and a joined shared expert's
+  uint64_t experts = 0;                     // of the grouped products
   uint64_t logits = 0;                          // f32 elements
   uint64_t tiles = 0;                           // entries of tilePlace
   uint64_t blockCounts = 0;                     // int32 elements
@@ -65,7 +67,8 @@ struct CudaWorkspaceNeeds {
 /// f32 elements between two rows of logits: one for each expert, and the shared expert's gate behind them.
 uint32_t cudaLogitStride(const LayerShape &shape);
 
-/// Device addresses. H, I and Is are rounded up (CudaLaunch.h). The layers of a step use them one after another.
+/// Device addresses. H, I and Is are rounded up (CudaLaunch.h). R: rows of the grouped products, T * rowsPerToken(); X:
+/// their experts (JoinedShared.h). The layers of a step use them one after another.
 struct CudaWorkspace {
   /// `stream` clears what has to start as zeros; not waited for.
   static Result<CudaWorkspace> make(const CudaDriver &driver, const DeviceMemory &memory,
@@ -74,17 +77,17 @@ struct CudaWorkspace {
   float *logits = nullptr;        // [T, logitStride]
   int32_t *ids = nullptr;         // [T, K]
   float *weights = nullptr;       // [T, K]
-  int32_t *counts = nullptr;      // [E]
-  int32_t *expertBegin = nullptr; // [E + 1]
-  int32_t *tileBegin = nullptr;   // [E + 1]
+  int32_t *counts = nullptr;      // [X]
+  int32_t *expertBegin = nullptr; // [X + 1]
+  int32_t *tileBegin = nullptr;   // [X + 1]
   int32_t *tilePlace = nullptr;   // [tiles]
-  int32_t *slotPair = nullptr;    // [T * K]
+  int32_t *slotPair = nullptr;    // [R]
   int32_t *slotOfPair = nullptr;  // [T * K]
   int32_t *blockCounts = nullptr; // [blocks, E]
-  std::byte *activated = nullptr; // [T * K, I]
+  std::byte *activated = nullptr; // [R, I]
   std::byte *expertOutput =
-      nullptr; // [T * K, H]; until down writes it: gate-up's rows, where they are laid out or quantised
-  uint8_t *quantised = nullptr; // e4m3 [T * K, I]: down's rows, where they are quantised
+      nullptr; // [R, H]; until down writes it: gate-up's rows, where they are laid out or quantised
+  uint8_t *quantised = nullptr; // e4m3 [R, I]: down's rows, where they are quantised
   float *rowScales =
       nullptr; // of the rows that a product takes, where they are quantised: [ceil(H or I / 128), scaleStride]
   uint32_t scaleStride = 0;

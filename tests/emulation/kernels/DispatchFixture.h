@@ -1,7 +1,10 @@
-// Dispatch of made-up ids, checked against bench::referenceSlots. Include dispatch.cuh first.
+// Dispatch of made-up ids, checked against bench::referenceSlots.
 #pragma once
 
+#include "compiler/kernels/dispatch.cuh"
+#include "compiler/kernels/dispatchGrid.cuh"
 #include "tests/emulation/Schedules.h"
+#include "tests/emulation/kernels/JoinedSlots.h"
 #include "tools/bench/gpu/Reference.h"
 #include "tools/bench/gpu/Routing.h"
 
@@ -14,8 +17,11 @@ namespace moec::emulation {
 struct DispatchCase {
   std::string name;
   std::vector<int32_t> ids;
+  uint32_t topK; // of ids that follow each other, a token's
   uint32_t tileTokens;
   bool ordered; // with an order of experts
+
+  uint32_t tokens() const { return static_cast<uint32_t>(ids.size()) / topK; }
 };
 
 inline std::vector<DispatchCase> dispatchCases(uint32_t experts) {
@@ -26,25 +32,59 @@ inline std::vector<DispatchCase> dispatchCases(uint32_t experts) {
   std::vector<int32_t> idle = bench::drawIds(70, experts, 2, 0, random);
   for (int32_t &id : idle)
     id = id % 3 * 2;
-  return {{"one pair", {3}, 16, false},
-          {"padding", padded, 16, true},
-          {"idle experts", idle, 8, false},
-          {"all pairs to one expert", hot, 16, true},
-          {"padding alone", none, 16, false}};
+  return {{"one pair", {3}, 1, 16, false},
+          {"padding", padded, 4, 16, true},
+          {"idle experts", idle, 2, 8, false},
+          {"all pairs to one expert", hot, 1, 16, true},
+          {"padding alone", none, 3, 16, false}};
 }
 
-template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, bool threeLaunches, uint64_t seed) {
-  const uint32_t pairs = static_cast<uint32_t>(test.ids.size());
-  const bench::ReferenceSlots expected = bench::referenceSlots(test.ids, C.experts);
-  std::vector<int32_t> order(C.experts);
-  for (uint32_t i = 0; i < C.experts; ++i)
-    order[i] = static_cast<int32_t>(C.experts - 1 - i);
+template <DispatchConfig C> bench::ReferenceSlots expectedSlots(const DispatchCase &test) {
+  const bench::ReferenceSlots slots = bench::referenceSlots(test.ids, C.experts);
+  return C.joined ? joinedSlots(slots, test.tokens(), test.topK) : slots;
+}
+
+enum class DispatchForm { OneBlock, ThreeLaunches, Grid };
+
+template <DispatchConfig C>
+std::optional<Failure> launchDispatch(DeviceMemory &device, DispatchForm form, const DispatchArgs &args,
+                                      uint64_t seed) {
+  const LaunchShape one{.blocks = 1, .threads = C.threads}, many{.blocks = args.numBlocks, .threads = C.threads};
+  if (form == DispatchForm::OneBlock)
+    return launch(device, one, seed, [&] { dispatchOneBlock<C>(args); });
+  if (form == DispatchForm::Grid)
+    return launch(device, {.blocks = args.numBlocks, .threads = C.threads, .together = true}, seed,
+                  [&] { dispatchGrid<C>(args); });
+  std::optional<Failure> failure = launch(device, many, seed, [&] { dispatchCount<C>(args); });
+  if (!failure)
+    failure = launch(device, one, seed + 1, [&] { dispatchScan<C>(args); });
+  return failure ? failure : launch(device, many, seed + 2, [&] { dispatchPlace<C>(args); });
+}
+
+/// The sample of the counts: of the routed experts alone, and the pairs with padding.
+template <DispatchConfig C> std::string checkSample(const DispatchCase &test, const uint64_t *sample) {
+  for (uint32_t e = 0; e <= C.experts; ++e) {
+    const auto pairs =
+        e < C.experts ? std::count(test.ids.begin(), test.ids.end(), static_cast<int32_t>(e)) : std::ssize(test.ids);
+    if (sample[e] != countWord(1, static_cast<uint32_t>(pairs)))
+      return fmt::format("the sample's word {} is {:#x}", e, sample[e]);
+  }
+  return "";
+}
+
+template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, DispatchForm form, uint64_t seed) {
+  constexpr uint32_t experts = tableExperts(C), gridBlocks = 3;
+  const uint32_t pairs = static_cast<uint32_t>(test.ids.size()), rows = pairs + (C.joined ? test.tokens() : 0);
+  const bench::ReferenceSlots expected = expectedSlots<C>(test);
+  std::vector<int32_t> order(experts);
+  for (uint32_t i = 0; i < experts; ++i)
+    order[i] = static_cast<int32_t>(experts - 1 - i);
   std::vector<int32_t> places, tileBegin;
-  for (uint32_t place = 0; place < C.experts; ++place) {
+  for (uint32_t place = 0; place < experts; ++place) {
     const size_t expert = static_cast<size_t>(test.ordered ? order[place] : static_cast<int32_t>(place));
-    const uint32_t rows = static_cast<uint32_t>(expected.expertBegin[expert + 1] - expected.expertBegin[expert]);
+    const uint32_t own = static_cast<uint32_t>(expected.expertBegin[expert + 1] - expected.expertBegin[expert]);
     tileBegin.push_back(static_cast<int32_t>(places.size()));
-    places.insert(places.end(), (rows + test.tileTokens - 1) / test.tileTokens, static_cast<int32_t>(place));
+    places.insert(places.end(), (own + test.tileTokens - 1) / test.tileTokens, static_cast<int32_t>(place));
   }
   tileBegin.push_back(static_cast<int32_t>(places.size()));
 
@@ -52,42 +92,36 @@ template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, bo
   DispatchArgs args{};
   args.ids = device.input(test.ids);
   args.expertOrder = test.ordered ? device.input(order) : nullptr;
-  args.counts = device.output<int32_t>(C.experts);
-  args.expertBegin = device.output<int32_t>(C.experts + 1);
-  args.tileBegin = device.output<int32_t>(C.experts + 1);
-  args.tilePlace = device.output<int32_t>(pairs / test.tileTokens + C.experts);
-  args.slotPair = device.output<int32_t>(pairs);
+  args.counts = device.output<int32_t>(experts);
+  args.expertBegin = device.output<int32_t>(experts + 1);
+  args.tileBegin = device.output<int32_t>(experts + 1);
+  args.tilePlace = device.output<int32_t>(rows / test.tileTokens + experts);
+  args.slotPair = device.output<int32_t>(rows);
   args.slotOfPair = device.output<int32_t>(pairs);
+  args.ring = {device.output<uint64_t>(2 * (C.experts + 1)), device.output(std::vector<uint32_t>{0}), 2};
   args.numPairs = pairs;
-  args.numBlocks = (pairs + C.pairsPerBlock - 1) / C.pairsPerBlock;
+  args.numBlocks = form == DispatchForm::Grid ? gridBlocks : (pairs + C.pairsPerBlock - 1) / C.pairsPerBlock;
   args.blockCounts = device.output<int32_t>(size_t{args.numBlocks} * C.experts);
+  args.gridBarrier = device.output(std::vector<uint32_t>{0, 0});
   args.tileTokens = test.tileTokens;
-
-  const LaunchShape one{.blocks = 1, .threads = C.threads}, many{.blocks = args.numBlocks, .threads = C.threads};
-  std::optional<Failure> failure;
-  if (!threeLaunches) {
-    failure = launch(device, one, seed, [&] { dispatchOneBlock<C>(args); });
-  } else {
-    failure = launch(device, many, seed, [&] { dispatchCount<C>(args); });
-    if (!failure)
-      failure = launch(device, one, seed + 1, [&] { dispatchScan<C>(args); });
-    if (!failure)
-      failure = launch(device, many, seed + 2, [&] { dispatchPlace<C>(args); });
-  }
-  if (failure)
+  args.numTokens = test.tokens();
+  args.topK = test.topK;
+  if (const auto failure = launchDispatch<C>(device, form, args, seed))
     return failure->message;
   const auto same = [](const int32_t *got, const std::vector<int32_t> &wanted) {
     return std::equal(wanted.begin(), wanted.end(), got);
   };
-  for (uint32_t e = 0; e < C.experts; ++e)
+  for (uint32_t e = 0; e < experts; ++e)
     if (args.counts[e] != expected.expertBegin[e + 1] - expected.expertBegin[e])
       return fmt::format("counts[{}] is {}", e, args.counts[e]);
+  if (args.gridBarrier[0] != 0 || args.gridBarrier[1] != 0)
+    return "the barrier is not left as zero";
   return !same(args.expertBegin, expected.expertBegin) ? "expertBegin is wrong"
          : !same(args.slotPair, expected.slotPair)     ? "slotPair is wrong"
          : !same(args.slotOfPair, expected.slotOfPair) ? "slotOfPair is wrong"
          : !same(args.tileBegin, tileBegin)            ? "tileBegin is wrong"
          : !same(args.tilePlace, places)               ? "tilePlace is wrong"
-                                                       : "";
+                                                       : checkSample<C>(test, args.ring.words + C.experts + 1);
 }
 
 } // namespace moec::emulation

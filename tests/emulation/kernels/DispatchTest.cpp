@@ -1,23 +1,41 @@
 #include "tests/emulation/machine/Cuda.h"
 
-#include "compiler/kernels/dispatch.cuh"
 #include "tests/emulation/kernels/DispatchFixture.h"
 
 using namespace moec;
 using namespace moec::emulation;
 
-TEST_CASE("dispatch by one block places every pair, whatever the schedule", "[emulation][dispatch]") {
-  constexpr DispatchConfig c{.experts = 8, .threads = 128, .pairsPerBlock = 64};
-  for (const DispatchCase &test : dispatchCases(c.experts)) {
+namespace {
+
+constexpr DispatchConfig few{.experts = 8, .threads = 128, .pairsPerBlock = 64},
+    many{.experts = 40, .threads = 64, .pairsPerBlock = 96}; // more experts than lanes
+
+constexpr DispatchConfig joined(DispatchConfig config) {
+  config.joined = true;
+  return config;
+}
+
+template <DispatchConfig C> void check(DispatchForm form) {
+  for (const DispatchCase &test : dispatchCases(C.experts)) {
     INFO(test.name);
-    forSchedules(kSchedules, [&](uint64_t seed) { return runDispatch<c>(test, false, seed); });
+    forSchedules(kSchedules, [&](uint64_t seed) { return runDispatch<C>(test, form, seed); });
   }
 }
 
+} // namespace
+
+TEST_CASE("dispatch by one block places every pair, whatever the schedule", "[emulation][dispatch]") {
+  check<few>(DispatchForm::OneBlock);
+}
+
 TEST_CASE("dispatch by three launches places every pair, whatever the schedule", "[emulation][dispatch]") {
-  constexpr DispatchConfig c{.experts = 40, .threads = 64, .pairsPerBlock = 96}; // more experts than lanes
-  for (const DispatchCase &test : dispatchCases(c.experts)) {
-    INFO(test.name);
-    forSchedules(kSchedules, [&](uint64_t seed) { return runDispatch<c>(test, true, seed); });
-  }
+  check<many>(DispatchForm::ThreeLaunches);
+}
+
+TEST_CASE("a joined expert has a row for every token before all pairs, whatever the form and the schedule",
+          "[emulation][dispatch]") {
+  check<joined(few)>(DispatchForm::OneBlock);
+  check<joined(many)>(DispatchForm::ThreeLaunches);
+  check<joined(many)>(DispatchForm::Grid);
+  check<joined({.experts = 31, .threads = 96, .pairsPerBlock = 64})>(DispatchForm::Grid); // 32 with the joined one
 }

@@ -16,7 +16,7 @@ namespace {
 constexpr uint16_t untouched = 0x7fff; // what rows hold before
 
 /// Pairs get slots in compact order with `gap` rows before each expert's, as static slots have; every third pair is
-/// padding.
+/// padding. A joined expert's rows come before all.
 template <LayRowsConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t blocks, int32_t gap) {
   std::mt19937_64 random(tokens * 31 + hidden);
   constexpr uint32_t experts = 8;
@@ -24,12 +24,14 @@ template <LayRowsConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t
   for (size_t i = 0; i < ids.size(); i += 3)
     ids[i] = -1;
   bench::ReferenceSlots slots = bench::referenceSlots(ids, experts);
+  const uint32_t joinedRows = C.joined ? tokens : 0;
   for (size_t pair = 0; pair < ids.size(); ++pair)
     if (ids[pair] >= 0)
-      slots.slotOfPair[pair] += gap * (ids[pair] + 1);
-  const size_t numRows = slots.slotPair.size() + static_cast<size_t>(gap) * experts;
+      slots.slotOfPair[pair] += static_cast<int32_t>(joinedRows) + gap * (ids[pair] + 1);
+  const size_t numRows = joinedRows + slots.slotPair.size() + static_cast<size_t>(gap) * experts;
   const std::vector<uint16_t> hiddenStates = bench::drawElements(size_t{tokens} * hidden, 1, true, random);
   std::vector<uint16_t> expected(numRows * hidden, untouched);
+  std::copy_n(hiddenStates.begin(), size_t{joinedRows} * hidden, expected.begin());
   for (size_t pair = 0; pair < ids.size(); ++pair)
     if (ids[pair] >= 0)
       std::copy_n(hiddenStates.begin() + pair / C.topK * hidden, hidden,
@@ -59,4 +61,10 @@ TEST_CASE("laying rows out writes each token to the slots of its pairs and nothi
   check<LayRowsConfig{.topK = 2, .threads = 64}>(37, 136, 3, 0);
   check<LayRowsConfig{.topK = 8, .threads = 128}>(5, 72, 1, 2);
   check<LayRowsConfig{.topK = 1, .threads = 256}>(1, 64, 2, 1); // one token, all padding; idle threads
+}
+
+TEST_CASE("laying rows out writes each token to a joined expert's slot besides, whatever the schedule",
+          "[emulation][rows]") {
+  check<LayRowsConfig{.topK = 2, .threads = 64, .joined = true}>(37, 136, 3, 0);
+  check<LayRowsConfig{.topK = 1, .threads = 128, .joined = true}>(1, 72, 2, 0); // nothing but the joined row
 }

@@ -27,14 +27,19 @@ inline constexpr RouteConfig routeConfig{.experts = E,
                                          .groupsPicked = 1,
                                          .groupTop = 1,
                                          .threads = 64};
-inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64};
-inline constexpr LayRowsConfig layRowsConfig{.topK = K, .threads = 64};
+inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64},
+    joinedDispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64, .joined = true};
+inline constexpr LayRowsConfig layRowsConfig{.topK = K, .threads = 64},
+    joinedLayRowsConfig{.topK = K, .threads = 64, .joined = true};
 inline constexpr CombineConfig combineConfig{.element = Element::BF16, .topK = K, .threads = 64};
 
 struct LayerTestInputs {
   bench::LayerInputs layer;
   std::vector<uint16_t> router;
   std::vector<uint16_t> gateThenUp; // one allocation, as a session's
+  // A shared expert of the routed ones' size, scaled by the sigmoid of a logit; and all weights with it before them.
+  std::vector<uint16_t> sharedGate, sharedUp, sharedDown, sharedRouter;
+  std::vector<uint16_t> joinedGateThenUp, joinedDown;
 };
 
 inline const LayerTestInputs &inputs() {
@@ -52,14 +57,23 @@ inline const LayerTestInputs &inputs() {
     in.gateThenUp.insert(in.gateThenUp.end(), in.layer.up.begin(), in.layer.up.end());
     in.layer.down = draw(E * H * I, 1 / std::sqrt(I));
     in.router = draw(E * H, 1 / std::sqrt(H));
+    in.sharedGate = draw(I * H, 1 / std::sqrt(H));
+    in.sharedUp = draw(I * H, 1 / std::sqrt(H));
+    in.sharedDown = draw(H * I, 1 / std::sqrt(I));
+    in.sharedRouter = draw(H, 1 / std::sqrt(H));
+    for (const auto *part : {&in.sharedGate, &in.layer.gate, &in.sharedUp, &in.layer.up})
+      in.joinedGateThenUp.insert(in.joinedGateThenUp.end(), part->begin(), part->end());
+    in.joinedDown = in.sharedDown;
+    in.joinedDown.insert(in.joinedDown.end(), in.layer.down.begin(), in.layer.down.end());
     return in;
   }();
   return made;
 }
 
-/// The choices are checked against the logits, the output against the choices. Empty, or what is wrong.
+/// The choices are checked against the logits, the output against the choices. `hasShared`: with the shared expert, by
+/// the logits behind the routed experts'. Empty, or what is wrong.
 inline std::string checkLayer(const float *logits, uint32_t logitStride, const int32_t *ids, const float *weights,
-                              const uint16_t *output, bool weightOnInput = false) {
+                              const uint16_t *output, bool weightOnInput = false, bool hasShared = false) {
   bench::LayerInputs layer = inputs().layer;
   layer.weightOnInput = weightOnInput;
   layer.ids.assign(ids, ids + T * K);
@@ -71,7 +85,14 @@ inline std::string checkLayer(const float *logits, uint32_t logitStride, const i
         return fmt::format("token {} goes to expert {}, expected {}", t, layer.ids[t * K + k], expected.ids[k]);
   }
   std::fill_n(layer.hidden.begin() + nanToken * H, H, uint16_t{0}); // the reference is not asked about NaN
-  const bench::ReferenceLayer reference = bench::referenceLayer(layer, bench::referenceSlots(layer.ids, E));
+  bench::ReferenceLayer reference = bench::referenceLayer(layer, bench::referenceSlots(layer.ids, E));
+  if (hasShared) {
+    std::vector<double> gate(T);
+    for (uint32_t t = 0; t < T; ++t)
+      gate[t] = t == nanToken ? 0 : 1 / (1 + std::exp(-double{logits[t * logitStride + E]}));
+    bench::addReferenceShared(layer, inputs().sharedGate, inputs().sharedUp, inputs().sharedDown, gate,
+                              reference.output);
+  }
   double squares = 0;
   for (double value : reference.output)
     squares += value * value;

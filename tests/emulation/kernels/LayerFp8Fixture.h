@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compiler/kernels/Fp8Abi.h"
+#include "tests/emulation/kernels/JoinedSlots.h"
 #include "tools/bench/gpu/Fp8Reference.h"
 #include "tools/bench/gpu/Routing.h"
 
@@ -15,17 +16,29 @@ namespace moec::emulation {
 
 // One token has a NaN in its hidden state, and every fifth pair is padding.
 inline constexpr uint32_t T = 21, H = 272, I = 144, Is = 40, E = 8, K = 2, nanToken = 4, stride = 44;
-inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64};
-inline constexpr QuantiseConfig quantiseConfig{.element = Element::BF16, .threads = 64};
+inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64},
+    joinedDispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64, .joined = true};
+inline constexpr QuantiseConfig quantiseConfig{.element = Element::BF16, .threads = 64},
+    joinedQuantiseConfig{.element = Element::BF16, .threads = 64, .joined = true};
 inline constexpr CombineConfig combineConfig{.element = Element::BF16, .topK = K, .threads = 64};
+
+/// What a layer's shared expert is made of.
+enum class SharedKind { None, TwoByte, Joined };
 
 struct LayerFp8Inputs {
   std::vector<uint16_t> hidden;
   std::vector<int32_t> ids;
   std::vector<float> pairWeights;
   bench::Fp8Weights gate, up, down;
+  bench::Fp8Weights joinedGate, joinedUp, joinedDown;     // with one more expert, of the same size, before them
   std::vector<uint16_t> sharedGate, sharedUp, sharedDown; // of two-byte elements, [Is, H], [Is, H], [H, Is]
 };
+
+inline bench::Fp8Weights joined(bench::Fp8Weights first, const bench::Fp8Weights &others) {
+  first.elements.insert(first.elements.end(), others.elements.begin(), others.elements.end());
+  first.scales.insert(first.scales.end(), others.scales.begin(), others.scales.end());
+  return first;
+}
 
 inline const LayerFp8Inputs &inputs() {
   static const LayerFp8Inputs made = [] {
@@ -43,6 +56,9 @@ inline const LayerFp8Inputs &inputs() {
     in.sharedGate = bench::drawElements(Is * H, 1 / std::sqrt(H), true, random);
     in.sharedUp = bench::drawElements(Is * H, 1 / std::sqrt(H), true, random);
     in.sharedDown = bench::drawElements(H * Is, 1 / std::sqrt(Is), true, random);
+    in.joinedGate = joined(bench::drawFp8Weights(1, I, H, 1 / std::sqrt(H), random), in.gate);
+    in.joinedUp = joined(bench::drawFp8Weights(1, I, H, 1 / std::sqrt(H), random), in.up);
+    in.joinedDown = joined(bench::drawFp8Weights(1, H, I, 1 / std::sqrt(I), random), in.down);
     return in;
   }();
   return made;
@@ -64,26 +80,36 @@ inline std::string compareRows(const char *what, const std::vector<double> &expe
   return "";
 }
 
-/// What a layer has left in [T * K, I] by slot, and its output. Empty, or what is wrong.
-inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got, bool hasShared = false) {
+/// What a layer has left in [T * K, I] (joined: [T * (K + 1), I]) by slot, and its output. Empty, or what is wrong.
+inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got,
+                              SharedKind shared = SharedKind::None) {
   const LayerFp8Inputs &in = inputs();
-  const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, E);
+  const bool isJoined = shared == SharedKind::Joined;
+  const bench::ReferenceSlots routed = bench::referenceSlots(in.ids, E),
+                              slots = isJoined ? joinedSlots(routed, T, K) : routed;
+  const bench::Fp8Weights &gate = isJoined ? in.joinedGate : in.gate, &up = isJoined ? in.joinedUp : in.up,
+                          &down = isJoined ? in.joinedDown : in.down;
   const bench::Fp8Rows rows = bench::gatherRows(bench::quantiseRows(in.hidden, H, true), slots.slotPair, K);
-  const std::vector<double> activated = bench::referenceFp8Activated(rows, in.gate, in.up, slots.expertBegin);
+  const std::vector<double> activated = bench::referenceFp8Activated(rows, gate, up, slots.expertBegin);
   if (const std::string wrong = compareRows("activated", activated, activatedRows, 1.02 / 256); !wrong.empty())
     return wrong;
   // From here on with what the layer itself has rounded: where a rounding ends may depend on an f32's last place.
   const std::vector<uint16_t> own(activatedRows, activatedRows + activated.size());
-  std::vector<double> output =
-      bench::referenceFp8Combined(bench::quantiseRows(own, I, true), in.down, slots, in.pairWeights, K);
-  if (hasShared) {
+  const bench::Fp8Rows middle = bench::quantiseRows(own, I, true);
+  std::vector<double> output = bench::referenceFp8Combined(middle, down, slots, in.pairWeights, K);
+  if (isJoined) { // whose rows come first, token by token
+    const std::vector<double> products = bench::referenceFp8Product(middle, down, slots.expertBegin);
+    for (size_t i = 0; i < output.size(); ++i)
+      output[i] += products[i];
+  }
+  if (shared == SharedKind::TwoByte) {
     bench::LayerInputs layer;
     layer.shape = {T, H, I, E, K};
     layer.bf16 = true;
     layer.hidden = in.hidden;
     bench::addReferenceShared(layer, in.sharedGate, in.sharedUp, in.sharedDown, std::vector<double>(T, 1.0), output);
   }
-  if (const std::string wrong = compareRows("output", output, got, (hasShared ? 4.0 : 3.0) / 256); !wrong.empty())
+  if (const std::string wrong = compareRows("output", output, got, (shared == SharedKind::None ? 3.0 : 4.0) / 256); !wrong.empty())
     return wrong;
   for (uint32_t i = 0; i < T * H; ++i)
     if (std::isnan(output[i]) != (i / H == nanToken))

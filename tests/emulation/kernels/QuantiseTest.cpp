@@ -2,6 +2,7 @@
 
 #include "compiler/kernels/quantise.cuh"
 #include "tests/emulation/Schedules.h"
+#include "tests/emulation/kernels/JoinedSlots.h"
 #include "tests/emulation/machine/Elements.h"
 #include "tools/bench/gpu/Fp8Reference.h"
 #include "tools/bench/gpu/Routing.h"
@@ -47,18 +48,20 @@ std::string difference(const bench::Fp8Rows &expected, const uint8_t *elements, 
   return "";
 }
 
-constexpr QuantiseConfig config{.element = Element::BF16, .threads = 64};
+constexpr QuantiseConfig config{.element = Element::BF16, .threads = 64}, joinedConfig{
+    .element = Element::BF16, .threads = 64, .joined = true};
 
-} // namespace
-
-TEST_CASE("tokens are quantised into the slots of their pairs, whatever the schedule", "[emulation][fp8]") {
+/// Tokens go to the slots of their pairs and, where an expert is joined, to its slots before those.
+template <QuantiseConfig C> void checkTokens() {
   for (const auto &[tokens, k, blocks, topK] :
        {std::tuple{9u, 272u, 2u, 2u}, {1u, 80u, 1u, 2u}, {21u, 128u, 5u, 1u}, {5u, 144u, 2u, 19u}}) {
     std::mt19937_64 random(tokens);
     std::vector<int32_t> ids = bench::drawIds(tokens, 24, topK, 0.5, random);
     for (size_t i = 1; i < ids.size(); i += 5)
       ids[i] = -1;
-    const bench::ReferenceSlots slots = bench::referenceSlots(ids, 24);
+    bench::ReferenceSlots slots = bench::referenceSlots(ids, 24);
+    if (C.joined)
+      slots = joinedSlots(slots, tokens, topK);
     const std::vector<uint16_t> rows = drawRows(tokens, k, random);
     const bench::Fp8Rows expected = bench::gatherRows(bench::quantiseRows(rows, k, true), slots.slotPair, topK);
     forSchedules(kSchedules, [&](uint64_t seed) -> std::string {
@@ -73,14 +76,15 @@ TEST_CASE("tokens are quantised into the slots of their pairs, whatever the sche
                               .topK = topK,
                               .scaleStride = static_cast<uint32_t>(expected.stride)};
       if (const auto failure =
-              launch(device, {.blocks = blocks, .threads = config.threads}, seed, [&] { quantise<config>(args); }))
+              launch(device, {.blocks = blocks, .threads = C.threads}, seed, [&] { quantise<C>(args); }))
         return failure->message;
       return difference(expected, args.quantised, args.scales);
     });
   }
 }
 
-TEST_CASE("rows beyond those in use are left alone", "[emulation][fp8]") {
+/// Rows that go to the slots of their own numbers.
+template <QuantiseConfig C> void checkRowsInUse() {
   std::mt19937_64 random(5);
   const uint32_t used = 7, k = 144;
   std::vector<uint16_t> rows = drawRows(used, k, random);
@@ -97,10 +101,25 @@ TEST_CASE("rows beyond those in use are left alone", "[emulation][fp8]") {
                             .topK = 1,
                             .scaleStride = static_cast<uint32_t>(expected.stride)};
     if (const auto failure =
-            launch(device, {.blocks = 2, .threads = config.threads}, seed, [&] { quantise<config>(args); }))
+            launch(device, {.blocks = 2, .threads = C.threads}, seed, [&] { quantise<C>(args); }))
       return failure->message;
     return difference(expected, args.quantised, args.scales);
   });
+}
+
+} // namespace
+
+TEST_CASE("tokens are quantised into the slots of their pairs, whatever the schedule", "[emulation][fp8]") {
+  checkTokens<config>();
+}
+
+TEST_CASE("tokens are quantised into a joined expert's slots besides, whatever the schedule", "[emulation][fp8]") {
+  checkTokens<joinedConfig>();
+}
+
+TEST_CASE("rows beyond those in use are left alone", "[emulation][fp8]") {
+  checkRowsInUse<config>();
+  checkRowsInUse<joinedConfig>();
 }
 
 TEST_CASE("the emulated e4m3 conversions are those of the reference", "[emulation][fp8]") {

@@ -97,11 +97,11 @@ inline DeviceAllocator emulatedAllocator() {
 }
 
 /// Experts in an order that is not their own.
-inline std::shared_ptr<const CUdeviceptr> mixedOrder(emulation::DeviceMemory &memory, uint32_t experts) {
-  std::vector<int32_t> order(experts);
-  for (uint32_t place = 0; place < experts; ++place)
-    order[place] = static_cast<int32_t>((place * 3 + 1) % experts);
-  return std::make_shared<const CUdeviceptr>(addressOf(memory.constant(order)));
+inline std::shared_ptr<const CUdeviceptr> mixedOrder(emulation::DeviceMemory &memory, const LayerShape &shape) {
+  LayerTable table;
+  for (uint32_t place = 0; place < shape.experts; ++place)
+    table.order.push_back(static_cast<uint16_t>((place * 3 + 1) % shape.experts));
+  return std::make_shared<const CUdeviceptr>(addressOf(memory.constant(deviceOrder(shape, table))));
 }
 
 /// Two steps of a layer, of half of `tokens` and of all, one after the other in buffers with room for more; the second
@@ -121,7 +121,7 @@ std::string runTwoSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, 
   const moec::DeviceMemory memory(*driver, emulatedAllocator());
   CudaLayer layer;
   const std::optional<RoutingView> routing = fill(here.memory, layer);
-  layer.order = mixedOrder(here.memory, layer.shape.experts);
+  layer.order = mixedOrder(here.memory, layer.shape);
   REQUIRE(makeMaps(**driver, layer).ok());
   auto space = CudaWorkspace::make(**driver, memory,
                                    CudaWorkspaceNeeds::of({&layer.shape, 1}, tokens + spareTokens, true), nullptr);

@@ -51,17 +51,19 @@ template <GemmRole Role> CudaProduct sharedProductOf(uint32_t k, uint32_t n) {
           n};
 }
 
-template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf(bool hasShared) {
+template <CudaTile GateUp, CudaTile Down, SharedKind Shared> std::shared_ptr<const CudaKernels> kernelsOf() {
+  static constexpr DispatchConfig dispatch = Shared == SharedKind::Joined ? joinedDispatchConfig : dispatchConfig;
+  static constexpr QuantiseConfig toE4M3 = Shared == SharedKind::Joined ? joinedQuantiseConfig : quantiseConfig;
   auto kernels = std::make_shared<CudaKernels>();
   kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
-      dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
+      dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
   kernels->down = productOf<Down, GemmRole::Down>(I, H);
-  kernels->quantise = plainKernel<QuantiseArgs>(quantiseConfig.threads,
-                                                [](const QuantiseArgs &args) { quantise<quantiseConfig>(args); });
+  kernels->quantise =
+      plainKernel<QuantiseArgs>(toE4M3.threads, [](const QuantiseArgs &args) { quantise<toE4M3>(args); });
   kernels->combine =
       plainKernel<CombineArgs>(combineConfig.threads, [](const CombineArgs &args) { combine<combineConfig>(args); });
-  if (hasShared) {
+  if (Shared == SharedKind::TwoByte) {
     kernels->sharedGateUp = sharedProductOf<GemmRole::GateUp>(H, Is);
     kernels->sharedDown = sharedProductOf<GemmRole::Down>(Is, H);
   }
@@ -69,38 +71,43 @@ template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> ker
 }
 
 /// In one allocation, as a session's: up behind gate.
-std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
+std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory, bool joined) {
   const LayerFp8Inputs &in = inputs();
-  std::vector<uint8_t> gateThenUp = in.gate.elements;
-  gateThenUp.insert(gateThenUp.end(), in.up.elements.begin(), in.up.elements.end());
+  const bench::Fp8Weights &gate = joined ? in.joinedGate : in.gate, &up = joined ? in.joinedUp : in.up,
+                          &down = joined ? in.joinedDown : in.down;
+  std::vector<uint8_t> gateThenUp = gate.elements;
+  gateThenUp.insert(gateThenUp.end(), up.elements.begin(), up.elements.end());
   auto weights = std::make_shared<CudaWeights>();
   weights->gate = addressOf(memory.constant(gateThenUp));
-  weights->up = weights->gate + in.gate.elements.size();
-  weights->down = addressOf(memory.constant(in.down.elements));
-  weights->gateScales = addressOf(memory.constant(in.gate.scales));
-  weights->upScales = addressOf(memory.constant(in.up.scales));
-  weights->downScales = addressOf(memory.constant(in.down.scales));
+  weights->up = weights->gate + gate.elements.size();
+  weights->down = addressOf(memory.constant(down.elements));
+  weights->gateScales = addressOf(memory.constant(gate.scales));
+  weights->upScales = addressOf(memory.constant(up.scales));
+  weights->downScales = addressOf(memory.constant(down.scales));
   weights->sharedGate = addressOf(memory.constant(in.sharedGate));
   weights->sharedUp = addressOf(memory.constant(in.sharedUp));
   weights->sharedDown = addressOf(memory.constant(in.sharedDown));
   return weights;
 }
 
-template <CudaTile GateUp, CudaTile Down, bool HasShared = false> std::string runSteps(uint64_t seed) {
+template <CudaTile GateUp, CudaTile Down, SharedKind Shared = SharedKind::None> std::string runSteps(uint64_t seed) {
   const auto fill = [](emulation::DeviceMemory &memory, CudaLayer &layer) {
     layer.shape = {.hidden = H,
                    .intermediate = I,
                    .experts = E,
                    .topK = K,
                    .dtype = DType::BF16,
-                   .sharedIntermediate = HasShared ? Is : 0,
+                   .sharedIntermediate = Shared == SharedKind::None      ? 0
+                                         : Shared == SharedKind::TwoByte ? Is
+                                                                         : I,
+                   .sharedAlike = Shared == SharedKind::Joined,
                    .expertFormat = WeightFormat::BlockE4M3};
-    layer.kernels = kernelsOf<GateUp, Down>(HasShared);
-    layer.weights = weightsOf(memory);
+    layer.kernels = kernelsOf<GateUp, Down, Shared>();
+    layer.weights = weightsOf(memory, Shared == SharedKind::Joined);
     return std::optional(RoutingView{memory.input(inputs().ids), memory.input(inputs().pairWeights)});
   };
   return runTwoSteps(seed, inputs().hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
-    return checkLayer(reinterpret_cast<const uint16_t *>(space.activated), output, HasShared);
+    return checkLayer(reinterpret_cast<const uint16_t *>(space.activated), output, Shared);
   });
 }
 
@@ -113,7 +120,13 @@ TEST_CASE("a session's forward on e4m3 tiles gives the reference's output", "[em
 
 TEST_CASE("a session's forward adds a shared expert of two-byte elements to e4m3 products",
           "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runSteps<few, few, true>);
+  forSchedules(kSchedules, runSteps<few, few, SharedKind::TwoByte>);
+}
+
+TEST_CASE("a session's forward multiplies a shared expert that joins the routed ones in e4m3",
+          "[emulation][session][fp8]") {
+  forSchedules(kSchedules, runSteps<few, few, SharedKind::Joined>);
+  forSchedules(kSchedules, runSteps<inTokens, inTokens, SharedKind::Joined>);
 }
 
 TEST_CASE("a session's forward on wide e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {

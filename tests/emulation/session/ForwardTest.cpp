@@ -39,6 +39,9 @@ template <GemmConfig C> Kernel fittedKernel() {
   };
 }
 
+/// What a layer has besides its routed experts.
+enum class Kind { Plain, WeightOnInput, Joined }; // Joined: a shared expert as one of them, scaled by its gate
+
 constexpr GemmConfig weighted(GemmConfig config, bool weightOnInput) {
   config.weighted = weightOnInput && config.role == GemmRole::GateUp;
   return config;
@@ -59,48 +62,63 @@ template <CudaTile Tile, GemmRole Role, bool WeightOnInput> CudaProduct productO
           n};
 }
 
-template <CudaTile GateUp, CudaTile Down, bool WeightOnInput> std::shared_ptr<const CudaKernels> kernelsOf() {
+template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaKernels> kernelsOf() {
+  static constexpr bool WeightOnInput = What == Kind::WeightOnInput;
+  static constexpr DispatchConfig dispatch = What == Kind::Joined ? joinedDispatchConfig : dispatchConfig;
+  static constexpr LayRowsConfig rows = What == Kind::Joined ? joinedLayRowsConfig : layRowsConfig;
   auto kernels = std::make_shared<CudaKernels>();
   kernels->router.push_back({plainKernel<RouterGemmArgs>(
                                  routerThreads(), [](const RouterGemmArgs &args) { routerLogits<routerConfig>(args); }),
                              UINT32_MAX, routerConfig.tileTokens, routerConfig.tileExperts});
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
   kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
-      dispatchConfig.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatchConfig>(args); });
+      dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp, WeightOnInput>(H, I);
   kernels->down = productOf<Down, GemmRole::Down, WeightOnInput>(I, H);
   if (GateUp.rowsLaid)
     kernels->layRows =
-        plainKernel<LayRowsArgs>(layRowsConfig.threads, [](const LayRowsArgs &args) { layRows<layRowsConfig>(args); });
+        plainKernel<LayRowsArgs>(rows.threads, [](const LayRowsArgs &args) { layRows<rows>(args); });
   static constexpr CombineConfig sum{
       .element = Element::BF16, .topK = K, .threads = combineConfig.threads, .weighted = !WeightOnInput};
   kernels->combine = plainKernel<CombineArgs>(sum.threads, [](const CombineArgs &args) { combine<sum>(args); });
   return kernels;
 }
 
-std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
+std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory, bool joined) {
+  const LayerTestInputs &in = inputs();
+  const std::vector<uint16_t> &gateThenUp = joined ? in.joinedGateThenUp : in.gateThenUp;
   auto weights = std::make_shared<CudaWeights>();
-  weights->gate = addressOf(memory.constant(inputs().gateThenUp));
-  weights->up = weights->gate + E * I * H * sizeof(uint16_t);
-  weights->down = addressOf(memory.constant(inputs().layer.down));
-  weights->router = addressOf(memory.constant(inputs().router));
+  weights->gate = addressOf(memory.constant(gateThenUp));
+  weights->up = weights->gate + gateThenUp.size() / 2 * sizeof(uint16_t);
+  weights->down = addressOf(memory.constant(joined ? in.joinedDown : in.layer.down));
+  weights->router = addressOf(memory.constant(in.router));
+  weights->sharedRouter = joined ? addressOf(memory.constant(in.sharedRouter)) : 0;
   return weights;
 }
 
 //===-- Steps ---------------------------------------------------------------------------------===//
 
-template <CudaTile GateUp, CudaTile Down, bool WeightOnInput = false> std::string runSteps(uint64_t seed) {
+template <CudaTile GateUp, CudaTile Down, Kind What = Kind::Plain> std::string runSteps(uint64_t seed) {
+  static constexpr bool joined = What == Kind::Joined, weightOnInput = What == Kind::WeightOnInput;
   const auto fill = [](emulation::DeviceMemory &memory, CudaLayer &layer) {
-    layer.shape = {
-        .hidden = H, .intermediate = I, .experts = E, .topK = K, .dtype = DType::BF16, .weightOnInput = WeightOnInput};
+    layer.shape = {.hidden = H,
+                   .intermediate = I,
+                   .experts = E,
+                   .topK = K,
+                   .dtype = DType::BF16,
+                   .sharedIntermediate = joined ? I : 0,
+                   .sharedGate = joined,
+                   .sharedAlike = joined,
+                   .weightOnInput = weightOnInput};
     layer.router.epsilon = 0;
     layer.router.scale = 1;
-    layer.kernels = kernelsOf<GateUp, Down, WeightOnInput>();
-    layer.weights = weightsOf(memory);
+    layer.kernels = kernelsOf<GateUp, Down, What>();
+    layer.weights = weightsOf(memory, joined);
     return std::optional<RoutingView>();
   };
   return runTwoSteps(seed, inputs().layer.hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
-    return checkLayer(space.logits, cudaLogitStride({.experts = E}), space.ids, space.weights, output, WeightOnInput);
+    return checkLayer(space.logits, cudaLogitStride({.experts = E}), space.ids, space.weights, output, weightOnInput,
+                      joined);
   });
 }
 
@@ -121,7 +139,13 @@ TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference
 }
 
 TEST_CASE("a session's forward hands gate-up the weights that are on its input", "[emulation][session]") {
-  forSchedules(kSchedules, runSteps<deep, wide, true>);
-  forSchedules(kSchedules, runSteps<laid, wide, true>);
-  forSchedules(kSchedules, runSteps<swapped, deep, true>);
+  forSchedules(kSchedules, runSteps<deep, wide, Kind::WeightOnInput>);
+  forSchedules(kSchedules, runSteps<laid, wide, Kind::WeightOnInput>);
+  forSchedules(kSchedules, runSteps<swapped, deep, Kind::WeightOnInput>);
+}
+
+TEST_CASE("a session's forward computes a shared expert that joins the routed ones", "[emulation][session]") {
+  forSchedules(kSchedules, runSteps<deep, wide, Kind::Joined>);
+  forSchedules(kSchedules, runSteps<laid, wide, Kind::Joined>);
+  forSchedules(kSchedules, runSteps<swapped, deep, Kind::Joined>);
 }

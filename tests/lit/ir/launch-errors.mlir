@@ -261,3 +261,40 @@ func.func @case(%x: tensor<?x8xf32>) {
   %0 = moe.launch down(%x, %x, %x) {weight_on_input, k = 8 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
   return
 }
+
+// -----
+
+// (C6)
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C6) store has no shared expert joined}}
+  %0 = moe.launch store(%x) {joined} : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C6) a shared expert joins none that have biases or weights on their input}}
+  %0 = moe.launch down(%x, %x, %x, %x, %x) {biased, joined, k = 8 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C3) gate_up takes 5 inputs and 0 optional ones and gives 1, but it has 3 and 1}}
+  %0 = moe.launch gate_up(%x, %x, %x) {joined, k = 8 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32> activation {
+  ^bb0(%g: f32, %u: f32):
+    moe.yield %g : f32
+  }
+  return
+}
+
+// -----
+
+// What the sums begin with is the joined expert's rows: there is no init, but the shared router and what it scores.
+func.func @case(%x: tensor<?x8xf32>) {
+  // expected-error @+1 {{(C3) down takes 4 inputs and 2 optional ones and gives 1, but it has 5 and 1}}
+  %0 = moe.launch down(%x, %x, %x, %x, %x) {joined, k = 8 : i64, columns = 8 : i64, config = #moe.cpu_config<isa = "avx2", compute = "f32", rows = [4, 1]>} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}

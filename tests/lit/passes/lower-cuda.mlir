@@ -40,9 +40,9 @@ module attributes {moe.model = "tiny", moe.target = {name = "h100", arch = "sm_9
     %gate = moe.weight "model.layers.3.mlp.experts.{e}.gate_proj.weight" : tensor<8x32x64xbf16>
     %up = moe.weight "model.layers.3.mlp.experts.{e}.up_proj.weight" : tensor<8x32x64xbf16>
     %down = moe.weight "model.layers.3.mlp.experts.{e}.down_proj.weight" : tensor<8x64x32xbf16>
-    %sgate = moe.weight "model.layers.3.mlp.shared_experts.gate_proj.weight" : tensor<32x64xbf16>
-    %sup = moe.weight "model.layers.3.mlp.shared_experts.up_proj.weight" : tensor<32x64xbf16>
-    %sdown = moe.weight "model.layers.3.mlp.shared_experts.down_proj.weight" : tensor<64x32xbf16>
+    %sgate = moe.weight "model.layers.3.mlp.shared_experts.gate_proj.weight" : tensor<48x64xbf16>
+    %sup = moe.weight "model.layers.3.mlp.shared_experts.up_proj.weight" : tensor<48x64xbf16>
+    %sdown = moe.weight "model.layers.3.mlp.shared_experts.down_proj.weight" : tensor<64x48xbf16>
     %logits = moe.router %hidden, %router : (tensor<?x64xbf16>, tensor<8x64xbf16>) -> tensor<?x8xf32>
     %scores = moe.score sigmoid %logits : tensor<?x8xf32>
     %ids, %chosen = moe.top_k %scores correction %bias {k = 2 : i64, groups = 4 : i64, groups_picked = 2 : i64, group_top = 2 : i64}
@@ -63,7 +63,7 @@ module attributes {moe.model = "tiny", moe.target = {name = "h100", arch = "sm_9
       moe.yield %h : f32
     }
     %shared = moe.shared_ffn %hidden, %sgate, %sup, %sdown
-        : (tensor<?x64xbf16>, tensor<32x64xbf16>, tensor<32x64xbf16>, tensor<64x32xbf16>) -> tensor<?x64xbf16> activation {
+        : (tensor<?x64xbf16>, tensor<48x64xbf16>, tensor<48x64xbf16>, tensor<64x48xbf16>) -> tensor<?x64xbf16> activation {
     ^bb0(%g: f32, %u: f32):
       %negated = arith.negf %g : f32
       %exp = math.exp %negated : f32

@@ -169,6 +169,53 @@ TEST_CASE("a layer with weights on its input gets a gate-up that weighs and a su
   }
 }
 
+TEST_CASE("a shared expert like the routed ones has no launches of its own on a GPU, and joins their kernels",
+          "[compiler][cuda]") {
+  for (WeightFormat format : {WeightFormat::Plain, WeightFormat::BlockE4M3}) {
+    LayerShape shape = tiny;
+    shape.expertFormat = format;
+    shape.sharedIntermediate = shape.intermediate;
+    shape.sharedAlike = true;
+    Result<Package> package = compile(requestFor(tinyModel(shape), "sm_90a"), sharedCache().hooks());
+    INFO(package.status().message());
+    REQUIRE(package.ok());
+    const LayerPackage &layer = package->layers[0];
+    CHECK(layer.shape == shape);
+    std::vector<std::string> joined, products;
+    for (const Launch &launch : layer.launches) {
+      CHECK(launch.kind != LaunchKind::SharedGateUp);
+      CHECK(launch.kind != LaunchKind::SharedDown);
+      for (const KernelRef &kernel : launch.kernels) {
+        const std::string &name = package->images[kernel.image].name;
+        if (name.ends_with("-joined"))
+          joined.push_back(name);
+        else if (name.find("gateup-") != std::string::npos || name.find("down-") != std::string::npos)
+          products.push_back(package->images[kernel.image].key);
+      }
+    }
+    const std::string experts = fmt::format("-e{}-joined", shape.experts);
+    std::vector<std::string> expected;
+    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
+      expected.push_back("dispatch" + (step + experts));
+    if (format == WeightFormat::BlockE4M3)
+      expected.push_back("quantise-bf16-joined");
+    CHECK(joined == expected);
+    // The products know nothing of it: a layer without has the same ones.
+    LayerShape without = shape;
+    without.sharedIntermediate = 0;
+    without.sharedAlike = false;
+    CompileRequest request = requestFor(tinyModel(without), "sm_90a");
+    request.plans[0] = layer.plan;
+    Result<Package> plain = compile(request, sharedCache().hooks());
+    INFO(plain.status().message());
+    REQUIRE(plain.ok());
+    for (const std::string &key : products)
+      CHECK(std::count_if(plain->images.begin(), plain->images.end(),
+                          [&](const Image &image) { return image.key == key; }) == 1);
+    CHECK(products.size() == 2);
+  }
+}
+
 TEST_CASE("a layer of e4m3 experts gets e4m3 products and the kernel that quantises for them, where there are some",
           "[compiler][cuda]") {
   LayerShape shape = tiny;

@@ -24,7 +24,8 @@ inline std::string siluRegion() {
 }
 
 /// One layer, number 0: softmax, top-k, renormalise, experts with SiLU and, if the shape says so, biases,
-/// weights on their inputs, weights that the checkpoint holds in e4m3.
+/// weights on their inputs, weights that the checkpoint holds in e4m3, a shared expert (not alike: its weights are held
+/// otherwise).
 inline std::string tinyModel(const LayerShape &shape) {
   std::string d = dtypeName(shape.dtype);
   std::string hidden = fmt::format("tensor<?x{}x{}>", shape.hidden, d);
@@ -53,6 +54,18 @@ inline std::string tinyModel(const LayerShape &shape) {
   text += fmt::format("    %ids, %chosen = moe.top_k %scores {{k = {} : i64}} : ({}) -> ({}, {})\n", shape.topK, scores,
                       ids, weights);
   text += fmt::format("    %weights = moe.normalize %chosen : {}\n", weights);
+  const char *sharedFormat = shape.sharedAlike == (*format != 0) ? " {block_e4m3}" : "";
+  const std::string in = fmt::format("tensor<{}x{}x{}>", shape.sharedIntermediate, shape.hidden, d),
+                    out = fmt::format("tensor<{}x{}x{}>", shape.hidden, shape.sharedIntermediate, d);
+  if (shape.sharedIntermediate) {
+    text += fmt::format("    %sg = moe.weight \"layers.0.shared.gate_proj.weight\"{} : {}\n", sharedFormat, in);
+    text += fmt::format("    %su = moe.weight \"layers.0.shared.up_proj.weight\"{} : {}\n", sharedFormat, in);
+    text += fmt::format("    %sd = moe.weight \"layers.0.shared.down_proj.weight\"{} : {}\n", sharedFormat, out);
+    text += fmt::format("    %shared = moe.shared_ffn %hidden, %sg, %su, %sd : ({0}, {1}, {1}, {2}) -> {0}", hidden, in,
+                        out);
+    text += siluRegion();
+  }
+  const char *init = shape.sharedIntermediate ? " init %shared" : "";
   const bool onInput = shape.weightOnInput;
   text += fmt::format("    %buffer, %slot = moe.dispatch %hidden, %ids{4} : ({0}, {1}{5}) -> ({2}, {3})\n", hidden, ids,
                       buffer, ids, onInput ? " weights %weights {weight_on_input}" : "", onInput ? ", " + weights : "");
@@ -60,8 +73,9 @@ inline std::string tinyModel(const LayerShape &shape) {
                       buffer, wide, tall, shape.expertBias ? " bias %gb, %ub, %db" : "",
                       shape.expertBias ? fmt::format(", {0}, {0}, {1}", inner, outer) : "");
   text += siluRegion();
-  text += fmt::format("    %out = moe.combine %expert, %ids, %slot{3} : ({0}, {1}, {1}{4}) -> {2}\n", buffer, ids,
-                      hidden, onInput ? "" : ", %weights", onInput ? "" : ", " + weights);
+  text += fmt::format("    %out = moe.combine %expert, %ids, %slot{3}{5} : ({0}, {1}, {1}{4}{6}) -> {2}\n", buffer, ids,
+                      hidden, onInput ? "" : ", %weights", onInput ? "" : ", " + weights, init,
+                      *init ? ", " + hidden : "");
   text += fmt::format("    return %out : {}\n  }}\n}}\n", hidden);
   return text;
 }

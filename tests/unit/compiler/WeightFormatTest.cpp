@@ -44,6 +44,24 @@ Package compiled(const LayerShape &shape) {
 
 } // namespace
 
+TEST_CASE("a shared expert is like the routed ones where its activation and the format of its weights are theirs",
+          "[compiler]") {
+  for (WeightFormat format : {WeightFormat::Plain, WeightFormat::BlockE4M3})
+    for (bool alike : {false, true}) {
+      LayerShape shape = plain;
+      shape.expertFormat = format;
+      shape.sharedIntermediate = 32;
+      shape.sharedAlike = alike;
+      const std::string model = tests::tinyModel(shape);
+      CHECK(described(model).shape == shape);
+      std::string other = model; // of one of the two activations, silu(gate) * up, becomes silu(gate) + up
+      const std::string product = "arith.mulf", sum = "arith.addf";
+      REQUIRE(other.find(product) != std::string::npos);
+      other.replace(other.find(product), product.size(), sum);
+      CHECK_FALSE(described(other).shape.sharedAlike);
+    }
+}
+
 TEST_CASE("a layer's experts are e4m3 where gate, up and down all are", "[compiler]") {
   CHECK(described(tests::tinyModel(plain)).shape == plain);
   const std::string model = tests::tinyModel(marked());

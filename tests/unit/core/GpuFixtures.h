@@ -29,7 +29,12 @@ inline std::vector<LayerShape> knownLayers() {
                       .topK = topK,
                       .dtype = DType::BF16,
                       .sharedIntermediate = shared,
-                      .sharedGate = false};
+                      .sharedGate = false,
+                      .sharedAlike = shared != 0};
+  };
+  const auto onInput = [](LayerShape shape) {
+    shape.weightOnInput = true;
+    return shape;
   };
   return {
       layer(4096, 14336, 8, 2),        // Mixtral-8x7B
@@ -42,7 +47,7 @@ inline std::vector<LayerShape> knownLayers() {
       layer(2048, 1024, 64, 8),        // OLMoE-1B-7B
       layer(2880, 2880, 128, 4),       // gpt-oss-120b
       layer(2880, 2880, 32, 4),        // gpt-oss-20b
-      layer(5120, 8192, 16, 1, 8192),  // Llama-4-Scout
+      onInput(layer(5120, 8192, 16, 1, 8192)), // Llama-4-Scout
       layer(7168, 2048, 384, 8, 2048), // Kimi-K2
       layer(5120, 1536, 160, 8, 1536), // GLM-4.5
       layer(4096, 1408, 128, 8, 1408), // GLM-4.5-Air

@@ -61,6 +61,7 @@ LayerPackage randomLayer(Random &random, uint32_t number) {
                  .dtype = static_cast<DType>(random.below(3)),
                  .sharedIntermediate = random.below(100),
                  .sharedGate = random.below(2) == 0,
+                 .sharedAlike = random.below(2) == 0,
                  .expertBias = random.below(2) == 0,
                  .weightOnInput = random.below(2) == 0,
                  .expertFormat = static_cast<WeightFormat>(random.below(2))};

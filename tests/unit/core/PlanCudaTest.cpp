@@ -1,3 +1,4 @@
+#include "compiler/core/JoinedShared.h"
 #include "compiler/core/PlanCuda.h"
 #include "tests/unit/core/GpuFixtures.h"
 
@@ -39,7 +40,7 @@ TEST_CASE("every model, target and batch size has a plan that can run", "[core][
           CHECK(runsOn(tile, facts.arch));
           CHECK(residentBlocks(tile, facts.gpu) == tile.blocksPerSm);
         }
-        if (shape.sharedIntermediate)
+        if (shape.sharedIntermediate && !joinsShared(shape))
           CHECK((hasDenseForm(config.sharedGateUp) && hasDenseForm(config.sharedDown)));
         CHECK(plan.predictedNs > 0);
         CHECK(plan.predictedNs < 1e9);

@@ -156,6 +156,38 @@ TEST_CASE("a device is calibrated by a layer of e4m3 experts as by any, and its 
   CHECK(bench->step(bench->cuda.stream()).ok());
 }
 
+TEST_CASE("a device is calibrated by a layer whose shared expert joins the routed ones as by any",
+          "[cuda][calibrate][joined]") {
+  const auto clock = clockOf("h100");
+  const LayerShape joined{.hidden = 64,
+                          .intermediate = 24,
+                          .experts = 512, // more than any case of a product has
+                          .topK = 2,
+                          .dtype = DType::BF16,
+                          .sharedIntermediate = 24,
+                          .sharedAlike = true};
+  const auto bench = benchOn(clock, CalibrationSource::Measure, nullptr, {describeLayer(0, joined)});
+  // Its dispatch makes tables of one expert more.
+  uint32_t dispatches = 0, wrong = 0;
+  bench->cuda.durationNs = [&, clock](const std::string &symbol, void **parameters) {
+    if (symbol.starts_with("dispatch")) {
+      const DispatchArgs &args = *static_cast<const DispatchArgs *>(parameters[0]);
+      ++dispatches;
+      wrong += args.tileBegin - args.expertBegin < 514 || args.expertBegin - args.counts < 513 ||
+               args.numTokens * args.topK != args.numPairs;
+    }
+    return (*clock)(symbol, parameters);
+  };
+  bench->mustOpen();
+  const Calibration calibration = bench->session->host().calibration();
+  CHECK(calibration.measured);
+  REQUIRE(calibration.gpu);
+  CHECK(calibration.gpu->dispatchNs == Approx(clock->device.dispatchNs).epsilon(1e-3));
+  CHECK(bench->step(bench->cuda.stream()).ok());
+  CHECK(dispatches > 0);
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("a card whose assumed figures were fitted to hardware is not measured unasked", "[cuda][calibrate]") {
   TemporaryFolder folder;
   auto bench = benchOn(clockOf("h100"), CalibrationSource::Once, cacheIn(folder));

@@ -1,6 +1,7 @@
 #include "tests/unit/cuda/CudaBench.h"
 
 #include "compiler/core/CudaLaunch.h"
+#include "compiler/core/JoinedShared.h"
 #include "compiler/core/PlanCuda.h"
 
 #include <nlohmann/json.hpp>
@@ -77,7 +78,7 @@ private:
     layer.launches.push_back(dispatch);
     layer.launches.push_back(
         gemm(LaunchKind::GateUp, config.gateUp, GemmRole::GateUp, false, shape.hidden, shape.intermediate));
-    if (shape.sharedIntermediate) {
+    if (shape.sharedIntermediate && (compiler.sharedApart || !joinsShared(shape))) {
       layer.launches.push_back(gemm(LaunchKind::SharedGateUp, config.sharedGateUp, GemmRole::GateUp, true, shape.hidden,
                                     shape.sharedIntermediate));
       layer.launches.push_back(gemm(LaunchKind::SharedDown, config.sharedDown, GemmRole::Down, true,

@@ -16,6 +16,7 @@ struct CudaCompiler {
   std::string combine = "combine"; // or "wrongCombine"
   uint64_t wrongFrom = UINT64_MAX; // compiles from this one on have "wrongCombine"
   bool dropStore = false;
+  bool sharedApart = false; // a shared expert has launches of its own where it should join the routed ones
   CompilerCall call();
 };
 

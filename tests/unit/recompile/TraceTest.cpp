@@ -76,6 +76,18 @@ TEST_CASE("a layer's shape says that its weights are on the experts' input, and 
   CHECK(document->status().ok());
 }
 
+TEST_CASE("a layer's shape says that its shared expert is like the routed ones, and older traces say nothing",
+          "[recompile][trace]") {
+  LayerShape shape = olmoeShape();
+  CHECK_FALSE(toJson(shape).contains("shared_alike"));
+  shape.sharedIntermediate = shape.intermediate;
+  shape.sharedAlike = true;
+  Result<JsonDocument> document = JsonDocument::parse(toJson(shape).dump(), "shape", Code::InvalidArgument);
+  REQUIRE(document);
+  CHECK(readShape(document->root()) == shape);
+  CHECK(document->status().ok());
+}
+
 TEST_CASE("a layer's shape says how experts are stored, and older traces say nothing", "[recompile][trace]") {
   LayerShape shape = olmoeShape();
   CHECK_FALSE(toJson(shape).contains("expert_format"));
