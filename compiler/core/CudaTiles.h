@@ -25,8 +25,8 @@ std::span<const CudaTile> e4m3TileClasses();
 /// and I are multiples of 16, and there are neither biases nor router weights on inputs.
 bool hasE4M3Kernels(const LayerShape &shape);
 
-/// Whether a target multiplies a layer's routed experts, and a shared one that joins them, in e4m3. Else their weights are read as the numbers that they
-/// stand for.
+/// Whether a target multiplies a layer's routed experts, and a shared one that joins them, in e4m3. Else their weights
+/// are read as the numbers that they stand for.
 bool multipliesE4M3(const LayerShape &shape, const TargetFacts &facts);
 
 /// Whether the instructions of the tile's family exist on an architecture ("sm_90a").

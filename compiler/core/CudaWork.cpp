@@ -87,9 +87,8 @@ CudaWork cudaLayerWork(const LayerShape &shape, uint32_t tokens, double expertsH
   for (LaunchKind kind : {LaunchKind::GateUp, LaunchKind::Down, LaunchKind::SharedGateUp, LaunchKind::SharedDown})
     work += cudaLaunchWork(kind, shape, tokens, expertsHit, e4m3);
   const bool joined = joinsShared(shape);
-  const double weights =
-      (e4m3 ? e4m3Bytes : elementBytes) * (expertsHit + (joined ? 1 : 0)) * shape.intermediate +
-      (joined ? 0 : elementBytes * shape.sharedIntermediate);
+  const double weights = (e4m3 ? e4m3Bytes : elementBytes) * (expertsHit + (joined ? 1 : 0)) * shape.intermediate +
+                         (joined ? 0 : elementBytes * shape.sharedIntermediate);
   work.bytes = shape.hidden * (3 * weights + elementBytes * 2.0 * tokens);
   return work;
 }

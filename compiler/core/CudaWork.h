@@ -25,11 +25,11 @@ struct CudaWork {
   }
 };
 
-/// One launch of a step of `tokens` tokens whose pairs go to `expertsHit` routed experts (an average: not whole), in the
-/// layer's dtype, a shared expert that joins them counted with them (JoinedShared.h), with a router weight of that dtype. Rows between launches are counted where they are written and
-/// where they are read, though small ones stay in the second-level cache. `e4m3`: the routed experts' products are of
-/// e4m3 elements (multipliesE4M3, CudaTiles.h), and take rows that were quantised; scales do not count, which are below
-/// 1 %.
+/// One launch of a step of `tokens` tokens whose pairs go to `expertsHit` routed experts (an average: not whole), in
+/// the layer's dtype, a shared expert that joins them counted with them (JoinedShared.h), with a router weight of that
+/// dtype. Rows between launches are counted where they are written and where they are read, though small ones stay in
+/// the second-level cache. `e4m3`: the routed experts' products are of e4m3 elements (multipliesE4M3, CudaTiles.h), and
+/// take rows that were quantised; scales do not count, which are below 1 %.
 CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t tokens, double expertsHit,
                         bool e4m3 = false);
 

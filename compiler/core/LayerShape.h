@@ -58,9 +58,9 @@ struct LayerShape {
   DType dtype = DType::BF16;       // of hidden states, expert weights and output
   uint32_t sharedIntermediate = 0; // 0: no shared expert
   bool sharedGate = false;         // the shared expert's output is scaled by sigmoid(hidden . w)
-  bool sharedAlike = false;        // the shared expert's activation, and the format of its weights, are the routed ones'
-  bool expertBias = false;         // gate, up and down of the routed experts have a bias each
-  bool weightOnInput = false;      // a pair's weight multiplies what its expert takes in, not what it gives
+  bool sharedAlike = false;   // the shared expert's activation, and the format of its weights, are the routed ones'
+  bool expertBias = false;    // gate, up and down of the routed experts have a bias each
+  bool weightOnInput = false; // a pair's weight multiplies what its expert takes in, not what it gives
   WeightFormat expertFormat = WeightFormat::Plain; // of the routed experts' gate, up and down
 
   bool operator==(const LayerShape &) const = default;

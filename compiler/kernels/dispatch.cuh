@@ -1,6 +1,7 @@
 // Dispatch: gives every pair a slot. An expert's slots follow each other and hold its pairs in token order, the same in
-// every run. Where an expert is joined that takes all tokens, it has the first slots. Few pairs: one block (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or,
-// where they cannot all run at once, dispatchCount, dispatchScan, dispatchPlace.
+// every run. Where an expert is joined that takes all tokens, it has the first slots. Few pairs: one block
+// (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or, where they cannot all run at once,
+// dispatchCount, dispatchScan, dispatchPlace.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"

@@ -309,8 +309,7 @@ Result<Expected> expectedOf(const RandomLayer &layer, const WeightSource &weight
       sharedRouter = read(fmt::format("{}.weight", names.sharedRouter), {1, hidden}, shape.dtype);
     reference::FfnWeights sharedFfn{sharedGate, sharedUp, sharedDown};
     sharedFfn.roundRow = quantised.shared ? &quantise : nullptr;
-    auto result =
-        reference::sharedFfn(layer.hidden, sharedFfn, sharedRouter ? &*sharedRouter : nullptr, activation);
+    auto result = reference::sharedFfn(layer.hidden, sharedFfn, sharedRouter ? &*sharedRouter : nullptr, activation);
     if (!result)
       return result.status();
     init = *result;

@@ -25,7 +25,7 @@ struct CudaRowSizes {
 /// same sizes. R: T * rowsPerToken() (JoinedShared.h).
 struct CudaRowMaps {
   CudaRowSizes sizes;
-  CUtensorMap activated{}; // [R, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
+  CUtensorMap activated{};     // [R, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
   CUtensorMap wideActivated{}; // the same in boxes of kWideBoxRows: down's tokens in wide tiles
   CUtensorMap expertOutput{};  // [R, H] in boxes of kOutputBoxRows: down's output, and gate-up's laid out tokens in
                                // narrow tiles
@@ -50,8 +50,8 @@ struct CudaRowMaps {
 
 /// What buffers must hold: the largest of everything, over the layers that share them.
 struct CudaWorkspaceNeeds {
-  uint64_t tokens = 0, pairs = 0, rows = 0; // rows of the grouped products: pairs, and a joined shared expert's
-  uint64_t experts = 0;                     // of the grouped products
+  uint64_t tokens = 0, pairs = 0, rows = 0;     // rows of the grouped products: pairs, and a joined shared expert's
+  uint64_t experts = 0;                         // of the grouped products
   uint64_t logits = 0;                          // f32 elements
   uint64_t tiles = 0;                           // entries of tilePlace
   uint64_t blockCounts = 0;                     // int32 elements
@@ -86,7 +86,7 @@ struct CudaWorkspace {
   int32_t *blockCounts = nullptr; // [blocks, E]
   std::byte *activated = nullptr; // [R, I]
   std::byte *expertOutput =
-      nullptr; // [R, H]; until down writes it: gate-up's rows, where they are laid out or quantised
+      nullptr;                  // [R, H]; until down writes it: gate-up's rows, where they are laid out or quantised
   uint8_t *quantised = nullptr; // e4m3 [R, I]: down's rows, where they are quantised
   float *rowScales =
       nullptr; // of the rows that a product takes, where they are quantised: [ceil(H or I / 128), scaleStride]

@@ -109,7 +109,8 @@ inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got
     layer.hidden = in.hidden;
     bench::addReferenceShared(layer, in.sharedGate, in.sharedUp, in.sharedDown, std::vector<double>(T, 1.0), output);
   }
-  if (const std::string wrong = compareRows("output", output, got, (shared == SharedKind::None ? 3.0 : 4.0) / 256); !wrong.empty())
+  if (const std::string wrong = compareRows("output", output, got, (shared == SharedKind::None ? 3.0 : 4.0) / 256);
+      !wrong.empty())
     return wrong;
   for (uint32_t i = 0; i < T * H; ++i)
     if (std::isnan(output[i]) != (i / H == nanToken))

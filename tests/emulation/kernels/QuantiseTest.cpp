@@ -48,8 +48,8 @@ std::string difference(const bench::Fp8Rows &expected, const uint8_t *elements, 
   return "";
 }
 
-constexpr QuantiseConfig config{.element = Element::BF16, .threads = 64}, joinedConfig{
-    .element = Element::BF16, .threads = 64, .joined = true};
+constexpr QuantiseConfig config{.element = Element::BF16, .threads = 64},
+    joinedConfig{.element = Element::BF16, .threads = 64, .joined = true};
 
 /// Tokens go to the slots of their pairs and, where an expert is joined, to its slots before those.
 template <QuantiseConfig C> void checkTokens() {
@@ -100,8 +100,7 @@ template <QuantiseConfig C> void checkRowsInUse() {
                             .k = k,
                             .topK = 1,
                             .scaleStride = static_cast<uint32_t>(expected.stride)};
-    if (const auto failure =
-            launch(device, {.blocks = 2, .threads = C.threads}, seed, [&] { quantise<C>(args); }))
+    if (const auto failure = launch(device, {.blocks = 2, .threads = C.threads}, seed, [&] { quantise<C>(args); }))
       return failure->message;
     return difference(expected, args.quantised, args.scales);
   });

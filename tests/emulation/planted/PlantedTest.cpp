@@ -94,7 +94,9 @@ std::string fittedDown(uint64_t seed) {
   return runFitted<fittedDownConfig>(made, seed, 2);
 }
 std::string portable(uint64_t seed) { return runPortable<portableConfig>(problem(), seed); }
-std::string oneBlock(uint64_t seed) { return runDispatch<dispatchConfig>(dispatchCases(8)[1], DispatchForm::OneBlock, seed); }
+std::string oneBlock(uint64_t seed) {
+  return runDispatch<dispatchConfig>(dispatchCases(8)[1], DispatchForm::OneBlock, seed);
+}
 std::string routing(uint64_t seed) { return runRoute<routeConfig>(9, seed); }
 
 } // namespace

@@ -55,8 +55,8 @@ template <CudaTile GateUp, CudaTile Down, SharedKind Shared> std::shared_ptr<con
   static constexpr DispatchConfig dispatch = Shared == SharedKind::Joined ? joinedDispatchConfig : dispatchConfig;
   static constexpr QuantiseConfig toE4M3 = Shared == SharedKind::Joined ? joinedQuantiseConfig : quantiseConfig;
   auto kernels = std::make_shared<CudaKernels>();
-  kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
-      dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
+  kernels->dispatchOneBlock =
+      plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
   kernels->down = productOf<Down, GemmRole::Down>(I, H);
   kernels->quantise =

@@ -73,9 +73,9 @@ inline std::string tinyModel(const LayerShape &shape) {
                       buffer, wide, tall, shape.expertBias ? " bias %gb, %ub, %db" : "",
                       shape.expertBias ? fmt::format(", {0}, {0}, {1}", inner, outer) : "");
   text += siluRegion();
-  text += fmt::format("    %out = moe.combine %expert, %ids, %slot{3}{5} : ({0}, {1}, {1}{4}{6}) -> {2}\n", buffer, ids,
-                      hidden, onInput ? "" : ", %weights", onInput ? "" : ", " + weights, init,
-                      *init ? ", " + hidden : "");
+  text +=
+      fmt::format("    %out = moe.combine %expert, %ids, %slot{3}{5} : ({0}, {1}, {1}{4}{6}) -> {2}\n", buffer, ids,
+                  hidden, onInput ? "" : ", %weights", onInput ? "" : ", " + weights, init, *init ? ", " + hidden : "");
   text += fmt::format("    return %out : {}\n  }}\n}}\n", hidden);
   return text;
 }

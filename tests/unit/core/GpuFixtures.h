@@ -37,22 +37,22 @@ inline std::vector<LayerShape> knownLayers() {
     return shape;
   };
   return {
-      layer(4096, 14336, 8, 2),        // Mixtral-8x7B
-      layer(6144, 16384, 8, 2),        // Mixtral-8x22B
-      layer(2048, 768, 128, 8),        // Qwen3-30B-A3B
-      layer(4096, 1536, 128, 8),       // Qwen3-235B-A22B
-      layer(7168, 2048, 256, 8, 2048), // DeepSeek-V3
-      layer(2048, 1408, 64, 6, 2816),  // DeepSeek-V2-Lite
-      layer(3584, 2560, 64, 8, 20480), // Qwen2-57B-A14B
-      layer(2048, 1024, 64, 8),        // OLMoE-1B-7B
-      layer(2880, 2880, 128, 4),       // gpt-oss-120b
-      layer(2880, 2880, 32, 4),        // gpt-oss-20b
+      layer(4096, 14336, 8, 2),                // Mixtral-8x7B
+      layer(6144, 16384, 8, 2),                // Mixtral-8x22B
+      layer(2048, 768, 128, 8),                // Qwen3-30B-A3B
+      layer(4096, 1536, 128, 8),               // Qwen3-235B-A22B
+      layer(7168, 2048, 256, 8, 2048),         // DeepSeek-V3
+      layer(2048, 1408, 64, 6, 2816),          // DeepSeek-V2-Lite
+      layer(3584, 2560, 64, 8, 20480),         // Qwen2-57B-A14B
+      layer(2048, 1024, 64, 8),                // OLMoE-1B-7B
+      layer(2880, 2880, 128, 4),               // gpt-oss-120b
+      layer(2880, 2880, 32, 4),                // gpt-oss-20b
       onInput(layer(5120, 8192, 16, 1, 8192)), // Llama-4-Scout
-      layer(7168, 2048, 384, 8, 2048), // Kimi-K2
-      layer(5120, 1536, 160, 8, 1536), // GLM-4.5
-      layer(4096, 1408, 128, 8, 1408), // GLM-4.5-Air
-      layer(384, 1536, 32, 1),         // SwinV2-MoE-S
-      layer(768, 3072, 256, 1),        // Switch-base-256
+      layer(7168, 2048, 384, 8, 2048),         // Kimi-K2
+      layer(5120, 1536, 160, 8, 1536),         // GLM-4.5
+      layer(4096, 1408, 128, 8, 1408),         // GLM-4.5-Air
+      layer(384, 1536, 32, 1),                 // SwinV2-MoE-S
+      layer(768, 3072, 256, 1),                // Switch-base-256
   };
 }
 

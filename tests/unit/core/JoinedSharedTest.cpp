@@ -33,7 +33,8 @@ TEST_CASE("a shared expert joins the routed ones where nothing tells it from the
   CHECK(groupedRows(joined, {4, {1, 0, 7}}) == std::vector<uint32_t>{4, 1, 0, 7});
   CHECK(totalRows(joined, {4, {1, 0, 7}}) == 12);
   for (void (*change)(LayerShape &) :
-       {+[](LayerShape &shape) { shape.sharedAlike = false; }, +[](LayerShape &shape) { shape.sharedIntermediate = 20; },
+       {+[](LayerShape &shape) { shape.sharedAlike = false; },
+        +[](LayerShape &shape) { shape.sharedIntermediate = 20; },
         +[](LayerShape &shape) { shape.sharedIntermediate = 0; }, +[](LayerShape &shape) { shape.expertBias = true; },
         +[](LayerShape &shape) { shape.weightOnInput = true; }}) {
     LayerShape other = joined;

@@ -1,5 +1,5 @@
-#include "compiler/core/JoinedShared.h"
 #include "compiler/core/PlanCuda.h"
+#include "compiler/core/JoinedShared.h"
 #include "tests/unit/core/GpuFixtures.h"
 
 #include <algorithm>

@@ -57,9 +57,8 @@ void checkCodes(const WeightRef &shared, const WeightRef &routed, const void *on
   std::vector<float> scales(numScales);
   for (uint32_t place = 0; place < 7; ++place) {
     CAPTURE(routed.name, place);
-    REQUIRE(MadeUpWeights()
-                .readBlockE4M3(place == 0 ? shared : routed, place == 0 ? 0 : place - 1, codes, scales)
-                .ok());
+    REQUIRE(
+        MadeUpWeights().readBlockE4M3(place == 0 ? shared : routed, place == 0 ? 0 : place - 1, codes, scales).ok());
     CHECK(std::memcmp(static_cast<const uint8_t *>(on) + place * numCodes, codes.data(), numCodes) == 0);
     CHECK(std::vector<float>(scalesOn + place * numScales, scalesOn + (place + 1) * numScales) == scales);
   }
