@@ -52,7 +52,7 @@ struct CudaTile {
 
   /// Canonical text: family, tokens x weights, stages, warps, blocks; e.g. "portable-16x128-s5-w1x4-b2",
   /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1", "fitted-192x256-s4-w2x1-b1-rows" (rowsLaid),
-  /// "fp8-16x64-s5-w1x2-b2" (swapAB), "fp8rows-256x128-s4-w2x1-b1" (token rows on the 64-row side).
+  /// "fp8-16x64-s5-w1x2-b2" (swapAB), "fp8rows-128x256-s4-w2x1-b1" (token rows on the 64-row side).
   std::string text() const;
   /// The tile that `text` gave. Errors: InvalidArgument.
   static Result<CudaTile> parse(const std::string &text);

@@ -112,10 +112,16 @@ double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const 
          rowElementBytes * shape.hidden * (of(totalRows(shape, histogram)) + histogram.tokens) / gpu.copyBytesPerNs;
 }
 
-CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
+CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const Histogram &histogram,
+                                  const GpuCalibration &gpu) {
+  if (gateUp.family != GemmFamily::Fp8)
+    return {};
   const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
-  return {.tokensNs = gpu.launchNs + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate,
-          .activatedNs = gpu.launchNs + shape.intermediate * rows * (rowElementBytes + 1) / rate};
+  CudaQuantiseCost cost;
+  cost.tokensNs = gpu.launchNs + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate;
+  if (!givesQuantised(gateUp))
+    cost.activatedNs = gpu.launchNs + shape.intermediate * rows * (rowElementBytes + 1) / rate;
+  return cost;
 }
 
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {

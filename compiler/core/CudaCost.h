@@ -65,7 +65,8 @@ struct CudaQuantiseCost {
 
   double ns() const { return tokensNs + activatedNs; }
 };
-CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
+CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const Histogram &histogram,
+                                  const GpuCalibration &gpu);
 
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
 

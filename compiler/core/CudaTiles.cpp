@@ -35,12 +35,13 @@ constexpr CudaTile classes[] = {
 
 // Of e4m3, columns as above; a stage has so many 128 elements of the sum. Very few rows: two blocks with all of shared
 // memory in flight, or one with long stages. Beyond, two warpgroups, of which one adds up products while the other
-// multiplies. From some 500 rows an expert on: token rows on the 64-row side, where adding up costs half
-// (docs/performance-log.md, e4m3).
+// multiplies, with token rows on the 64-row side: adding up costs half there, and gate-up gives its rows quantised
+// (docs/performance-log.md, e4m3). Where experts have somewhat more than 128 rows one wide tile is as good as two.
 constexpr CudaTile e4m3Classes[] = {
-    {GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2},    {GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
-    {GemmFamily::Fp8, true, 96, 256, 4, 2, 1, 1},   {GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
-    {GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1},
+    {GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2},
+    {GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
+    {GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
+    {GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1},
 };
 
 /// Shared memory of a multiprocessor: what a block may ask for, and what each block takes besides (CUDA C++ Programming
@@ -100,6 +101,10 @@ bool hasDenseForm(const CudaTile &tile) {
 }
 
 bool canLayRows(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && tile.tokens > 16; }
+
+bool givesQuantised(const CudaTile &tile) {
+  return tile.family == GemmFamily::Fp8 && givesQuantised(gemmConfigOf(tile, DType::BF16, GemmRole::GateUp, false));
+}
 
 CudaTile classOf(CudaTile tile) {
   tile.rowsLaid = false;

@@ -39,6 +39,9 @@ bool hasDenseForm(const CudaTile &tile);
 /// serve few rows, where one more launch never pays.
 bool canLayRows(const CudaTile &tile);
 
+/// Whether gate-up in this tile gives its rows quantised, so that no launch has to do it before down.
+bool givesQuantised(const CudaTile &tile);
+
 /// The class that a tile belongs to: itself without rowsLaid.
 CudaTile classOf(CudaTile tile);
 

@@ -66,7 +66,8 @@ std::vector<GateUpChoice> gateUpChoices(const std::vector<CudaTileCost> &tiles, 
   std::vector<GateUpChoice> choices;
   for (const CudaTileCost &cost : tiles) {
     CudaTile tile = cost.tile;
-    choices.push_back({tile, cudaGemmCost(cudaGemmWork(tile, gemm, rows, facts.gpu), cost, gpu).ns});
+    choices.push_back({tile, cudaQuantiseCost(shape, tile, histogram, gpu).ns() +
+                                 cudaGemmCost(cudaGemmWork(tile, gemm, rows, facts.gpu), cost, gpu).ns});
     if (!canLayRows(tile))
       continue;
     tile.rowsLaid = true;
@@ -185,8 +186,6 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
       gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), groupedRows(shape, histogram), facts, gpu);
   CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = {}, .sharedGateUp = {}, .sharedDown = {}};
   double otherNs = cudaGlueCost(shape, histogram, gpu).ns();
-  if (multipliesE4M3(shape, facts))
-    otherNs += cudaQuantiseCost(shape, histogram, gpu).ns();
   if (const uint32_t shared = denseShared(shape)) {
     const std::vector<CudaTileCost> plain = tilesOf(gpu, facts);
     const CudaGemm first = CudaGemm::gateUp(shared, shape.hidden), second = CudaGemm::down(shared, shape.hidden);
@@ -225,8 +224,7 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
   cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);
   if (config.gateUp.rowsLaid)
     cost.layRowsNs = cudaLayRowsNs(shape, histogram, gpu);
-  if (config.gateUp.family == GemmFamily::Fp8)
-    cost.quantise = cudaQuantiseCost(shape, histogram, gpu);
+  cost.quantise = cudaQuantiseCost(shape, config.gateUp, histogram, gpu);
   cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), grouped, facts, gpu);
   if (const uint32_t shared = denseShared(shape)) {
     const std::span<const uint32_t> rows(&histogram.tokens, 1);

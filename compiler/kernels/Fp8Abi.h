@@ -28,6 +28,12 @@ constexpr uint32_t fp8SharedBytes(const GemmConfig &c) {
   return c.stages * (fp8StageBytes(c) + c.tileK / kFp8Block * fp8ScaleFloats(c) * 4) + 1024;
 }
 
+/// Whether gate-up gives its rows quantised, as quantise would make them of its bf16 outputs: where a warpgroup has all
+/// columns of a row that share a scale.
+constexpr bool givesQuantised(const GemmConfig &c) {
+  return c.role == GemmRole::GateUp && !c.swapAB && c.tileWeights == 2 * kFp8Block;
+}
+
 /// Arguments of groupedGemmFp8. Tokens and weights come through tensor maps; `gemm.tokens`,
 /// `weights`, `upWeights`, `slotPair`, `topK`, `expertStride` and the biases are not read. `gemm.k`
 /// is a multiple of 16, `gemm.n` of 8.
@@ -37,6 +43,7 @@ struct Fp8GemmArgs {
   const float *weightScales;   ///< gate's or down's [E, ceil(n / 128), ceil(k / 128)]
   const float *upWeightScales; ///< GateUp: up's, laid out as `weightScales`
   int64_t expertScaleStride;   ///< floats from one expert's scales to the next
+  float *outputScales;         ///< givesQuantised: [ceil(n / 128), tokenScaleStride]; gemm.output is e4m3 then
   uint32_t tokenScaleStride;
 };
 

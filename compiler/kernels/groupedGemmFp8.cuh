@@ -17,8 +17,8 @@ namespace moec {
 /// scales; gate-up: activation(gate, up). `weights` maps gate and up rows interleaved by eight as
 /// (128 elements of k, 8 rows, 2, tileWeights / 16 groups, 1 expert); down: [E, n, k] in boxes of
 /// 128 elements of k by tileWeights rows. `tokens` maps [numSlots, k] in boxes of 128 elements by
-/// tokenBoxRows(C) rows, `output` args.gemm.output in boxes of 64 columns by kOutputBoxRows rows.
-/// All are swizzled by 128 bytes (compiler/core/CudaTensors.h).
+/// tokenBoxRows(C) rows, `output` args.gemm.output in boxes of 128 bytes of columns by kOutputBoxRows
+/// rows. All are swizzled by 128 bytes (compiler/core/CudaTensors.h).
 ///
 /// The tile tables and weights are read while the kernel before this one runs, which must have
 /// waited for dispatch before it let this one start; quantise does.
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     if constexpr (C.swapAB)
       tile::multiplyTiles(tile::SwappedMultiplier<C, Fp8Products<C>, Activation>{{consumer}});
     else
-      tile::multiplyTiles(Fp8RowMultiplier<C, Activation>{consumer});
+      tile::multiplyTiles(Fp8RowMultiplier<C, Activation>{consumer, args});
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compiler/kernels/Fp8Abi.h"
+#include "compiler/kernels/fp8/QuantisedRows.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Fp8.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
@@ -24,11 +25,6 @@ template <Element E> struct BlockPart {
       values[i * 2 + 1] = finiteOrNan(ptx::Convert<E>::high(packed[i]));
     }
   }
-  /// An infinity would be cut off to 448 and pass for a number.
-  static __device__ float finiteOrNan(float value) {
-    return value - value == 0.0f ? value : __uint_as_float(0x7fffffffu);
-  }
-
   /// The largest magnitude of the sixteen lanes' elements; NaN does not count.
   __device__ float most() const {
     float largest = kFp8Least;

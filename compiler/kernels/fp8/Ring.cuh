@@ -7,7 +7,7 @@
 namespace moec {
 
 /// One-byte elements and, behind all stages, their scales, which one warp fetches (ScaleLoader.cuh).
-template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, 1> {
+template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, 1, givesQuantised(C) ? 1 : 2> {
   static constexpr bool gathers = false; // rows of both products lie by slot
   static constexpr uint32_t scaleBytes = fp8ScaleFloats(C) * 4;
   // Gate-up: 128 columns of gate and up at most, so that one scale of each serves the tile. Down: two.

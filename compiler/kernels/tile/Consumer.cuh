@@ -46,25 +46,26 @@ template <GemmConfig C, class RingOf> struct Consumer {
   /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left
   /// of an expert's last rows (and all of a tile too narrow for the engine's boxes) is copied here.
   __device__ void storeOutputs(const Work &work) {
-    constexpr bool byEngine = outputColumns(C) % 64 == 0;
+    constexpr bool byEngine = outputColumns(C) % Ring::panelColumns == 0;
     const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
     if (threadIdx.x % 32 == 0) {
       for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels; i += Ring::multipliers / 32) {
         const uint32_t panel = i % Ring::panels, row = i / Ring::panels * kOutputBoxRows;
-        if (work.firstColumn + panel * 64 < args.n)
-          ptx::tmaStore2d(outputMap, work.firstColumn + panel * 64, work.firstSlot + row,
-                          ring.panel(panel) + row * rowBytes);
+        if (const uint32_t column = work.firstColumn + panel * Ring::panelColumns; column < args.n)
+          ptx::tmaStore2d(outputMap, column, work.firstSlot + row, ring.panel(panel) + row * rowBytes);
       }
       ptx::bulkCommit();
     }
-    constexpr uint32_t pieces = outputColumns(C) / 8; // of a row
+    constexpr uint32_t pieceColumns = 16 / Ring::outputBytes, pieces = outputColumns(C) / pieceColumns; // of a row
     for (uint32_t i = threadIdx.x - 128; i < (work.rows - boxes * kOutputBoxRows) * pieces; i += Ring::multipliers) {
       const uint32_t row = boxes * kOutputBoxRows + i / pieces, piece = i % pieces;
-      if (work.firstColumn + piece * 8 >= args.n)
+      const uint32_t column = work.firstColumn + piece * pieceColumns;
+      if (column >= args.n)
         continue;
       uint32_t values[4];
       ptx::loadShared16(values, ring.panel(piece / 8) + swizzled(row, piece % 8));
-      store16(elementAt(args.output, work.firstSlot + row, args.n, work.firstColumn + piece * 8), values);
+      const uint64_t element = uint64_t{work.firstSlot + row} * args.n + column;
+      store16(static_cast<uint8_t *>(args.output) + element * Ring::outputBytes, values);
     }
     __syncwarp();
     storing = true;

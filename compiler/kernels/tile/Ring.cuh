@@ -12,7 +12,7 @@ namespace moec::tile {
 /// The ring of stages, each a weight tile and a token tile, with a barrier that says "full" and one that says "empty".
 /// One thread (Loader.cuh) fills them by the copy engine, `LoadingWarps` warps with what that does not bring. At the
 /// end of a tile the last stages that it read hold its outputs until they have left; `held` of them.
-template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps> struct Ring {
+template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t OutputBytes = 2> struct Ring {
   static constexpr bool gated = C.role == GemmRole::GateUp;
   static constexpr uint32_t groups = C.warpsTokens;     // multiplying warpgroups
   static constexpr uint32_t multipliers = groups * 128; // threads
@@ -26,8 +26,10 @@ template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps> struct Rin
   static constexpr uint32_t fillers = LoadingWarps * 32 + 1;            // arrivals that fill a stage
   static constexpr uint32_t releases = groups * 4;            // arrivals that empty it: of each warp that reads it
   static constexpr uint32_t takers = releases + LoadingWarps; // warps that the loading thread tells of each tile
-  // Outputs are panels of 64 columns (128 bytes) by all token rows, swizzled as the copy engine wants them.
-  static constexpr uint32_t panels = (outputColumns(C) + 63) / 64, panelsPerStage = bytes / tokenBytes;
+  // Outputs are panels of 128 bytes of columns by all token rows, swizzled as the copy engine wants them.
+  static constexpr uint32_t outputBytes = OutputBytes, panelColumns = rowBytes / OutputBytes;
+  static constexpr uint32_t panels = (outputColumns(C) + panelColumns - 1) / panelColumns,
+                            panelsPerStage = bytes / tokenBytes;
   static constexpr uint32_t held = (panels + panelsPerStage - 1) / panelsPerStage;
   static_assert(C.tileK % spanElements == 0 && held < C.stages);
 

@@ -31,7 +31,7 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (e4m3)
     MOEC_TRY(quantiseTokens(hidden));
   MOEC_TRY(gateUp(hidden, pairWeights));
-  if (e4m3)
+  if (e4m3 && !givesQuantised(kernels.gateUp.config))
     MOEC_TRY(quantiseActivated());
   MOEC_TRY(down());
   if (kernels.sharedGateUp)
@@ -152,7 +152,6 @@ Status CudaForward::layRows(const void *hidden) {
 }
 
 Status CudaForward::quantise(QuantiseArgs args, const char *name) {
-  args.scales = space.rowScales;
   args.scaleStride = space.scaleStride;
   const QuantiseConfig config{.element = kernels.gateUp.config.element, .threads = kernels.quantise.threads};
   void *parameters[] = {&args};
@@ -164,6 +163,7 @@ Status CudaForward::quantiseTokens(const void *hidden) {
   args.rows = hidden;
   args.slotOfPair = space.slotOfPair;
   args.quantised = reinterpret_cast<uint8_t *>(space.expertOutput);
+  args.scales = space.tokenScales;
   args.numRows = tokens;
   args.k = layer.shape.hidden;
   args.topK = layer.shape.topK;
@@ -175,6 +175,7 @@ Status CudaForward::quantiseActivated() {
   args.rows = space.activated;
   args.rowsInUse = space.expertBegin + groupedExperts(layer.shape); // the rest is padding's
   args.quantised = space.quantised;
+  args.scales = space.activatedScales;
   args.numRows = tokens * rowsPerToken(layer.shape);
   args.k = layer.shape.intermediate;
   args.topK = 1;
@@ -183,15 +184,16 @@ Status CudaForward::quantiseActivated() {
 
 Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   const GemmConfig &config = kernels.gateUp.config;
+  const bool e4m3 = kernels.gateUp.family == GemmFamily::Fp8, quantises = e4m3 && givesQuantised(config);
   GroupedGemmArgs args = groupedArgs();
   args.tokens = config.rowsLaid ? space.expertOutput : hidden;
-  args.output = space.activated;
+  args.output = quantises ? static_cast<void *>(space.quantised) : space.activated;
   args.tileCounter = space.tileCounters;
   args.bias = reinterpret_cast<const float *>(weights.gateBias);
   args.upBias = reinterpret_cast<const float *>(weights.upBias);
   args.pairWeights = layer.shape.weightOnInput ? pairWeights : nullptr;
-  const CUtensorMap *map = rows ? &rows->activated : nullptr; // who gathers tokens looks at no map of them
-  const bool bySlot = kernels.gateUp.family == GemmFamily::Fp8 || !gathersTokens(config);
+  const CUtensorMap *map = !rows ? nullptr : quantises ? &rows->quantisedActivated : &rows->activated;
+  const bool bySlot = e4m3 || !gathersTokens(config); // else no map of tokens is looked at
   return gemm(kernels.gateUp, layer.gateUpMaps, args, {weights.gate, weights.up, weights.gateScales, weights.upScales},
               rows && bySlot ? &rows->tokens(kernels.gateUp.family, config) : map, map);
 }
@@ -246,7 +248,8 @@ Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedG
   Fp8GemmArgs scaled{};
   if (gemm.family == GemmFamily::Fp8) {
     scaled.gemm = args;
-    scaled.tokenScales = space.rowScales;
+    scaled.tokenScales = gemm.config.role == GemmRole::GateUp ? space.tokenScales : space.activatedScales;
+    scaled.outputScales = space.activatedScales;
     scaled.weightScales = reinterpret_cast<const float *>(from.firstScales);
     scaled.upWeightScales = reinterpret_cast<const float *>(from.secondScales);
     scaled.expertScaleStride = int64_t{ceilDivide(gemm.n, kFp8Block)} * ceilDivide(gemm.k, kFp8Block);

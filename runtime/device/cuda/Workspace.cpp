@@ -29,7 +29,8 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.expertOutput = carver.take<std::byte>(needs.outputBytes);
   space.quantised = carver.take<uint8_t>(needs.quantisedBytes);
   space.scaleStride = scaleStrideOf(needs.rows);
-  space.rowScales = carver.take<float>(needs.scaleBlocks * space.scaleStride);
+  space.tokenScales = carver.take<float>(needs.tokenScaleBlocks * space.scaleStride);
+  space.activatedScales = carver.take<float>(needs.activatedScaleBlocks * space.scaleStride);
   space.sharedActivated = carver.take<std::byte>(needs.sharedActivatedBytes);
   space.sharedOutput = carver.take<std::byte>(needs.sharedOutputBytes);
   space.hidden = carver.take<std::byte>(needs.paddedBytes);
@@ -115,7 +116,8 @@ CudaWorkspaceNeeds CudaWorkspaceNeeds::of(std::span<const LayerShape> shapes, ui
     const CudaRowSizes sizes = CudaRowSizes::of(shape);
     if (tensorMaps && sizes.e4m3) {
       grow(needs.quantisedBytes, rows * sizes.intermediate);
-      grow(needs.scaleBlocks, ceilDivide(std::max(sizes.hidden, sizes.intermediate), kFp8Block));
+      grow(needs.tokenScaleBlocks, ceilDivide(sizes.hidden, kFp8Block));
+      grow(needs.activatedScaleBlocks, ceilDivide(sizes.intermediate, kFp8Block));
     }
     if (tensorMaps && std::find(needs.mapped.begin(), needs.mapped.end(), sizes) == needs.mapped.end())
       needs.mapped.push_back(sizes);

@@ -33,7 +33,7 @@ struct CudaRowMaps {
 
   // e4m3 alone. Quantised rows lie where the outputs will be, or by themselves; boxes as above.
   CUtensorMap quantisedTokens{}, wideQuantisedTokens{};       // [R, H]: gate-up's tokens
-  CUtensorMap quantisedActivated{}, wideQuantisedActivated{}; // [R, I]: down's
+  CUtensorMap quantisedActivated{}, wideQuantisedActivated{}; // [R, I]: down's, and gate-up's output (narrow)
 
   /// Of the tokens that a product copies by slot, for its config.
   const CUtensorMap &tokens(GemmFamily family, const GemmConfig &product) const {
@@ -56,7 +56,8 @@ struct CudaWorkspaceNeeds {
   uint64_t tiles = 0;                           // entries of tilePlace
   uint64_t blockCounts = 0;                     // int32 elements
   uint64_t activatedBytes = 0, outputBytes = 0; // of the experts
-  uint64_t quantisedBytes = 0, scaleBlocks = 0; // e4m3 of what is activated; scales of the longest quantised row
+  uint64_t quantisedBytes = 0;                  // e4m3 of what is activated
+  uint64_t tokenScaleBlocks = 0, activatedScaleBlocks = 0; // scales of the longest quantised row
   uint64_t sharedActivatedBytes = 0, sharedOutputBytes = 0;
   uint64_t paddedBytes = 0;         // of hidden states whose H had to be rounded up; 0 where no layer's had
   std::vector<CudaRowSizes> mapped; // each once; none where the GPU has no tensor maps
@@ -88,8 +89,8 @@ struct CudaWorkspace {
   std::byte *expertOutput =
       nullptr;                  // [R, H]; until down writes it: gate-up's rows, where they are laid out or quantised
   uint8_t *quantised = nullptr; // e4m3 [R, I]: down's rows, where they are quantised
-  float *rowScales =
-      nullptr; // of the rows that a product takes, where they are quantised: [ceil(H or I / 128), scaleStride]
+  float *tokenScales = nullptr; // of gate-up's quantised rows: [ceil(H / 128), scaleStride]
+  float *activatedScales = nullptr; // of down's: [ceil(I / 128), scaleStride]
   uint32_t scaleStride = 0;
   std::byte *sharedActivated = nullptr; // [T, Is]
   std::byte *sharedOutput = nullptr;    // [T, H]

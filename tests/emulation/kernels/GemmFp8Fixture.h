@@ -3,6 +3,7 @@
 #pragma once
 
 #include "tests/emulation/kernels/GemmFittedFixture.h"
+#include "tests/emulation/kernels/QuantisedRows.h"
 #include "tools/bench/gpu/Fp8Reference.h"
 
 namespace moec::emulation {
@@ -76,36 +77,79 @@ inline TensorMap fp8WeightMap(const GemmConfig &c, const void *weights, const Ge
                                 test.experts, matrix * 2, boxGroups(c))));
 }
 
-template <GemmConfig C> std::string runFp8(const Fp8Problem &p, uint64_t seed, uint32_t blocks) {
-  constexpr bool gated = C.role == GemmRole::GateUp;
+/// What a launch of groupedGemmFp8 takes but where it leaves its outputs.
+template <GemmConfig C> struct Fp8Launch {
+  const Fp8Problem &p;
   DeviceMemory device;
-  // Of two-byte elements nothing but the tables and what comes out.
-  const GemmProblem tables{.test = p.test,
-                           .slots = p.slots,
-                           .tokens = {0},
-                           .weights = {0},
-                           .up = {},
-                           .bias = {},
-                           .upBias = {},
-                           .expected = p.expected,
-                           .expertStride = 0,
-                           .bf16 = true};
+  GemmProblem tables; // of two-byte elements nothing but these and what comes out
   Fp8GemmArgs args{};
-  args.gemm = gemmArgs(device, tables, C.tileTokens);
-  args.gemm.tileCounter = device.output(std::vector<uint32_t>{0});
-  settleTables(device, args.gemm);
-  args.tokenScales = device.input(p.rows.scales);
-  args.tokenScaleStride = static_cast<uint32_t>(p.rows.stride);
-  args.weightScales = device.constant(p.weights.scales);
-  args.upWeightScales = gated ? device.constant(p.up.scales) : nullptr;
-  args.expertScaleStride = int64_t{p.weights.rowBlocks()} * p.weights.columnBlocks();
-  const uint32_t rows = mappedRows(p.slots);
-  const TensorMap weights = fp8WeightMap(C, device.constant(gated ? fusedElements(p) : p.weights.elements), p.test);
-  const TensorMap tokens = tensorMap<TensorMap>(
-      inBytes(rowTensor(Element::BF16, addressOf(device.input(p.rows.elements)), p.test.k / 2, rows, tokenBoxRows(C))));
-  const TensorMap output = rowMap(args.gemm.output, p.test.n, rows, kOutputBoxRows);
-  return launchRing<C>(device, tables, args.gemm, fp8SharedBytes(C), blocks, seed,
-                       [&] { groupedGemmFp8<C, ActivationOf<C>>(weights, tokens, output, args); });
+  TensorMap weights, tokens;
+
+  explicit Fp8Launch(const Fp8Problem &p)
+      : p(p), tables{.test = p.test,
+                     .slots = p.slots,
+                     .tokens = {0},
+                     .weights = {0},
+                     .up = {},
+                     .bias = {},
+                     .upBias = {},
+                     .expected = p.expected,
+                     .expertStride = 0,
+                     .bf16 = true} {
+    constexpr bool gated = C.role == GemmRole::GateUp;
+    args.gemm = gemmArgs(device, tables, C.tileTokens);
+    args.gemm.tileCounter = device.output(std::vector<uint32_t>{0});
+    settleTables(device, args.gemm);
+    args.tokenScales = device.input(p.rows.scales);
+    args.tokenScaleStride = static_cast<uint32_t>(p.rows.stride);
+    args.weightScales = device.constant(p.weights.scales);
+    args.upWeightScales = gated ? device.constant(p.up.scales) : nullptr;
+    args.expertScaleStride = int64_t{p.weights.rowBlocks()} * p.weights.columnBlocks();
+    weights = fp8WeightMap(C, device.constant(gated ? fusedElements(p) : p.weights.elements), p.test);
+    tokens = tensorMap<TensorMap>(inBytes(
+        rowTensor(Element::BF16, addressOf(device.input(p.rows.elements)), p.test.k / 2, numRows(), tokenBoxRows(C))));
+  }
+
+  uint32_t numRows() const { return mappedRows(p.slots); }
+  std::function<void()> kernel(const TensorMap &output) const {
+    return [this, &output] { groupedGemmFp8<C, ActivationOf<C>>(weights, tokens, output, args); };
+  }
+};
+
+/// `bits`: gets the outputs, if not null.
+template <GemmConfig C>
+std::string runFp8(const Fp8Problem &p, uint64_t seed, uint32_t blocks, std::vector<uint16_t> *bits = nullptr) {
+  static_assert(!givesQuantised(C));
+  Fp8Launch<C> product(p);
+  const TensorMap output = rowMap(product.args.gemm.output, p.test.n, product.numRows(), kOutputBoxRows);
+  const std::string wrong = launchRing<C>(product.device, product.tables, product.args.gemm, fp8SharedBytes(C), blocks,
+                                          seed, product.kernel(output));
+  const auto *outputs = static_cast<const uint16_t *>(product.args.gemm.output);
+  if (bits)
+    bits->assign(outputs, outputs + p.expected.size());
+  return wrong;
+}
+
+/// As runFp8, of gate-up that gives its rows quantised: they must be `expected`, bit for bit.
+template <GemmConfig C>
+std::string runQuantising(const Fp8Problem &p, const bench::Fp8Rows &expected, uint64_t seed, uint32_t blocks) {
+  static_assert(givesQuantised(C));
+  Fp8Launch<C> product(p);
+  auto *rows = product.device.template output<uint8_t>(expected.elements.size() + 1);
+  auto *scales = product.device.template output<float>((p.test.n + kFp8Block - 1) / kFp8Block * p.rows.stride + 1);
+  product.args.gemm.output = rows;
+  product.args.outputScales = scales;
+  const TensorMap output = tensorMap<TensorMap>(
+      inBytes(rowTensor(Element::BF16, addressOf(rows), p.test.n / 2, product.numRows(), kOutputBoxRows)));
+  const LaunchShape shape{.blocks = blocks,
+                          .threads = hopperThreads(C),
+                          .sharedBytes = fp8SharedBytes(C),
+                          .dynamicShared = unaligned,
+                          .unwrittenRows = true};
+  if (const auto failure = launch(product.device, shape, seed, product.kernel(output)))
+    return failure->message;
+  return *product.args.gemm.tileCounter ? "the tile counter is not left as zero"
+                                        : rowsDifference(expected, rows, scales, p.rows.stride);
 }
 
 } // namespace moec::emulation

@@ -19,6 +19,17 @@ template <GemmConfig C> void check() {
     check<C>(test, kSchedules, 3);
 }
 
+/// Against the rows of a tile that rounds them, quantised on the host.
+template <GemmConfig Quantising, GemmConfig Rounding>
+void checkQuantising(const GemmCase &test, uint32_t schedules, uint32_t blocks) {
+  INFO(test.name);
+  const Fp8Problem problem = makeFp8Problem(test, GemmRole::GateUp);
+  std::vector<uint16_t> rounded;
+  REQUIRE(runFp8<Rounding>(problem, 1, blocks, &rounded).empty());
+  const bench::Fp8Rows expected = bench::quantiseRows(rounded, test.n, true);
+  forSchedules(schedules, [&](uint64_t seed) { return runQuantising<Quantising>(problem, expected, seed, blocks); });
+}
+
 } // namespace
 
 TEST_CASE("the e4m3 gate-up product multiplies as the reference does, whatever the schedule",
@@ -35,6 +46,18 @@ TEST_CASE("the e4m3 down product multiplies as the reference does, whatever the 
 TEST_CASE("e4m3 products with token rows on the 64-row side multiply as the reference does", "[emulation][gemm][fp8]") {
   check<inRows(fp8Config(GemmRole::GateUp, 128, 128, 256, 3, 2, 1))>(); // a block of 64 rows for each warpgroup
   check<inRows(fp8Config(GemmRole::Down, 256, 128, 128, 4, 2, 1))>();   // two, or one, or none
+  check<inRows(fp8Config(GemmRole::Down, 128, 256, 128, 4, 2, 1))>();   // one, against two times 128 weight rows
+}
+
+TEST_CASE("gate-up in wide e4m3 tiles in rows gives what quantise makes of the rounded rows",
+          "[emulation][gemm][fp8]") {
+  constexpr GemmConfig rounding = inRows(fp8Config(GemmRole::GateUp, 128, 128, 128, 3, 2, 1)),
+                       quantising = inRows(fp8Config(GemmRole::GateUp, 128, 256, 128, 3, 2, 1));
+  for (GemmCase test : fp8Cases()) {
+    test.n = (test.n + 15) / 16 * 16; // rows of bytes, whose maps count in sixteens
+    checkQuantising<quantising, rounding>(test, kSchedules, 3);
+  }
+  checkQuantising<quantising, rounding>({"a wide tile", 125, 272, 400, 4, 1, GemmCase::OneExpert, true, false}, 10, 2);
 }
 
 TEST_CASE("the widest e4m3 tile multiplies as the reference does", "[emulation][gemm][fp8]") {

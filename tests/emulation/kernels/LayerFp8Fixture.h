@@ -65,14 +65,14 @@ inline const LayerFp8Inputs &inputs() {
 }
 
 /// NaN is expected of the token that has one, and of no other.
-inline std::string compareRows(const char *what, const std::vector<double> &expected, const uint16_t *got,
-                               double bound) {
+inline std::string compareRows(const char *what, const std::vector<double> &expected,
+                               const std::function<double(size_t)> &got, double bound) {
   double squares = 0;
   for (double value : expected)
     squares += std::isnan(value) ? 0 : value * value;
   const double rms = std::sqrt(squares / static_cast<double>(expected.size()));
   for (size_t i = 0; i < expected.size(); ++i) {
-    const float value = bench::elementValue(got[i], true);
+    const double value = got(i);
     if (std::isnan(expected[i]) ? !std::isnan(value)
                                 : !(std::abs(value - expected[i]) <= bound * (std::abs(expected[i]) + rms)))
       return fmt::format("{}: element {} is {}, expected {}", what, i, value, expected[i]);
@@ -80,9 +80,37 @@ inline std::string compareRows(const char *what, const std::vector<double> &expe
   return "";
 }
 
-/// What a layer has left in [T * K, I] (joined: [T * (K + 1), I]) by slot, and its output. Empty, or what is wrong.
-inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got,
-                              SharedKind shared = SharedKind::None) {
+inline std::string compareRows(const char *what, const std::vector<double> &expected, const uint16_t *got,
+                               double bound) {
+  return compareRows(what, expected, [&](size_t i) { return bench::elementValue(got[i], true); }, bound);
+}
+
+/// What a layer has left between its products, [T * K, I] (joined: [T * (K + 1), I]) by slot: rounded to bf16, or
+/// quantised by gate-up itself.
+struct MiddleRows {
+  const uint16_t *rounded = nullptr;
+  const uint8_t *quantised = nullptr;
+  const float *scales = nullptr; // [ceil(I / 128), scaleStride]
+  size_t scaleStride = 0;
+
+  /// As down takes them, if they are near those expected; else `wrong` says what is not.
+  bench::Fp8Rows checked(const std::vector<double> &expected, std::string &wrong) const {
+    if (rounded) {
+      wrong = compareRows("activated", expected, rounded, 1.02 / 256);
+      // From here on with what the layer itself has rounded: where a rounding ends may depend on an f32's last place.
+      return bench::quantiseRows({rounded, rounded + expected.size()}, I, true);
+    }
+    const size_t blocks = (I + 127) / 128;
+    const bench::Fp8Rows rows{
+        I, scaleStride, {quantised, quantised + expected.size()}, {scales, scales + blocks * scaleStride}};
+    const auto value = [&](size_t i) { return rows.at(i / I, static_cast<uint32_t>(i % I)); };
+    wrong = compareRows("quantised", expected, value, 0.07); // three bits after the first: a 16th at most
+    return rows;
+  }
+};
+
+/// Empty, or what is wrong with a layer's rows between the products and its output.
+inline std::string checkLayer(const MiddleRows &middleRows, const uint16_t *got, SharedKind shared = SharedKind::None) {
   const LayerFp8Inputs &in = inputs();
   const bool isJoined = shared == SharedKind::Joined;
   const bench::ReferenceSlots routed = bench::referenceSlots(in.ids, E),
@@ -91,11 +119,10 @@ inline std::string checkLayer(const uint16_t *activatedRows, const uint16_t *got
                           &down = isJoined ? in.joinedDown : in.down;
   const bench::Fp8Rows rows = bench::gatherRows(bench::quantiseRows(in.hidden, H, true), slots.slotPair, K);
   const std::vector<double> activated = bench::referenceFp8Activated(rows, gate, up, slots.expertBegin);
-  if (const std::string wrong = compareRows("activated", activated, activatedRows, 1.02 / 256); !wrong.empty())
-    return wrong;
-  // From here on with what the layer itself has rounded: where a rounding ends may depend on an f32's last place.
-  const std::vector<uint16_t> own(activatedRows, activatedRows + activated.size());
-  const bench::Fp8Rows middle = bench::quantiseRows(own, I, true);
+  std::string wrongRows;
+  const bench::Fp8Rows middle = middleRows.checked(activated, wrongRows);
+  if (!wrongRows.empty())
+    return wrongRows;
   std::vector<double> output = bench::referenceFp8Combined(middle, down, slots, in.pairWeights, K);
   if (isJoined) { // whose rows come first, token by token
     const std::vector<double> products = bench::referenceFp8Product(middle, down, slots.expertBegin);

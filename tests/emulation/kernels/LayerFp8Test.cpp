@@ -133,7 +133,7 @@ struct Fp8Layer {
 };
 
 std::string check(const Fp8Layer &layer) {
-  const std::string wrong = checkLayer(layer.activated, layer.output);
+  const std::string wrong = checkLayer({.rounded = layer.activated}, layer.output);
   return wrong.empty() && (layer.tileCounters[0] || layer.tileCounters[1]) ? "a tile counter is not left as zero"
                                                                            : wrong;
 }

@@ -3,6 +3,7 @@
 #include "compiler/kernels/quantise.cuh"
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/kernels/JoinedSlots.h"
+#include "tests/emulation/kernels/QuantisedRows.h"
 #include "tests/emulation/machine/Elements.h"
 #include "tools/bench/gpu/Fp8Reference.h"
 #include "tools/bench/gpu/Routing.h"
@@ -31,21 +32,6 @@ std::vector<uint16_t> drawRows(uint32_t rows, uint32_t k, std::mt19937_64 &rando
   at(2, 9) = 0xff80; // -Inf
   at(3, 5) = 0x43e0; // 448
   return elements;
-}
-
-std::string difference(const bench::Fp8Rows &expected, const uint8_t *elements, const float *scales) {
-  for (size_t i = 0; i < expected.elements.size(); ++i) {
-    const bool bothNan = (elements[i] & 0x7f) == 0x7f && (expected.elements[i] & 0x7f) == 0x7f;
-    if (elements[i] != expected.elements[i] && !bothNan)
-      return fmt::format("element {}: {:#x}, expected {:#x}", i, elements[i], expected.elements[i]);
-  }
-  const size_t rows = expected.elements.size() / std::max(1u, expected.columns);
-  for (size_t block = 0; block < (expected.columns + 127) / 128; ++block)
-    for (size_t row = 0; row < rows; ++row)
-      if (scales[block * expected.stride + row] != expected.scales[block * expected.stride + row])
-        return fmt::format("scale of row {}, block {}: {}, expected {}", row, block,
-                           scales[block * expected.stride + row], expected.scales[block * expected.stride + row]);
-  return "";
 }
 
 constexpr QuantiseConfig config{.element = Element::BF16, .threads = 64},
@@ -78,7 +64,7 @@ template <QuantiseConfig C> void checkTokens() {
       if (const auto failure =
               launch(device, {.blocks = blocks, .threads = C.threads}, seed, [&] { quantise<C>(args); }))
         return failure->message;
-      return difference(expected, args.quantised, args.scales);
+      return rowsDifference(expected, args.quantised, args.scales, expected.stride);
     });
   }
 }
@@ -102,7 +88,7 @@ template <QuantiseConfig C> void checkRowsInUse() {
                             .scaleStride = static_cast<uint32_t>(expected.stride)};
     if (const auto failure = launch(device, {.blocks = 2, .threads = C.threads}, seed, [&] { quantise<C>(args); }))
       return failure->message;
-    return difference(expected, args.quantised, args.scales);
+    return rowsDifference(expected, args.quantised, args.scales, expected.stride);
   });
 }
 

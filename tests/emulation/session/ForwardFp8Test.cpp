@@ -21,7 +21,8 @@ namespace {
 
 constexpr CudaTile few{GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2}, deep{GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
     dense{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2}, // of a shared expert
-    wide{GemmFamily::Fp8, true, 96, 256, 4, 2, 1, 1}, inTokens{GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1};
+    wide{GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
+    inTokens{GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1}; // whose gate-up quantises
 
 template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
   static constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
@@ -107,7 +108,10 @@ template <CudaTile GateUp, CudaTile Down, SharedKind Shared = SharedKind::None> 
     return std::optional(RoutingView{memory.input(inputs().ids), memory.input(inputs().pairWeights)});
   };
   return runTwoSteps(seed, inputs().hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
-    return checkLayer(reinterpret_cast<const uint16_t *>(space.activated), output, Shared);
+    const MiddleRows rounded{.rounded = reinterpret_cast<const uint16_t *>(space.activated)},
+        quantised{.quantised = space.quantised, .scales = space.activatedScales, .scaleStride = space.scaleStride};
+    constexpr bool quantises = givesQuantised(gemmConfigOf(GateUp, DType::BF16, GemmRole::GateUp, false));
+    return checkLayer(quantises ? quantised : rounded, output, Shared);
   });
 }
 

@@ -61,7 +61,7 @@ TEST_CASE("an e4m3 tile's elements have one byte, and its stages their scales", 
   CHECK(sharedBytes(deep) == 5 * ((16 + 64) * 512 + 4 * (16 + 4) * 4) + 1024);
   CHECK(elementBytes(deep) == 1);
   CHECK(rowGranule(deep) == 16);
-  CHECK(rowGranule({GemmFamily::Fp8, false, 256, 128, 4, 2, 1, 1}) == 64);
+  CHECK(rowGranule({GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1}) == 64);
   CHECK_FALSE(hasDenseForm(deep));
   CHECK_FALSE(canLayRows(deep));
 }

@@ -53,7 +53,8 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
       interleavedTensor(Element::BF16, gate, gate + matrix, H / 2, I, shape.experts, matrix, boxGroups(choice.gateUp));
   const CudaTensor down =
       weightTensor(Element::BF16, addressOf(weights.down), I / 2, H, shape.experts, matrix / 2, boxRows(choice.down));
-  MOEC_TRY(layer.loadGemm(bundle, choice.gateUp, gateUp, quantised.tokens, H, buffers.activated, I, layer.gateUpGemm));
+  const Buffer &activated = givesQuantised(choice.gateUp) ? quantised.activated : buffers.activated;
+  MOEC_TRY(layer.loadGemm(bundle, choice.gateUp, gateUp, quantised.tokens, H, activated, I, layer.gateUpGemm));
   MOEC_TRY(layer.loadGemm(bundle, choice.down, down, quantised.activated, I, buffers.expertOutput, H, layer.downGemm));
   return layer;
 }
@@ -71,7 +72,9 @@ Status Fp8Layer::loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTe
   };
   MOEC_TRY(map(inBytes(weights), gemm.weights));
   MOEC_TRY(map(inBytes(rowTensor(Element::BF16, rows.address(), k / 2, slots, tokenBoxRows(config))), gemm.tokens));
-  MOEC_TRY(map(rowTensor(Element::BF16, output.address(), n, slots, kOutputBoxRows), gemm.output));
+  const bool bytes = givesQuantised(config);
+  const CudaTensor outputs = rowTensor(Element::BF16, output.address(), bytes ? n / 2 : n, slots, kOutputBoxRows);
+  MOEC_TRY(map(bytes ? inBytes(outputs) : outputs, gemm.output));
   MOEC_TRY(allocateBuffer(*device, 4, gemm.tileCounter));
   return device->fill(gemm.tileCounter, 0);
 }
@@ -97,6 +100,8 @@ Status Fp8Layer::quantiseTokens(const void *hidden) {
 }
 
 Status Fp8Layer::quantiseActivated() {
+  if (quantisesItself())
+    return {};
   return quantise({.rows = buffers->activated.as<void>(),
                    .slotOfPair = nullptr,
                    .rowsInUse = buffers->expertBegin.as<int32_t>(size_t{shape.experts} * 4),
@@ -125,7 +130,8 @@ Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
 Status Fp8Layer::gateUp() {
   const int64_t scales = int64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block);
   Fp8GemmArgs args{};
-  args.gemm.output = buffers->activated.as<void>();
+  args.gemm.output = quantisesItself() ? quantised->activated.as<void>() : buffers->activated.as<void>();
+  args.outputScales = quantised->activatedScales.as<float>();
   args.gemm.k = shape.hidden;
   args.gemm.n = shape.intermediate;
   args.tokenScales = quantised->tokenScales.as<float>();

@@ -38,9 +38,11 @@ public:
   /// Queue the steps. hidden [T, H] bf16 is on the device.
   Status quantiseTokens(const void *hidden);
   Status gateUp();
-  Status quantiseActivated();
+  Status quantiseActivated(); // nothing where gate-up does it (givesQuantised)
   Status down();
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
+
+  bool quantisesItself() const { return givesQuantised(gateUpGemm.config); }
 
   static constexpr uint32_t numSteps = 6; // dispatch, the four, combine
 

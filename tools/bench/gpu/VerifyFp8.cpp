@@ -40,6 +40,7 @@ struct Prepared {
   std::vector<double> activated; // [numSlots, I]
   // The output for activated rows that a run has given: every tile gives the same ones.
   std::vector<uint16_t> givenActivated;
+  Fp8Rows givenRows;                 // the same, quantised
   std::vector<double> outputOfGiven; // [T, H]
   Buffer idsOn, hiddenOn, weightsOn, gateUpOn, gateUpScalesOn, downOn, downScalesOn;
 };
@@ -111,6 +112,29 @@ Status checkRows(Device &device, const char *what, const Fp8Rows &expected, size
   return {};
 }
 
+/// What a run's gate-up has given, against float64, and its quantised rows against those of the same values. `error`:
+/// the worst. Where gate-up quantises itself: its rows against those of a tile before it, which must be the same.
+Status checkActivated(Device &device, Prepared &p, const Fp8Layer &layer, const LayerBuffers &buffers,
+                      const Fp8Buffers &quantised, double &error) {
+  const auto [T, H, I, E, K] = p.shape;
+  const size_t slots = p.slots.slotPair.size();
+  error = 0;
+  if (!layer.quantisesItself()) {
+    Result<std::vector<uint16_t>> activated = device.downloaded<uint16_t>(buffers.activated, slots * I);
+    MOEC_TRY(activated.status());
+    error = worstError(*activated, p.activated, true);
+    if (p.outputOfGiven.empty() || p.givenActivated != *activated) {
+      p.givenActivated = *activated;
+      p.givenRows = quantiseRows(*activated, I, true);
+      p.outputOfGiven = referenceFp8Combined(p.givenRows, p.down, p.slots, p.pairWeights, K);
+    }
+  } else if (p.outputOfGiven.empty()) {
+    return makeError(Code::VerificationMismatch, "no tile before it gave rows to compare with");
+  }
+  return checkRows(device, "activated", p.givenRows, slots, quantised.activated, quantised.activatedScales,
+                   quantised.scaleStride);
+}
+
 Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffers &buffers, const Fp8Buffers &quantised,
                  std::vector<uint16_t> &output, std::string &report) {
   const auto [T, H, I, E, K] = p.shape;
@@ -121,20 +145,12 @@ Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffer
   MOEC_TRY(device.synchronise());
   const size_t slots = p.slots.slotPair.size();
   MOEC_TRY(checkRows(device, "tokens", p.rows, slots, quantised.tokens, quantised.tokenScales, quantised.scaleStride));
-  Result<std::vector<uint16_t>> activated = device.downloaded<uint16_t>(buffers.activated, slots * I);
-  MOEC_TRY(activated.status());
   // One rounding to bf16 is 2^-8 at most; e4m3 sums keep some 14 bits of 128 terms, whose part in this is small.
-  const double activatedError = worstError(*activated, p.activated, true);
-  const Fp8Rows again = quantiseRows(*activated, I, true);
-  MOEC_TRY(checkRows(device, "activated", again, slots, quantised.activated, quantised.activatedScales,
-                     quantised.scaleStride));
+  double activatedError = 0;
+  MOEC_TRY(checkActivated(device, p, layer, buffers, quantised, activatedError));
   Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers.output, size_t{T} * H);
   MOEC_TRY(got.status());
   output = *got;
-  if (p.outputOfGiven.empty() || p.givenActivated != *activated) {
-    p.givenActivated = *activated;
-    p.outputOfGiven = referenceFp8Combined(again, p.down, p.slots, p.pairWeights, K);
-  }
   const double outputError = worstError(output, p.outputOfGiven, true);
   report = fmt::format("errors {:.2e} {:.2e}", activatedError, outputError);
   if (!(activatedError <= 1.25 / 256))
