@@ -67,17 +67,17 @@ template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaK
   static constexpr DispatchConfig dispatch = What == Kind::Joined ? joinedDispatchConfig : dispatchConfig;
   static constexpr LayRowsConfig rows = What == Kind::Joined ? joinedLayRowsConfig : layRowsConfig;
   auto kernels = std::make_shared<CudaKernels>();
-  kernels->router.push_back({plainKernel<RouterGemmArgs>(
-                                 routerThreads(), [](const RouterGemmArgs &args) { routerLogits<routerConfig>(args); }),
-                             UINT32_MAX, routerConfig.tileTokens, routerConfig.tileExperts});
+  kernels->router.push_back(
+      {plainKernel<RouterGemmArgs>(routerThreads(routerConfig),
+                                   [](const RouterGemmArgs &args) { routerLogits<routerConfig>(args); }),
+       UINT32_MAX, routerConfig.tileTokens, routerConfig.tileExperts});
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
-  kernels->dispatchOneBlock = plainKernel<DispatchArgs>(
-      dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
+  kernels->dispatchOneBlock =
+      plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp, WeightOnInput>(H, I);
   kernels->down = productOf<Down, GemmRole::Down, WeightOnInput>(I, H);
   if (GateUp.rowsLaid)
-    kernels->layRows =
-        plainKernel<LayRowsArgs>(rows.threads, [](const LayRowsArgs &args) { layRows<rows>(args); });
+    kernels->layRows = plainKernel<LayRowsArgs>(rows.threads, [](const LayRowsArgs &args) { layRows<rows>(args); });
   static constexpr CombineConfig sum{
       .element = Element::BF16, .topK = K, .threads = combineConfig.threads, .weighted = !WeightOnInput};
   kernels->combine = plainKernel<CombineArgs>(sum.threads, [](const CombineArgs &args) { combine<sum>(args); });
