@@ -10,6 +10,7 @@ namespace {
 const char *includeOf(KernelFile file) {
   switch (file) {
   case KernelFile::RouterLogits: return "compiler/kernels/routerLogits.cuh";
+  case KernelFile::RouterLogitsSm90: return "compiler/kernels/routerLogitsSm90.cuh";
   case KernelFile::Route: return "compiler/kernels/route.cuh";
   case KernelFile::Dispatch: return "compiler/kernels/dispatch.cuh";
   case KernelFile::DispatchGrid: return "compiler/kernels/dispatchGrid.cuh";
@@ -85,9 +86,10 @@ Status checkBalanced(std::string_view what, std::string_view text) {
 } // namespace
 
 std::string routerLogitsKernel(const RouterGemmConfig &c) {
-  return fmt::format("moec::routerLogits<moec::RouterGemmConfig{{.element = moec::Element::{}, .tileTokens = {}u, "
-                     ".tileExperts = {}u}}>",
-                     nameOf(c.element), c.tileTokens, c.tileExperts);
+  return fmt::format("moec::{}<moec::RouterGemmConfig{{.element = moec::Element::{}, .tileTokens = {}u, "
+                     ".tileExperts = {}u, .wgmma = {}}}>",
+                     c.wgmma ? "routerLogitsSm90" : "routerLogits", nameOf(c.element), c.tileTokens, c.tileExperts,
+                     c.wgmma);
 }
 
 std::string routeKernel(const RouteConfig &c) {

@@ -13,6 +13,7 @@ namespace moec {
 /// Which kernels of compiler/kernels a unit uses.
 enum class KernelFile : uint8_t {
   RouterLogits,
+  RouterLogitsSm90,
   Route,
   Dispatch,
   DispatchGrid,

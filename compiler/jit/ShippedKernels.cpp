@@ -21,7 +21,11 @@ const char *shortName(RouteScoring scoring) {
 struct RouterTile {
   uint32_t tokens, experts;
 };
-constexpr RouterTile routerTiles[] = {{16, 2}, {16, 8}, {32, 32}, {64, 64}, {128, 128}};
+constexpr RouterTile routerTiles[] = {{8, 2}, {16, 8}, {32, 32}, {64, 64}, {128, 128}};
+/// The same by wgmma.
+constexpr RouterTile routerTilesSm90[] = {{32, 64}, {64, 64}, {128, 64}, {128, 128}, {128, 256}};
+/// From how many tokens on those are taken, and the multiprocessors that they are chosen for.
+constexpr uint32_t routerTokensSm90 = 513, routerProcessorsSm90 = 132;
 
 /// Tiles of 64 by 64 need 242 registers on sm_80 to sm_90 and spill from sm_100 on.
 bool hasRouterTile64(std::string_view target) {
@@ -29,6 +33,20 @@ bool hasRouterTile64(std::string_view target) {
   unsigned number = 0;
   std::from_chars(target.data() + prefix.size(), target.data() + target.size(), number);
   return number < 100;
+}
+
+/// Appends tiles of wgmma, from many blocks that read little each to few that read less together: each up to what all
+/// multiprocessors have room for at once.
+void addRouterChoicesSm90(Element element, uint32_t experts, std::vector<RouterChoice> &choices) {
+  for (const RouterTile &tile : routerTilesSm90) {
+    if (tile.experts > 64 && tile.experts >= 2 * experts)
+      break; // half of it would have no experts
+    const uint32_t columns = ceilDivide(experts, tile.experts);
+    const uint32_t most = routerProcessorsSm90 / columns * tile.tokens;
+    if (most >= routerTokensSm90)
+      choices.push_back({{element, tile.tokens, tile.experts, true}, most});
+  }
+  choices.back().maxTokens = UINT32_MAX;
 }
 
 constexpr uint32_t knownTopK[] = {1, 2, 4, 6, 8};
@@ -129,6 +147,9 @@ std::vector<RouterGemmConfig> shippedRouterGemms(Element element, const std::str
   for (const RouterTile &tile : routerTiles)
     if (tile.tokens != 64 || hasRouterTile64(target))
       configs.push_back({.element = element, .tileTokens = tile.tokens, .tileExperts = tile.experts});
+  if (target == "sm_90a")
+    for (const RouterTile &tile : routerTilesSm90)
+      configs.push_back({.element = element, .tileTokens = tile.tokens, .tileExperts = tile.experts, .wgmma = true});
   return configs;
 }
 
@@ -137,10 +158,15 @@ std::vector<RouterChoice> routerChoices(Element element, uint32_t experts, const
   const auto tile = [&](uint32_t tokens, uint32_t columns) { return RouterGemmConfig{element, tokens, columns}; };
   constexpr uint32_t any = UINT32_MAX;
   if (experts <= 8) // larger ones would multiply columns that nobody asked for
-    return {{tile(16, 2), 4}, {tile(16, 8), any}};
+    return {{tile(8, 2), 4}, {tile(16, 8), any}};
   if (!hasRouterTile64(target)) // not measured there
-    return {{tile(16, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 8192}, {tile(128, 128), any}};
-  std::vector<RouterChoice> choices = {{tile(16, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 512}, {tile(64, 64), any}};
+    return {{tile(8, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 8192}, {tile(128, 128), any}};
+  std::vector<RouterChoice> choices = {{tile(8, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 512}};
+  if (target == "sm_90a") {
+    addRouterChoicesSm90(element, experts, choices);
+    return choices;
+  }
+  choices.push_back({tile(64, 64), any});
   if (experts > 64) { // and tokens for all multiprocessors
     choices.back().maxTokens = 8192;
     choices.push_back({tile(128, 128), any});
@@ -156,8 +182,11 @@ RouterGemmConfig routerGemmFor(Element element, uint32_t experts, const std::str
 }
 
 ShippedKernel shippedRouterLogits(const RouterGemmConfig &c) {
-  return {fmt::format("routerlogits-{}-{}x{}", shortName(c.element), c.tileTokens, c.tileExperts),
-          {.files = {KernelFile::RouterLogits}, .functors = {}, .kernels = {routerLogitsKernel(c)}}};
+  return {fmt::format("routerlogits-{}-{}x{}{}", shortName(c.element), c.tileTokens, c.tileExperts,
+                      c.wgmma ? "-wgmma" : ""),
+          {.files = {c.wgmma ? KernelFile::RouterLogitsSm90 : KernelFile::RouterLogits},
+           .functors = {},
+           .kernels = {routerLogitsKernel(c)}}};
 }
 
 ShippedKernel shippedRoute(const RouteConfig &c) {

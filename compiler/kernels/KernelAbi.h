@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 6;
+inline constexpr uint32_t kCudaAbiVersion = 7;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -110,26 +110,54 @@ struct GroupedGemmArgs {
   const float *pairWeights; ///< weighted: [T * topK]
 };
 
-/// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits; its warps share
-/// the sum out. All configs add in the same order, so a logit has the same bits in each of them.
+/// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits. All configs add
+/// in the same order, so a logit has the same bits in each of them.
 struct RouterGemmConfig {
   Element element;
-  uint32_t tileTokens;  ///< a multiple of 16
-  uint32_t tileExperts; ///< a multiple of 8, or fewer
+  uint32_t tileTokens;  ///< 8, or a multiple of 16; wgmma: 32 to 128
+  uint32_t tileExperts; ///< a multiple of 8, or fewer; wgmma: 64, 128 or 256
+  bool wgmma = false;   ///< routerLogitsSm90, else routerLogits
 };
 
-/// Whether both sides of the product pass through shared memory (tile/StagedRouter.cuh).
-constexpr bool isStaged(const RouterGemmConfig &c) { return c.tileTokens >= 128; }
+/// Whether both sides of the product pass through shared memory on their way to mma.sync (tile/StagedRouter.cuh).
+constexpr bool isStaged(const RouterGemmConfig &c) { return !c.wgmma && c.tileTokens >= 128; }
 
-/// Elements of the sum that are added at a time, and how many such pieces staged tiles have under way, which all sm_80
+/// Shares of the sum, each added up by itself: of small tiles a warp has one.
+inline constexpr uint32_t kRouterWarps = 8;
+/// Elements of the sum that shares are made of, and how many such pieces staged tiles have under way, which all sm_80
 /// have room for.
 inline constexpr uint32_t kRouterChunk = 32, kRouterStages = 6;
-constexpr uint32_t routerSharedBytes(const RouterGemmConfig &c) {
-  return isStaged(c) ? kRouterStages * (c.tileTokens + c.tileExperts) * kRouterChunk * 2 : 0;
+
+/// wgmma: multiplying warpgroups of a block, and the blocks of 64 experts that each has.
+constexpr uint32_t routerGroups(const RouterGemmConfig &c) { return c.tileExperts < 128 ? 1 : 2; }
+constexpr uint32_t routerExpertBlocks(const RouterGemmConfig &c) { return c.tileExperts / 64 / routerGroups(c); }
+/// wgmma: of these blocks, those whose sums of all shares registers have no room for: a thread has 192 beside the rest.
+constexpr uint32_t routerBlocksKept(const RouterGemmConfig &c) {
+  return routerExpertBlocks(c) * c.tileTokens > 192 ? 1 : 0;
+}
+constexpr uint32_t routerKeptBytes(const RouterGemmConfig &c) {
+  return routerBlocksKept(c) * routerGroups(c) * 64 * c.tileTokens * 4;
 }
 
-inline constexpr uint32_t kRouterWarps = 8;
-constexpr uint32_t routerThreads() { return kRouterWarps * 32; }
+/// Bytes of one stage, and stages of a tile. Those of wgmma have rows of 128 bytes and take up to 208 KB, with what is
+/// kept.
+constexpr uint32_t routerStageBytes(const RouterGemmConfig &c) {
+  return (c.tileTokens + c.tileExperts) * (c.wgmma ? 2 : 1) * kRouterChunk * 2;
+}
+constexpr uint32_t routerStages(const RouterGemmConfig &c) {
+  const uint32_t room = (208 * 1024 - routerKeptBytes(c)) / routerStageBytes(c);
+  return !c.wgmma ? kRouterStages : room < 8 ? room : 8;
+}
+/// Dynamic shared memory; swizzled rows start at multiples of 1024 bytes, which it does not promise.
+constexpr uint32_t routerSharedBytes(const RouterGemmConfig &c) {
+  return c.wgmma       ? routerStages(c) * routerStageBytes(c) + routerKeptBytes(c) + 1024
+         : isStaged(c) ? routerStages(c) * routerStageBytes(c)
+                       : 0;
+}
+
+constexpr uint32_t routerThreads(const RouterGemmConfig &c) {
+  return c.wgmma ? (1 + routerGroups(c)) * 128 : kRouterWarps * 32;
+}
 /// Blocks that compute all logits in one turn; any other grid is right too.
 constexpr uint32_t routerBlocks(const RouterGemmConfig &c, uint32_t numTokens, uint32_t numRows) {
   return ceilDivide(numTokens, c.tileTokens) * ceilDivide(numRows, c.tileExperts);

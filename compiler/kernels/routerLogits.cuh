@@ -4,7 +4,7 @@
 // stage in shared memory: each warp of a block takes an eighth of the sum, loads fragments straight
 // into registers, and the warps' sums are added in a fixed order. Few tokens: tiles of few experts
 // spread the weights over many multiprocessors. Many tokens and experts: large tiles
-// (StagedRouter.cuh), which add in the same order.
+// (StagedRouter.cuh; routerLogitsSm90.cuh), which add in the same order.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -17,16 +17,17 @@ namespace moec {
 
 /// One block's tile of logits whose sum its warps share out.
 template <RouterGemmConfig C> struct SplitRouterTile {
-  static constexpr uint32_t rowBlocks = C.tileTokens / 16;
+  static constexpr uint32_t rowBlocks = (C.tileTokens + 15) / 16, halves = C.tileTokens < 16 ? 1 : 2;
   static constexpr uint32_t columnBlocks = (C.tileExperts + 7) / 8;
-  static constexpr uint32_t loads = 2 * rowBlocks + columnBlocks; // of a lane, a chunk
+  static constexpr uint32_t loads = halves * rowBlocks + columnBlocks; // of a lane, a chunk
   // Chunks whose loads are under way together: what 128 registers hold beside the sums.
   static constexpr uint32_t room = (128 - rowBlocks * columnBlocks * 4) / (loads * 4);
   static constexpr uint32_t inFlight = room > 8 ? 8 : room > 0 ? room : 1;
   // The warps' sums meet in shared memory so many blocks of eight columns at a time: at most 32 KB.
   static constexpr uint32_t sliceBlocks = columnBlocks * C.tileTokens <= 128 ? columnBlocks : 128 / C.tileTokens;
   static constexpr uint32_t sliceColumns = sliceBlocks * 8;
-  static_assert(C.tileTokens % 16 == 0 && C.tileTokens <= 128 && rowBlocks * columnBlocks * 4 <= 128,
+  static_assert((C.tileTokens == 8 || C.tileTokens % 16 == 0) && C.tileTokens <= 128 &&
+                    rowBlocks * columnBlocks * 4 <= 128,
                 "the sums fit into registers");
   static_assert(C.tileExperts % 8 == 0 || C.tileExperts < 8, "whole blocks of columns, or part of one");
   static_assert(columnBlocks % sliceBlocks == 0, "whole slices");
@@ -35,7 +36,7 @@ template <RouterGemmConfig C> struct SplitRouterTile {
 
   const tile::RouterPlace<C> &place;
   const uint32_t hiddenSize;
-  uint32_t warp, row, part; // this lane's row of eight and its quarter of a chunk
+  uint32_t warp, row, part; // this lane's row of eight and its quarter of each half of a chunk
   float sums[rowBlocks][columnBlocks][4];
 
   __device__ explicit SplitRouterTile(const tile::RouterPlace<C> &place)
@@ -58,15 +59,22 @@ template <RouterGemmConfig C> struct SplitRouterTile {
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i) {
       const uint32_t element = (first + i) * kRouterChunk;
-      const bool inSum = Whole || (first + i < end && element + part * 8 < hiddenSize);
+      const bool inShare = Whole || first + i < end;
+      const auto load = [&](const uint8_t *row) {
+        const auto quarter = [&](uint32_t from) {
+          return ptx::load8(row + from * 2, Whole || (inShare && from + part * 4 < hiddenSize));
+        };
+        const uint2 low = quarter(element), high = quarter(element + kRouterChunk / 2);
+        return make_uint4(low.x, low.y, high.x, high.y);
+      };
 #pragma unroll
       for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
         for (uint32_t half = 0; half < 2; ++half)
-          fragments[i].token[m][half] = ptx::load16(rows.token[m][half] + element * 2, inSum);
+          fragments[i].token[m][half] = half < halves ? load(rows.token[m][half]) : make_uint4(0, 0, 0, 0);
 #pragma unroll
       for (uint32_t n = 0; n < columnBlocks; ++n)
-        fragments[i].weight[n] = ptx::load16(rows.weight[n] + element * 2, inSum);
+        fragments[i].weight[n] = load(rows.weight[n]);
     }
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i)
@@ -82,10 +90,10 @@ template <RouterGemmConfig C> struct SplitRouterTile {
     for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
       for (uint32_t half = 0; half < 2; ++half)
-        rows.token[m][half] = place.tokenRow(m * 16 + half * 8 + row) + part * 16;
+        rows.token[m][half] = place.tokenRow(m * 16 + half * 8 + row) + part * 8;
 #pragma unroll
     for (uint32_t n = 0; n < columnBlocks; ++n)
-      rows.weight[n] = place.weightRow(n * 8 + row, plane) + part * 16;
+      rows.weight[n] = place.weightRow(n * 8 + row, plane) + part * 8;
 
     constexpr uint32_t tail = inFlight < 4 ? 1 : 4;
     const tile::RouterShare share(hiddenSize, warp);
@@ -106,10 +114,10 @@ template <RouterGemmConfig C> struct SplitRouterTile {
 #pragma unroll
         for (uint32_t n = 0; n < sliceBlocks; ++n)
 #pragma unroll
-          for (uint32_t i = 0; i < 4; ++i)
+          for (uint32_t i = 0; i < halves * 2; ++i)
             shared[warp][m * 16 + i / 2 * 8 + row][n * 8 + part * 2 + i % 2] = sums[m][first + n][i];
       __syncthreads();
-      for (uint32_t i = threadIdx.x; i < C.tileTokens * sliceColumns; i += routerThreads())
+      for (uint32_t i = threadIdx.x; i < C.tileTokens * sliceColumns; i += routerThreads(C))
         storeOne(shared, i / sliceColumns, first * 8, i % sliceColumns);
       __syncthreads();
     }
@@ -142,9 +150,9 @@ template <RouterGemmConfig C> struct RouterTileOf<C, true> {
 
 /// Logits of all tokens (KernelAbi.h, RouterGemmArgs).
 ///
-/// Launch: any grid (routerBlocks() takes one turn), routerThreads() threads, routerSharedBytes(C).
+/// Launch: any grid (routerBlocks() takes one turn), routerThreads(C) threads, routerSharedBytes(C).
 template <RouterGemmConfig C>
-__global__ void __launch_bounds__(routerThreads(), 1) routerLogits(const __grid_constant__ RouterGemmArgs args) {
+__global__ void __launch_bounds__(routerThreads(C), 1) routerLogits(const __grid_constant__ RouterGemmArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
   using Tile = typename RouterTileOf<C, isStaged(C)>::Type;

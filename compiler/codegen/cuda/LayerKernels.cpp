@@ -54,7 +54,7 @@ private:
   Result<std::vector<LaunchKernel>> router(uint32_t experts) {
     std::vector<LaunchKernel> kernels;
     for (const auto &[router, maxTokens] : routerChoices(element(), experts, arch))
-      kernels.push_back(kernelOf(shippedRouterLogits(router), routerThreads(), routerSharedBytes(router),
+      kernels.push_back(kernelOf(shippedRouterLogits(router), routerThreads(router), routerSharedBytes(router),
                                  {.rows = static_cast<uint16_t>(router.tileTokens),
                                   .symbol = "",
                                   .columns = static_cast<uint16_t>(router.tileExperts),

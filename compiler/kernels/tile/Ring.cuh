@@ -2,9 +2,8 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
-#include "compiler/kernels/ptx/Barrier.cuh"
-#include "compiler/kernels/ptx/Descriptor.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
+#include "compiler/kernels/tile/Stages.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 
 namespace moec::tile {
@@ -12,7 +11,9 @@ namespace moec::tile {
 /// The ring of stages, each a weight tile and a token tile, with a barrier that says "full" and one that says "empty".
 /// One thread (Loader.cuh) fills them by the copy engine, `LoadingWarps` warps with what that does not bring. At the
 /// end of a tile the last stages that it read hold its outputs until they have left; `held` of them.
-template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t OutputBytes = 2> struct Ring {
+template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t OutputBytes = 2>
+struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * ElementBytes> {
+  using Ring::Stages::at, Ring::Stages::before, Ring::Stages::bytes, Ring::Stages::stage, Ring::Stages::tileAt;
   static constexpr bool gated = C.role == GemmRole::GateUp;
   static constexpr uint32_t groups = C.warpsTokens;     // multiplying warpgroups
   static constexpr uint32_t multipliers = groups * 128; // threads
@@ -22,8 +23,7 @@ template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t O
   // A stage's part of the sum, in pieces as long as a swizzled row: each has its weight rows and its token rows.
   static constexpr uint32_t spanElements = rowBytes / ElementBytes, spans = C.tileK / spanElements;
   static constexpr uint32_t weightBytes = C.tileWeights * rowBytes, tokenBytes = C.tileTokens * rowBytes;
-  static constexpr uint32_t bytes = spans * (weightBytes + tokenBytes); // of a stage
-  static constexpr uint32_t fillers = LoadingWarps * 32 + 1;            // arrivals that fill a stage
+  static constexpr uint32_t fillers = LoadingWarps * 32 + 1;  // arrivals that fill a stage
   static constexpr uint32_t releases = groups * 4;            // arrivals that empty it: of each warp that reads it
   static constexpr uint32_t takers = releases + LoadingWarps; // warps that the loading thread tells of each tile
   // Outputs are panels of 128 bytes of columns by all token rows, swizzled as the copy engine wants them.
@@ -31,37 +31,17 @@ template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t O
   static constexpr uint32_t panels = (outputColumns(C) + panelColumns - 1) / panelColumns,
                             panelsPerStage = bytes / tokenBytes;
   static constexpr uint32_t held = (panels + panelsPerStage - 1) / panelsPerStage;
-  static_assert(C.tileK % spanElements == 0 && held < C.stages);
+  static_assert(C.tileK % spanElements == 0 && bytes == spans * (weightBytes + tokenBytes) && held < C.stages);
 
-  uint32_t tiles, barriers; // shared memory, `tiles` at a multiple of 1024 bytes
-  uint32_t stage = 0, parity = 0;
-
-  __device__ uint32_t at(uint32_t which) const { return tiles + which * bytes; }
   __device__ uint32_t weights(uint32_t span) const { return at(stage) + span * weightBytes; }
   __device__ uint32_t tokens(uint32_t span) const { return at(stage) + spans * weightBytes + span * tokenBytes; }
-  /// Matrix descriptors of the tiles that begin with a row of weights(span) or tokens(span), a multiple of 8. Sums of
-  /// sixteenths, for few instructions: between two products of e4m3 nothing else hides them.
+  /// Matrix descriptors of the tiles that begin with a row of weights(span) or tokens(span), a multiple of 8.
   __device__ uint64_t weightTile(uint32_t span, uint32_t row) const {
     return tileAt(span * weightBytes / 16 + row * (rowBytes / 16));
   }
   __device__ uint64_t tokenTile(uint32_t span, uint32_t row) const {
     return tileAt((spans * weightBytes + span * tokenBytes) / 16 + row * (rowBytes / 16));
   }
-  __device__ uint64_t tileAt(uint32_t sixteens) const {
-    return ptx::tileBehind(ptx::swizzledTile(tiles), stage * (bytes / 16) + sixteens);
-  }
-  __device__ uint32_t full() const { return barriers + stage * 8; }
-  __device__ uint32_t emptyOf(uint32_t which) const { return barriers + (C.stages + which) * 8; }
-  __device__ void waitEmpty() const { ptx::barrierWait(emptyOf(stage), parity ^ 1); }
-
-  __device__ void next() {
-    if (++stage == C.stages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-  /// The stage `back` before the present one.
-  __device__ uint32_t before(uint32_t back) const { return stage >= back ? stage - back : stage + C.stages - back; }
 
   /// An output panel, when the present stage is the one after the tile.
   __device__ uint32_t panel(uint32_t index) const {
@@ -69,13 +49,7 @@ template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t O
   }
 
   /// By one thread, before the block's first barrier.
-  __device__ void init() const {
-    for (uint32_t i = 0; i < C.stages; ++i) {
-      ptx::barrierInit(barriers + i * 8, fillers);
-      ptx::barrierInit(emptyOf(i), releases);
-    }
-    ptx::fenceBarrierInit();
-  }
+  __device__ void init() const { Ring::Stages::init(fillers, releases); }
 
   /// Steps of a tile: enough for `held` stages.
   static __device__ uint32_t numSteps(uint32_t k) {

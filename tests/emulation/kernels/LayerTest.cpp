@@ -88,7 +88,7 @@ template <bool WeightOnInput> struct LayerOf {
     product.numExperts = product.logitStride = E;
     product.hiddenSize = H;
     product.planes = 1;
-    run({.blocks = 2, .threads = routerThreads()}, [&] { routerLogits<routerConfig>(product); });
+    run({.blocks = 2, .threads = routerThreads(routerConfig)}, [&] { routerLogits<routerConfig>(product); });
     RouteArgs choice{};
     choice.logits = logits;
     choice.ids = ids;

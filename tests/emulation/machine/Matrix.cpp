@@ -126,10 +126,10 @@ void mmaAct(Block &block, Warp &, void *(&operands)[32]) {
   for (uint32_t lane = 0; lane < 32; ++lane)
     for (uint32_t i = 0; i < 4; ++i) {
       const Place place = placeInD(lane, i);
-      float product = 0;
+      double product = 0; // tensor cores add all sixteen at once: their order must not show
       for (uint32_t k = 0; k < 16; ++k)
-        product += a[place.row][k] * b[place.column][k];
-      static_cast<MmaOperands *>(operands[lane])->sum[i] += product;
+        product += double{a[place.row][k]} * b[place.column][k];
+      static_cast<MmaOperands *>(operands[lane])->sum[i] += static_cast<float>(product);
     }
 }
 
@@ -169,6 +169,14 @@ void storeShared4(uint32_t shared, uint32_t value) {
     block.fail(Fault::OutOfBounds, fmt::format("st.shared of {:#x}: not a multiple of 4", shared));
   block.touchShared(shared, 4, Use::Write, block.actor(block.self()), "st.shared");
   std::memcpy(block.hostOf(shared, 4, "st.shared"), &value, 4);
+}
+
+void storeShared16(uint32_t shared, const float (&values)[4]) {
+  Block &block = Block::current();
+  if (shared % 16 != 0)
+    block.fail(Fault::OutOfBounds, fmt::format("st.shared.v4 of {:#x}: not a multiple of 16", shared));
+  block.touchShared(shared, 16, Use::Write, block.actor(block.self()), "st.shared");
+  std::memcpy(block.hostOf(shared, 16, "st.shared"), values, 16);
 }
 
 void loadShared8(float (&values)[2], uint32_t shared) {

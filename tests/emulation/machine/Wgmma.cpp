@@ -123,24 +123,25 @@ void loadOperand(Block &block, const MatrixDescriptor &d, uint32_t firstRow, uin
 
 void execute(Block &block, WarpWgmma &state, uint32_t warp, const PendingWgmma &operation) {
   // Not on the stack of a fiber, which is small; no fiber gives way in here.
-  static thread_local float a[16 * mostDepth], b[256 * mostDepth], transposed[mostDepth * 256], product[16 * 256];
+  static thread_local float a[16 * mostDepth], b[256 * mostDepth], transposed[mostDepth * 256];
+  static thread_local double product[16 * 256]; // as in mma.sync
   const uint32_t n = operation.n, depth = depthOf(operation.type);
   loadOperand(block, decode(operation.a), warp % 4 * 16, 16, operation.type, operation.unusedA, a);
   loadOperand(block, decode(operation.b), 0, n, operation.type, operation.unusedB, b);
   for (uint32_t column = 0; column < n; ++column)
     for (uint32_t k = 0; k < depth; ++k)
       transposed[k * n + column] = b[column * depth + k];
-  std::fill_n(product, 16 * n, 0.0f);
+  std::fill_n(product, 16 * n, 0.0);
   for (uint32_t row = 0; row < 16; ++row)
     for (uint32_t k = 0; k < depth; ++k)
       for (uint32_t column = 0; column < n; ++column)
-        product[row * n + column] += a[row * depth + k] * transposed[k * n + column];
+        product[row * n + column] += double{a[row * depth + k]} * transposed[k * n + column];
   SumChain &chain = state.chains[operation.chain];
   for (uint32_t lane = 0; lane < 32; ++lane)
     for (uint32_t i = 0; i < n / 2; ++i) {
       const Place place = placeInWgmmaD(lane, i);
       float &sum = chain.values[lane * (n / 2) + i];
-      sum = (operation.accumulate ? sum : 0.0f) + product[place.row * n + place.column];
+      sum = (operation.accumulate ? sum : 0.0f) + static_cast<float>(product[place.row * n + place.column]);
     }
   if (--chain.pending > 0)
     return;

@@ -78,12 +78,13 @@ template <class Args> const Args &argument(void **parameters, int index) {
   return *static_cast<const Args *>(parameters[index]);
 }
 
-template <class Args, class Body> CudaKernel plainKernel(uint32_t threads, Body body) {
+/// A kernel without tensor maps. Its dynamic shared memory, if it has any, is `unaligned`.
+template <class Args, class Body> CudaKernel plainKernel(uint32_t threads, Body body, uint32_t sharedBytes = 0) {
   static const Kernel kernel = [body](const CUlaunchConfig &config, void **parameters) {
     const Args args = argument<Args>(parameters, 0);
-    runKernel(config, nullptr, false, [&] { body(args); });
+    runKernel(config, config.sharedMemBytes > 0 ? unaligned : nullptr, false, [&] { body(args); });
   };
-  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, 0};
+  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, sharedBytes};
 }
 
 /// Memory of the machine. Rows beyond a step's are read by whole boxes, and used by nobody: they hold NaN.

@@ -11,6 +11,7 @@
 #include "compiler/kernels/layRows.cuh"
 #include "compiler/kernels/route.cuh"
 #include "compiler/kernels/routerLogits.cuh"
+#include "compiler/kernels/routerLogitsSm90.cuh"
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/kernels/LayerFixture.h"
 #include "tests/emulation/session/EmulatedDriver.h"
@@ -62,14 +63,24 @@ template <CudaTile Tile, GemmRole Role, bool WeightOnInput> CudaProduct productO
           n};
 }
 
+template <RouterGemmConfig C> void addRouter(std::vector<CudaRouter> &routers, uint32_t maxTokens) {
+  const auto run = [](const RouterGemmArgs &args) {
+    if constexpr (C.wgmma)
+      routerLogitsSm90<C>(args);
+    else
+      routerLogits<C>(args);
+  };
+  routers.push_back({plainKernel<RouterGemmArgs>(routerThreads(C), run, routerSharedBytes(C)), maxTokens, C.tileTokens,
+                     C.tileExperts});
+}
+
 template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaKernels> kernelsOf() {
   static constexpr bool WeightOnInput = What == Kind::WeightOnInput;
   static constexpr DispatchConfig dispatch = What == Kind::Joined ? joinedDispatchConfig : dispatchConfig;
   static constexpr LayRowsConfig rows = What == Kind::Joined ? joinedLayRowsConfig : layRowsConfig;
   auto kernels = std::make_shared<CudaKernels>();
-  kernels->router.push_back({plainKernel<RouterGemmArgs>(
-                                 routerThreads(), [](const RouterGemmArgs &args) { routerLogits<routerConfig>(args); }),
-                             UINT32_MAX, routerConfig.tileTokens, routerConfig.tileExperts});
+  addRouter<routerConfig>(kernels->router, T / 2); // the first step's
+  addRouter<RouterGemmConfig{Element::BF16, 32, 64, true}>(kernels->router, UINT32_MAX);
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
   kernels->dispatchOneBlock =
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });

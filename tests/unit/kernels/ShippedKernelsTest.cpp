@@ -38,7 +38,7 @@ std::string instructionComplaint(const ShippedKernel &kernel, const std::string 
   const bool portable = contains(kernel.name, "portable");
   if (!isGemm(kernel) && !contains(kernel.name, "routerlogits"))
     return "";
-  if (!isGemm(kernel) || portable) {
+  if (contains(kernel.name, "routerlogits") ? !contains(kernel.name, "-wgmma") : portable) {
     if (!multiplies(ptx, "mma.sync.", types + ".f32"))
       return "no mma.sync of " + element;
   } else if (!multiplies(ptx, "wgmma.mma_async.", types)) {
@@ -158,6 +158,46 @@ TEST_CASE("shared memory of an e4m3 tile fits its multiprocessor", "[kernels][sh
       CHECK(bytes <= 227u * 1024);
       CHECK(c.blocksPerSm * (bytes + 1024) <= 228u * 1024);
     }
+}
+
+TEST_CASE("shared memory of a router's tile fits its multiprocessor", "[kernels][shipped]") {
+  for (const char *target : {"sm_80", "sm_90a"})
+    for (const RouterGemmConfig &c : shippedRouterGemms(Element::BF16, target))
+      CHECK(routerSharedBytes(c) <= (c.wgmma ? 227u * 1024 - 16 * routerStages(c) : 99u * 1024));
+}
+
+TEST_CASE("a router has a shipped tile for any number of tokens, by wgmma for many on sm_90a alone",
+          "[kernels][shipped]") {
+  for (const char *target : {"sm_80", "sm_90", "sm_90a", "sm_100"}) {
+    std::set<std::string> shipped;
+    for (const RouterGemmConfig &c : shippedRouterGemms(Element::BF16, target))
+      shipped.insert(shippedRouterLogits(c).name);
+    for (uint32_t experts : {1, 8, 9, 16, 60, 64, 65, 128, 160, 256, 384, 1000}) {
+      CAPTURE(target, experts);
+      const std::vector<RouterChoice> choices = routerChoices(Element::BF16, experts, target);
+      for (size_t i = 1; i < choices.size(); ++i)
+        CHECK(choices[i - 1].maxTokens < choices[i].maxTokens);
+      CHECK(choices.back().maxTokens == UINT32_MAX);
+      CHECK(choices.back().config.wgmma == (target == std::string("sm_90a") && experts > 8));
+      for (const RouterChoice &choice : choices)
+        CHECK(shipped.contains(shippedRouterLogits(choice.config).name));
+    }
+  }
+}
+
+TEST_CASE("tiles of the router by wgmma are as large as leaves no multiprocessor idle", "[kernels][shipped]") {
+  const auto tile = [](uint32_t experts, uint32_t tokens) {
+    return shippedRouterLogits(routerGemmFor(Element::BF16, experts, "sm_90a", tokens)).name;
+  };
+  CHECK(tile(256, 512) == "routerlogits-bf16-32x32");
+  CHECK(tile(256, 1024) == "routerlogits-bf16-32x64-wgmma");    // 32 * 4 blocks
+  CHECK(tile(256, 4096) == "routerlogits-bf16-128x64-wgmma");   // 32 * 4
+  CHECK(tile(256, 8192) == "routerlogits-bf16-128x128-wgmma");  // 64 * 2
+  CHECK(tile(256, 16384) == "routerlogits-bf16-128x256-wgmma"); // 128
+  CHECK(tile(128, 16384) == "routerlogits-bf16-128x128-wgmma");
+  CHECK(tile(32, 4096) == "routerlogits-bf16-32x64-wgmma");
+  CHECK(tile(32, 16384) == "routerlogits-bf16-128x64-wgmma");
+  CHECK(tile(8, 16384) == "routerlogits-bf16-16x8");
 }
 
 TEST_CASE("the planner knows the shared memory of every tile class", "[kernels][shipped]") {

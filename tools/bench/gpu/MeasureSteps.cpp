@@ -77,7 +77,7 @@ private:
     for (const RouterGemmConfig &config : shippedRouterGemms(Element::BF16, "sm_90a")) {
       Result<double> time = router(config, tokens);
       MOEC_TRY(time.status());
-      line += fmt::format(" {}x{} {:.1f}", config.tileTokens, config.tileExperts, *time);
+      line += fmt::format(" {}x{}{} {:.1f}", config.tileTokens, config.tileExperts, config.wgmma ? "w" : "", *time);
     }
     for (const char *form : {"OneBlock", "Three", "Grid", "Slots"}) {
       if (form == std::string("OneBlock") && tokens * shape.topK > 16384)
@@ -104,7 +104,7 @@ private:
     void *parameters[] = {&args};
     const uint32_t blocks = routerBlocks(config, tokens, shape.experts);
     return timeOne(device, overlap, [&](bool overlaps) {
-      return device.launch(kernel, {blocks, routerThreads(), overlaps}, parameters);
+      return device.launch(kernel, {blocks, routerThreads(config), overlaps}, parameters);
     });
   }
 
@@ -174,7 +174,8 @@ private:
 } // namespace
 
 Status measureSteps(Device &device, Bundle &bundle, bool overlap) {
-  fmt::print("{}: microseconds of one launch, or of all launches of a form, behind each other in a graph{}\n",
+  fmt::print("{}: microseconds of one launch, or of all launches of a form, behind each other in a graph (w: router "
+             "tiles of wgmma){}\n",
              device.name(), overlap ? ", overlapping" : "");
   for (const RouterShape &shape : shapes)
     MOEC_TRY(StepTimer(device, bundle, shape, overlap).run());

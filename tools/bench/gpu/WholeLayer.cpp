@@ -64,7 +64,7 @@ Status WholeLayer::router(const void *hidden) {
   args.logitStride = logitStride();
   void *parameters[] = {&args};
   const uint32_t blocks = routerBlocks(routerConfig, shape.tokens, logitStride());
-  return device->launch(routerKernel, {blocks, routerThreads(), overlap}, parameters);
+  return device->launch(routerKernel, {blocks, routerThreads(routerConfig), overlap}, parameters);
 }
 
 Status WholeLayer::route() {
