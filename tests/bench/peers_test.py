@@ -110,6 +110,13 @@ class Table(unittest.TestCase):
         self.assertEqual(table.ahead(row), 2.0)
         self.assertRegex(table.line(row, ["torch", "triton", "vllm"]), r" 80% +30\.0 +3\.1 +20\.0 +3\.1 +- +2\.00x  portable-16x128$")
 
+    def test_a_line_ends_with_the_variant_of_each_rivals_time(self):
+        row = self.row(torch=30.0, deepgemm=20.0, triton=25.0)
+        row["rivals"]["deepgemm"]["variant"], row["rivals"]["triton"]["variant"] = "masked", "16x64"
+        row["bounds"]["triton, no sort"] = {"us": 5.0, "variant": "16x64", "timing": "graph", "error": 0.0}
+        line = table.line(row, ["torch", "triton", "deepgemm", "triton, no sort", "vllm"])
+        self.assertTrue(line.endswith("  portable-16x128; triton 16x64, deepgemm masked"), line)
+
     def test_heading_and_line_have_the_same_columns(self):
         names = ["torch", "triton, no sort", "vllm"]
         row = self.row(torch=30.0)
@@ -374,7 +381,7 @@ class Run(unittest.TestCase):
         lines, progress, written = self.run_peers("triton,vllm,tutel")
         self.assertEqual(lines[:2], ["a GPU; microseconds of a layer, bf16", "rivals: triton 1.0, tutel 1.0"])
         self.assertRegex(lines.pop(2), r"^date 20\d\d-\d\d-\d\d \d\d:\d\d UTC, commit 1.2-dirty, driver ")
-        self.assertRegex(lines[2], r" triton +err +tutel +err +triton, no sort +err +ahead  kernels$")
+        self.assertRegex(lines[2], r" triton +err +tutel +err +triton, no sort +err +ahead  kernels; rivals' variants$")
         # 25 us before the rivals and 28 after: flagged, and 100 us are 3.57 times as long.
         self.assertEqual(lines[3].split(), "olmoe 1 0.0 20.0 25.0 28.0! 2.0 71% 100.0 1.0 100.0* 1.0 100.0 1.0 3.57x fast".split())
         self.assertEqual(lines[4].split(), "olmoe 16 0.0 40.0 50.0 53.0! 2.0 75% wrong 1000.0 - 100.0 1.0 nanx fast".split())

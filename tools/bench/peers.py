@@ -23,8 +23,8 @@ float32 layer has the dequantised weights but takes tokens and activations as th
 itself, moec and rivals alike, and more than 70 is wrong.
 
 moec has two times, before all rivals and after them; the slower one counts, and a line with an exclamation mark has two that differ
-by more than 5 %: order or heat decides there, so ask turns.py. Finished cells are also said on stderr, before moec's second time is
-known.
+by more than 5 %: order or heat decides there, so ask turns.py. After moec's kernels a line has the variant that each rival's time is
+of (in JSON "variant"). Finished cells are also said on stderr, before moec's second time is known.
 """
 
 import argparse

@@ -22,6 +22,7 @@ class FlashInferCutlass(Rival):
     name = package = "flashinfer"
     distributions = ("flashinfer-python",)
     known = "0.2.9 to 0.7.2, by the parameters named here; never run here. Its first call builds the kernels with nvcc, for minutes"
+    tactics = True  # whether its autotuner has a choice
 
     def check(self):
         need_function(MODULE, "cutlass_fused_moe", *PARAMETERS)
@@ -35,7 +36,7 @@ class FlashInferCutlass(Rival):
 
         def tuning(tune, tokens):
             """In newer versions for this number of tokens alone, else for its list of them."""
-            if autotune is None:
+            if autotune is None or not self.tactics:
                 return contextlib.nullcontext()
             return autotune(tune, tuning_buckets=(tokens,)) if takes(autotune, "tuning_buckets") else autotune(tune)
 
@@ -49,16 +50,18 @@ class FlashInferCutlass(Rival):
         def tune(ids, weights):
             run(torch.randn(ids.shape[0], layer.hidden, device="cuda", dtype=torch.bfloat16), ids, weights, None, tune=True)
 
-        return [Variant("tuned", run, prepare=tune)]
+        return [Variant("tuned", run, prepare=tune) if self.tactics else Variant("its own rule", run)]
 
     def weights(self, layer):
         return up_first(layer.w13), {"quant_scales": []}
 
 
 class FlashInferE4m3(FlashInferCutlass):
-    """With block scales, for Hopper alone; it quantises tokens and activations by itself."""
+    """With block scales, for Hopper alone; it quantises tokens and activations by itself. Its products are an older DeepGEMM's, which nvcc
+    builds as they are called for, with tiles by a rule: there is nothing to tune, and its tuner's tactics are of other layers."""
 
     known = "0.3 to 0.7.2, by the parameters named here; never run here"
+    tactics = False
 
     def check(self):
         need_function(MODULE, "cutlass_fused_moe", *PARAMETERS, "use_deepseek_fp8_block_scale")

@@ -24,7 +24,7 @@ def cell(name, entry, wrong):
 
 def heading(names):
     columns = "".join(f"{name:>{width(name)}} {'err':>5}" for name in names)
-    return f"{'shape':10} {'T':>6} {'skew':>4} {'floor':>9} {'moec':>9} {'after':>9}  {'err':>5} share{columns}   ahead  kernels"
+    return f"{'shape':10} {'T':>6} {'skew':>4} {'floor':>9} {'moec':>9} {'after':>9}  {'err':>5} share{columns}   ahead  kernels; rivals' variants"
 
 
 def is_wrong(row):
@@ -45,13 +45,19 @@ def ahead(row):
     return min((entry["us"] for entry in row["rivals"].values()), default=math.nan) / row["moec_us"]
 
 
+def variants(row, names):
+    """Behind a line: which variant each rival's time is of; a rival with one nameless variant needs no word."""
+    used = [f"{name} {row['rivals'][name]['variant']}" for name in names if row["rivals"].get(name, {}).get("variant")]
+    return f"; {', '.join(used)}" if used else ""
+
+
 def line(row, names):
     entries = {**row["rivals"], **row["bounds"]}
     after = "-" if row["moec_after_us"] is None else f"{row['moec_after_us']:.1f}"
     return (f"{row['shape']:10} {row['tokens']:6} {row['skew']:4.1f} {row['floor_us']:9.1f} {row['moec_before_us']:9.1f} {after:>9}"
             f"{'!' if moved(row) else ' '} {thousandths(row['moec_error'])} {row['floor_us'] / row['moec_us']:5.0%}"
             + "".join(cell(name, entries.get(name), row["wrong"].get(name)) for name in names)
-            + f" {ahead(row):6.2f}x  {row['kernels']}")
+            + f" {ahead(row):6.2f}x  {row['kernels']}{variants(row, names)}")
 
 
 def notes(rows, missing):
