@@ -19,7 +19,7 @@ struct Bounds {
 };
 
 /// Requires each layer of these seeds to be within the bounds on `target`, and on sm_90a one in forty at least to be
-/// computed in e4m3, one in ten with a shared expert joined to the routed ones, one in a hundred with both. Prints how
+/// computed in e4m3, one in ten with a shared expert joined to the routed ones, one in fifty with both. Prints how
 /// many there were and the worst. Compiles with `testCompiler`.
 void checkLayers(uint64_t first, uint64_t count, const std::string &target, const Bounds &bounds);
 
