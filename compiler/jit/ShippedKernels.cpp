@@ -23,7 +23,7 @@ struct RouterTile {
 };
 constexpr RouterTile routerTiles[] = {{8, 2}, {16, 8}, {32, 32}, {64, 64}, {128, 128}};
 /// The same by wgmma.
-constexpr RouterTile routerTilesSm90[] = {{32, 64}, {64, 64}, {128, 64}, {128, 128}, {128, 256}};
+constexpr RouterTile routerTilesSm90[] = {{64, 64}, {128, 64}, {128, 128}};
 /// From how many tokens on those are taken, and the multiprocessors that they are chosen for.
 constexpr uint32_t routerTokensSm90 = 513, routerProcessorsSm90 = 132;
 

@@ -114,8 +114,8 @@ struct GroupedGemmArgs {
 /// in the same order, so a logit has the same bits in each of them.
 struct RouterGemmConfig {
   Element element;
-  uint32_t tileTokens;  ///< 8, or a multiple of 16; wgmma: 32 to 128
-  uint32_t tileExperts; ///< a multiple of 8, or fewer; wgmma: 64, 128 or 256
+  uint32_t tileTokens;  ///< 8, or a multiple of 16; wgmma: 64 or 128
+  uint32_t tileExperts; ///< a multiple of 8, or fewer; wgmma: 64 or 128
   bool wgmma = false;   ///< routerLogitsSm90, else routerLogits
 };
 
@@ -128,29 +128,19 @@ inline constexpr uint32_t kRouterWarps = 8;
 /// have room for.
 inline constexpr uint32_t kRouterChunk = 32, kRouterStages = 6;
 
-/// wgmma: multiplying warpgroups of a block, and the blocks of 64 experts that each has.
-constexpr uint32_t routerGroups(const RouterGemmConfig &c) { return c.tileExperts < 128 ? 1 : 2; }
-constexpr uint32_t routerExpertBlocks(const RouterGemmConfig &c) { return c.tileExperts / 64 / routerGroups(c); }
-/// wgmma: of these blocks, those whose sums of all shares registers have no room for: a thread has 192 beside the rest.
-constexpr uint32_t routerBlocksKept(const RouterGemmConfig &c) {
-  return routerExpertBlocks(c) * c.tileTokens > 192 ? 1 : 0;
-}
-constexpr uint32_t routerKeptBytes(const RouterGemmConfig &c) {
-  return routerBlocksKept(c) * routerGroups(c) * 64 * c.tileTokens * 4;
-}
-
-/// Bytes of one stage, and stages of a tile. Those of wgmma have rows of 128 bytes and take up to 208 KB, with what is
-/// kept.
+/// wgmma: multiplying warpgroups of a block, each with 64 experts.
+constexpr uint32_t routerGroups(const RouterGemmConfig &c) { return c.tileExperts / 64; }
+/// Bytes of one stage, and stages of a tile. Those of wgmma have rows of 128 bytes and take up to 208 KB.
 constexpr uint32_t routerStageBytes(const RouterGemmConfig &c) {
   return (c.tileTokens + c.tileExperts) * (c.wgmma ? 2 : 1) * kRouterChunk * 2;
 }
 constexpr uint32_t routerStages(const RouterGemmConfig &c) {
-  const uint32_t room = (208 * 1024 - routerKeptBytes(c)) / routerStageBytes(c);
+  const uint32_t room = 208 * 1024 / routerStageBytes(c);
   return !c.wgmma ? kRouterStages : room < 8 ? room : 8;
 }
 /// Dynamic shared memory; swizzled rows start at multiples of 1024 bytes, which it does not promise.
 constexpr uint32_t routerSharedBytes(const RouterGemmConfig &c) {
-  return c.wgmma       ? routerStages(c) * routerStageBytes(c) + routerKeptBytes(c) + 1024
+  return c.wgmma       ? routerStages(c) * routerStageBytes(c) + 1024
          : isStaged(c) ? routerStages(c) * routerStageBytes(c)
                        : 0;
 }

@@ -5,7 +5,6 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Grid.cuh"
-#include "compiler/kernels/ptx/Registers.cuh"
 #include "compiler/kernels/router/Gatherer.cuh"
 #include "compiler/kernels/router/Multiplier.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
@@ -31,20 +30,12 @@ __global__ void __launch_bounds__(routerThreads(C), 1) routerLogitsSm90(const __
   ptx::waitForPrevious();
 
   const uint32_t tiles = routerBlocks(C, args.numTokens, args.numExperts + (args.extraRow ? 1 : 0));
-  // Registers follow the work. What the block may share out is what it started with, 3 * 168; asking for more waits
-  // forever.
-  constexpr bool trade = routerBlocksKept(C) > 0;
-  static_assert(56 + 2 * 224 <= 3 * 168);
   if (threadIdx.x < 128) {
-    if constexpr (trade)
-      ptx::giveRegisters<56>();
     RouterGatherer<C> gatherer(args, ring);
     for (uint32_t index = blockIdx.x; index < tiles; index += gridDim.x)
       gatherer.gatherTile(tile::RouterPlace<C>(args, index));
     gatherer.finish();
   } else {
-    if constexpr (trade)
-      ptx::takeRegisters<224>();
     RouterMultiplier<C> multiplier(args, ring);
     for (uint32_t index = blockIdx.x; index < tiles; index += gridDim.x)
       multiplier.multiplyTile(tile::RouterPlace<C>(args, index));

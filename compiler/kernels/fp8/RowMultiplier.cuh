@@ -158,16 +158,13 @@ private:
   /// As quantise makes them of the rounded outputs: the columns of one scale are this warpgroup's, a row's in the four
   /// lanes of a quad.
   __device__ void keepQuantised(const tile::Work &work) {
-    Fp8LaneRow<halves * pieces> rows[2];
+    Fp8LaneRow<C.element, halves * pieces> rows[2];
 #pragma unroll
     for (uint32_t piece = 0; piece < halves * pieces; ++piece) {
       const bool exists = work.firstColumn + piece * 8 < args.n; // as beyond the row's end in quantise
 #pragma unroll
-      for (uint32_t half = 0; half < 2; ++half) {
-        const uint32_t pair = outputPair(&sums[piece / pieces][piece % pieces * 8 + half * 2]);
-        rows[half].set(piece, exists ? ptx::Convert<C.element>::low(pair) : 0,
-                       exists ? ptx::Convert<C.element>::high(pair) : 0);
-      }
+      for (uint32_t half = 0; half < 2; ++half)
+        rows[half].pairs[piece] = exists ? outputPair(&sums[piece / pieces][piece % pieces * 8 + half * 2]) : 0;
     }
     const uint64_t scales = uint64_t{work.firstColumn / kFp8Block} * scaled.tokenScaleStride + work.firstSlot;
 #pragma unroll

@@ -36,12 +36,6 @@ inline __device__ void storeShared4(uint32_t shared, uint32_t value) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared), "r"(value) : "memory");
 }
 
-inline __device__ void storeShared16(uint32_t shared, const float4 &values) {
-  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(shared), "f"(values.x), "f"(values.y), "f"(values.z),
-               "f"(values.w)
-               : "memory");
-}
-
 inline __device__ float2 loadShared8(uint32_t shared) {
   float2 values;
   asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(values.x), "=f"(values.y) : "r"(shared) : "memory");

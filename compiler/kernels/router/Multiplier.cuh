@@ -1,7 +1,6 @@
 // What a multiplying warpgroup of routerLogitsSm90 multiplies, and how it adds that up.
 #pragma once
 
-#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/router/Ring.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
@@ -9,33 +8,29 @@
 namespace moec {
 
 /// Experts are on the 64-row side of wgmma. The sum of a share starts anew in `sums` and is then added to the total, as
-/// the warps' sums are in small tiles (SplitRouterTile). Where registers have no room for all totals, those of the last
-/// block of 64 experts lie in shared memory, each thread's for itself.
+/// the warps' sums are in small tiles (SplitRouterTile).
 template <RouterGemmConfig C> struct RouterMultiplier {
-  static constexpr uint32_t groups = routerGroups(C), blocks = routerExpertBlocks(C), kept = routerBlocksKept(C);
-  static constexpr uint32_t sumsOfBlock = C.tileTokens / 2, multipliers = groups * 128;
-  static_assert(C.tileExperts == groups * blocks * 64 && kept < blocks);
+  static constexpr uint32_t numSums = C.tileTokens / 2; // of a thread
+  static_assert(C.tileExperts == routerGroups(C) * 64);
 
   const RouterGemmArgs &args;
   RouterRing<C> ring;
   const uint32_t group; // this warpgroup among the multiplying ones
-  float sums[blocks][sumsOfBlock], total[blocks - kept][sumsOfBlock];
+  float sums[numSums], total[numSums];
 
   __device__ RouterMultiplier(const RouterGemmArgs &args, const RouterRing<C> &ring)
       : args(args), ring(ring), group(tile::uniform(threadIdx.x / 128) - 1) {}
 
   __device__ void multiplyTile(const tile::RouterPlace<C> &place) {
 #pragma unroll
-    for (uint32_t block = 0; block < blocks - kept; ++block)
-#pragma unroll
-      for (uint32_t i = 0; i < sumsOfBlock; ++i)
-        total[block][i] = 0;
+    for (uint32_t i = 0; i < numSums; ++i)
+      total[i] = 0;
     for (uint32_t share = 0; share < kRouterWarps; ++share) {
       const uint32_t steps = RouterRing<C>::stagesOf(tile::RouterShare(args.hiddenSize, share)) * args.planes;
       if (steps == 0)
         break; // the others have none either
       multiplyShare(steps);
-      addShare(share == 0);
+      addShare();
     }
     store(place);
   }
@@ -45,14 +40,11 @@ template <RouterGemmConfig C> struct RouterMultiplier {
       ptx::barrierWait(ring.full(), ring.parity);
       ptx::fenceProxyAsync(); // rows came by cp.async, which is not the proxy that wgmma reads through
       ptx::wgmmaFence();
+      const uint64_t weights = ring.weightTile(group * 64), tokens = ring.tileAt(0);
 #pragma unroll
-      for (uint32_t block = 0; block < blocks; ++block) {
-        const uint64_t weights = ring.weightTile((group * blocks + block) * 64), tokens = ring.tileAt(0);
-#pragma unroll
-        for (uint32_t k = 0; k < tile::rowBytes / 2; k += 16)
-          ptx::Wgmma<C.element, C.tileTokens>::run(sums[block], ptx::advance(weights, k), ptx::advance(tokens, k),
-                                                   step + k != 0);
-      }
+      for (uint32_t k = 0; k < tile::rowBytes / 2; k += 16)
+        ptx::Wgmma<C.element, C.tileTokens>::run(sums, ptx::advance(weights, k), ptx::advance(tokens, k),
+                                                 step + k != 0);
       ptx::wgmmaCommit();
       if (step > 0) {
         ptx::wgmmaWait<1>(); // the step before is done with its stage
@@ -71,67 +63,32 @@ template <RouterGemmConfig C> struct RouterMultiplier {
   }
 
   /// Adds a share's sums to the total. (The first one's are added to zero, which changes no bit but a zero's sign.)
-  __device__ void addShare(bool first) {
+  __device__ void addShare() {
 #pragma unroll
-    for (uint32_t block = 0; block < blocks - kept; ++block)
-#pragma unroll
-      for (uint32_t i = 0; i < sumsOfBlock; ++i)
-        total[block][i] += sums[block][i];
-    if constexpr (kept > 0) {
-#pragma unroll
-      for (uint32_t i = 0; i < sumsOfBlock; i += 4) {
-        const float (&more)[sumsOfBlock] = sums[blocks - 1];
-        float4 values = first ? make_float4(0, 0, 0, 0) : loadKept(i);
-        values.x += more[i];
-        values.y += more[i + 1];
-        values.z += more[i + 2];
-        values.w += more[i + 3];
-        ptx::storeShared16(keptAt(i), values);
-      }
-    }
+    for (uint32_t i = 0; i < numSums; ++i)
+      total[i] += sums[i];
   }
 
-  __device__ uint32_t keptAt(uint32_t i) const { return ring.kept() + (i / 4 * multipliers + threadIdx.x - 128) * 16; }
-  __device__ float4 loadKept(uint32_t i) const {
-    uint32_t values[4];
-    ptx::loadShared16(values, keptAt(i));
-    return make_float4(__uint_as_float(values[0]), __uint_as_float(values[1]), __uint_as_float(values[2]),
-                       __uint_as_float(values[3]));
-  }
-
+  /// Totals i to i + 3 are two tokens of two experts, eight experts apart (ptx/Wgmma.cuh). What RouterPlace::store asks
+  /// of each logit is asked once where it can be.
   __device__ void store(const tile::RouterPlace<C> &place) const {
-#pragma unroll
-    for (uint32_t block = 0; block < blocks - kept; ++block)
-      storeBlock(place, block, [&](uint32_t i) {
-        const float (&of)[sumsOfBlock] = total[block];
-        return make_float4(of[i], of[i + 1], of[i + 2], of[i + 3]);
-      });
-    if constexpr (kept > 0)
-      storeBlock(place, blocks - 1, [&](uint32_t i) { return loadKept(i); });
-  }
-
-  /// Stores a block's logits. `values(i)`: sums i to i + 3, which are two tokens of two experts, eight experts apart
-  /// (ptx/Wgmma.cuh). What RouterPlace::store asks of each logit is asked once where it can be.
-  template <class Values>
-  __device__ void storeBlock(const tile::RouterPlace<C> &place, uint32_t block, const Values &values) const {
     const uint32_t lane = threadIdx.x % 32, row = threadIdx.x % 128 / 32 * 16 + lane / 4;
-    const uint32_t column = place.firstColumn + (group * blocks + block) * 64 + row;
+    const uint32_t column = place.firstColumn + group * 64 + row;
     const uint32_t token = place.firstToken + lane % 4 * 2;
     const uint32_t tokens = token < args.numTokens ? args.numTokens - token : 0; // from this lane's first one on
     const uint32_t first = column < place.numColumns ? tokens : 0, second = column + 8 < place.numColumns ? tokens : 0;
     const float firstBias = biasOf(column), secondBias = biasOf(column + 8);
     float *to = args.logits + static_cast<uint64_t>(token) * args.logitStride + column;
 #pragma unroll
-    for (uint32_t i = 0; i < sumsOfBlock; i += 4, to += args.logitStride * 8) {
-      const float4 sums = values(i);
+    for (uint32_t i = 0; i < numSums; i += 4, to += args.logitStride * 8) {
       if (i * 2 < first)
-        to[0] = sums.x + firstBias;
+        to[0] = total[i] + firstBias;
       if (i * 2 + 1 < first)
-        to[args.logitStride] = sums.y + firstBias;
+        to[args.logitStride] = total[i + 1] + firstBias;
       if (i * 2 < second)
-        to[8] = sums.z + secondBias;
+        to[8] = total[i + 2] + secondBias;
       if (i * 2 + 1 < second)
-        to[args.logitStride + 8] = sums.w + secondBias;
+        to[args.logitStride + 8] = total[i + 3] + secondBias;
     }
   }
 

@@ -21,8 +21,6 @@ template <RouterGemmConfig C> struct RouterRing : tile::Stages<routerStages(C), 
   __device__ uint64_t weightTile(uint32_t expert) const {
     return this->tileAt((C.tileTokens + expert) * (tile::rowBytes / 16));
   }
-  /// Behind all stages.
-  __device__ uint32_t kept() const { return this->at(routerStages(C)); }
 
   static __device__ uint32_t stagesOf(const tile::RouterShare &share) {
     return share.begin < share.end ? (share.end - share.begin + chunksOfStage - 1) / chunksOfStage : 0;

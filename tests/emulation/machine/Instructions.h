@@ -70,7 +70,6 @@ void loadShared16(uint32_t (&values)[4], uint32_t shared);
 /// ld.shared and st.shared of 4 bytes
 float loadShared4(uint32_t shared);
 void storeShared4(uint32_t shared, uint32_t value);
-void storeShared16(uint32_t shared, const float (&values)[4]);
 /// ld.shared of 8 bytes
 void loadShared8(float (&values)[2], uint32_t shared);
 uint32_t transpose8x8(uint32_t matrix);

@@ -171,14 +171,6 @@ void storeShared4(uint32_t shared, uint32_t value) {
   std::memcpy(block.hostOf(shared, 4, "st.shared"), &value, 4);
 }
 
-void storeShared16(uint32_t shared, const float (&values)[4]) {
-  Block &block = Block::current();
-  if (shared % 16 != 0)
-    block.fail(Fault::OutOfBounds, fmt::format("st.shared.v4 of {:#x}: not a multiple of 16", shared));
-  block.touchShared(shared, 16, Use::Write, block.actor(block.self()), "st.shared");
-  std::memcpy(block.hostOf(shared, 16, "st.shared"), values, 16);
-}
-
 void loadShared8(float (&values)[2], uint32_t shared) {
   Block &block = Block::current();
   if (shared % 8 != 0)

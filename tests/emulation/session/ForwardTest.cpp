@@ -80,7 +80,7 @@ template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaK
   static constexpr LayRowsConfig rows = What == Kind::Joined ? joinedLayRowsConfig : layRowsConfig;
   auto kernels = std::make_shared<CudaKernels>();
   addRouter<routerConfig>(kernels->router, T / 2); // the first step's
-  addRouter<RouterGemmConfig{Element::BF16, 32, 64, true}>(kernels->router, UINT32_MAX);
+  addRouter<RouterGemmConfig{Element::BF16, 64, 64, true}>(kernels->router, UINT32_MAX);
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
   kernels->dispatchOneBlock =
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
