@@ -17,7 +17,7 @@ constexpr RouterGemmConfig narrowConfig{Element::BF16, 64, 64, true};
 constexpr uint32_t wideStages = routerStages(wideConfig);
 
 std::string wide(uint64_t seed) {
-  static const RouterProblem made = makeRouterProblem({"wide", 20, 35, 520, 1, true, true}, Element::BF16);
+  static const RouterProblem made = makeRouterProblem({"wide", 20, 35, 1032, 1, true, true}, Element::BF16);
   return runRouter<wideConfig>(made, seed, 1);
 }
 /// Two tiles a block.
