@@ -21,6 +21,17 @@ template <GemmConfig C> std::string run(uint64_t seed) {
 }
 constexpr GemmConfig rowsConfig = inRows(fp8Config(GemmRole::GateUp, 128, 128, 256, 3, 2, 1));
 const auto gateUp = run<gateUpConfig>, down = run<downConfig>, rows = run<rowsConfig>;
+/// Gate-up that gives its rows quantised.
+std::string quantising(uint64_t seed) {
+  static const Fp8Problem made =
+      makeFp8Problem({"quantising", 40, 400, 272, 4, 2, GemmCase::Drawn, true, false}, GemmRole::GateUp);
+  static const bench::Fp8Rows expected = [] {
+    std::vector<uint16_t> rounded;
+    runFp8<inRows(fp8Config(GemmRole::GateUp, 128, 128, 128, 3, 2, 1))>(made, 1, 2, &rounded);
+    return bench::quantiseRows(rounded, made.test.n, true);
+  }();
+  return runQuantising<inRows(fp8Config(GemmRole::GateUp, 128, 256, 128, 3, 2, 1))>(made, expected, seed, 2);
+}
 /// Tiles of which one warpgroup has no row.
 std::string skipping(uint64_t seed) {
   static const Fp8Problem oneToken =
@@ -31,7 +42,7 @@ std::string skipping(uint64_t seed) {
 } // namespace
 
 TEST_CASE("the e4m3 kernels are well without a bug", "[emulation][planted][fp8]") {
-  checkWell({+gateUp, +down, +skipping, +rows});
+  checkWell({+gateUp, +down, +skipping, +rows, quantising});
 }
 
 TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][planted][fp8]") {
@@ -40,7 +51,7 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
       {"down: products go on from block to block", wrongResult, {Bug::WgmmaKeepsSum}, down},
       {"gate-up: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, gateUp},
       {"down: the scales of the next block and row", wrongResult, {Bug::CopyFromNext}, down},
-      {"gate-up: scales to the wrong rows", Fault::Race, {Bug::CopyWrongPlace}, gateUp},
+      {"gate-up: scales to the wrong rows", Fault::Race, {Bug::CopyWrongPlace}, gateUp, Fault::Unwritten},
       {"gate-up: full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, gateUp},
       {"down: empty wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 4}, down},
       {"gate-up: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, gateUp},
@@ -60,6 +71,12 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
       {"rows: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, rows},
       {"rows: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, rows},
       {"rows: no fence.proxy.async", Fault::Race, {Bug::SkipProxyFence}, rows},
+      {"quantising: a row's largest of half its lanes, neighbours' halves mixed up",
+       wrongResult,
+       {Bug::ShuffleStep},
+       quantising},
+      {"quantising: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, quantising},
+      {"quantising: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, quantising},
   };
   for (const PlantedBug &bug : bugs)
     checkCaught(bug);
