@@ -36,7 +36,7 @@ constexpr bool givesQuantised(const GemmConfig &c) {
 
 /// Arguments of groupedGemmFp8. Tokens and weights come through tensor maps; `gemm.tokens`,
 /// `weights`, `upWeights`, `slotPair`, `topK`, `expertStride` and the biases are not read. `gemm.k`
-/// is a multiple of 16, `gemm.n` of 8.
+/// is a multiple of 16, `gemm.n` of 8 (givesQuantised: of 16).
 struct Fp8GemmArgs {
   GroupedGemmArgs gemm;
   const float *tokenScales;    ///< [ceil(k / 128), tokenScaleStride], of each slot (QuantiseArgs::scales)

@@ -1,7 +1,7 @@
-// Grouped GEMM of e4m3 for Hopper, tiles that fit the rows that an expert has: weights are on the
-// 64-row side of wgmma, token rows on the other, whose width each tile picks. One thread loads, one
-// warp brings the scales, the other warpgroups own 64 weight rows each; 128 elements of the sum at
-// a time are multiplied and then added up in f32 times their scales.
+// Grouped GEMM of e4m3 for Hopper. Few rows: weights are on the 64-row side of wgmma, token rows on the
+// other, whose width each tile picks. Many: token rows are on the 64-row side. One thread loads, one warp
+// brings the scales, the other warpgroups multiply; 128 elements of the sum at a time are multiplied and
+// then added up in f32 times their scales.
 #pragma once
 
 #include "compiler/kernels/fp8/Products.cuh"
@@ -21,7 +21,7 @@ namespace moec {
 /// rows. All are swizzled by 128 bytes (compiler/core/CudaTensors.h).
 ///
 /// The tile tables and weights are read while the kernel before this one runs, which must have
-/// waited for dispatch before it let this one start; quantise does.
+/// waited for dispatch before it let this one start; quantise and gate-up do.
 ///
 /// Launch: any grid, hopperThreads(C) threads, fp8SharedBytes(C).
 template <GemmConfig C, class Activation>

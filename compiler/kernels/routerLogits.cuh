@@ -36,7 +36,7 @@ template <RouterGemmConfig C> struct SplitRouterTile {
 
   const tile::RouterPlace<C> &place;
   const uint32_t hiddenSize;
-  uint32_t warp, row, part; // this lane's row of eight and its quarter of each half of a chunk
+  uint32_t warp, row, part; // this lane's row of eight and its quarter of a chunk
   float sums[rowBlocks][columnBlocks][4];
 
   __device__ explicit SplitRouterTile(const tile::RouterPlace<C> &place)
@@ -59,22 +59,16 @@ template <RouterGemmConfig C> struct SplitRouterTile {
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i) {
       const uint32_t element = (first + i) * kRouterChunk;
-      const bool inShare = Whole || first + i < end;
-      const auto load = [&](const uint8_t *row) {
-        const auto quarter = [&](uint32_t from) {
-          return ptx::load8(row + from * 2, Whole || (inShare && from + part * 4 < hiddenSize));
-        };
-        const uint2 low = quarter(element), high = quarter(element + kRouterChunk / 2);
-        return make_uint4(low.x, low.y, high.x, high.y);
-      };
+      const bool inSum = Whole || (first + i < end && element + part * 8 < hiddenSize);
 #pragma unroll
       for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
         for (uint32_t half = 0; half < 2; ++half)
-          fragments[i].token[m][half] = half < halves ? load(rows.token[m][half]) : make_uint4(0, 0, 0, 0);
+          fragments[i].token[m][half] =
+              half < halves ? ptx::load16(rows.token[m][half] + element * 2, inSum) : make_uint4(0, 0, 0, 0);
 #pragma unroll
       for (uint32_t n = 0; n < columnBlocks; ++n)
-        fragments[i].weight[n] = load(rows.weight[n]);
+        fragments[i].weight[n] = ptx::load16(rows.weight[n] + element * 2, inSum);
     }
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i)
@@ -90,10 +84,10 @@ template <RouterGemmConfig C> struct SplitRouterTile {
     for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
       for (uint32_t half = 0; half < 2; ++half)
-        rows.token[m][half] = place.tokenRow(m * 16 + half * 8 + row) + part * 8;
+        rows.token[m][half] = place.tokenRow(m * 16 + half * 8 + row) + part * 16;
 #pragma unroll
     for (uint32_t n = 0; n < columnBlocks; ++n)
-      rows.weight[n] = place.weightRow(n * 8 + row, plane) + part * 8;
+      rows.weight[n] = place.weightRow(n * 8 + row, plane) + part * 16;
 
     constexpr uint32_t tail = inFlight < 4 ? 1 : 4;
     const tile::RouterShare share(hiddenSize, warp);

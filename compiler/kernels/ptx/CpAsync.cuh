@@ -16,6 +16,12 @@ inline __device__ void cpAsync16(uint32_t shared, const void *global, bool valid
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
 }
 
+/// As cpAsync16, of 8 bytes.
+inline __device__ void cpAsync8(uint32_t shared, const void *global, bool valid) {
+  const uint32_t bytes = valid ? 8 : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
+}
+
 /// As cpAsync16, of 4 bytes.
 inline __device__ void cpAsync4(uint32_t shared, const void *global, bool valid) {
   const uint32_t bytes = valid ? 4 : 0;

@@ -18,15 +18,4 @@ inline __device__ uint4 load16(const void *global, bool valid) {
   return value;
 }
 
-/// As load16, of 8 bytes.
-inline __device__ uint2 load8(const void *global, bool valid) {
-  uint2 value;
-  asm volatile("{ .reg .pred valid; setp.ne.u32 valid, %3, 0; mov.u32 %0, 0; mov.u32 %1, 0; "
-               "@valid ld.global.v2.u32 {%0, %1}, [%2]; }"
-               : "=&r"(value.x), "=&r"(value.y)
-               : "l"(global), "r"(static_cast<uint32_t>(valid))
-               : "memory");
-  return value;
-}
-
 } // namespace moec::ptx

@@ -19,10 +19,11 @@ struct RouterShare {
   }
 };
 
-/// sums += a chunk's products of sixteen tokens: twice 8 bytes a lane, four lanes a row. An instruction adds up sixteen
-/// neighbours of the sum, as wgmma does (RouterMultiplier). Which of them a lane brings does not matter as long as both
-/// sides bring the same, for tensor cores add the sixteen products at once: a lane's four stand for columns 2t, 2t+1,
-/// 2t+8, 2t+9. `token` has rows r and r + 8.
+/// sums += a chunk's products of sixteen tokens: 16 bytes a lane, four lanes a row. Which elements of the sum a lane
+/// brings does not matter as long as both sides bring the same: its eight stand for columns 2t, 2t+1, 2t+8, 2t+9 of two
+/// instructions, so that one adds up the first half of each 16 bytes and the next one the second. wgmma adds up the
+/// same sixteen (RouterGatherer); their order within an instruction does not show, for tensor cores add them at once.
+/// `token` has rows r and r + 8.
 template <Element E, uint32_t ColumnBlocks>
 __device__ void multiplyRouterRows(float (&sums)[ColumnBlocks][4], const uint4 (&token)[2],
                                    const uint4 (&weight)[ColumnBlocks]) {

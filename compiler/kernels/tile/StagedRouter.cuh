@@ -49,7 +49,6 @@ template <RouterGemmConfig C> struct StagedRouterTile {
   const tile::RouterPlace<C> &place;
   const uint32_t copied, part;          // the first row that this thread copies, and its quarter
   const uint32_t firstRow, firstColumn; // of this lane in the tile
-  const uint32_t firstHalf;             // where in them its part of each chunk's first sixteen elements is
   const uint8_t *tokens[tokenLoads];
   uint4 token[rowBlocks][2];
   float sums[rowBlocks][columnBlocks][4], total[rowBlocks][columnBlocks][4];
@@ -57,23 +56,18 @@ template <RouterGemmConfig C> struct StagedRouterTile {
   __device__ explicit StagedRouterTile(const tile::RouterPlace<C> &place)
       : place(place), copied(threadIdx.x / 4), part(threadIdx.x % 4),
         firstRow(threadIdx.x / 32 % warpsTokens * warpTokens + threadIdx.x % 32 / 4),
-        firstColumn(threadIdx.x / 32 / warpsTokens * warpExperts + threadIdx.x % 32 / 4),
-        firstHalf(swapped(threadIdx.x % 32 / 4) * 16 + part * 8), sums{}, total{} {
+        firstColumn(threadIdx.x / 32 / warpsTokens * warpExperts + threadIdx.x % 32 / 4), sums{}, total{} {
 #pragma unroll
     for (uint32_t i = 0; i < tokenLoads; ++i)
       tokens[i] = place.tokenRow(copied + i * rowsAtOnce) + part * 16;
   }
-
-  /// Of every second two rows the halves change places, so that the rows that a load reads together fall into different
-  /// banks.
-  static __device__ uint32_t swapped(uint32_t row) { return row & 2; }
 
   /// Starts copying a chunk's rows into a stage.
   __device__ void load(const RouterChunk &at, uint32_t stage) const {
     const uint32_t element = at.chunk * kRouterChunk + part * 8;
     const bool inSum = element < place.args.hiddenSize;
     const uint64_t offset = inSum ? uint64_t{at.chunk} * rowBytes : 0;
-    const uint32_t to = stage + copied * rowBytes + (part ^ swapped(copied)) * 16; // rows at once: a multiple of four
+    const uint32_t to = stage + copied * rowBytes + part * 16;
 #pragma unroll
     for (uint32_t i = 0; i < tokenLoads; ++i)
       ptx::cpAsync16(to + i * rowsAtOnce * rowBytes, tokens[i] + offset, inSum);
@@ -83,21 +77,21 @@ template <RouterGemmConfig C> struct StagedRouterTile {
                      place.weightRow(copied + i * rowsAtOnce, at.plane) + part * 16 + offset, inSum);
   }
 
-  /// This lane's elements of a row: four of the chunk's first sixteen, four of the others.
-  __device__ uint4 loadRow(uint32_t row) const {
-    const float2 low = ptx::loadShared8(row + firstHalf), high = ptx::loadShared8(row + (firstHalf ^ 32));
-    return make_uint4(__float_as_uint(low.x), __float_as_uint(low.y), __float_as_uint(high.x), __float_as_uint(high.y));
+  static __device__ uint4 load16(uint32_t shared) {
+    uint32_t values[4];
+    ptx::loadShared16(values, shared);
+    return make_uint4(values[0], values[1], values[2], values[3]);
   }
 
   __device__ void loadTokens(uint4 (&to)[2], uint32_t stage, uint32_t m) const {
 #pragma unroll
     for (uint32_t half = 0; half < 2; ++half)
-      to[half] = loadRow(stage + (firstRow + m * 16 + half * 8) * rowBytes);
+      to[half] = load16(stage + (firstRow + m * 16 + half * 8) * rowBytes + part * 16);
   }
   __device__ void loadWeights(uint4 (&to)[columnBlocks], uint32_t stage) const {
 #pragma unroll
     for (uint32_t n = 0; n < columnBlocks; ++n)
-      to[n] = loadRow(stage + (C.tileTokens + firstColumn + n * 8) * rowBytes);
+      to[n] = load16(stage + (C.tileTokens + firstColumn + n * 8) * rowBytes + part * 16);
   }
 
   /// Multiplies a chunk whose fragments are in registers, and loads those of the chunk in

@@ -27,7 +27,7 @@ struct Fp8Layer {
   // What an earlier step has left, NaN: boxes of the copy engine reach beyond the rows in use.
   uint8_t *rows = device.output(std::vector<uint8_t>(T * K * H, 0x7f));
   uint8_t *activatedRows = device.output(std::vector<uint8_t>(T * K * I, 0x7f));
-  float *rowScales = device.output<float>(stride * 3), *activatedScales = device.output<float>(stride * 2);
+  float *tokenScales = device.output<float>(stride * 3), *activatedScales = device.output<float>(stride * 2);
   uint16_t *activated = device.output<uint16_t>(T * K * I), *expertOutput = device.output<uint16_t>(T * K * H);
   uint32_t *tileCounters = device.output(std::vector<uint32_t>{0, 0});
   uint16_t *output = device.output<uint16_t>(T * H);
@@ -58,7 +58,7 @@ struct Fp8Layer {
                             .slotOfPair = slotOfPair,
                             .rowsInUse = nullptr,
                             .quantised = rows,
-                            .scales = rowScales,
+                            .scales = tokenScales,
                             .numRows = T,
                             .k = H,
                             .topK = K,
@@ -101,7 +101,7 @@ struct Fp8Layer {
     args.gemm.n = n;
     args.gemm.numExperts = E;
     args.gemm.tileCounter = tileCounters + (gated ? 0 : 1);
-    args.tokenScales = gated ? rowScales : activatedScales;
+    args.tokenScales = gated ? tokenScales : activatedScales;
     args.tokenScaleStride = stride;
     args.weightScales = device.constant(first.scales);
     args.upWeightScales = gated ? device.constant(inputs().up.scales) : nullptr;

@@ -32,7 +32,7 @@ TEST_CASE("the router's planted kernels are well without a bug", "[emulation][pl
 
 TEST_CASE("every bug planted in the router's product is caught", "[emulation][planted]") {
   const PlantedBug bugs[] = {
-      {"full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, wide},
+      {"full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, wide, Fault::Unwritten},
       {"empty wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, wideStages}, wide},
       {"empty wait of the last stage skipped", Fault::Race, {Bug::SkipBarrierWait, 2 * wideStages - 1}, wide},
       {"wrong parity", Fault::Unwritten, {Bug::WrongParity}, wide, Fault::Race},

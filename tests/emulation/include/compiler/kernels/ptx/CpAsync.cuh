@@ -10,6 +10,7 @@ inline uint32_t sharedAddress(const void *shared) { return emulation::sharedAddr
 inline void cpAsync16(uint32_t shared, const void *global, bool valid) {
   emulation::cpAsync(shared, global, 16, valid);
 }
+inline void cpAsync8(uint32_t shared, const void *global, bool valid) { emulation::cpAsync(shared, global, 8, valid); }
 inline void cpAsync4(uint32_t shared, const void *global, bool valid) { emulation::cpAsync(shared, global, 4, valid); }
 inline void cpAsyncCommit() { emulation::cpAsyncCommit(); }
 template <uint32_t Pending> void cpAsyncWait() { emulation::cpAsyncWait(Pending); }

@@ -9,8 +9,4 @@ inline uint4 load16(const void *global, bool valid) {
   return valid ? *static_cast<const uint4 *>(global) : make_uint4(0, 0, 0, 0);
 }
 
-inline uint2 load8(const void *global, bool valid) {
-  return valid ? *static_cast<const uint2 *>(global) : make_uint2(0, 0);
-}
-
 } // namespace moec::ptx
