@@ -24,7 +24,7 @@ template <RouterGemmConfig C> struct RouterGatherer {
       : args(args), ring(ring), part(threadIdx.x % partsPerRow), firstRow(threadIdx.x / partsPerRow) {}
 
   /// Where this thread's part goes in a row: bytes of the chunk, of the half that it is of a 16 bytes, of that.
-  __device__ uint32_t place() const {
+  __device__ uint32_t partPlace() const {
     const uint32_t inRow = part / 8 * (kRouterChunk * 2) + part % 2 * kRouterChunk + part % 8 / 2 * 8;
     return tile::swizzled(firstRow, inRow / 16) + inRow % 16;
   }
@@ -68,7 +68,7 @@ template <RouterGemmConfig C> struct RouterGatherer {
   template <uint32_t Rows>
   __device__ void copyRows(uint32_t to, uint64_t from, uint32_t rows, uint64_t extra, uint32_t rowsWithExtra) const {
     const uint32_t step = rowStep * args.hiddenSize * 2;
-    to += place();
+    to += partPlace();
 #pragma unroll
     for (uint32_t i = 0; i < Rows; i += rowStep) {
       const bool inRows = i < rows;

@@ -31,7 +31,7 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (e4m3)
     MOEC_TRY(quantiseTokens(hidden));
   MOEC_TRY(gateUp(hidden, pairWeights));
-  if (e4m3 && !givesQuantised(kernels.gateUp.config))
+  if (e4m3 && !kernels.gateUp.quantises())
     MOEC_TRY(quantiseActivated());
   MOEC_TRY(down());
   if (kernels.sharedGateUp)
@@ -184,7 +184,7 @@ Status CudaForward::quantiseActivated() {
 
 Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   const GemmConfig &config = kernels.gateUp.config;
-  const bool e4m3 = kernels.gateUp.family == GemmFamily::Fp8, quantises = e4m3 && givesQuantised(config);
+  const bool quantises = kernels.gateUp.quantises();
   GroupedGemmArgs args = groupedArgs();
   args.tokens = config.rowsLaid ? space.expertOutput : hidden;
   args.output = quantises ? static_cast<void *>(space.quantised) : space.activated;
@@ -193,7 +193,8 @@ Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   args.upBias = reinterpret_cast<const float *>(weights.upBias);
   args.pairWeights = layer.shape.weightOnInput ? pairWeights : nullptr;
   const CUtensorMap *map = !rows ? nullptr : quantises ? &rows->quantisedActivated : &rows->activated;
-  const bool bySlot = e4m3 || !gathersTokens(config); // else no map of tokens is looked at
+  const bool bySlot =
+      kernels.gateUp.family == GemmFamily::Fp8 || !gathersTokens(config); // else no map of tokens is looked at
   return gemm(kernels.gateUp, layer.gateUpMaps, args, {weights.gate, weights.up, weights.gateScales, weights.upScales},
               rows && bySlot ? &rows->tokens(kernels.gateUp.family, config) : map, map);
 }

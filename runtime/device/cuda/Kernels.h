@@ -36,6 +36,9 @@ struct CudaProduct {
   GemmFamily family = GemmFamily::Portable;
   GemmConfig config{};
   uint32_t k = 0, n = 0; // length of the sum; columns of the output
+
+  /// Whether its outputs are quantised rows. (Another family's config may look like one whose are.)
+  bool quantises() const { return family == GemmFamily::Fp8 && givesQuantised(config); }
 };
 
 /// Immutable; shared by all generations that run this config.
