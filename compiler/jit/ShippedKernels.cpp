@@ -25,7 +25,7 @@ constexpr RouterTile routerTiles[] = {{8, 2}, {16, 8}, {32, 32}, {64, 64}, {128,
 /// The same by wgmma.
 constexpr RouterTile routerTilesSm90[] = {{64, 64}, {128, 64}, {128, 128}};
 /// From how many tokens on those are taken, and the multiprocessors that they are chosen for.
-constexpr uint32_t routerTokensSm90 = 2049, routerProcessorsSm90 = 132;
+constexpr uint32_t routerTokensSm90 = 513, routerProcessorsSm90 = 132;
 
 /// Tiles of 64 by 64 need 242 registers on sm_80 to sm_90 and spill from sm_100 on.
 bool hasRouterTile64(std::string_view target) {
@@ -166,7 +166,6 @@ std::vector<RouterChoice> routerChoices(Element element, uint32_t experts, const
     return {{tile(8, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 8192}, {tile(128, 128), any}};
   std::vector<RouterChoice> choices = {{tile(8, 2), 4}, {tile(16, 8), 64}, {tile(32, 32), 512}};
   if (target == "sm_90a") {
-    choices.push_back({tile(64, 64), routerTokensSm90 - 1});
     addRouterChoicesSm90(element, experts, choices);
     return choices;
   }
