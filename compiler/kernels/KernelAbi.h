@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 7;
+inline constexpr uint32_t kCudaAbiVersion = 8;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -85,24 +85,45 @@ constexpr uint32_t stageBytes(const GemmConfig &c) { return (c.tileTokens + c.ti
 constexpr uint32_t portableSharedBytes(const GemmConfig &c) { return c.stages * stageBytes(c); }
 constexpr uint32_t hopperSharedBytes(const GemmConfig &c) { return c.stages * stageBytes(c) + 1024; }
 
+/// Tiles mix where experts with several tiles have so many rows for each expert with one. With fewer a step reads
+/// weights all along, which gains nothing, and tokens that tiles share leave the second-level cache meanwhile. Measured
+/// on an H100, which multiplies some 270 rows of bf16 while it reads their expert's weights (docs/performance-log.md).
+inline constexpr uint32_t kMixRows = 128, kMixRowsE4M3 = 80;
+
+/// The tiles of a step, and how those of experts with several mix with those of experts with one (tile/Schedule.cuh).
+struct TileHead {
+  uint32_t tokenTiles; ///< of all experts
+  uint32_t several;    ///< of experts with several, which then come first; 0: tiles run in the order of the table
+  uint32_t share;      ///< several / tokenTiles, in 2^-32
+
+  bool operator==(const TileHead &) const = default;
+};
+
+/// A token tile of an expert: what a tile's work is found from, in one access. An expert's entries, one for each
+/// `tileTokens` rows or a part of them, are alike and follow each other.
+struct alignas(16) TokenTile {
+  uint32_t expert;
+  uint32_t firstTile;          ///< the expert's
+  uint32_t firstSlot, endSlot; ///< of its rows
+
+  bool operator==(const TokenTile &) const = default;
+};
+
 /// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
 /// int32 are rows of `output` and (Down, rowsLaid) of `tokens`. A dense config reads `numRows` and none of the tables.
 struct GroupedGemmArgs {
-  const void *tokens;         ///< GateUp: [T, k]; Down, rowsLaid: [numSlots, k]; row-major
-  const void *weights;        ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)
-  const void *upWeights;      ///< GateUp: up, laid out as `weights`
-  void *output;               ///< [numSlots, n]; dense: [numRows, n]
-  const int32_t *slotPair;    ///< [numSlots] pair (token * topK + k) of each slot
-  const int32_t *expertBegin; ///< [E] first slot of each expert
-  const int32_t *expertEnd;   ///< [E] end of its slots in use; compact layout: expertBegin + 1
-  const int32_t *expertOrder; ///< [E] experts in the order in which they run; null: 0 .. E-1
-  const int32_t *tileBegin;   ///< [E + 1] first token tile of the expert at each place of that order
-  const int32_t *tilePlace;   ///< [tileBegin[E]] place of each token tile's expert
-  int64_t expertStride; ///< elements from one expert's weights to the next (2 * I * H where gate and up are fused)
-  uint32_t k;           ///< length of the sum; a multiple of 8
-  uint32_t n;           ///< columns of the output; a multiple of 8
+  const void *tokens;       ///< GateUp: [T, k]; Down, rowsLaid: [numSlots, k]; row-major
+  const void *weights;      ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)
+  const void *upWeights;    ///< GateUp: up, laid out as `weights`
+  void *output;             ///< [numSlots, n]; dense: [numRows, n]
+  const int32_t *slotPair;  ///< [numSlots] pair (token * topK + k) of each slot
+  const TileHead *tileHead; ///< [1]
+  const TokenTile *tiles;   ///< [tileHead->tokenTiles] experts in the order in which they run
+  int64_t expertStride;     ///< elements from one expert's weights to the next (2 * I * H where gate and up are fused)
+  uint32_t k;               ///< length of the sum; a multiple of 8
+  uint32_t n;               ///< columns of the output; a multiple of 8
   uint32_t topK;
-  uint32_t numExperts;      ///< dense: 1
+  uint32_t numExperts;      ///< that there are weights of; dense: 1
   uint32_t numRows;         ///< dense: T
   uint32_t *tileCounter;    ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
   const float *bias;        ///< biased: gate's or down's, [E, n]
@@ -231,11 +252,11 @@ struct DispatchArgs {
   const int32_t *ids;           ///< [numPairs]; anything outside 0 .. E-1 is padding
   const int32_t *pairOf;        ///< [numPairs] pair of each id (a spill list), or null: id i is pair i's
   const int32_t *pairsOnDevice; ///< dispatchOneBlock: numPairs itself, or null
-  const int32_t *expertOrder;   ///< [X], or null
+  const int32_t *plannedOrder;  ///< [X] order of experts, where tiles do not mix; null: 0 .. X-1
   int32_t *counts;              ///< [X] rows of each expert
   int32_t *expertBegin;         ///< [X + 1]
-  int32_t *tileBegin;           ///< [X + 1]
-  int32_t *tilePlace;           ///< [R / tileTokens + X] at most
+  TileHead *tileHead;           ///< [1]
+  TokenTile *tiles;             ///< [R / tileTokens + X] at most
   int32_t *slotPair;            ///< [R]; of a joined expert's slots the token's first pair
   int32_t *slotOfPair;          ///< of every pair; -1 for padding
   int32_t *blockCounts;         ///< [numBlocks, E] scratch of dispatchGrid and of the three-kernel form
@@ -245,6 +266,7 @@ struct DispatchArgs {
   uint32_t numBlocks; ///< dispatchGridBlocks(); three-kernel form: ceil(numPairs / pairsPerBlock)
   int32_t slotOffset; ///< added to what goes into slotOfPair
   uint32_t tileTokens;
+  uint32_t mixRows;   ///< kMixRows or kMixRowsE4M3; tests mix fewer rows
   uint32_t numTokens; ///< joined: T; each has `topK` pairs that follow each other
   uint32_t topK;      ///< joined
 };
@@ -261,22 +283,22 @@ constexpr uint32_t dispatchGridBlocks(uint32_t numPairs, uint32_t multiprocessor
 /// which dispatchOneBlock then places behind the slots (ids = spillIds, pairOf = spillPairs, pairsOnDevice =
 /// spillCount, slotOffset = slotBegin[E]) for a second pair of GEMMs.
 struct DispatchSlotsArgs {
-  const int32_t *ids;         ///< [numPairs]; anything outside 0 .. E-1 is padding
-  const int32_t *slotBegin;   ///< [E + 1]; the GEMMs' expertBegin
-  const int32_t *expertOrder; ///< [E], or null
-  int32_t *counts;            ///< [E] pairs of each expert, spilled ones included
-  int32_t *expertEnd;         ///< [E] end of its slots in use
-  int32_t *tileBegin;         ///< [E + 1]
-  int32_t *tilePlace;         ///< [slotBegin[E] / tileTokens + E] at most
-  int32_t *slotPair;          ///< [slotBegin[E]]
-  int32_t *slotOfPair;        ///< [numPairs]; -1 for padding and, until the spill list is placed, for spilled pairs
-  int32_t *spillPairs;        ///< [numPairs], of which spillCount are written
-  int32_t *spillIds;          ///< as spillPairs
-  int32_t *spillCount;        ///< [1]
-  int32_t *cursors;           ///< [E + 2] zeros; left as zeros
+  const int32_t *ids;          ///< [numPairs]; anything outside 0 .. E-1 is padding
+  const int32_t *slotBegin;    ///< [E + 1]
+  const int32_t *plannedOrder; ///< [E] order of experts, where tiles do not mix; null: 0 .. E-1
+  int32_t *counts;             ///< [E] pairs of each expert, spilled ones included
+  TileHead *tileHead;          ///< [1]
+  TokenTile *tiles;            ///< [slotBegin[E] / tileTokens + E] at most
+  int32_t *slotPair;           ///< [slotBegin[E]]
+  int32_t *slotOfPair;         ///< [numPairs]; -1 for padding and, until the spill list is placed, for spilled pairs
+  int32_t *spillPairs;         ///< [numPairs], of which spillCount are written
+  int32_t *spillIds;           ///< as spillPairs
+  int32_t *spillCount;         ///< [1]
+  int32_t *cursors;            ///< [E + 2] zeros; left as zeros
   CountsRing ring;
   uint32_t numPairs;
   uint32_t tileTokens;
+  uint32_t mixRows; ///< as DispatchArgs'
 };
 
 /// Blocks of dispatchSlots that take one turn: four pairs a thread.

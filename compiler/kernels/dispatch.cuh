@@ -127,8 +127,8 @@ __device__ void writeJoinedSlots(const DispatchArgs &args, uint32_t block, uint3
       args.slotPair[token] = static_cast<int32_t>(token * args.topK);
 }
 
-/// Turns `experts` into `begin` [X], and writes what the GEMMs read: expertBegin, tileBegin, tilePlace, and the sample
-/// of the counts. All threads of one block.
+/// Turns `experts` into `begin` [X], and writes what the other kernels read: counts, expertBegin, the tiles, and the
+/// sample of the counts. All threads of one block.
 template <DispatchConfig C>
 __device__ void writeTables(const DispatchArgs &args, ExpertRows<C> &experts, int32_t *begin) {
   constexpr uint32_t warps = C.threads / 32, numExperts = tableExperts(C);
@@ -145,12 +145,14 @@ __device__ void writeTables(const DispatchArgs &args, ExpertRows<C> &experts, in
   }
   if (threadIdx.x / 32 == warps - 1)
     tile::sampleCounts<C.experts>(args.ring, experts.routed(), args.numPairs);
-  tile::writeTiles<numExperts, C.threads>({args.expertOrder, args.tileBegin, args.tilePlace, args.tileTokens}, rows);
+  tile::writeTiles<numExperts, C.threads>({args.plannedOrder, args.tileHead, args.tiles, args.tileTokens, args.mixRows},
+                                          rows, [&](uint32_t expert) { return static_cast<uint32_t>(begin[expert]); });
 }
 
-/// The whole dispatch by one block. Launch: 1 block of C.threads threads.
+/// The whole dispatch by one block. Launch: 1 block of C.threads threads. ("At least 1 on a multiprocessor" is more
+/// than nothing: without it ptxas spills rather than take more than 32 registers.)
 template <DispatchConfig C>
-__global__ void __launch_bounds__(C.threads) dispatchOneBlock(const __grid_constant__ DispatchArgs args) {
+__global__ void __launch_bounds__(C.threads, 1) dispatchOneBlock(const __grid_constant__ DispatchArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
   __shared__ typename BlockDispatch<C>::Shared shared;
@@ -178,7 +180,7 @@ __global__ void __launch_bounds__(C.threads) dispatchCount(const __grid_constant
 
 /// Second: turns blockCounts into each block's first slot of each expert. Launch: 1 block.
 template <DispatchConfig C>
-__global__ void __launch_bounds__(C.threads) dispatchScan(const __grid_constant__ DispatchArgs args) {
+__global__ void __launch_bounds__(C.threads, 1) dispatchScan(const __grid_constant__ DispatchArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
   __shared__ ExpertRows<C> experts;

@@ -34,7 +34,7 @@ template <DispatchConfig C> __device__ void sumBlocks(const DispatchArgs &args, 
 
 /// Launch: args.numBlocks = dispatchGridBlocks() blocks of C.threads threads, all of which must be able to run at once.
 template <DispatchConfig C>
-__global__ void __launch_bounds__(C.threads) dispatchGrid(const __grid_constant__ DispatchArgs args) {
+__global__ void __launch_bounds__(C.threads, 1) dispatchGrid(const __grid_constant__ DispatchArgs args) {
   ptx::startNext(); // blocks of the next launch cannot take the place of ours: all of ours have started when they may
   ptx::waitForPrevious();
   __shared__ typename BlockDispatch<C>::Shared shared;

@@ -100,7 +100,6 @@ template <DispatchConfig C> struct SlotDispatch {
       const int32_t pairs = args.cursors[e], begin = args.slotBegin[e], slots = args.slotBegin[e + 1] - begin;
       shared.base[e] = args.counts[e] = pairs;
       shared.count[e] = pairs < slots ? pairs : slots;
-      args.expertEnd[e] = begin + shared.count[e];
     }
     if (threadIdx.x == 0)
       *args.spillCount = args.cursors[C.experts];
@@ -109,8 +108,9 @@ template <DispatchConfig C> struct SlotDispatch {
       args.cursors[i] = 0;
     if (threadIdx.x / 32 == C.threads / 32 - 1)
       tile::sampleCounts<C.experts>(args.ring, shared.base, args.numPairs);
-    tile::writeTiles<C.experts, C.threads>({args.expertOrder, args.tileBegin, args.tilePlace, args.tileTokens},
-                                           shared.count);
+    tile::writeTiles<C.experts, C.threads>(
+        {args.plannedOrder, args.tileHead, args.tiles, args.tileTokens, args.mixRows}, shared.count,
+        [&](uint32_t expert) { return static_cast<uint32_t>(args.slotBegin[expert]); });
   }
 };
 

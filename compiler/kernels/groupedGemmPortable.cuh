@@ -219,10 +219,10 @@ __global__ void __launch_bounds__(portableThreads(C), C.blocksPerSm)
   PortableTile<C, Activation> tile(args, ptx::sharedAddress(stages));
   ptx::waitForPrevious();
   const uint32_t steps = (args.k + C.tileK - 1) / C.tileK;
-  const uint32_t numWork = tile::numWork<C>(args);
+  const tile::WorkOrder order = tile::WorkOrder::of<C>(args);
 
-  for (uint32_t index = blockIdx.x; index < numWork; index += gridDim.x) {
-    tile.begin(tile::findWork<C>(args, index));
+  for (uint32_t turn = blockIdx.x; turn < order.items; turn += gridDim.x) {
+    tile.begin(tile::findWork<C>(args, order.itemOf(turn)));
     for (uint32_t step = 0; step + 1 < C.stages; ++step) {
       if (step < steps)
         tile.load(step, step * C.tileK);

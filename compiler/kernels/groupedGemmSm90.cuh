@@ -63,9 +63,9 @@ template <GemmConfig C> struct HopperLoader {
   StageRing<C> ring;
 
   __device__ void run() {
-    const uint32_t numWork = tile::numWork<C>(args);
-    for (uint32_t index = blockIdx.x; index < numWork; index += gridDim.x)
-      loadTile(tile::findWork<C>(args, index));
+    const tile::WorkOrder order = tile::WorkOrder::of<C>(args);
+    for (uint32_t turn = blockIdx.x; turn < order.items; turn += gridDim.x)
+      loadTile(tile::findWork<C>(args, order.itemOf(turn)));
     ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
     drain();
   }
@@ -129,9 +129,9 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
   float sums[blocks][numSums];
 
   __device__ void run() {
-    const uint32_t numWork = tile::numWork<C>(args);
-    for (uint32_t index = blockIdx.x; index < numWork; index += gridDim.x) {
-      const tile::Work work = tile::findWork<C>(args, index);
+    const tile::WorkOrder order = tile::WorkOrder::of<C>(args);
+    for (uint32_t turn = blockIdx.x; turn < order.items; turn += gridDim.x) {
+      const tile::Work work = tile::findWork<C>(args, order.itemOf(turn));
       if (!C.swapAB && group * 64 >= work.rows) {
         skipTile(); // no valid row among this warpgroup's 64
         continue;

@@ -40,7 +40,8 @@ template <GemmConfig C> struct FittedGatherer {
     const uint32_t steps = ring.numSteps(args.k);
     const uint32_t even = tile::swizzled(firstRow, piece), odd = tile::swizzled(firstRow + rowStep, piece);
     uint64_t source = reinterpret_cast<uint64_t>(args.tokens) + piece * 16;
-    ptx::keepInRegister(source); // else it is fetched as a constant again for each row
+    ptx::keepInRegister(source);                     // else it is fetched as a constant again for each row
+    const ptx::CachePolicy policy = ptx::keepLong(); // as in tile::Loader
     for (uint32_t step = 0; step < steps; ++step) {
       ring.waitEmpty();
 #pragma unroll
@@ -52,7 +53,7 @@ template <GemmConfig C> struct FittedGatherer {
         for (uint32_t i = 0; i < tokenLoads; ++i)
           if (firstRow + i * rowStep < work.rows)
             ptx::cpAsync16(ring.tokens(span) + (i % 2 ? odd : even) + i / 2 * 2 * rowStep * tile::rowBytes,
-                           reinterpret_cast<const void *>(from + static_cast<uint64_t>(rows[i]) * 16), valid);
+                           reinterpret_cast<const void *>(from + static_cast<uint64_t>(rows[i]) * 16), valid, policy);
       }
       ptx::cpAsyncArrive(ring.full());
       ring.next();

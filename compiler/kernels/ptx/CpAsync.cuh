@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/CachePolicy.cuh"
 
 namespace moec::ptx {
 
@@ -14,6 +15,14 @@ inline __device__ uint32_t sharedAddress(const void *shared) {
 inline __device__ void cpAsync16(uint32_t shared, const void *global, bool valid) {
   const uint32_t bytes = valid ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
+}
+
+/// As cpAsync16, and the second-level cache keeps it as `policy` says.
+inline __device__ void cpAsync16(uint32_t shared, const void *global, bool valid, CachePolicy policy) {
+  const uint32_t bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(shared), "l"(global),
+               "r"(bytes), "l"(policy.bits)
+               : "memory");
 }
 
 /// As cpAsync16, of 8 bytes.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/CachePolicy.cuh"
 
 namespace moec {
 
@@ -33,6 +34,15 @@ inline __device__ void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
                "[%0], [%1, {%2, %3}], [%4];" ::"r"(shared),
                "l"(map), "r"(k), "r"(row), "r"(barrier)
+               : "memory");
+}
+
+/// As tmaLoad2d, and the second-level cache keeps it as `policy` says.
+inline __device__ void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier,
+                                 CachePolicy policy) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+               "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared),
+               "l"(map), "r"(k), "r"(row), "r"(barrier), "l"(policy.bits)
                : "memory");
 }
 

@@ -10,6 +10,10 @@
 
 namespace moec::tile {
 
+/// Each tile of an expert's weights reads its token rows again, while weights that are read once pass through the
+/// cache: so token rows are kept there longest. (Measured: mixed tiles gain up to 4 % and read up to a tenth less; a
+/// policy for weights, even the normal one by name, loses 2 to 10 %.)
+///
 /// One thread that picks the block's tiles and starts all copies by TMA: weights, and token rows unless `RingOf`
 /// (FittedRing<C> or Fp8Ring<C>) gathers them.
 template <GemmConfig C, class RingOf> struct Loader {
@@ -21,8 +25,10 @@ template <GemmConfig C, class RingOf> struct Loader {
   const TensorMap *weightMap, *tokenMap;
   Ring ring;
   WorkQueue<Ring::takers> queue;
+  ptx::CachePolicy tokenPolicy{};
 
   __device__ void run() {
+    tokenPolicy = ptx::keepLong();
     WorkFinder<C> finder{args};
     Work work;
     if constexpr (Ring::gathers) {
@@ -93,7 +99,8 @@ template <GemmConfig C, class RingOf> struct Loader {
     for (uint32_t span = 0; span < Ring::spans; ++span)
       for (uint32_t box = 0; box < numBoxes(work); ++box)
         ptx::tmaLoad2d(ring.tokens(span) + box * boxTokens * rowBytes, tokenMap,
-                       step * C.tileK + span * Ring::spanElements, work.firstSlot + box * boxTokens, ring.full());
+                       step * C.tileK + span * Ring::spanElements, work.firstSlot + box * boxTokens, ring.full(),
+                       tokenPolicy);
   }
 };
 

@@ -8,10 +8,11 @@ namespace moec::tile {
 
 /// Where the tile table goes, and its order.
 struct TileTable {
-  const int32_t *expertOrder; ///< [E] or null
-  int32_t *tileBegin;         ///< [E + 1]
-  int32_t *tilePlace;         ///< [tileBegin[E]]
+  const int32_t *plannedOrder; ///< [E] or null
+  TileHead *head;              ///< [1]
+  TokenTile *tiles;            ///< [head->tokenTiles]
   uint32_t tileTokens;
+  uint32_t mixRows; ///< as DispatchArgs'
 };
 
 /// Gives `store(i, sum of value(0) .. value(i - 1))` for every i below `Count`, and returns the whole sum. By one warp.
@@ -28,25 +29,112 @@ template <uint32_t Count, class Value, class Store> __device__ int32_t warpScan(
   return total;
 }
 
-/// Writes the tiles of experts with `rows` [Experts] (shared memory) rows. All threads of a block; what they wrote to
-/// shared memory before is seen after.
-template <uint32_t Experts, uint32_t Threads> __device__ void writeTiles(const TileTable &table, const int32_t *rows) {
-  if (threadIdx.x / 32 == (Threads > 32 ? 1 : 0)) { // the first warp may be scanning slots
-    const auto tilesAt = [&](uint32_t place) {
-      const uint32_t expert = table.expertOrder ? static_cast<uint32_t>(table.expertOrder[place]) : place;
-      return static_cast<int32_t>(ceilDivide(static_cast<uint32_t>(rows[expert]), table.tileTokens));
-    };
-    const int32_t tiles =
-        warpScan<Experts>(tilesAt, [&](uint32_t place, int32_t first) { table.tileBegin[place] = first; });
-    if (threadIdx.x % 32 == 0)
-      table.tileBegin[Experts] = tiles;
+/// Experts in the order in which they run, in shared memory.
+template <uint32_t Experts> struct ExpertPlaces {
+  int32_t expertAt[Experts];
+  int32_t firstTile[Experts + 1]; // of the expert at each place
+};
+
+/// Finds experts' places, by one warp: the planned order, or, where tiles mix (DispatchArgs::mixRows), experts with
+/// several tiles before the others, each kind in the planned order.
+template <uint32_t Experts> struct PlaceFinder {
+  /// Of experts with several tiles, and how many experts have one.
+  struct Counts {
+    int32_t several = 0, rows = 0, single = 0;
+  };
+
+  const TileTable &table;
+  const int32_t *rows; // [Experts], in shared memory
+  ExpertPlaces<Experts> &shared;
+
+  __device__ void run() const {
+    const Counts counts = count();
+    const bool mixed =
+        counts.single > 0 && counts.several > 0 && counts.rows >= static_cast<int64_t>(table.mixRows) * counts.single;
+    const int32_t several = mixed ? severalTiles() : 0;
+    const int32_t all = mixed ? place<true>(counts.several, several) : place<false>(0, 0);
+    if (threadIdx.x % 32 > 0)
+      return;
+    shared.firstTile[Experts] = all;
+    const uint64_t share = mixed ? (static_cast<uint64_t>(several) << 32) / static_cast<uint32_t>(all) : 0;
+    *table.head = {static_cast<uint32_t>(all), static_cast<uint32_t>(several), static_cast<uint32_t>(share)};
   }
+
+private:
+  __device__ int32_t tilesOf(uint32_t expert) const {
+    return static_cast<int32_t>(ceilDivide(static_cast<uint32_t>(rows[expert]), table.tileTokens));
+  }
+
+  __device__ Counts count() const { // without a division: every step waits for this
+    Counts counts;
+    for (uint32_t expert = threadIdx.x % 32; expert < Experts; expert += 32) {
+      const int32_t own = rows[expert];
+      const bool several = static_cast<uint32_t>(own) > table.tileTokens;
+      counts.several += several;
+      counts.rows += several ? own : 0;
+      counts.single += !several && own > 0;
+    }
+    if (!__any_sync(allLanes, counts.several > 0))
+      return {};
+    return {warpTotal(counts.several), warpTotal(counts.rows), warpTotal(counts.single)};
+  }
+
+  /// Of experts with several.
+  __device__ int32_t severalTiles() const {
+    int32_t tiles = 0;
+    for (uint32_t expert = threadIdx.x % 32; expert < Experts; expert += 32)
+      if (const int32_t own = tilesOf(expert); own > 1)
+        tiles += own;
+    return warpTotal(tiles);
+  }
+
+  /// Returns how many tiles there are. `places` and `tiles` are those in front of the other experts'.
+  template <bool Mixed> __device__ int32_t place(int32_t places, int32_t tiles) const {
+    int32_t frontPlaces = 0, frontTiles = 0;
+    for (uint32_t first = 0; first < Experts; first += 32) {
+      const uint32_t lane = threadIdx.x % 32, i = first + lane;
+      const uint32_t expert = i < Experts && table.plannedOrder ? static_cast<uint32_t>(table.plannedOrder[i]) : i;
+      const int32_t own = i < Experts ? tilesOf(expert) : 0;
+      const bool inFront = Mixed && own > 1;
+      const int32_t before = warpPrefix(inFront ? 0 : own);
+      int32_t place = places + static_cast<int32_t>(lane), firstTile = tiles + before;
+      places += 32;
+      tiles += __shfl_sync(allLanes, before + (inFront ? 0 : own), 31);
+      if constexpr (Mixed) {
+        const uint32_t lanes = __ballot_sync(allLanes, inFront);
+        const int32_t inFrontBelow = __popc(lanes & ((1u << lane) - 1)), frontBefore = warpPrefix(inFront ? own : 0);
+        place = inFront ? frontPlaces + inFrontBelow : place - inFrontBelow;
+        firstTile = inFront ? frontTiles + frontBefore : firstTile;
+        frontPlaces += __popc(lanes);
+        places -= __popc(lanes);
+        frontTiles += __shfl_sync(allLanes, frontBefore + (inFront ? own : 0), 31);
+      }
+      if (i < Experts) {
+        shared.expertAt[place] = static_cast<int32_t>(expert);
+        shared.firstTile[place] = firstTile;
+      }
+    }
+    return tiles;
+  }
+};
+
+/// Writes the tiles of experts with `rows` [Experts] rows (shared memory), the first of which has slot
+/// `firstSlot(expert)`. All threads of a block; what all wrote to shared memory before a barrier before this is seen by
+/// `rows`, and before this by `firstSlot`.
+template <uint32_t Experts, uint32_t Threads, class FirstSlot>
+__device__ void writeTiles(const TileTable &table, const int32_t *rows, FirstSlot firstSlot) {
+  __shared__ ExpertPlaces<Experts> places;
+  if (threadIdx.x / 32 == (Threads > 32 ? 1 : 0)) // the first warp may be scanning slots
+    PlaceFinder<Experts>{table, rows, places}.run();
   __syncthreads();
   // A warp per expert: a hot one has many tiles.
   for (uint32_t place = threadIdx.x / 32; place < Experts; place += Threads / 32) {
-    const int32_t first = table.tileBegin[place], last = table.tileBegin[place + 1];
-    for (int32_t tile = first + static_cast<int32_t>(threadIdx.x % 32); tile < last; tile += 32)
-      table.tilePlace[tile] = static_cast<int32_t>(place);
+    const uint32_t first = static_cast<uint32_t>(places.firstTile[place]),
+                   end = static_cast<uint32_t>(places.firstTile[place + 1]);
+    const uint32_t expert = static_cast<uint32_t>(places.expertAt[place]), slot = firstSlot(expert);
+    const TokenTile entry{expert, first, slot, slot + static_cast<uint32_t>(rows[expert])};
+    for (uint32_t tile = first + threadIdx.x % 32; tile < end; tile += 32)
+      table.tiles[tile] = entry;
   }
 }
 

@@ -66,60 +66,50 @@ inline constexpr uint32_t kTilesTogether = 8;
 template <GemmConfig C> struct WorkFinder {
   const GroupedGemmArgs &args;
   Work following{};
-  uint32_t numWork = 0, ticket = 0, index = 0, place = 0, firstTile = 0, lastTile = 0, expert = 0, begin = 0, end = 0,
-           phase = 4;
+  WorkOrder order{};
+  TokenTile entry{};
+  uint32_t ticket = 0, index = 0, phase = 3;
 
   /// The block's first tile; no rows if there is none.
   __device__ Work first() {
-    index = blockIdx.x;
-    numWork = tile::numWork<C>(args);
-    loadPlace();
-    loadExpert();
+    order = WorkOrder::of<C>(args);
+    index = order.itemOf(blockIdx.x);
+    loadTile();
     work();
     return following;
   }
 
   /// Looks for the next tile, in pieces that each use what the one before has loaded.
   __device__ void restart() { phase = 0; }
-  __device__ bool done() const { return phase == 4; }
+  __device__ bool done() const { return phase == 3; }
   template <class Queue> __device__ void advance(Queue &queue) {
     switch (phase++) {
     case 0: draw(); break;
     case 1:
-      index = gridDim.x + ticket;
-      loadPlace();
+      index = order.itemOf(gridDim.x + ticket);
+      loadTile();
       break;
-    case 2: loadExpert(); break;
     default: work(); queue.put(following);
     }
   }
 
 private:
-  /// All blocks together draw numWork times, the failed draws that end them included: the counter ends where it began.
-  __device__ void draw() { ticket = ptx::drawTicket(args.tileCounter, numWork); }
+  /// All blocks together draw order.items times, the failed draws that end them included: the counter ends where it
+  /// began.
+  __device__ void draw() { ticket = ptx::drawTicket(args.tileCounter, order.items); }
 
-  __device__ void loadPlace() {
-    if (index < numWork)
-      place = static_cast<uint32_t>(args.tilePlace[index / columnTiles<C>(args)]);
-  }
-
-  __device__ void loadExpert() {
-    if (index >= numWork)
-      return;
-    firstTile = static_cast<uint32_t>(args.tileBegin[place]);
-    lastTile = static_cast<uint32_t>(args.tileBegin[place + 1]);
-    expert = args.expertOrder ? static_cast<uint32_t>(args.expertOrder[place]) : place;
-    begin = static_cast<uint32_t>(args.expertBegin[expert]);
-    end = static_cast<uint32_t>(args.expertEnd[expert]);
+  __device__ void loadTile() {
+    if (index < order.items)
+      entry = args.tiles[index / columnTiles<C>(args)];
   }
 
   /// An expert's tiles have the same number of rows, give or take 16: 272 rows are 144 and 128, not 256 and 16, whose
   /// weights would cost nearly as much to load again.
   __device__ void work() {
     following.rows = 0;
-    if (index >= numWork)
+    if (index >= order.items)
       return;
-    const uint32_t tiles = lastTile - firstTile, columns = columnTiles<C>(args), local = index - firstTile * columns;
+    const uint32_t tiles = tilesOf<C>(entry), columns = columnTiles<C>(args), local = index - entry.firstTile * columns;
     uint32_t first = 0, here = tiles, inPart = local; // the part's token tiles, and the place among the part's work
     if (tiles > kTilesTogether) {
       const uint32_t parts = (tiles + kTilesTogether - 1) / kTilesTogether, most = (tiles + parts - 1) / parts;
@@ -128,12 +118,13 @@ private:
       inPart = local - first * columns;
     }
     const uint32_t which = first + inPart % here;
-    const uint32_t units = (end - begin + 15) / 16, each = units / tiles, more = units % tiles;
+    const uint32_t rows = entry.endSlot - entry.firstSlot, units = (rows + 15) / 16, each = units / tiles,
+                   more = units % tiles;
     const uint32_t before = (which * each + (which < more ? which : more)) * 16;
-    const uint32_t share = (each + (which < more)) * 16, left = end - begin - before;
-    following.expert = expert;
+    const uint32_t share = (each + (which < more)) * 16, left = rows - before;
+    following.expert = entry.expert;
     following.firstColumn = inPart / here * outputColumns(C);
-    following.firstSlot = begin + before;
+    following.firstSlot = entry.firstSlot + before;
     following.rows = left < share ? left : share;
   }
 };

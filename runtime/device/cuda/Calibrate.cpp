@@ -168,18 +168,18 @@ private:
     return isGemm(what) ? writeTables(what) : Status();
   }
 
-  /// What dispatch would leave, of rows that lie as they come.
+  /// What dispatch would leave, of rows that lie as they come, in the order of the experts.
   Status writeTables(const GpuCase &what) {
-    std::vector<int32_t> expertBegin{0}, tileBegin{0}, tilePlace;
-    for (size_t expert = 0; expert < what.rows.size(); ++expert) {
-      const uint32_t tiles = ceilDivide(what.rows[expert], what.tile.tokens);
-      expertBegin.push_back(expertBegin.back() + static_cast<int32_t>(what.rows[expert]));
-      tileBegin.push_back(tileBegin.back() + static_cast<int32_t>(tiles));
-      tilePlace.insert(tilePlace.end(), tiles, static_cast<int32_t>(expert));
+    std::vector<TokenTile> tiles;
+    uint32_t slot = 0;
+    for (uint32_t expert = 0; expert < what.rows.size(); ++expert) {
+      const uint32_t rows = what.rows[expert], count = ceilDivide(rows, what.tile.tokens);
+      tiles.insert(tiles.end(), count, {expert, static_cast<uint32_t>(tiles.size()), slot, slot + rows});
+      slot += rows;
     }
-    for (auto [table, to] : {std::pair{&expertBegin, space.expertBegin}, std::pair{&tileBegin, space.tileBegin},
-                             std::pair{&tilePlace, space.tilePlace}})
-      MOEC_TRY(uploader.copy(reinterpret_cast<CUdeviceptr>(to), table->data(), table->size() * sizeof(int32_t)));
+    const TileHead head{static_cast<uint32_t>(tiles.size()), 0, 0};
+    MOEC_TRY(uploader.copy(reinterpret_cast<CUdeviceptr>(space.tileHead), &head, sizeof(head)));
+    MOEC_TRY(uploader.copy(reinterpret_cast<CUdeviceptr>(space.tiles), tiles.data(), tiles.size() * sizeof(TokenTile)));
     return uploader.finish();
   }
 

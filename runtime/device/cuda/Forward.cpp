@@ -100,11 +100,11 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   const DispatchConfig config = dispatchConfigOf(layer.shape.experts);
   DispatchArgs args{};
   args.ids = ids;
-  args.expertOrder = reinterpret_cast<const int32_t *>(*layer.order);
+  args.plannedOrder = reinterpret_cast<const int32_t *>(*layer.order);
   args.counts = space.counts;
   args.expertBegin = space.expertBegin;
-  args.tileBegin = space.tileBegin;
-  args.tilePlace = space.tilePlace;
+  args.tileHead = space.tileHead;
+  args.tiles = space.tiles;
   args.slotPair = space.slotPair;
   args.slotOfPair = space.slotOfPair;
   args.blockCounts = space.blockCounts;
@@ -112,6 +112,7 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   args.numPairs = tokens * layer.shape.topK;
   args.numBlocks = ceilDivide(args.numPairs, config.pairsPerBlock);
   args.tileTokens = kernels.gateUp.config.tileTokens;
+  args.mixRows = kernels.gateUp.family == GemmFamily::Fp8 ? kMixRowsE4M3 : kMixRows;
   args.numTokens = tokens;
   args.topK = layer.shape.topK;
   void *parameters[] = {&args};
@@ -130,11 +131,8 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
 GroupedGemmArgs CudaForward::groupedArgs() const {
   GroupedGemmArgs args{};
   args.slotPair = space.slotPair;
-  args.expertBegin = space.expertBegin;
-  args.expertEnd = space.expertBegin + 1;
-  args.expertOrder = reinterpret_cast<const int32_t *>(*layer.order);
-  args.tileBegin = space.tileBegin;
-  args.tilePlace = space.tilePlace;
+  args.tileHead = space.tileHead;
+  args.tiles = space.tiles;
   args.topK = layer.shape.topK;
   args.numExperts = groupedExperts(layer.shape);
   return args;

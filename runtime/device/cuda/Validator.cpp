@@ -9,7 +9,7 @@
 namespace moec {
 namespace {
 
-/// Every token goes to the costliest expert, and to topK - 1 others that differ from token to token.
+/// Every token goes to the plan's first expert, and to topK - 1 others that differ from token to token.
 void routeTokens(const CudaLayer &layer, uint32_t tokens, int32_t *ids, float *weights) {
   const uint32_t experts = layer.shape.experts, topK = layer.shape.topK;
   const uint32_t hot = layer.plan.table.order.front();

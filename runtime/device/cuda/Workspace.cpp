@@ -20,8 +20,8 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.weights = carver.take<float>(needs.pairs);
   space.counts = carver.take<int32_t>(needs.experts);
   space.expertBegin = carver.take<int32_t>(needs.experts + 1);
-  space.tileBegin = carver.take<int32_t>(needs.experts + 1);
-  space.tilePlace = carver.take<int32_t>(needs.tiles);
+  space.tileHead = carver.take<TileHead>(1);
+  space.tiles = carver.take<TokenTile>(needs.tiles);
   space.slotPair = carver.take<int32_t>(needs.rows);
   space.slotOfPair = carver.take<int32_t>(needs.pairs);
   space.blockCounts = carver.take<int32_t>(needs.blockCounts);

@@ -53,7 +53,7 @@ struct CudaWorkspaceNeeds {
   uint64_t tokens = 0, pairs = 0, rows = 0;     // rows of the grouped products: pairs, and a joined shared expert's
   uint64_t experts = 0;                         // of the grouped products
   uint64_t logits = 0;                          // f32 elements
-  uint64_t tiles = 0;                           // entries of tilePlace
+  uint64_t tiles = 0;                           // token tiles, at most
   uint64_t blockCounts = 0;                     // int32 elements
   uint64_t activatedBytes = 0, outputBytes = 0; // of the experts
   uint64_t quantisedBytes = 0;                  // e4m3 of what is activated
@@ -80,8 +80,8 @@ struct CudaWorkspace {
   float *weights = nullptr;       // [T, K]
   int32_t *counts = nullptr;      // [X]
   int32_t *expertBegin = nullptr; // [X + 1]
-  int32_t *tileBegin = nullptr;   // [X + 1]
-  int32_t *tilePlace = nullptr;   // [tiles]
+  TileHead *tileHead = nullptr;   // [1]
+  TokenTile *tiles = nullptr;     // [tiles]
   int32_t *slotPair = nullptr;    // [R]
   int32_t *slotOfPair = nullptr;  // [T * K]
   int32_t *blockCounts = nullptr; // [blocks, E]

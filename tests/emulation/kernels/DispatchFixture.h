@@ -20,6 +20,7 @@ struct DispatchCase {
   uint32_t topK; // of ids that follow each other, a token's
   uint32_t tileTokens;
   bool ordered; // with an order of experts
+  uint32_t mixRows = 4;
 
   uint32_t tokens() const { return static_cast<uint32_t>(ids.size()) / topK; }
 };
@@ -76,26 +77,23 @@ template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, Di
   constexpr uint32_t experts = tableExperts(C), gridBlocks = 3;
   const uint32_t pairs = static_cast<uint32_t>(test.ids.size()), rows = pairs + (C.joined ? test.tokens() : 0);
   const bench::ReferenceSlots expected = expectedSlots<C>(test);
-  std::vector<int32_t> order(experts);
-  for (uint32_t i = 0; i < experts; ++i)
-    order[i] = static_cast<int32_t>(experts - 1 - i);
-  std::vector<int32_t> places, tileBegin;
-  for (uint32_t place = 0; place < experts; ++place) {
-    const size_t expert = static_cast<size_t>(test.ordered ? order[place] : static_cast<int32_t>(place));
-    const uint32_t own = static_cast<uint32_t>(expected.expertBegin[expert + 1] - expected.expertBegin[expert]);
-    tileBegin.push_back(static_cast<int32_t>(places.size()));
-    places.insert(places.end(), (own + test.tileTokens - 1) / test.tileTokens, static_cast<int32_t>(place));
+  std::vector<int32_t> planned, ownRows;
+  for (uint32_t i = 0; i < experts; ++i) {
+    ownRows.push_back(expected.expertBegin[i + 1] - expected.expertBegin[i]);
+    if (test.ordered)
+      planned.push_back(static_cast<int32_t>(experts - 1 - i));
   }
-  tileBegin.push_back(static_cast<int32_t>(places.size()));
+  const bench::ReferenceTiles tiles =
+      bench::referenceTiles(ownRows, expected.expertBegin, test.tileTokens, test.mixRows, planned);
 
   DeviceMemory device;
   DispatchArgs args{};
   args.ids = device.input(test.ids);
-  args.expertOrder = test.ordered ? device.input(order) : nullptr;
+  args.plannedOrder = test.ordered ? device.input(planned) : nullptr;
   args.counts = device.output<int32_t>(experts);
   args.expertBegin = device.output<int32_t>(experts + 1);
-  args.tileBegin = device.output<int32_t>(experts + 1);
-  args.tilePlace = device.output<int32_t>(rows / test.tileTokens + experts);
+  args.tileHead = device.output<TileHead>(1);
+  args.tiles = device.output<TokenTile>(rows / test.tileTokens + experts);
   args.slotPair = device.output<int32_t>(rows);
   args.slotOfPair = device.output<int32_t>(pairs);
   args.ring = {device.output<uint64_t>(2 * (C.experts + 1)), device.output(std::vector<uint32_t>{0}), 2};
@@ -104,6 +102,7 @@ template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, Di
   args.blockCounts = device.output<int32_t>(size_t{args.numBlocks} * C.experts);
   args.gridBarrier = device.output(std::vector<uint32_t>{0, 0});
   args.tileTokens = test.tileTokens;
+  args.mixRows = test.mixRows;
   args.numTokens = test.tokens();
   args.topK = test.topK;
   if (const auto failure = launchDispatch<C>(device, form, args, seed))
@@ -119,9 +118,10 @@ template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, Di
   return !same(args.expertBegin, expected.expertBegin) ? "expertBegin is wrong"
          : !same(args.slotPair, expected.slotPair)     ? "slotPair is wrong"
          : !same(args.slotOfPair, expected.slotOfPair) ? "slotOfPair is wrong"
-         : !same(args.tileBegin, tileBegin)            ? "tileBegin is wrong"
-         : !same(args.tilePlace, places)               ? "tilePlace is wrong"
-                                                       : checkSample<C>(test, args.ring.words + C.experts + 1);
+         : !(*args.tileHead == tiles.head)             ? "tileHead is wrong"
+         : !std::equal(tiles.tiles.begin(), tiles.tiles.end(), args.tiles)
+             ? "tiles are wrong"
+             : checkSample<C>(test, args.ring.words + C.experts + 1);
 }
 
 } // namespace moec::emulation

@@ -17,7 +17,7 @@ namespace {
 
 constexpr DispatchConfig config{.experts = 40, .threads = 64, .pairsPerBlock = 96}; // more experts than lanes
 constexpr uint32_t E = config.experts;
-constexpr uint32_t tileTokens = 8, numSamples = 2, gridBlocks = 4;
+constexpr uint32_t tileTokens = 8, mixRows = 4, numSamples = 2, gridBlocks = 4;
 
 struct SlotsCase {
   const char *name;
@@ -41,16 +41,13 @@ int32_t countOf(const std::vector<int32_t> &ids, uint32_t expert) {
   return static_cast<int32_t>(std::count(ids.begin(), ids.end(), static_cast<int32_t>(expert)));
 }
 
-std::string checkTiles(const std::vector<int32_t> &rows, const int32_t *tileBegin, const int32_t *tilePlace) {
-  int32_t tile = 0;
-  for (uint32_t e = 0; e < E; ++e) {
-    if (tileBegin[e] != tile)
-      return fmt::format("tileBegin[{}] is {}", e, tileBegin[e]);
-    for (int32_t i = 0; i < (rows[e] + int32_t{tileTokens} - 1) / int32_t{tileTokens}; ++i)
-      if (tilePlace[tile++] != static_cast<int32_t>(e))
-        return fmt::format("tile {} is of place {}", tile - 1, tilePlace[tile - 1]);
-  }
-  return tileBegin[E] == tile ? "" : "tileBegin ends wrongly";
+/// `args`: DispatchSlotsArgs or DispatchArgs.
+template <class Args>
+std::string checkTiles(const std::vector<int32_t> &rows, const std::vector<int32_t> &begin, const Args &args) {
+  const bench::ReferenceTiles expected = bench::referenceTiles(rows, begin, tileTokens, mixRows);
+  return !(*args.tileHead == expected.head)                                      ? "tileHead is wrong"
+         : !std::equal(expected.tiles.begin(), expected.tiles.end(), args.tiles) ? "tiles are wrong"
+                                                                                 : "";
 }
 
 /// Sample `sequence`, complete or not at all.
@@ -80,9 +77,8 @@ struct SlotsRun {
     args.ids = device.input(test.ids);
     args.slotBegin = device.constant(begin);
     args.counts = device.output<int32_t>(E);
-    args.expertEnd = device.output<int32_t>(E);
-    args.tileBegin = device.output<int32_t>(E + 1);
-    args.tilePlace = device.output<int32_t>(slots / tileTokens + E);
+    args.tileHead = device.output<TileHead>(1);
+    args.tiles = device.output<TokenTile>(slots / tileTokens + E);
     args.slotPair = device.output<int32_t>(slots + 1);
     args.slotOfPair = device.output<int32_t>(pairs);
     args.spillPairs = device.output<int32_t>(pairs);
@@ -93,17 +89,19 @@ struct SlotsRun {
                  numSamples};
     args.numPairs = pairs;
     args.tileTokens = tileTokens;
+    args.mixRows = mixRows;
     spill.ids = args.spillIds;
     spill.pairOf = args.spillPairs;
     spill.pairsOnDevice = args.spillCount;
     spill.counts = device.output<int32_t>(E);
     spill.expertBegin = device.output<int32_t>(E + 1);
-    spill.tileBegin = device.output<int32_t>(E + 1);
-    spill.tilePlace = device.output<int32_t>(pairs / tileTokens + E);
+    spill.tileHead = device.output<TileHead>(1);
+    spill.tiles = device.output<TokenTile>(pairs / tileTokens + E);
     spill.slotPair = device.output<int32_t>(pairs);
     spill.slotOfPair = args.slotOfPair;
     spill.slotOffset = begin.back();
     spill.tileTokens = tileTokens;
+    spill.mixRows = mixRows;
   }
 
   std::string step(uint64_t seed, uint32_t sequence) {
@@ -125,15 +123,15 @@ struct SlotsRun {
       const int32_t count = countOf(test.ids, e);
       rows.push_back(std::min(count, begin[e + 1] - begin[e]));
       spilled += count - rows[e];
-      if (args.counts[e] != count || args.expertEnd[e] != begin[e] + rows[e])
-        return fmt::format("expert {}: {} pairs, end {}", e, args.counts[e], args.expertEnd[e]);
+      if (args.counts[e] != count)
+        return fmt::format("expert {}: {} pairs", e, args.counts[e]);
     }
     if (*args.spillCount != spilled)
       return fmt::format("{} spilled, expected {}", *args.spillCount, spilled);
     for (uint32_t i = 0; i < E + 2; ++i)
       if (args.cursors[i] != 0)
         return fmt::format("cursor {} was left at {}", i, args.cursors[i]);
-    if (std::string wrong = checkTiles(rows, args.tileBegin, args.tilePlace); !wrong.empty())
+    if (std::string wrong = checkTiles(rows, begin, args); !wrong.empty())
       return wrong;
     return checkSample(args.ring.words, sequence, test.ids);
   }
@@ -150,14 +148,14 @@ struct SlotsRun {
       }
       const bool spilled = slot >= offset;
       const int32_t first = spilled ? offset + spill.expertBegin[id] : begin[static_cast<size_t>(id)];
-      const int32_t end = spilled ? offset + spill.expertBegin[id + 1] : args.expertEnd[id];
+      const int32_t end = spilled ? offset + spill.expertBegin[id + 1] : begin[static_cast<size_t>(id) + 1];
       if (slot < first || slot >= end || !taken.insert(slot).second)
         return fmt::format("pair {} of expert {} has slot {}, not of its own in {} .. {}", pair, id, slot, first, end);
       if ((spilled ? spill.slotPair[slot - offset] : args.slotPair[slot]) != static_cast<int32_t>(pair))
         return fmt::format("slot {} does not name pair {}", slot, pair);
     }
     std::vector<int32_t> rows(spill.counts, spill.counts + E);
-    return checkTiles(rows, spill.tileBegin, spill.tilePlace);
+    return checkTiles(rows, std::vector<int32_t>(spill.expertBegin, spill.expertBegin + E), spill);
   }
 };
 
@@ -192,8 +190,8 @@ TEST_CASE("dispatch by a grid gives the slots that one block gives", "[emulation
       args.ids = device.input(test.ids);
       args.counts = device.output<int32_t>(E);
       args.expertBegin = device.output<int32_t>(E + 1);
-      args.tileBegin = device.output<int32_t>(E + 1);
-      args.tilePlace = device.output<int32_t>(pairs / tileTokens + E);
+      args.tileHead = device.output<TileHead>(1);
+      args.tiles = device.output<TokenTile>(pairs / tileTokens + E);
       args.slotPair = device.output<int32_t>(pairs);
       args.slotOfPair = device.output<int32_t>(pairs);
       args.blockCounts = device.output<int32_t>(gridBlocks * E);
@@ -201,6 +199,7 @@ TEST_CASE("dispatch by a grid gives the slots that one block gives", "[emulation
       args.numPairs = pairs;
       args.numBlocks = gridBlocks;
       args.tileTokens = tileTokens;
+      args.mixRows = mixRows;
       if (const auto failure = launch(device, {.blocks = gridBlocks, .threads = config.threads, .together = true}, seed,
                                       [&] { dispatchGrid<config>(args); }))
         return failure->message;
@@ -210,7 +209,7 @@ TEST_CASE("dispatch by a grid gives the slots that one block gives", "[emulation
       if (!same(args.expertBegin, expected.expertBegin) || !same(args.slotPair, expected.slotPair) ||
           !same(args.slotOfPair, expected.slotOfPair) || args.gridBarrier[0] != 0 || args.gridBarrier[1] != 0)
         return "pairs are placed wrongly, or the barrier is left wrongly";
-      return checkTiles(std::vector<int32_t>(args.counts, args.counts + E), args.tileBegin, args.tilePlace);
+      return checkTiles(std::vector<int32_t>(args.counts, args.counts + E), expected.expertBegin, args);
     });
   }
 }

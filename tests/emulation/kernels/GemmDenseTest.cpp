@@ -31,7 +31,9 @@ GemmProblem denseProblem(uint32_t tokens, uint32_t k, uint32_t n, const GemmConf
 
 GroupedGemmArgs denseArgs(DeviceMemory &device, const GemmProblem &p) {
   GroupedGemmArgs args = gemmArgs(device, p, 16);
-  args.slotPair = args.expertBegin = args.expertEnd = args.tileBegin = args.tilePlace = nullptr;
+  args.slotPair = nullptr;
+  args.tileHead = nullptr;
+  args.tiles = nullptr;
   args.numRows = p.test.tokens;
   return args;
 }

@@ -53,16 +53,8 @@ inline TensorMap fittedWeightMap(const GemmConfig &c, const GroupedGemmArgs &arg
 /// Who copies rows that lie by slot looks its first tile up while the kernel before it runs: the tables are of an
 /// earlier launch.
 inline void settleTables(DeviceMemory &device, GroupedGemmArgs &args) {
-  const auto settle = [&](const int32_t *&table, size_t count) {
-    if (table)
-      table = device.constant(DeviceMemory::values(table, count));
-  };
-  const auto tiles = static_cast<size_t>(args.tileBegin[args.numExperts]);
-  settle(args.tilePlace, tiles);
-  settle(args.tileBegin, args.numExperts + 1);
-  settle(args.expertOrder, args.numExperts);
-  settle(args.expertBegin, args.numExperts + 1);
-  args.expertEnd = args.expertBegin + 1;
+  args.tiles = device.constant(DeviceMemory::values(args.tiles, args.tileHead->tokenTiles));
+  args.tileHead = device.constant(DeviceMemory::values(args.tileHead, 1));
 }
 
 /// Rows of the maps of what lies by slot.

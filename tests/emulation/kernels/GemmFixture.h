@@ -32,7 +32,7 @@ struct GemmCase {
   uint32_t tokens, k, n, experts, topK;
   enum Routing : uint8_t { Drawn, OneExpert, IdleExperts, Padded, PaddingAlone } routing;
   bool fused;   // gate and up of an expert one after the other in memory
-  bool ordered; // with an order of experts
+  bool ordered; // with an order of experts, and tiles mixed
 };
 
 inline std::vector<GemmCase> gemmCases() {
@@ -41,6 +41,7 @@ inline std::vector<GemmCase> gemmCases() {
           {"idle experts", 13, 200, 72, 8, 2, GemmCase::IdleExperts, false, true},
           {"all pairs to one expert", 70, 264, 136, 4, 1, GemmCase::OneExpert, true, false},
           {"padding", 30, 64, 88, 4, 2, GemmCase::Padded, false, false},
+          {"tiles mixed", 75, 72, 72, 8, 2, GemmCase::Drawn, false, true},
           {"padding alone", 3, 64, 64, 4, 2, GemmCase::PaddingAlone, false, false}};
 }
 
@@ -137,19 +138,23 @@ inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element elem
   return makeProblem(test, GemmConfig{.element = element, .role = role});
 }
 
+/// The tiles that dispatch would leave; mixed in cases with an order.
+inline bench::ReferenceTiles tilesOf(const GemmProblem &p, uint32_t tileTokens) {
+  const uint32_t experts = p.test.experts, never = UINT32_MAX / experts;
+  std::vector<int32_t> rows, planned;
+  for (uint32_t expert = 0; expert < experts; ++expert) {
+    rows.push_back(p.slots.expertBegin[expert + 1] - p.slots.expertBegin[expert]);
+    planned.push_back(static_cast<int32_t>(p.test.ordered ? (expert * 3 + 1) % experts : expert));
+  }
+  return bench::referenceTiles(rows, p.slots.expertBegin, tileTokens, p.test.ordered ? 0 : never, planned);
+}
+
 /// The arguments on a device, with the tables that dispatch would make for tiles of `tileTokens`. `tables` says whether
 /// the launch just before made them.
 inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint32_t tileTokens,
                                 Content tables = Content::Input) {
   const GemmCase &test = p.test;
-  std::vector<int32_t> order, tileBegin{0}, tilePlace;
-  for (uint32_t place = 0; place < test.experts; ++place) {
-    const uint32_t expert = test.ordered ? (place * 3 + 1) % test.experts : place;
-    order.push_back(static_cast<int32_t>(expert));
-    const uint32_t rows = static_cast<uint32_t>(p.slots.expertBegin[expert + 1] - p.slots.expertBegin[expert]);
-    tilePlace.insert(tilePlace.end(), (rows + tileTokens - 1) / tileTokens, static_cast<int32_t>(place));
-    tileBegin.push_back(static_cast<int32_t>(tilePlace.size()));
-  }
+  const bench::ReferenceTiles tiles = tilesOf(p, tileTokens);
   GroupedGemmArgs args{};
   args.tokens = device.input(p.tokens);
   args.weights = device.constant(p.weights);
@@ -159,13 +164,9 @@ inline GroupedGemmArgs gemmArgs(DeviceMemory &device, const GemmProblem &p, uint
   args.bias = p.bias.empty() ? nullptr : device.constant(p.bias);
   args.upBias = p.upBias.empty() ? nullptr : device.constant(p.upBias);
   args.pairWeights = p.pairWeights.empty() ? nullptr : device.input(p.pairWeights);
-  const auto table = [&](const std::vector<int32_t> &values) { return device.copy(values, tables); };
-  args.slotPair = table(p.slots.slotPair);
-  args.expertBegin = table(p.slots.expertBegin);
-  args.expertEnd = args.expertBegin + 1;
-  args.expertOrder = test.ordered ? table(order) : nullptr;
-  args.tileBegin = table(tileBegin);
-  args.tilePlace = table(tilePlace);
+  args.slotPair = device.copy(p.slots.slotPair, tables);
+  args.tileHead = device.copy(std::vector<TileHead>{tiles.head}, tables);
+  args.tiles = device.copy(tiles.tiles, tables);
   args.expertStride = p.expertStride;
   args.k = test.k;
   args.n = test.n;

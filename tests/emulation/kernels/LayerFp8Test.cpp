@@ -22,7 +22,8 @@ struct Fp8Layer {
   const int32_t *ids = device.input(inputs().ids);
   const float *pairWeights = device.input(inputs().pairWeights);
   int32_t *counts = device.output<int32_t>(E), *expertBegin = device.output<int32_t>(E + 1);
-  int32_t *tileBegin = device.output<int32_t>(E + 1), *tilePlace = device.output<int32_t>(T * K / 16 + E);
+  TileHead *tileHead = device.output<TileHead>(1);
+  TokenTile *tiles = device.output<TokenTile>(T * K / 16 + E);
   int32_t *slotPair = device.output<int32_t>(T * K), *slotOfPair = device.output<int32_t>(T * K);
   // What an earlier step has left, NaN: boxes of the copy engine reach beyond the rows in use.
   uint8_t *rows = device.output(std::vector<uint8_t>(T * K * H, 0x7f));
@@ -44,8 +45,8 @@ struct Fp8Layer {
     args.ids = ids;
     args.counts = counts;
     args.expertBegin = expertBegin;
-    args.tileBegin = tileBegin;
-    args.tilePlace = tilePlace;
+    args.tileHead = tileHead;
+    args.tiles = tiles;
     args.slotPair = slotPair;
     args.slotOfPair = slotOfPair;
     args.numPairs = T * K;
@@ -93,10 +94,8 @@ struct Fp8Layer {
                        .expected = {}};
     Fp8GemmArgs args{};
     args.gemm.output = gated ? activated : expertOutput;
-    args.gemm.expertBegin = expertBegin;
-    args.gemm.expertEnd = expertBegin + 1;
-    args.gemm.tileBegin = tileBegin;
-    args.gemm.tilePlace = tilePlace;
+    args.gemm.tileHead = tileHead;
+    args.gemm.tiles = tiles;
     args.gemm.k = k;
     args.gemm.n = n;
     args.gemm.numExperts = E;

@@ -48,7 +48,9 @@ constexpr GemmConfig gemmConfig(GemmRole role, Family family, bool weightOnInput
 
 /// Rows of the buffers between the products that one pair of them fills, and dispatch's tables for these.
 struct Range {
-  const int32_t *slotPair, *expertBegin, *expertEnd, *tileBegin, *tilePlace;
+  const int32_t *slotPair;
+  const TileHead *tileHead;
+  const TokenTile *tiles;
   uint32_t firstRow = 0;
 };
 
@@ -64,7 +66,8 @@ template <bool WeightOnInput> struct LayerOf {
   int32_t *ids = device.output<int32_t>(T * K);
   uint32_t *numNonFinite = device.output(std::vector<uint32_t>{0});
   int32_t *counts = device.output<int32_t>(E), *expertBegin = device.output<int32_t>(E + 1);
-  int32_t *tileBegin = device.output<int32_t>(E + 1), *tilePlace = device.output<int32_t>(T * K / 16 + E);
+  TileHead *tileHead = device.output<TileHead>(1);
+  TokenTile *tiles = device.output<TokenTile>(T * K / 16 + E);
   int32_t *slotPair = device.output<int32_t>(T * K), *slotOfPair = device.output<int32_t>(T * K);
   // What an earlier step has left: NaN.
   uint16_t *activated = device.output(std::vector<uint16_t>(rowsThere * I, 0x7fff));
@@ -109,14 +112,14 @@ template <bool WeightOnInput> struct LayerOf {
     args.slotOffset = slots ? int32_t{numSlots} : 0;
     args.counts = counts;
     args.expertBegin = expertBegin;
-    args.tileBegin = tileBegin;
-    args.tilePlace = tilePlace;
+    args.tileHead = tileHead;
+    args.tiles = tiles;
     args.slotPair = slotPair;
     args.slotOfPair = slotOfPair;
     args.numPairs = slots ? 0 : T * K;
     args.tileTokens = 16;
     run({.blocks = 1, .threads = dispatchConfig.threads}, [&] { dispatchOneBlock<dispatchConfig>(args); });
-    return {slotPair, expertBegin, expertBegin + 1, tileBegin, tilePlace, static_cast<uint32_t>(args.slotOffset)};
+    return {slotPair, tileHead, tiles, static_cast<uint32_t>(args.slotOffset)};
   }
 
   DispatchSlotsArgs slotsArgs() {
@@ -128,9 +131,8 @@ template <bool WeightOnInput> struct LayerOf {
     args.ids = ids;
     args.slotBegin = device.constant(begin);
     args.counts = device.output<int32_t>(E);
-    args.expertEnd = device.output<int32_t>(E);
-    args.tileBegin = device.output<int32_t>(E + 1);
-    args.tilePlace = device.output<int32_t>(numSlots / 16 + E);
+    args.tileHead = device.output<TileHead>(1);
+    args.tiles = device.output<TokenTile>(numSlots / 16 + E);
     args.slotPair = device.output<int32_t>(numSlots);
     args.slotOfPair = slotOfPair;
     args.spillPairs = device.output<int32_t>(T * K);
@@ -145,7 +147,7 @@ template <bool WeightOnInput> struct LayerOf {
   Range dispatchIntoSlots(const DispatchSlotsArgs &args) {
     run({.blocks = 2, .threads = dispatchConfig.threads, .together = true},
         [&] { dispatchSlots<dispatchConfig>(args); });
-    return {args.slotPair, args.slotBegin, args.expertEnd, args.tileBegin, args.tilePlace};
+    return {args.slotPair, args.tileHead, args.tiles};
   }
 
   /// As the runtime queues it: of all pairs, behind all of dispatch.
@@ -198,10 +200,8 @@ template <bool WeightOnInput> struct LayerOf {
     args.upWeights = second;
     args.output = to;
     args.slotPair = range.slotPair;
-    args.expertBegin = range.expertBegin;
-    args.expertEnd = range.expertEnd;
-    args.tileBegin = range.tileBegin;
-    args.tilePlace = range.tilePlace;
+    args.tileHead = range.tileHead;
+    args.tiles = range.tiles;
     args.expertStride = int64_t{k} * n;
     args.k = k;
     args.n = n;

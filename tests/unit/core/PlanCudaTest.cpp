@@ -184,8 +184,7 @@ TEST_CASE("experts that merely move keep their kernels and their time", "[core][
     CHECK(table.config == plan.config);
     CHECK(planLayer(shape, moved, facts, calibration, {}).config == plan.config);
     CHECK(table.predictedNs == Approx(plan.predictedNs).epsilon(1e-9));
-    for (uint32_t place = 1; place < shape.experts; ++place)
-      CHECK(moved.pairs[table.table.order[place - 1]] >= moved.pairs[table.table.order[place]]);
+    CHECK(table.table.order == plan.table.order);
   }
 }
 

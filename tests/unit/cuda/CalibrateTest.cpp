@@ -58,9 +58,9 @@ struct Clock {
       return 1e9; // nothing else has to run
     const CudaTile tile = *CudaTile::parse(symbol.substr(what.size() + 1));
     const GroupedGemmArgs &args = gemmArgs(tile, parameters);
-    std::vector<uint32_t> rows;
-    for (uint32_t expert = 0; expert < args.numExperts; ++expert)
-      rows.push_back(static_cast<uint32_t>(args.expertEnd[expert] - args.expertBegin[expert]));
+    std::vector<uint32_t> rows(args.numExperts);
+    for (const TokenTile &entry : std::span(args.tiles, args.tileHead->tokenTiles))
+      rows[entry.expert] = entry.endSlot - entry.firstSlot;
     lacksBias |= !args.bias;
     if (rows == std::vector<uint32_t>(16, 1))
       weights.insert(args.weights);
@@ -173,8 +173,8 @@ TEST_CASE("a device is calibrated by a layer whose shared expert joins the route
     if (symbol.starts_with("dispatch")) {
       const DispatchArgs &args = *static_cast<const DispatchArgs *>(parameters[0]);
       ++dispatches;
-      wrong += args.tileBegin - args.expertBegin < 514 || args.expertBegin - args.counts < 513 ||
-               args.numTokens * args.topK != args.numPairs;
+      wrong += reinterpret_cast<const int32_t *>(args.tileHead) - args.expertBegin < 514 ||
+               args.expertBegin - args.counts < 513 || args.numTokens * args.topK != args.numPairs;
     }
     return (*clock)(symbol, parameters);
   };

@@ -81,6 +81,16 @@ void FakeCuda::launched(FakeFitted product) {
   fitted.push_back(std::move(product));
 }
 
+DispatchArgs FakeCuda::lastDispatch() const {
+  const std::lock_guard lock(mutex);
+  return dispatch;
+}
+
+void FakeCuda::launched(const DispatchArgs &args) {
+  const std::lock_guard lock(mutex);
+  dispatch = args;
+}
+
 size_t FakeCuda::outstanding() const {
   const std::lock_guard lock(mutex);
   return handles.size();

@@ -81,6 +81,8 @@ public:
   std::thread::id failedThread() const;
   /// Launches of fitted and e4m3 products and of quantise since forget(), in order.
   std::vector<FakeFitted> fittedLaunches() const;
+  /// The arguments of the last dispatch.
+  DispatchArgs lastDispatch() const;
   /// Handles and memory that nobody has freed.
   size_t outstanding() const;
   /// Streams of the caller.
@@ -124,6 +126,7 @@ public:
     now += ns;
   }
   void launched(FakeFitted product);
+  void launched(const DispatchArgs &args);
   CUcontext context() { return reinterpret_cast<CUcontext>(this); }
 
 private:
@@ -131,6 +134,7 @@ private:
   mutable std::mutex mutex;
   std::vector<const char *> log;
   std::vector<FakeFitted> fitted;
+  DispatchArgs dispatch{};
   std::set<const void *> handles;
   uint64_t failAt = 0, counted = 0;
   CUresult failWith = CUDA_ERROR_UNKNOWN;

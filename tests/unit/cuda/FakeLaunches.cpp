@@ -8,6 +8,7 @@ namespace moec::test {
 namespace {
 
 void dispatch(const DispatchArgs &args, uint32_t experts) {
+  *args.tileHead = {}; // no rows: nothing multiplies here
   if (!args.ring.words)
     return;
   const uint32_t sample = ++*args.ring.sequence;
@@ -26,6 +27,7 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
   const std::string what = kernel.symbol.substr(0, kernel.symbol.find(':'));
   if (what == "dispatchOneBlock" || what == "dispatchScan" || what == "dispatchGrid") {
     const DispatchArgs args = *static_cast<const DispatchArgs *>(parameters[0]);
+    fake().launched(args);
     const auto experts = static_cast<uint32_t>(std::atoi(kernel.symbol.c_str() + what.size() + 1));
     return [args, experts] { dispatch(args, experts); };
   }

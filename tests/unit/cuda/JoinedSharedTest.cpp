@@ -25,13 +25,19 @@ LayerShape stored(LayerShape shape) {
   return shape;
 }
 
-/// The order of the experts that the products were given: the joined one, then those of the plan, one number further.
-void checkOrder(CudaBench &bench, const GroupedGemmArgs &args) {
+/// The order of experts that dispatch was given: the joined one, then those of the plan, one number further.
+void checkOrder(CudaBench &bench, const DispatchArgs &args) {
   const std::vector<uint16_t> planned = bench.session->host().livePlan(0).table.order;
   REQUIRE(planned.size() == joined.experts);
-  CHECK(args.expertOrder[0] == 0);
+  CHECK(args.plannedOrder[0] == 0);
   for (uint32_t place = 0; place < joined.experts; ++place)
-    CHECK(args.expertOrder[1 + place] == planned[place] + 1);
+    CHECK(args.plannedOrder[1 + place] == planned[place] + 1);
+}
+
+/// What the products and dispatch agree on.
+void checkTiles(const DispatchArgs &dispatch, const GroupedGemmArgs &args) {
+  CHECK(args.tileHead == dispatch.tileHead);
+  CHECK(args.tiles == dispatch.tiles);
   CHECK(args.numExperts == 7);
 }
 
@@ -79,8 +85,9 @@ TEST_CASE("a joined shared expert is the first of the products' experts, and has
     const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
     REQUIRE(products.size() == 2);
     const FakeFitted &gateUp = products[0], &down = products[1];
-    checkOrder(bench, gateUp.args);
-    checkOrder(bench, down.args);
+    checkOrder(bench, bench.cuda.lastDispatch());
+    checkTiles(bench.cuda.lastDispatch(), gateUp.args);
+    checkTiles(bench.cuda.lastDispatch(), down.args);
     CHECK(gateUp.weights.sizes[4] == 7);
     CHECK(down.weights.sizes[2] == 7);
     for (const FakeFitted *product : {&gateUp, &down})
@@ -102,9 +109,12 @@ TEST_CASE("a joined shared expert is multiplied in e4m3 where the routed ones ar
   const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
   REQUIRE(launches.size() == 4);
   const FakeFitted &tokens = launches[0], &gateUp = launches[1], &activated = launches[2], &down = launches[3];
-  checkOrder(bench, gateUp.args);
+  const DispatchArgs dispatch = bench.cuda.lastDispatch();
+  checkOrder(bench, dispatch);
+  checkTiles(dispatch, gateUp.args);
+  checkTiles(dispatch, down.args);
   CHECK((tokens.quantise.numRows == 4 && tokens.quantise.topK == 2)); // the kernel adds the joined expert's row
-  CHECK(activated.quantise.rowsInUse == down.args.expertBegin + 7);
+  CHECK(activated.quantise.rowsInUse == dispatch.expertBegin + 7);
   CHECK(activated.quantise.numRows == 4 * 3);
   for (const FakeFitted *quantise : {&tokens, &activated})
     CHECK(quantise->quantise.scaleStride == mostRows);

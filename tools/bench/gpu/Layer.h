@@ -72,7 +72,7 @@ public:
 
 private:
   DeviceLayer(Device &device, const Shape &shape, const LayerChoice &choice, LayerBuffers &buffers)
-      : LayerEnds(device, shape, choice.gateUp.tileTokens, choice.down.element, buffers), choice(choice) {}
+      : LayerEnds(device, shape, choice.gateUp.tileTokens, kMixRows, choice.down.element, buffers), choice(choice) {}
 
   LayerChoice choice;
   Kernel layRowsKernel;

@@ -27,8 +27,8 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   const size_t blocks = std::max(ceilDivide(pairs, dispatchConfigOf(shape.experts).pairsPerBlock), kDispatchGridMost);
   MOEC_TRY(get(all.counts, shape.experts * 4));
   MOEC_TRY(get(all.expertBegin, (shape.experts + 1) * 4));
-  MOEC_TRY(get(all.tileBegin, (shape.experts + 1) * 4));
-  MOEC_TRY(get(all.tilePlace, (pairs / 8 + shape.experts) * 4)); // 8: the smallest tile
+  MOEC_TRY(get(all.tileHead, sizeof(TileHead)));
+  MOEC_TRY(get(all.tiles, (pairs / 8 + shape.experts) * sizeof(TokenTile))); // 8: the smallest tile
   MOEC_TRY(get(all.slotPair, pairs * 4));
   MOEC_TRY(get(all.slotOfPair, pairs * 4));
   MOEC_TRY(get(all.blockCounts, blocks * shape.experts * 4));
@@ -40,8 +40,9 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   return all;
 }
 
-LayerEnds::LayerEnds(Device &device, const Shape &shape, uint32_t tileTokens, Element element, LayerBuffers &buffers)
-    : device(&device), shape(shape), buffers(&buffers), tileTokens(tileTokens),
+LayerEnds::LayerEnds(Device &device, const Shape &shape, uint32_t tileTokens, uint32_t mixRows, Element element,
+                     LayerBuffers &buffers)
+    : device(&device), shape(shape), buffers(&buffers), tileTokens(tileTokens), mixRows(mixRows),
       dispatchConfig(dispatchConfigOf(shape.experts)), combineConfig(combineConfigOf(element, shape.topK)),
       dispatchForm(shape.tokens * shape.topK <= kOneBlockPairs ? DispatchForm::OneBlock : DispatchForm::ThreeLaunches) {
 }
@@ -60,8 +61,8 @@ Status LayerEnds::dispatch(const int32_t *ids) {
   args.ids = ids;
   args.counts = buffers->counts.as<int32_t>();
   args.expertBegin = buffers->expertBegin.as<int32_t>();
-  args.tileBegin = buffers->tileBegin.as<int32_t>();
-  args.tilePlace = buffers->tilePlace.as<int32_t>();
+  args.tileHead = buffers->tileHead.as<TileHead>();
+  args.tiles = buffers->tiles.as<TokenTile>();
   args.slotPair = buffers->slotPair.as<int32_t>();
   args.slotOfPair = buffers->slotOfPair.as<int32_t>();
   args.blockCounts = buffers->blockCounts.as<int32_t>();
@@ -71,6 +72,7 @@ Status LayerEnds::dispatch(const int32_t *ids) {
   args.numBlocks = dispatchForm == DispatchForm::Grid ? dispatchGridBlocks(args.numPairs, device->multiprocessors())
                                                       : ceilDivide(args.numPairs, dispatchConfig.pairsPerBlock);
   args.tileTokens = tileTokens;
+  args.mixRows = mixRows;
   void *parameters[] = {&args};
   if (dispatchForm == DispatchForm::OneBlock)
     return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
@@ -84,10 +86,8 @@ Status LayerEnds::dispatch(const int32_t *ids) {
 GroupedGemmArgs LayerEnds::gemmArgs() const {
   GroupedGemmArgs args{};
   args.slotPair = buffers->slotPair.as<int32_t>();
-  args.expertBegin = buffers->expertBegin.as<int32_t>();
-  args.expertEnd = args.expertBegin + 1;
-  args.tileBegin = buffers->tileBegin.as<int32_t>();
-  args.tilePlace = buffers->tilePlace.as<int32_t>();
+  args.tileHead = buffers->tileHead.as<TileHead>();
+  args.tiles = buffers->tiles.as<TokenTile>();
   args.topK = shape.topK;
   return args;
 }

@@ -25,7 +25,7 @@ class LayerBuffers {
 public:
   static Result<LayerBuffers> allocate(Device &device, const Shape &shape);
 
-  Buffer counts, expertBegin, tileBegin, tilePlace, slotPair, slotOfPair, blockCounts, gridBarrier;
+  Buffer counts, expertBegin, tileHead, tiles, slotPair, slotOfPair, blockCounts, gridBarrier;
   Buffer activated;    // [T * K, I]
   Buffer expertOutput; // [T * K, H]; before down: gate-up's rows, where they are laid out
   Buffer output;       // [T, H]
@@ -55,8 +55,9 @@ public:
   Status combine(const float *pairWeights, const SharedOutput &shared = {});
 
 protected:
-  /// Tiles are of `tileTokens` rows, outputs of `element`.
-  LayerEnds(Device &device, const Shape &shape, uint32_t tileTokens, Element element, LayerBuffers &buffers);
+  /// Tiles are of `tileTokens` rows and mix from `mixRows` on, outputs are of `element`.
+  LayerEnds(Device &device, const Shape &shape, uint32_t tileTokens, uint32_t mixRows, Element element,
+            LayerBuffers &buffers);
   Status loadEnds(Bundle &bundle);
   /// What dispatch says to the products.
   GroupedGemmArgs gemmArgs() const;
@@ -67,7 +68,7 @@ protected:
   bool overlap = false;
 
 private:
-  uint32_t tileTokens;
+  uint32_t tileTokens, mixRows;
   DispatchConfig dispatchConfig{};
   CombineConfig combineConfig{};
   DispatchForm dispatchForm{};

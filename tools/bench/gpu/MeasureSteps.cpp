@@ -61,7 +61,7 @@ public:
     slotBegin = std::move(*slots);
     MOEC_TRY(get(tables, 6 * (E + 2) * 4));
     MOEC_TRY(device.fill(tables, 0));
-    MOEC_TRY(get(tilePlace, (pairs * 2 / 8 + E) * 4));
+    MOEC_TRY(get(tiles, (pairs * 2 / 8 + E) * sizeof(TokenTile)));
     MOEC_TRY(get(slotPair, pairs * 2 * 4));
     MOEC_TRY(get(slotOfPair, pairs * 4));
     MOEC_TRY(get(spill, pairs * 2 * 4));
@@ -116,8 +116,8 @@ private:
     args.ids = ids.as<int32_t>();
     args.counts = table(0);
     args.expertBegin = table(1);
-    args.tileBegin = table(2);
-    args.tilePlace = tilePlace.as<int32_t>();
+    args.tileHead = reinterpret_cast<TileHead *>(table(2));
+    args.tiles = tiles.as<TokenTile>();
     args.slotPair = slotPair.as<int32_t>();
     args.slotOfPair = slotOfPair.as<int32_t>();
     args.blockCounts = blockCounts.as<int32_t>();
@@ -126,13 +126,13 @@ private:
     args.numBlocks =
         form == "Grid" ? dispatchGridBlocks(pairs, device.multiprocessors()) : ceilDivide(pairs, config.pairsPerBlock);
     args.tileTokens = 64;
+    args.mixRows = kMixRows;
     DispatchSlotsArgs slots{};
     slots.ids = args.ids;
     slots.slotBegin = slotBegin.as<int32_t>();
     slots.counts = args.counts;
-    slots.expertEnd = args.expertBegin;
-    slots.tileBegin = args.tileBegin;
-    slots.tilePlace = args.tilePlace;
+    slots.tileHead = args.tileHead;
+    slots.tiles = args.tiles;
     slots.slotPair = args.slotPair;
     slots.slotOfPair = args.slotOfPair;
     slots.spillPairs = spill.as<int32_t>();
@@ -141,6 +141,7 @@ private:
     slots.cursors = table(5); // zeros
     slots.numPairs = pairs;
     slots.tileTokens = 64;
+    slots.mixRows = kMixRows;
     const bool isSlots = form == "Slots";
     void *parameters[] = {isSlots ? static_cast<void *>(&slots) : &args};
     std::vector<std::pair<Kernel, uint32_t>> launches;
@@ -168,7 +169,7 @@ private:
   Bundle &bundle;
   const RouterShape &shape;
   bool overlap;
-  Buffer hidden, weight, logits, ids, slotBegin, tables, tilePlace, slotPair, slotOfPair, spill, blockCounts;
+  Buffer hidden, weight, logits, ids, slotBegin, tables, tiles, slotPair, slotOfPair, spill, blockCounts;
 };
 
 } // namespace

@@ -110,6 +110,40 @@ ReferenceSlots referenceSlots(const std::vector<int32_t> &ids, uint32_t experts)
   return slots;
 }
 
+ReferenceTiles referenceTiles(const std::vector<int32_t> &rows, const std::vector<int32_t> &firstSlots,
+                              uint32_t tileTokens, uint32_t mixRows, const std::vector<int32_t> &planned) {
+  std::vector<int32_t> order = planned;
+  if (planned.empty()) {
+    order.resize(rows.size());
+    std::iota(order.begin(), order.end(), 0);
+  }
+  const auto rowsOf = [&](int32_t expert) { return static_cast<uint32_t>(rows[static_cast<size_t>(expert)]); };
+  const auto tilesOf = [&](int32_t expert) { return (rowsOf(expert) + tileTokens - 1) / tileTokens; };
+  uint32_t severalTiles = 0, severalRows = 0, single = 0;
+  for (int32_t expert : order) {
+    const uint32_t tiles = tilesOf(expert);
+    single += tiles == 1;
+    severalTiles += tiles > 1 ? tiles : 0;
+    severalRows += tiles > 1 ? rowsOf(expert) : 0;
+  }
+  const bool mixed = single > 0 && severalTiles > 0 && severalRows >= mixRows * single;
+  if (mixed)
+    std::ranges::stable_partition(order, [&](int32_t expert) { return tilesOf(expert) > 1; });
+  ReferenceTiles tables;
+  for (int32_t expert : order) {
+    const uint32_t first = static_cast<uint32_t>(firstSlots[static_cast<size_t>(expert)]);
+    tables.tiles.insert(
+        tables.tiles.end(), tilesOf(expert),
+        {static_cast<uint32_t>(expert), static_cast<uint32_t>(tables.tiles.size()), first, first + rowsOf(expert)});
+  }
+  tables.head.tokenTiles = static_cast<uint32_t>(tables.tiles.size());
+  if (mixed) {
+    tables.head.several = severalTiles;
+    tables.head.share = static_cast<uint32_t>((uint64_t{severalTiles} << 32) / tables.tiles.size());
+  }
+  return tables;
+}
+
 ReferenceLayer referenceLayer(const LayerInputs &inputs, const ReferenceSlots &slots) {
   const auto [T, H, I, E, K] = inputs.shape;
   const std::vector<double> hidden = valuesOf(inputs.hidden, inputs.bf16), gate = valuesOf(inputs.gate, inputs.bf16),

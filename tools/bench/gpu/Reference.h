@@ -34,6 +34,15 @@ struct ReferenceSlots {
 };
 ReferenceSlots referenceSlots(const std::vector<int32_t> &ids, uint32_t experts);
 
+/// What dispatch must leave of the tiles of experts with `rows` [X], the first of which have slots `firstSlots` [X]: in
+/// the planned order (empty: 0 .. X-1), or, where they mix, experts with several tiles before the others.
+struct ReferenceTiles {
+  std::vector<TokenTile> tiles;
+  TileHead head{};
+};
+ReferenceTiles referenceTiles(const std::vector<int32_t> &rows, const std::vector<int32_t> &firstSlots,
+                              uint32_t tileTokens, uint32_t mixRows, const std::vector<int32_t> &planned = {});
+
 struct ReferenceLayer {
   std::vector<double> activated; // [numSlots, I]
   std::vector<double> output;    // [T, H]

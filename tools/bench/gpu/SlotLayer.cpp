@@ -25,14 +25,15 @@ Status SlotLayer::allocate(const std::vector<int32_t> &begin) {
   Result<Buffer> uploaded = device->uploaded(begin);
   MOEC_TRY(uploaded.status());
   slotBegin = std::move(*uploaded);
-  for (Buffer *buffer : {&counts, &expertEnd, &spillCounts})
+  for (Buffer *buffer : {&counts, &spillCounts})
     MOEC_TRY(get(*buffer, E));
-  for (Buffer *buffer : {&tileBegin, &spillBegin, &spillTileBegin})
-    MOEC_TRY(get(*buffer, E + 1));
+  for (Buffer *buffer : {&tileHead, &spillTileHead})
+    MOEC_TRY(get(*buffer, 1, sizeof(TileHead)));
+  MOEC_TRY(get(spillBegin, E + 1));
   for (Buffer *buffer : {&slotOfPair, &spillPairs, &spillIds, &spillSlotPair})
     MOEC_TRY(get(*buffer, pairs));
-  MOEC_TRY(get(tilePlace, slots / 8 + E)); // 8: the smallest tile
-  MOEC_TRY(get(spillTilePlace, pairs / 8 + E));
+  MOEC_TRY(get(tiles, slots / 8 + E, sizeof(TokenTile))); // 8: the smallest tile
+  MOEC_TRY(get(spillTiles, pairs / 8 + E, sizeof(TokenTile)));
   MOEC_TRY(get(slotPair, slots));
   MOEC_TRY(get(spillCount, 1));
   MOEC_TRY(get(cursors, E + 2));
@@ -67,9 +68,8 @@ Status SlotLayer::dispatch(const int32_t *ids) {
   args.ids = ids;
   args.slotBegin = slotBegin.as<int32_t>();
   args.counts = counts.as<int32_t>();
-  args.expertEnd = expertEnd.as<int32_t>();
-  args.tileBegin = tileBegin.as<int32_t>();
-  args.tilePlace = tilePlace.as<int32_t>();
+  args.tileHead = tileHead.as<TileHead>();
+  args.tiles = tiles.as<TokenTile>();
   args.slotPair = slotPair.as<int32_t>();
   args.slotOfPair = slotOfPair.as<int32_t>();
   args.spillPairs = spillPairs.as<int32_t>();
@@ -79,6 +79,7 @@ Status SlotLayer::dispatch(const int32_t *ids) {
   args.ring = countsRing;
   args.numPairs = shape.tokens * shape.topK;
   args.tileTokens = choice.gateUp.tileTokens;
+  args.mixRows = kMixRows;
   void *parameters[] = {&args};
   const uint32_t blocks = dispatchSlotsBlocks(dispatchConfig, args.numPairs);
   return device->launch(slotsKernel, {blocks, dispatchConfig.threads, overlap}, parameters);
@@ -91,12 +92,13 @@ Status SlotLayer::dispatchSpill() {
   args.pairsOnDevice = spillCount.as<int32_t>();
   args.counts = spillCounts.as<int32_t>();
   args.expertBegin = spillBegin.as<int32_t>();
-  args.tileBegin = spillTileBegin.as<int32_t>();
-  args.tilePlace = spillTilePlace.as<int32_t>();
+  args.tileHead = spillTileHead.as<TileHead>();
+  args.tiles = spillTiles.as<TokenTile>();
   args.slotPair = spillSlotPair.as<int32_t>();
   args.slotOfPair = slotOfPair.as<int32_t>();
   args.slotOffset = numSlots;
   args.tileTokens = choice.gateUp.tileTokens;
+  args.mixRows = kMixRows;
   void *parameters[] = {&args};
   return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
 }
@@ -126,20 +128,16 @@ Status SlotLayer::layRows(const void *hidden) {
 Status SlotLayer::products(const void *hidden) {
   GroupedGemmArgs args{};
   args.slotPair = slotPair.as<int32_t>();
-  args.expertBegin = slotBegin.as<int32_t>();
-  args.expertEnd = expertEnd.as<int32_t>();
-  args.tileBegin = tileBegin.as<int32_t>();
-  args.tilePlace = tilePlace.as<int32_t>();
+  args.tileHead = tileHead.as<TileHead>();
+  args.tiles = tiles.as<TokenTile>();
   return runProducts(args, hidden, 0, static_cast<size_t>(numSlots));
 }
 
 Status SlotLayer::spillProducts(const void *hidden) {
   GroupedGemmArgs args{};
   args.slotPair = spillSlotPair.as<int32_t>();
-  args.expertBegin = spillBegin.as<int32_t>();
-  args.expertEnd = args.expertBegin + 1;
-  args.tileBegin = spillTileBegin.as<int32_t>();
-  args.tilePlace = spillTilePlace.as<int32_t>();
+  args.tileHead = spillTileHead.as<TileHead>();
+  args.tiles = spillTiles.as<TokenTile>();
   return runProducts(args, hidden, static_cast<size_t>(numSlots), size_t{shape.tokens} * shape.topK);
 }
 

@@ -39,8 +39,8 @@ private:
   bool overlap = false;
   CountsRing countsRing{};
   int32_t numSlots = 0;
-  Buffer slotBegin, expertEnd, tileBegin, tilePlace, slotPair, slotOfPair, spillPairs, spillIds, cursors;
-  Buffer spillCounts, spillBegin, spillTileBegin, spillTilePlace, spillSlotPair;
+  Buffer slotBegin, tileHead, tiles, slotPair, slotOfPair, spillPairs, spillIds, cursors;
+  Buffer spillCounts, spillBegin, spillTileHead, spillTiles, spillSlotPair;
   Buffer activated, expertOutput; // [numSlots + T * K, I or H]: slots, then what spilled
   DispatchConfig dispatchConfig{};
   CombineConfig combineConfig{};

@@ -109,34 +109,35 @@ double rootMeanSquare(const std::vector<double> &values) {
   return values.empty() ? 0 : std::sqrt(sum / static_cast<double>(values.size()));
 }
 
+Status checkTiles(Device &device, const LayerBuffers &buffers, const ReferenceTiles &expected) {
+  Result<std::vector<TileHead>> head = device.downloaded<TileHead>(buffers.tileHead, 1);
+  MOEC_TRY(head.status());
+  Result<std::vector<TokenTile>> tiles = device.downloaded<TokenTile>(buffers.tiles, expected.tiles.size());
+  MOEC_TRY(tiles.status());
+  return head->front() == expected.head && *tiles == expected.tiles
+             ? Status()
+             : makeError(Code::VerificationMismatch, "dispatch listed tiles wrongly");
+}
+
 Status checkDispatch(Device &device, const LayerBuffers &buffers, const ReferenceSlots &slots, uint32_t tileTokens) {
   const uint32_t experts = static_cast<uint32_t>(slots.expertBegin.size()) - 1;
   Result<std::vector<int32_t>> begin = device.downloaded<int32_t>(buffers.expertBegin, experts + 1);
   Result<std::vector<int32_t>> counts = device.downloaded<int32_t>(buffers.counts, experts);
   Result<std::vector<int32_t>> pairs = device.downloaded<int32_t>(buffers.slotPair, slots.slotPair.size());
   Result<std::vector<int32_t>> slotOf = device.downloaded<int32_t>(buffers.slotOfPair, slots.slotOfPair.size());
-  Result<std::vector<int32_t>> tiles = device.downloaded<int32_t>(buffers.tileBegin, experts + 1);
-  for (const Status &status : {begin.status(), counts.status(), pairs.status(), slotOf.status(), tiles.status()})
+  for (const Status &status : {begin.status(), counts.status(), pairs.status(), slotOf.status()})
     MOEC_TRY(status);
   if (*begin != slots.expertBegin || *pairs != slots.slotPair || *slotOf != slots.slotOfPair)
     return makeError(Code::VerificationMismatch, "dispatch placed pairs wrongly");
-  std::vector<int32_t> places;
-  for (uint32_t e = 0; e < experts; ++e) {
-    const int32_t count = slots.expertBegin[e + 1] - slots.expertBegin[e];
-    if ((*counts)[e] != count || (*tiles)[e] != static_cast<int32_t>(places.size()))
+  for (uint32_t e = 0; e < experts; ++e)
+    if ((*counts)[e] != slots.expertBegin[e + 1] - slots.expertBegin[e])
       return makeError(Code::VerificationMismatch, "dispatch counted expert {} wrongly", e);
-    places.insert(places.end(), (count + tileTokens - 1) / tileTokens, static_cast<int32_t>(e));
-  }
-  Result<std::vector<int32_t>> onDevice = device.downloaded<int32_t>(buffers.tilePlace, places.size());
-  MOEC_TRY(onDevice.status());
-  if (*onDevice != places)
-    return makeError(Code::VerificationMismatch, "dispatch listed tiles wrongly");
-  return {};
+  return checkTiles(device, buffers, referenceTiles(*counts, *begin, tileTokens, kMixRows));
 }
 
 Status poison(Device &device, const LayerBuffers &buffers) {
   for (const Buffer *buffer :
-       {&buffers.counts, &buffers.expertBegin, &buffers.tileBegin, &buffers.tilePlace, &buffers.slotPair,
+       {&buffers.counts, &buffers.expertBegin, &buffers.tileHead, &buffers.tiles, &buffers.slotPair,
         &buffers.slotOfPair, &buffers.activated, &buffers.expertOutput, &buffers.output})
     MOEC_TRY(device.fill(*buffer, 0xff)); // NaN as elements
   return {};

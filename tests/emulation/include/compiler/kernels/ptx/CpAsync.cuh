@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/CachePolicy.cuh"
 #include "tests/emulation/machine/Instructions.h"
 
 namespace moec::ptx {
@@ -9,6 +10,9 @@ namespace moec::ptx {
 inline uint32_t sharedAddress(const void *shared) { return emulation::sharedAddress(shared); }
 inline void cpAsync16(uint32_t shared, const void *global, bool valid) {
   emulation::cpAsync(shared, global, 16, valid);
+}
+inline void cpAsync16(uint32_t shared, const void *global, bool valid, CachePolicy) {
+  cpAsync16(shared, global, valid);
 }
 inline void cpAsync8(uint32_t shared, const void *global, bool valid) { emulation::cpAsync(shared, global, 8, valid); }
 inline void cpAsync4(uint32_t shared, const void *global, bool valid) { emulation::cpAsync(shared, global, 4, valid); }

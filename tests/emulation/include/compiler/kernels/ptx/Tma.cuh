@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/CachePolicy.cuh"
 #include "tests/emulation/machine/Instructions.h"
 
 namespace moec {
@@ -21,6 +22,9 @@ inline void tmaLoad3d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_
 }
 inline void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier) {
   emulation::tmaLoad(shared, map, {k, row}, barrier);
+}
+inline void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier, CachePolicy) {
+  tmaLoad2d(shared, map, k, row, barrier);
 }
 inline void tmaLoadInterleaved(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t group, uint32_t expert,
                                uint32_t barrier) {
