@@ -91,10 +91,11 @@ constexpr uint32_t hopperSharedBytes(const GemmConfig &c) { return c.stages * st
 inline constexpr uint32_t kMixRows = 128, kMixRowsE4M3 = 80;
 
 /// The tiles of a step, and how those of experts with several mix with those of experts with one (tile/Schedule.cuh).
-struct TileHead {
+struct alignas(16) TileHead {
   uint32_t tokenTiles; ///< of all experts
   uint32_t several;    ///< of experts with several, which then come first; 0: tiles run in the order of the table
   uint32_t share;      ///< several / tokenTiles, in 2^-32
+  uint32_t none;       ///< 0: so that it is read in one access
 
   bool operator==(const TileHead &) const = default;
 };

@@ -72,8 +72,10 @@ template <GemmConfig C, class RingOf> struct Loader {
       }
       if constexpr (!Ring::gathers)
         loadTokens(work, step);
-      if (!finder.done())
-        finder.advance(queue); // a piece of looking up the next tile, whose loads are back by the next step
+      // A piece of looking up the next tile. What it loads is waited for before the next step, so not before all that
+      // was begun has its tokens: at a launch's start all blocks draw at once.
+      if (step >= begun && !finder.done())
+        finder.advance(queue);
       ring.next();
     }
   }

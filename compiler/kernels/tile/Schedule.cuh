@@ -24,9 +24,8 @@ template <GemmConfig C> __device__ uint32_t columnTiles(const GroupedGemmArgs &a
   return (args.n + columns - 1) / columns;
 }
 
-template <GemmConfig C> __device__ uint32_t numWork(const GroupedGemmArgs &args) {
-  const uint32_t tokenTiles = C.dense ? ceilDivide(args.numRows, C.tileTokens) : args.tileHead->tokenTiles;
-  return tokenTiles * columnTiles<C>(args);
+template <GemmConfig C> __device__ uint32_t numDenseTiles(const GroupedGemmArgs &args) {
+  return ceilDivide(args.numRows, C.tileTokens);
 }
 
 /// Which work item is computed when. Weights of an expert with one token tile are read for few rows, so its tiles wait
@@ -42,12 +41,12 @@ struct WorkOrder {
   uint32_t items, several, share; // work items, those of experts with several token tiles, and TileHead::share
 
   template <GemmConfig C> static __device__ WorkOrder of(const GroupedGemmArgs &args) {
-    WorkOrder order{numWork<C>(args), 0, 0};
-    if constexpr (!C.dense) {
-      order.several = args.tileHead->several * columnTiles<C>(args);
-      order.share = args.tileHead->share;
+    if constexpr (C.dense) {
+      return {numDenseTiles<C>(args) * columnTiles<C>(args), 0, 0};
+    } else {
+      const TileHead head = *args.tileHead; // one access
+      return {head.tokenTiles * columnTiles<C>(args), head.several * columnTiles<C>(args), head.share};
     }
-    return order;
   }
 
   /// The table's work item that is computed as `turn`-th; turns from `items` on have none and stay what they are. Each
@@ -75,7 +74,7 @@ template <GemmConfig C> __device__ uint32_t tilesOf(const TokenTile &entry) {
 
 /// Work item `index` of a dense product, in the order that findWork gives an expert's.
 template <GemmConfig C> __device__ Work findDenseWork(const GroupedGemmArgs &args, uint32_t index) {
-  const uint32_t tiles = ceilDivide(args.numRows, C.tileTokens);
+  const uint32_t tiles = numDenseTiles<C>(args);
   const uint32_t first = index % tiles * C.tileTokens, left = args.numRows - first;
   return {0, first, left < C.tileTokens ? left : C.tileTokens, index / tiles * outputColumns(C)};
 }

@@ -33,6 +33,7 @@ template <uint32_t Count, class Value, class Store> __device__ int32_t warpScan(
 template <uint32_t Experts> struct ExpertPlaces {
   int32_t expertAt[Experts];
   int32_t firstTile[Experts + 1]; // of the expert at each place
+  int32_t numSeveral;             // experts with several tiles
 };
 
 /// Finds experts' places, by one warp: the planned order, or, where tiles mix (DispatchArgs::mixRows), experts with
@@ -56,8 +57,9 @@ template <uint32_t Experts> struct PlaceFinder {
     if (threadIdx.x % 32 > 0)
       return;
     shared.firstTile[Experts] = all;
+    shared.numSeveral = counts.several;
     const uint64_t share = mixed ? (static_cast<uint64_t>(several) << 32) / static_cast<uint32_t>(all) : 0;
-    *table.head = {static_cast<uint32_t>(all), static_cast<uint32_t>(several), static_cast<uint32_t>(share)};
+    *table.head = {static_cast<uint32_t>(all), static_cast<uint32_t>(several), static_cast<uint32_t>(share), 0};
   }
 
 private:
@@ -127,13 +129,21 @@ __device__ void writeTiles(const TileTable &table, const int32_t *rows, FirstSlo
   if (threadIdx.x / 32 == (Threads > 32 ? 1 : 0)) // the first warp may be scanning slots
     PlaceFinder<Experts>{table, rows, places}.run();
   __syncthreads();
-  // A warp per expert: a hot one has many tiles.
-  for (uint32_t place = threadIdx.x / 32; place < Experts; place += Threads / 32) {
-    const uint32_t first = static_cast<uint32_t>(places.firstTile[place]),
-                   end = static_cast<uint32_t>(places.firstTile[place + 1]);
+  const auto entryOf = [&](uint32_t place) {
     const uint32_t expert = static_cast<uint32_t>(places.expertAt[place]), slot = firstSlot(expert);
-    const TokenTile entry{expert, first, slot, slot + static_cast<uint32_t>(rows[expert])};
-    for (uint32_t tile = first + threadIdx.x % 32; tile < end; tile += 32)
+    return TokenTile{expert, static_cast<uint32_t>(places.firstTile[place]), slot,
+                     slot + static_cast<uint32_t>(rows[expert])};
+  };
+  for (uint32_t place = threadIdx.x; place < Experts; place += Threads)
+    if (places.firstTile[place] < places.firstTile[place + 1])
+      table.tiles[places.firstTile[place]] = entryOf(place);
+  if (places.numSeveral == 0)
+    return;
+  // The other tiles, by a warp an expert: a hot one has many.
+  for (uint32_t place = threadIdx.x / 32; place < Experts; place += Threads / 32) {
+    const TokenTile entry = entryOf(place);
+    const uint32_t end = static_cast<uint32_t>(places.firstTile[place + 1]);
+    for (uint32_t tile = entry.firstTile + 1 + threadIdx.x % 32; tile < end; tile += 32)
       table.tiles[tile] = entry;
   }
 }

@@ -94,9 +94,12 @@ template <GemmConfig C> struct WorkFinder {
   }
 
 private:
-  /// All blocks together draw order.items times, the failed draws that end them included: the counter ends where it
-  /// began.
-  __device__ void draw() { ticket = ptx::drawTicket(args.tileCounter, order.items); }
+  /// Where there are more tiles than blocks. All blocks together draw order.items times, the failed draws that end them
+  /// included: the counter ends where it began.
+  __device__ void draw() {
+    if (order.items > gridDim.x)
+      ticket = ptx::drawTicket(args.tileCounter, order.items);
+  }
 
   __device__ void loadTile() {
     if (index < order.items)

@@ -177,7 +177,7 @@ private:
       tiles.insert(tiles.end(), count, {expert, static_cast<uint32_t>(tiles.size()), slot, slot + rows});
       slot += rows;
     }
-    const TileHead head{static_cast<uint32_t>(tiles.size()), 0, 0};
+    const TileHead head{static_cast<uint32_t>(tiles.size()), 0, 0, 0};
     MOEC_TRY(uploader.copy(reinterpret_cast<CUdeviceptr>(space.tileHead), &head, sizeof(head)));
     MOEC_TRY(uploader.copy(reinterpret_cast<CUdeviceptr>(space.tiles), tiles.data(), tiles.size() * sizeof(TokenTile)));
     return uploader.finish();

@@ -33,7 +33,7 @@ tile::WorkOrder orderOf(const TileHead &head, uint32_t n) {
 }
 
 TileHead headOf(uint32_t several, uint32_t all) {
-  return {all, several, static_cast<uint32_t>((uint64_t{several} << 32) / all)};
+  return {all, several, static_cast<uint32_t>((uint64_t{several} << 32) / all), 0};
 }
 
 /// Empty, or what is wrong: each item has one turn, either kind keeps its order, and in every period each has its
@@ -75,7 +75,7 @@ TEST_CASE("every tile has one turn, and tiles of both kinds are spread evenly", 
 }
 
 TEST_CASE("tiles run in the order of the table where nothing mixes", "[emulation][schedule]") {
-  const tile::WorkOrder order = orderOf({300, 0, 0}, 640);
+  const tile::WorkOrder order = orderOf({300, 0, 0, 0}, 640);
   for (uint32_t turn = 0; turn < order.items; ++turn)
     REQUIRE(order.itemOf(turn) == turn);
 }
