@@ -268,8 +268,8 @@ def Moe_GroupedFfnOp : Moe_Op<"grouped_ffn", [Pure, IsolatedFromAbove, SingleBlo
     `weight_on_input` the weight is inside: `ffn[ids[t, k]](weights[t, k] * hidden[t])`.
 
     Phase `sized` gives `slots`; `selected` gives `config`, `packed` (1: the expert's weights are kept packed) and `order`
-    (experts, costliest first); `planned` gives the row strides, in elements, of the buffers between the kernels. None
-    of them changes a result.
+    (in which experts run; on a CPU costliest first); `planned` gives the row strides, in elements, of the buffers
+    between the kernels. None of them changes a result.
 
     (C1) `hidden` is `[T, H]`, `ids` i32 `[T, K]`, `weights` f32 `[T, K]`; `init`, if present, has the type of `hidden`.
          K is static, `1 <= K <= E`.

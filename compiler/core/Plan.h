@@ -31,7 +31,7 @@ struct PlanLimits {
 struct LayerTable {
   std::vector<uint32_t> slots; // [E] rows provided per expert; pairs beyond them spill to generation 0
   std::vector<uint8_t> packed; // [E] 1: the expert's weights are kept packed; 0: packed on the fly as stored
-  std::vector<uint16_t> order; // [E] experts, costliest first: the order in which threads take them
+  std::vector<uint16_t> order; // [E] the order in which experts run; CPU: costliest first
 
   bool operator==(const LayerTable &) const = default;
 };

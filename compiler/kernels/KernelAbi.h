@@ -92,10 +92,10 @@ inline constexpr uint32_t kMixRows = 128, kMixRowsE4M3 = 80;
 
 /// The tiles of a step, and how those of experts with several mix with those of experts with one (tile/Schedule.cuh).
 struct alignas(16) TileHead {
-  uint32_t tokenTiles; ///< of all experts
-  uint32_t several;    ///< of experts with several, which then come first; 0: tiles run in the order of the table
-  uint32_t share;      ///< several / tokenTiles, in 2^-32
-  uint32_t none;       ///< 0: so that it is read in one access
+  uint32_t tokenTiles;   ///< of all experts
+  uint32_t severalTiles; ///< of experts with several, which then come first; 0: tiles run in the order of the table
+  uint32_t fraction;     ///< severalTiles / tokenTiles, in 2^-32
+  uint32_t unused;       ///< 0: so that it is read in one access
 
   bool operator==(const TileHead &) const = default;
 };
@@ -124,7 +124,7 @@ struct GroupedGemmArgs {
   uint32_t k;               ///< length of the sum; a multiple of 8
   uint32_t n;               ///< columns of the output; a multiple of 8
   uint32_t topK;
-  uint32_t numExperts;      ///< that there are weights of; dense: 1
+  uint32_t numExperts;      ///< that there are weights of; dense: 1. Of maps and tests: kernels do not read it
   uint32_t numRows;         ///< dense: T
   uint32_t *tileCounter;    ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
   const float *bias;        ///< biased: gate's or down's, [E, n]

@@ -10,10 +10,6 @@
 
 namespace moec::tile {
 
-/// Each tile of an expert's weights reads its token rows again, while weights that are read once pass through the
-/// cache: so token rows are kept there longest. (Measured: mixed tiles gain up to 4 % and read up to a tenth less; a
-/// policy for weights, even the normal one by name, loses 2 to 10 %.)
-///
 /// One thread that picks the block's tiles and starts all copies by TMA: weights, and token rows unless `RingOf`
 /// (FittedRing<C> or Fp8Ring<C>) gathers them.
 template <GemmConfig C, class RingOf> struct Loader {
@@ -25,6 +21,9 @@ template <GemmConfig C, class RingOf> struct Loader {
   const TensorMap *weightMap, *tokenMap;
   Ring ring;
   WorkQueue<Ring::takers> queue;
+  /// Each tile of an expert's weights reads its token rows again, while weights that are read once pass through the
+  /// cache. (Measured: mixed tiles gain up to 4 % and read up to a tenth less; a policy for weights, even the normal
+  /// one by name, loses 2 to 10 %.)
   ptx::CachePolicy tokenPolicy{};
 
   __device__ void run() {

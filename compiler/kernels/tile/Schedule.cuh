@@ -38,32 +38,32 @@ struct WorkOrder {
   /// at about the same time and finds them in the second-level cache. (Measured with 1: up to 5 % slower.)
   static constexpr uint32_t period = 128;
 
-  uint32_t items, several, share; // work items, those of experts with several token tiles, and TileHead::share
+  uint32_t items, severalItems, fraction; // work items, those of experts with several tiles, and TileHead::fraction
 
   template <GemmConfig C> static __device__ WorkOrder of(const GroupedGemmArgs &args) {
     if constexpr (C.dense) {
       return {numDenseTiles<C>(args) * columnTiles<C>(args), 0, 0};
     } else {
       const TileHead head = *args.tileHead; // one access
-      return {head.tokenTiles * columnTiles<C>(args), head.several * columnTiles<C>(args), head.share};
+      return {head.tokenTiles * columnTiles<C>(args), head.severalTiles * columnTiles<C>(args), head.fraction};
     }
   }
 
   /// The table's work item that is computed as `turn`-th; turns from `items` on have none and stay what they are. Each
-  /// item has one turn: severalBefore() grows by one or nothing, to `several` after all of them.
+  /// item has one turn: severalBefore() grows by one or nothing, to `severalItems` after all of them.
   __device__ uint32_t itemOf(uint32_t turn) const {
     if (turn >= items)
       return turn;
     const uint32_t begin = turn / period * period, before = severalBefore(begin), after = severalBefore(begin + period);
     const uint32_t first = before + (turn - begin); // if this turn is one of the period's first kind
-    return first < after ? first : several + turn - after;
+    return first < after ? first : severalItems + turn - after;
   }
 
 private:
-  /// How many of the first `turns` are of experts with several token tiles: rounded up, as `share` was rounded down.
+  /// How many of the first `turns` are of experts with several token tiles: rounded up, as `fraction` was rounded down.
   __device__ uint32_t severalBefore(uint32_t turns) const {
     const uint32_t all = turns < items ? turns : items;
-    return static_cast<uint32_t>((uint64_t{all} * share + 0xffffffffu) >> 32);
+    return static_cast<uint32_t>((uint64_t{all} * fraction + 0xffffffffu) >> 32);
   }
 };
 
@@ -79,8 +79,8 @@ template <GemmConfig C> __device__ Work findDenseWork(const GroupedGemmArgs &arg
   return {0, first, left < C.tileTokens ? left : C.tileTokens, index / tiles * outputColumns(C)};
 }
 
-/// Work item `index` < numWork. All token tiles of an expert against one tile of its weights follow each other, so that
-/// blocks that run at the same time read the same weights and the second-level cache serves all but one of them.
+/// Work item `index` of the table. All token tiles of an expert against one tile of its weights follow each other, so
+/// that blocks that run at the same time read the same weights and the second-level cache serves all but one of them.
 template <GemmConfig C> __device__ Work findWork(const GroupedGemmArgs &args, uint32_t index) {
   if constexpr (C.dense)
     return findDenseWork<C>(args, index);

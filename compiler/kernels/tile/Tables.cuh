@@ -31,17 +31,17 @@ template <uint32_t Count, class Value, class Store> __device__ int32_t warpScan(
 
 /// Experts in the order in which they run, in shared memory.
 template <uint32_t Experts> struct ExpertPlaces {
-  int32_t expertAt[Experts];
-  int32_t firstTile[Experts + 1]; // of the expert at each place
-  int32_t numSeveral;             // experts with several tiles
+  uint32_t expertAt[Experts];
+  uint32_t firstTile[Experts + 1]; // of the expert at each place
+  uint32_t severalExperts;         // those with several tiles
 };
 
 /// Finds experts' places, by one warp: the planned order, or, where tiles mix (DispatchArgs::mixRows), experts with
 /// several tiles before the others, each kind in the planned order.
 template <uint32_t Experts> struct PlaceFinder {
-  /// Of experts with several tiles, and how many experts have one.
+  /// Experts with several tiles and their rows, and experts with one.
   struct Counts {
-    int32_t several = 0, rows = 0, single = 0;
+    uint32_t severalExperts = 0, severalRows = 0, singleExperts = 0;
   };
 
   const TileTable &table;
@@ -50,70 +50,70 @@ template <uint32_t Experts> struct PlaceFinder {
 
   __device__ void run() const {
     const Counts counts = count();
-    const bool mixed =
-        counts.single > 0 && counts.several > 0 && counts.rows >= static_cast<int64_t>(table.mixRows) * counts.single;
-    const int32_t several = mixed ? severalTiles() : 0;
-    const int32_t all = mixed ? place<true>(counts.several, several) : place<false>(0, 0);
+    const bool mixed = counts.singleExperts > 0 && counts.severalExperts > 0 &&
+                       counts.severalRows >= static_cast<uint64_t>(table.mixRows) * counts.singleExperts;
+    const uint32_t inFront = mixed ? countSeveralTiles() : 0;
+    const uint32_t all = mixed ? setPlaces<true>(counts.severalExperts, inFront) : setPlaces<false>(0, 0);
     if (threadIdx.x % 32 > 0)
       return;
     shared.firstTile[Experts] = all;
-    shared.numSeveral = counts.several;
-    const uint64_t share = mixed ? (static_cast<uint64_t>(several) << 32) / static_cast<uint32_t>(all) : 0;
-    *table.head = {static_cast<uint32_t>(all), static_cast<uint32_t>(several), static_cast<uint32_t>(share), 0};
+    shared.severalExperts = counts.severalExperts;
+    const uint64_t fraction = mixed ? (static_cast<uint64_t>(inFront) << 32) / all : 0;
+    *table.head = {all, inFront, static_cast<uint32_t>(fraction), 0};
   }
 
 private:
-  __device__ int32_t tilesOf(uint32_t expert) const {
-    return static_cast<int32_t>(ceilDivide(static_cast<uint32_t>(rows[expert]), table.tileTokens));
+  __device__ uint32_t tilesOf(uint32_t expert) const {
+    return ceilDivide(static_cast<uint32_t>(rows[expert]), table.tileTokens);
   }
 
-  __device__ Counts count() const { // without a division: every step waits for this
+  /// Without a division, since most steps need no more.
+  __device__ Counts count() const {
     Counts counts;
     for (uint32_t expert = threadIdx.x % 32; expert < Experts; expert += 32) {
-      const int32_t own = rows[expert];
-      const bool several = static_cast<uint32_t>(own) > table.tileTokens;
-      counts.several += several;
-      counts.rows += several ? own : 0;
-      counts.single += !several && own > 0;
+      const uint32_t own = static_cast<uint32_t>(rows[expert]);
+      const bool several = own > table.tileTokens;
+      counts.severalExperts += several;
+      counts.severalRows += several ? own : 0;
+      counts.singleExperts += !several && own > 0;
     }
-    if (!__any_sync(allLanes, counts.several > 0))
+    if (!__any_sync(allLanes, counts.severalExperts > 0))
       return {};
-    return {warpTotal(counts.several), warpTotal(counts.rows), warpTotal(counts.single)};
+    return {warpTotal(counts.severalExperts), warpTotal(counts.severalRows), warpTotal(counts.singleExperts)};
   }
 
-  /// Of experts with several.
-  __device__ int32_t severalTiles() const {
-    int32_t tiles = 0;
+  __device__ uint32_t countSeveralTiles() const {
+    uint32_t tiles = 0;
     for (uint32_t expert = threadIdx.x % 32; expert < Experts; expert += 32)
-      if (const int32_t own = tilesOf(expert); own > 1)
+      if (const uint32_t own = tilesOf(expert); own > 1)
         tiles += own;
     return warpTotal(tiles);
   }
 
   /// Returns how many tiles there are. `places` and `tiles` are those in front of the other experts'.
-  template <bool Mixed> __device__ int32_t place(int32_t places, int32_t tiles) const {
-    int32_t frontPlaces = 0, frontTiles = 0;
+  template <bool Mixed> __device__ uint32_t setPlaces(uint32_t places, uint32_t tiles) const {
+    uint32_t frontPlaces = 0, frontTiles = 0;
     for (uint32_t first = 0; first < Experts; first += 32) {
       const uint32_t lane = threadIdx.x % 32, i = first + lane;
       const uint32_t expert = i < Experts && table.plannedOrder ? static_cast<uint32_t>(table.plannedOrder[i]) : i;
-      const int32_t own = i < Experts ? tilesOf(expert) : 0;
+      const uint32_t own = i < Experts ? tilesOf(expert) : 0;
       const bool inFront = Mixed && own > 1;
-      const int32_t before = warpPrefix(inFront ? 0 : own);
-      int32_t place = places + static_cast<int32_t>(lane), firstTile = tiles + before;
+      const uint32_t before = warpPrefix(inFront ? 0 : own);
+      uint32_t at = places + lane, firstTile = tiles + before;
       places += 32;
       tiles += __shfl_sync(allLanes, before + (inFront ? 0 : own), 31);
       if constexpr (Mixed) {
-        const uint32_t lanes = __ballot_sync(allLanes, inFront);
-        const int32_t inFrontBelow = __popc(lanes & ((1u << lane) - 1)), frontBefore = warpPrefix(inFront ? own : 0);
-        place = inFront ? frontPlaces + inFrontBelow : place - inFrontBelow;
+        const uint32_t lanes = __ballot_sync(allLanes, inFront), below = __popc(lanes & ((1u << lane) - 1)),
+                       frontBefore = warpPrefix(inFront ? own : 0);
+        at = inFront ? frontPlaces + below : at - below;
         firstTile = inFront ? frontTiles + frontBefore : firstTile;
         frontPlaces += __popc(lanes);
         places -= __popc(lanes);
         frontTiles += __shfl_sync(allLanes, frontBefore + (inFront ? own : 0), 31);
       }
       if (i < Experts) {
-        shared.expertAt[place] = static_cast<int32_t>(expert);
-        shared.firstTile[place] = firstTile;
+        shared.expertAt[at] = expert;
+        shared.firstTile[at] = firstTile;
       }
     }
     return tiles;
@@ -121,8 +121,8 @@ private:
 };
 
 /// Writes the tiles of experts with `rows` [Experts] rows (shared memory), the first of which has slot
-/// `firstSlot(expert)`. All threads of a block; what all wrote to shared memory before a barrier before this is seen by
-/// `rows`, and before this by `firstSlot`.
+/// `firstSlot(expert)`. By all threads of a block. `rows` lie behind a barrier; what `firstSlot` reads need only be
+/// written before the call.
 template <uint32_t Experts, uint32_t Threads, class FirstSlot>
 __device__ void writeTiles(const TileTable &table, const int32_t *rows, FirstSlot firstSlot) {
   __shared__ ExpertPlaces<Experts> places;
@@ -130,20 +130,18 @@ __device__ void writeTiles(const TileTable &table, const int32_t *rows, FirstSlo
     PlaceFinder<Experts>{table, rows, places}.run();
   __syncthreads();
   const auto entryOf = [&](uint32_t place) {
-    const uint32_t expert = static_cast<uint32_t>(places.expertAt[place]), slot = firstSlot(expert);
-    return TokenTile{expert, static_cast<uint32_t>(places.firstTile[place]), slot,
-                     slot + static_cast<uint32_t>(rows[expert])};
+    const uint32_t expert = places.expertAt[place], slot = firstSlot(expert);
+    return TokenTile{expert, places.firstTile[place], slot, slot + static_cast<uint32_t>(rows[expert])};
   };
   for (uint32_t place = threadIdx.x; place < Experts; place += Threads)
     if (places.firstTile[place] < places.firstTile[place + 1])
       table.tiles[places.firstTile[place]] = entryOf(place);
-  if (places.numSeveral == 0)
+  if (places.severalExperts == 0)
     return;
   // The other tiles, by a warp an expert: a hot one has many.
   for (uint32_t place = threadIdx.x / 32; place < Experts; place += Threads / 32) {
     const TokenTile entry = entryOf(place);
-    const uint32_t end = static_cast<uint32_t>(places.firstTile[place + 1]);
-    for (uint32_t tile = entry.firstTile + 1 + threadIdx.x % 32; tile < end; tile += 32)
+    for (uint32_t tile = entry.firstTile + 1 + threadIdx.x % 32; tile < places.firstTile[place + 1]; tile += 32)
       table.tiles[tile] = entry;
   }
 }

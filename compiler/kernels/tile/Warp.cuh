@@ -18,7 +18,7 @@ inline __device__ float warpSum(float value) {
   return value;
 }
 
-inline __device__ int32_t warpTotal(int32_t value) {
+inline __device__ uint32_t warpTotal(uint32_t value) {
   for (uint32_t step = 16; step > 0; step /= 2)
     value += __shfl_xor_sync(allLanes, value, step);
   return value;

@@ -230,7 +230,9 @@ Result<std::shared_ptr<const DeviceLayer>> CudaDevice::make(LayerOrder order, co
   MOEC_TRY(piece.status());
   layer->order = std::move(*piece);
   const std::vector<int32_t> experts = deviceOrder(layer->shape, layer->plan.table);
-  MOEC_TRY(uploader->copy(*layer->order, experts.data(), experts.size() * sizeof(int32_t)));
+  layer->asNumbered = std::is_sorted(experts.begin(), experts.end());
+  if (!layer->asNumbered)
+    MOEC_TRY(uploader->copy(*layer->order, experts.data(), experts.size() * sizeof(int32_t)));
   MOEC_TRY(uploader->finish());
   if (Status status = makeMaps(*driver, *layer); !status.ok())
     return status.withContext("layer {}", layer->number);

@@ -100,7 +100,7 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   const DispatchConfig config = dispatchConfigOf(layer.shape.experts);
   DispatchArgs args{};
   args.ids = ids;
-  args.plannedOrder = reinterpret_cast<const int32_t *>(*layer.order);
+  args.plannedOrder = layer.asNumbered ? nullptr : reinterpret_cast<const int32_t *>(*layer.order);
   args.counts = space.counts;
   args.expertBegin = space.expertBegin;
   args.tileHead = space.tileHead;

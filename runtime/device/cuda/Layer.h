@@ -15,7 +15,8 @@ struct GemmMaps {
 struct CudaLayer final : DeviceLayer {
   std::shared_ptr<const CudaKernels> kernels;
   std::shared_ptr<const CudaWeights> weights; // one for all generations
-  std::shared_ptr<const CUdeviceptr> order;   // device [groupedExperts] int32: experts, costliest first
+  bool asNumbered = false;                    // `order` is 0 .. X-1 and need not be read
+  std::shared_ptr<const CUdeviceptr> order;   // device [groupedExperts] int32: experts in the plan's order
   GemmMaps gateUpMaps, downMaps, sharedGateUpMaps, sharedDownMaps;
 };
 

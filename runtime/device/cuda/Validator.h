@@ -19,7 +19,7 @@ public:
                                                      const std::vector<const LayerDescription *> &layers,
                                                      uint32_t tokens, const CudaLaunchSite &site);
 
-  /// Runs both layers with routing made so that the costliest expert gets every token and the others the rest, and then
+  /// Runs both layers with routing made so that one expert gets every token and the others the rest, and then
   /// with their own router. Sleeps while the device works; waits for nothing but its own stream.
   ///
   /// Returns the relative L2 distance, which is 0: all tile classes sum in one order (docs/gpu-facts.md), so that any

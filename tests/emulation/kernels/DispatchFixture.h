@@ -33,16 +33,23 @@ inline std::vector<DispatchCase> dispatchCases(uint32_t experts) {
   std::vector<int32_t> idle = bench::drawIds(70, experts, 2, 0, random);
   for (int32_t &id : idle)
     id = id % 3 * 2;
-  return {{"one pair", {3}, 1, 16, false},
-          {"padding", padded, 4, 16, true},
-          {"idle experts", idle, 2, 8, false},
-          {"all pairs to one expert", hot, 1, 16, true},
-          {"padding alone", none, 3, 16, false}};
+  return {{"one pair", {3}, 1, 16, false},         {"padding", padded, 4, 16, true},
+          {"idle experts", idle, 2, 8, false},     {"all pairs to one expert", hot, 1, 16, true},
+          {"tiles mixed", padded, 4, 16, true, 0}, {"padding alone", none, 3, 16, false}};
 }
 
 template <DispatchConfig C> bench::ReferenceSlots expectedSlots(const DispatchCase &test) {
   const bench::ReferenceSlots slots = bench::referenceSlots(test.ids, C.experts);
   return C.joined ? joinedSlots(slots, test.tokens(), test.topK) : slots;
+}
+
+template <DispatchConfig C>
+bench::ReferenceTiles expectedTiles(const DispatchCase &test, const std::vector<int32_t> &planned) {
+  const std::vector<int32_t> begin = expectedSlots<C>(test).expertBegin;
+  std::vector<int32_t> rows;
+  for (uint32_t expert = 0; expert < tableExperts(C); ++expert)
+    rows.push_back(begin[expert + 1] - begin[expert]);
+  return bench::referenceTiles(rows, begin, test.tileTokens, test.mixRows, planned);
 }
 
 enum class DispatchForm { OneBlock, ThreeLaunches, Grid };
@@ -77,14 +84,10 @@ template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, Di
   constexpr uint32_t experts = tableExperts(C), gridBlocks = 3;
   const uint32_t pairs = static_cast<uint32_t>(test.ids.size()), rows = pairs + (C.joined ? test.tokens() : 0);
   const bench::ReferenceSlots expected = expectedSlots<C>(test);
-  std::vector<int32_t> planned, ownRows;
-  for (uint32_t i = 0; i < experts; ++i) {
-    ownRows.push_back(expected.expertBegin[i + 1] - expected.expertBegin[i]);
-    if (test.ordered)
-      planned.push_back(static_cast<int32_t>(experts - 1 - i));
-  }
-  const bench::ReferenceTiles tiles =
-      bench::referenceTiles(ownRows, expected.expertBegin, test.tileTokens, test.mixRows, planned);
+  std::vector<int32_t> planned;
+  for (uint32_t i = 0; test.ordered && i < experts; ++i)
+    planned.push_back(static_cast<int32_t>(experts - 1 - i));
+  const bench::ReferenceTiles tiles = expectedTiles<C>(test, planned);
 
   DeviceMemory device;
   DispatchArgs args{};

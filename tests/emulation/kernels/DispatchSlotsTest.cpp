@@ -148,7 +148,8 @@ struct SlotsRun {
       }
       const bool spilled = slot >= offset;
       const int32_t first = spilled ? offset + spill.expertBegin[id] : begin[static_cast<size_t>(id)];
-      const int32_t end = spilled ? offset + spill.expertBegin[id + 1] : begin[static_cast<size_t>(id) + 1];
+      const int32_t end = spilled ? offset + spill.expertBegin[id + 1]
+                                  : std::min(first + args.counts[id], begin[static_cast<size_t>(id) + 1]);
       if (slot < first || slot >= end || !taken.insert(slot).second)
         return fmt::format("pair {} of expert {} has slot {}, not of its own in {} .. {}", pair, id, slot, first, end);
       if ((spilled ? spill.slotPair[slot - offset] : args.slotPair[slot]) != static_cast<int32_t>(pair))

@@ -140,7 +140,7 @@ inline GemmProblem makeProblem(const GemmCase &test, GemmRole role, Element elem
 
 /// The tiles that dispatch would leave; mixed in cases with an order.
 inline bench::ReferenceTiles tilesOf(const GemmProblem &p, uint32_t tileTokens) {
-  const uint32_t experts = p.test.experts, never = UINT32_MAX / experts;
+  const uint32_t experts = p.test.experts, never = UINT32_MAX;
   std::vector<int32_t> rows, planned;
   for (uint32_t expert = 0; expert < experts; ++expert) {
     rows.push_back(p.slots.expertBegin[expert + 1] - p.slots.expertBegin[expert]);

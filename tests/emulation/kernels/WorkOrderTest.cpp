@@ -40,7 +40,7 @@ TileHead headOf(uint32_t several, uint32_t all) {
 /// share.
 std::string checkOrder(const TileHead &head, uint32_t n) {
   const tile::WorkOrder order = orderOf(head, n);
-  const uint32_t columns = (n + config.tileWeights - 1) / config.tileWeights, several = head.several * columns;
+  const uint32_t columns = (n + config.tileWeights - 1) / config.tileWeights, several = head.severalTiles * columns;
   if (order.items != head.tokenTiles * columns)
     return fmt::format("{} items", order.items);
   uint32_t next[2] = {0, several}; // of tiles of experts with several, and of the others
@@ -49,7 +49,7 @@ std::string checkOrder(const TileHead &head, uint32_t n) {
     if (item != next[kind]++)
       return fmt::format("turn {} has item {}", turn, item);
     const double share = static_cast<double>(several) / order.items, due = share * (turn + 1);
-    if (several > 0 && std::abs(next[0] - due) > tile::WorkOrder::period)
+    if (several > 0 && std::abs(next[0] - due) > tile::WorkOrder::period / 4 + 2)
       return fmt::format("after turn {} there were {} of {:.1f} items of experts with several tiles", turn, next[0],
                          due);
   }
@@ -69,7 +69,7 @@ TEST_CASE("every tile has one turn, and tiles of both kinds are spread evenly", 
       CAPTURE(all, several);
       CHECK(checkOrder(headOf(several, all), 64 * (1 + random() % 33)) == "");
     }
-  // More items than 2^16, where a share in 2^-32 is no longer exact.
+  // Many items, over which the fraction's rounding adds up.
   for (uint32_t several : {1u, 7'777u, 54'321u, 99'999u})
     CHECK(checkOrder(headOf(several, 100'000), 64 * 7) == "");
 }
@@ -86,8 +86,8 @@ TEST_CASE("products are tested on tiles that mix", "[emulation][schedule]") {
     const GemmProblem problem = makeProblem(test, GemmRole::Down, Element::BF16);
     for (uint32_t tileTokens : {16u, 32u}) {
       const TileHead head = tilesOf(problem, tileTokens).head;
-      mixed |= head.several > 0 && head.several < head.tokenTiles;
-      CHECK((head.several == 0 || test.ordered));
+      mixed |= head.severalTiles > 0 && head.severalTiles < head.tokenTiles;
+      CHECK((head.severalTiles == 0 || test.ordered));
     }
   }
   CHECK(mixed);

@@ -190,6 +190,8 @@ TEST_CASE("tiles of the router by wgmma are as large as leaves no multiprocessor
     return shippedRouterLogits(routerGemmFor(Element::BF16, experts, "sm_90a", tokens)).name;
   };
   CHECK(tile(256, 512) == "routerlogits-bf16-32x32");
+  CHECK(tile(256, 513) == "routerlogits-bf16-64x64-wgmma");
+  CHECK(tile(384, 1408) == "routerlogits-bf16-64x64-wgmma");    // 22 * 6 blocks
   CHECK(tile(256, 1024) == "routerlogits-bf16-64x64-wgmma");    // 16 * 4 blocks
   CHECK(tile(256, 4096) == "routerlogits-bf16-128x64-wgmma");   // 32 * 4 blocks
   CHECK(tile(256, 8192) == "routerlogits-bf16-128x128-wgmma");  // 64 * 2

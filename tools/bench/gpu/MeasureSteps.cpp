@@ -61,6 +61,7 @@ public:
     slotBegin = std::move(*slots);
     MOEC_TRY(get(tables, 6 * (E + 2) * 4));
     MOEC_TRY(device.fill(tables, 0));
+    MOEC_TRY(get(tileHead, sizeof(TileHead)));
     MOEC_TRY(get(tiles, (pairs * 2 / 8 + E) * sizeof(TokenTile)));
     MOEC_TRY(get(slotPair, pairs * 2 * 4));
     MOEC_TRY(get(slotOfPair, pairs * 4));
@@ -116,7 +117,7 @@ private:
     args.ids = ids.as<int32_t>();
     args.counts = table(0);
     args.expertBegin = table(1);
-    args.tileHead = reinterpret_cast<TileHead *>(table(2));
+    args.tileHead = tileHead.as<TileHead>();
     args.tiles = tiles.as<TokenTile>();
     args.slotPair = slotPair.as<int32_t>();
     args.slotOfPair = slotOfPair.as<int32_t>();
@@ -169,7 +170,7 @@ private:
   Bundle &bundle;
   const RouterShape &shape;
   bool overlap;
-  Buffer hidden, weight, logits, ids, slotBegin, tables, tiles, slotPair, slotOfPair, spill, blockCounts;
+  Buffer hidden, weight, logits, ids, slotBegin, tables, tileHead, tiles, slotPair, slotOfPair, spill, blockCounts;
 };
 
 } // namespace

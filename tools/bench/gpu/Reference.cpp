@@ -126,7 +126,7 @@ ReferenceTiles referenceTiles(const std::vector<int32_t> &rows, const std::vecto
     severalTiles += tiles > 1 ? tiles : 0;
     severalRows += tiles > 1 ? rowsOf(expert) : 0;
   }
-  const bool mixed = single > 0 && severalTiles > 0 && severalRows >= mixRows * single;
+  const bool mixed = single > 0 && severalTiles > 0 && severalRows >= uint64_t{mixRows} * single;
   if (mixed)
     std::ranges::stable_partition(order, [&](int32_t expert) { return tilesOf(expert) > 1; });
   ReferenceTiles tables;
@@ -138,8 +138,8 @@ ReferenceTiles referenceTiles(const std::vector<int32_t> &rows, const std::vecto
   }
   tables.head.tokenTiles = static_cast<uint32_t>(tables.tiles.size());
   if (mixed) {
-    tables.head.several = severalTiles;
-    tables.head.share = static_cast<uint32_t>((uint64_t{severalTiles} << 32) / tables.tiles.size());
+    tables.head.severalTiles = severalTiles;
+    tables.head.fraction = static_cast<uint32_t>((uint64_t{severalTiles} << 32) / tables.tiles.size());
   }
   return tables;
 }

@@ -19,6 +19,14 @@ struct Case {
   std::function<void(std::vector<int32_t> &)> change; // of the uniform ids; may be empty
 };
 
+/// Gives the first pairs to expert 0, the next to 1 ...
+void giveRows(std::vector<int32_t> &ids, std::initializer_list<size_t> rows) {
+  auto to = ids.begin();
+  int32_t expert = 0;
+  for (size_t count : rows)
+    to = std::fill_n(to, count, expert++);
+}
+
 /// H and I are multiples of 8 but not of any tile; T is no multiple of one.
 std::vector<Case> allCases() {
   const auto none = [](std::vector<int32_t> &) {};
@@ -46,6 +54,7 @@ std::vector<Case> allCases() {
       {"many experts", {45, 72, 40, 128, 8}, none},
       {"more tiles than blocks", {1100, 1032, 600, 32, 2}, none},
       {"three-launch dispatch", {1100, 64, 24, 64, 8}, none},
+      {"tiles mixed", {669, 136, 88, 4, 1}, [](std::vector<int32_t> &ids) { giveRows(ids, {600, 60, 9}); }},
   };
 }
 

@@ -13,7 +13,7 @@ namespace {
 struct Case {
   const char *name;
   Shape shape;
-  enum Ids : uint8_t { Drawn, Idle, OneExpert, Padded, PaddingAlone } ids = Drawn;
+  enum Ids : uint8_t { Drawn, Idle, OneExpert, Padded, PaddingAlone, Mixed } ids = Drawn;
 };
 
 /// H and I are multiples of 16 but not of 128; T is no multiple of a tile.
@@ -27,6 +27,7 @@ constexpr Case cases[] = {
     {"long sums", {129, 2064, 528, 8, 2}},
     {"many experts", {45, 80, 48, 128, 8}},
     {"more tiles than blocks", {700, 1040, 592, 16, 2}},
+    {"tiles mixed", {669, 144, 80, 4, 1}, Case::Mixed},
 };
 
 struct Prepared {
@@ -48,8 +49,9 @@ struct Prepared {
 std::vector<int32_t> caseIds(const Case &test, std::mt19937_64 &random) {
   std::vector<int32_t> ids = drawIds(test.shape.tokens, test.shape.experts, test.shape.topK, 0.7, random);
   for (size_t i = 0; i < ids.size(); ++i)
-    ids[i] = test.ids == Case::Idle                                                                    ? ids[i] % 3 * 2
-             : test.ids == Case::OneExpert                                                             ? 5
+    ids[i] = test.ids == Case::Idle        ? ids[i] % 3 * 2
+             : test.ids == Case::Mixed     ? (i >= 600) + (i >= 660)
+             : test.ids == Case::OneExpert ? 5
              : test.ids == Case::PaddingAlone || (test.ids == Case::Padded && (i % 3 == 0 || i == 10)) ? -1
                                                                                                        : ids[i];
   return ids;
