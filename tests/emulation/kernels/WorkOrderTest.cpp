@@ -12,17 +12,8 @@ using namespace moec::emulation;
 
 namespace {
 
-constexpr GemmConfig config{.element = Element::BF16,
-                            .role = GemmRole::Down,
-                            .tileTokens = 16,
-                            .tileWeights = 64,
-                            .tileK = 64,
-                            .stages = 3,
-                            .warpsTokens = 1,
-                            .warpsWeights = 2,
-                            .swapAB = false,
-                            .blocksPerSm = 1,
-                            .dense = false};
+/// Of a config the order depends on the tile alone.
+constexpr GemmConfig config{.element = Element::BF16, .role = GemmRole::Down, .tileTokens = 16, .tileWeights = 64};
 
 /// The order of a product of n columns over a step's tiles.
 tile::WorkOrder orderOf(const TileHead &head, uint32_t n) {
