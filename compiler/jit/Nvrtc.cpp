@@ -66,6 +66,9 @@ void addFolder(const fs::path &folder, std::vector<std::string> &found) {
 
 /// `folder` as a folder of libraries, as a prefix with lib/, and as a folder of Python packages.
 void addBelow(const fs::path &folder, std::vector<std::string> &found) {
+  std::error_code ignored;
+  if (!fs::is_directory(folder, ignored))
+    return;
   for (const char *below : {"", "lib", "lib64", "nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"})
     addFolder(folder / below, found);
 }

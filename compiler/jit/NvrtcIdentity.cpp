@@ -7,11 +7,13 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <memory>
 
 namespace moec {
@@ -107,32 +109,67 @@ std::vector<std::string> loaderFolders() {
   return folders;
 }
 
+/// The libraries called libnvrtc that are loaded. Asking dlopen of each place that it may be at (RTLD_NOLOAD) would
+/// make the loader search its whole path for each name.
+std::vector<std::string> loadedNvrtc() {
+  std::vector<std::string> paths;
+  const auto note = [](dl_phdr_info *object, size_t, void *into) {
+    const std::string_view path = object->dlpi_name ? object->dlpi_name : "";
+    if (path.substr(path.find_last_of('/') + 1).starts_with("libnvrtc.so"))
+      static_cast<std::vector<std::string> *>(into)->emplace_back(path);
+    return 0;
+  };
+  dl_iterate_phdr(note, &paths);
+  return paths;
+}
+
+/// Whether opening `candidate` would give a library of `loaded`.
+bool isAmong(const std::vector<std::string> &loaded, const std::string &candidate) {
+  const bool isName = candidate.find('/') == std::string::npos;
+  return std::any_of(loaded.begin(), loaded.end(), [&](const std::string &path) {
+    std::error_code ignored;
+    return isName ? path.ends_with(candidate) : std::filesystem::equivalent(path, candidate, ignored);
+  });
+}
+
+/// Identities of files, each read once: a toolkit is found by several names (lib and lib64, cuda and cuda-13.0).
+class Identities {
+public:
+  std::string of(const std::string &path) {
+    struct stat info{};
+    if (stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode))
+      return "";
+    std::string &identity = known[{info.st_dev, info.st_ino}];
+    if (identity.empty()) {
+      std::error_code error;
+      const std::filesystem::path resolved = std::filesystem::canonical(path, error);
+      identity = fmt::format("{}: {}, build id {}", error ? path : resolved.string(), stateOf(info), buildIdOf(path));
+    }
+    return identity;
+  }
+
+private:
+  std::map<std::pair<dev_t, ino_t>, std::string> known;
+};
+
 } // namespace
 
-std::string fileIdentity(const std::string &path) {
-  struct stat info{};
-  if (stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode))
-    return "";
-  std::error_code error;
-  const std::filesystem::path resolved = std::filesystem::canonical(path, error);
-  return fmt::format("{}: {}, build id {}", error ? path : resolved.string(), stateOf(info), buildIdOf(path));
-}
+std::string fileIdentity(const std::string &path) { return Identities().of(path); }
 
 std::optional<std::string> nvrtcSearchKey(const NvrtcSearch &search) {
   std::string key = "moec nvrtc 1\n";
-  const std::vector<std::string> folders = loaderFolders();
+  Identities identities;
+  const std::vector<std::string> folders = loaderFolders(), loaded = loadedNvrtc();
   for (const std::string &candidate : Nvrtc::candidates(search)) {
-    if (void *loaded = dlopen(candidate.c_str(), RTLD_LAZY | RTLD_NOLOAD)) {
-      dlclose(loaded);
+    if (isAmong(loaded, candidate))
       return std::nullopt;
-    }
     key += fmt::format("tried: {}\n", candidate);
     if (candidate.find('/') != std::string::npos) {
-      key += fmt::format("file: {}\n", fileIdentity(candidate));
+      key += fmt::format("file: {}\n", identities.of(candidate));
       continue;
     }
     for (const std::string &folder : folders)
-      if (std::string identity = fileIdentity(folder + "/" + candidate); !identity.empty())
+      if (std::string identity = identities.of(folder + "/" + candidate); !identity.empty())
         key += fmt::format("file: {}\n", identity);
   }
   // The loader's own list of libraries, which it keeps in a file.

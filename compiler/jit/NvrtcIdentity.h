@@ -15,7 +15,8 @@ namespace moec {
 /// its path, size, time of change and build id. A readable text; an answer remembered under it holds as long as it is
 /// the same.
 ///
-/// Nothing where a libnvrtc is loaded already: opening it again costs nothing, and it is the one that would be found.
+/// Nothing where one of the places is that of a libnvrtc that is loaded: opening it again costs nothing, and it is the
+/// one that would be found.
 std::optional<std::string> nvrtcSearchKey(const NvrtcSearch &search);
 
 /// Path, size, time of change and build id of a file, by which it is known again; empty where there is none.

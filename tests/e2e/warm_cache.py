@@ -51,11 +51,6 @@ class WarmCache(MoecTest):
         self.assertEqual(opened, (False, False, True, False), warm)
         self.assertEqual(self.compile_process(65)[1], (False, True, False, False))  # the package itself
 
-        # What kernels that are all cached cost a fresh process; the best of five, as other processes run here too.
-        times = [self.compile_process(tokens)[0]["images_ms"] for tokens in range(70, 75)]
-        self.assertGreater(min(times), 0)
-        self.assertLess(min(times), 5, times)
-
         # Looking elsewhere may find another version: it is opened to ask.
         folder = pathlib.Path(nvrtc["path"]).parent
         elsewhere, opened = self.compile_process(66, {"MOEC_NVRTC_PATH": str(folder)})
