@@ -135,11 +135,7 @@ __device__ void writeTables(const DispatchArgs &args, ExpertRows<C> &experts, in
   const int32_t *rows = experts.rows;
   if (threadIdx.x < 32) {
     const int32_t slots = tile::warpScan<numExperts>([&](uint32_t expert) { return rows[expert]; },
-                                                     [&](uint32_t expert, int32_t slot) {
-                                                       begin[expert] = slot;
-                                                       args.counts[expert] = rows[expert];
-                                                       args.expertBegin[expert] = slot;
-                                                     });
+                                                     [&](uint32_t expert, int32_t slot) { begin[expert] = slot; });
     if (threadIdx.x == 0)
       args.expertBegin[numExperts] = slots;
   }
@@ -147,6 +143,10 @@ __device__ void writeTables(const DispatchArgs &args, ExpertRows<C> &experts, in
     tile::sampleCounts<C.experts>(args.ring, experts.routed(), args.numPairs);
   tile::writeTiles<numExperts, C.threads>({args.plannedOrder, args.tileHead, args.tiles, args.tileTokens, args.mixRows},
                                           rows, [&](uint32_t expert) { return static_cast<uint32_t>(begin[expert]); });
+  for (uint32_t expert = threadIdx.x; expert < numExperts; expert += C.threads) { // behind writeTiles' barrier
+    args.counts[expert] = rows[expert];
+    args.expertBegin[expert] = begin[expert];
+  }
 }
 
 /// The whole dispatch by one block. Launch: 1 block of C.threads threads. ("At least 1 on a multiprocessor" is more

@@ -20,11 +20,13 @@ template <DispatchConfig C> __device__ void sumBlocks(const DispatchArgs &args, 
   if (group < groups)
     for (uint32_t expert = threadIdx.x % C.experts; expert < C.experts; expert += C.threads) {
       int32_t all = 0, earlier = 0;
-#pragma unroll 8
-      for (uint32_t i = group; i < args.numBlocks; i += groups) {
-        const int32_t count = args.blockCounts[static_cast<uint64_t>(i) * C.experts + expert];
+#pragma unroll
+      for (uint32_t i = 0; i < ceilDivide(kDispatchGridMost, groups); ++i) { // all loads under way together
+        const uint32_t block = i * groups + group;
+        const int32_t count =
+            block < args.numBlocks ? args.blockCounts[static_cast<uint64_t>(block) * C.experts + expert] : 0;
         all += count;
-        earlier += i < blockIdx.x ? count : 0;
+        earlier += block < blockIdx.x ? count : 0;
       }
       atomicAdd(&pairs[expert], all);
       atomicAdd(&before[expert], earlier);

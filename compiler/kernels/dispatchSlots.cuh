@@ -116,7 +116,7 @@ template <DispatchConfig C> struct SlotDispatch {
 
 /// See DispatchSlotsArgs. Launch: any grid of C.threads threads; dispatchSlotsBlocks() take one turn.
 template <DispatchConfig C>
-__global__ void __launch_bounds__(C.threads) dispatchSlots(const __grid_constant__ DispatchSlotsArgs args) {
+__global__ void __launch_bounds__(C.threads, 1) dispatchSlots(const __grid_constant__ DispatchSlotsArgs args) {
   ptx::startNext();
   ptx::waitForPrevious();
   __shared__ typename SlotDispatch<C>::Shared shared;

@@ -15,16 +15,24 @@ struct TileTable {
   uint32_t mixRows; ///< as DispatchArgs'
 };
 
+/// Of `count` things that follow each other, how many a lane has: one prefix over the warp serves all of them, where a
+/// lane for each would need one for every 32.
+constexpr uint32_t perLane(uint32_t count) { return ceilDivide(count, 32); }
+
 /// Gives `store(i, sum of value(0) .. value(i - 1))` for every i below `Count`, and returns the whole sum. By one warp.
 template <uint32_t Count, class Value, class Store> __device__ int32_t warpScan(Value value, Store store) {
-  int32_t total = 0;
-  for (uint32_t first = 0; first < Count; first += 32) {
-    const uint32_t i = first + threadIdx.x % 32;
-    const int32_t mine = i < Count ? value(i) : 0;
-    const int32_t before = total + warpPrefix(mine);
-    if (i < Count)
-      store(i, before);
-    total = __shfl_sync(allLanes, before + mine, 31);
+  const uint32_t first = threadIdx.x % 32 * perLane(Count);
+  int32_t own[perLane(Count)], sum = 0;
+#pragma unroll
+  for (uint32_t j = 0; j < perLane(Count); ++j)
+    sum += own[j] = first + j < Count ? value(first + j) : 0;
+  int32_t before = warpPrefix(sum);
+  const int32_t total = __shfl_sync(allLanes, before + sum, 31);
+#pragma unroll
+  for (uint32_t j = 0; j < perLane(Count); ++j) {
+    if (first + j < Count)
+      store(first + j, before);
+    before += own[j];
   }
   return total;
 }
@@ -63,11 +71,12 @@ template <uint32_t Experts> struct PlaceFinder {
   }
 
 private:
+  /// Without a division where one tile is enough, as it is for all experts in most steps.
   __device__ uint32_t tilesOf(uint32_t expert) const {
-    return ceilDivide(static_cast<uint32_t>(rows[expert]), table.tileTokens);
+    const uint32_t own = static_cast<uint32_t>(rows[expert]);
+    return own > table.tileTokens ? ceilDivide(own, table.tileTokens) : own > 0;
   }
 
-  /// Without a division, since most steps need no more.
   __device__ Counts count() const {
     Counts counts;
     for (uint32_t expert = threadIdx.x % 32; expert < Experts; expert += 32) {
@@ -92,31 +101,36 @@ private:
 
   /// Returns how many tiles there are. `places` and `tiles` are those in front of the other experts'.
   template <bool Mixed> __device__ uint32_t setPlaces(uint32_t places, uint32_t tiles) const {
-    uint32_t frontPlaces = 0, frontTiles = 0;
-    for (uint32_t first = 0; first < Experts; first += 32) {
-      const uint32_t lane = threadIdx.x % 32, i = first + lane;
-      const uint32_t expert = i < Experts && table.plannedOrder ? static_cast<uint32_t>(table.plannedOrder[i]) : i;
-      const uint32_t own = i < Experts ? tilesOf(expert) : 0;
-      const bool inFront = Mixed && own > 1;
-      const uint32_t before = warpPrefix(inFront ? 0 : own);
-      uint32_t at = places + lane, firstTile = tiles + before;
-      places += 32;
-      tiles += __shfl_sync(allLanes, before + (inFront ? 0 : own), 31);
-      if constexpr (Mixed) {
-        const uint32_t lanes = __ballot_sync(allLanes, inFront), below = __popc(lanes & ((1u << lane) - 1)),
-                       frontBefore = warpPrefix(inFront ? own : 0);
-        at = inFront ? frontPlaces + below : at - below;
-        firstTile = inFront ? frontTiles + frontBefore : firstTile;
-        frontPlaces += __popc(lanes);
-        places -= __popc(lanes);
-        frontTiles += __shfl_sync(allLanes, frontBefore + (inFront ? own : 0), 31);
-      }
-      if (i < Experts) {
-        shared.expertAt[at] = expert;
-        shared.firstTile[at] = firstTile;
-      }
+    constexpr uint32_t count = perLane(Experts);
+    const uint32_t first = threadIdx.x % 32 * count;
+    uint32_t expert[count], own[count], frontPlaces = 0, frontTiles = 0, otherTiles = 0; // of this lane
+#pragma unroll
+    for (uint32_t j = 0; j < count; ++j) {
+      const uint32_t i = first + j;
+      expert[j] = i < Experts && table.plannedOrder ? static_cast<uint32_t>(table.plannedOrder[i]) : i;
     }
-    return tiles;
+#pragma unroll
+    for (uint32_t j = 0; j < count; ++j) {
+      own[j] = first + j < Experts ? tilesOf(expert[j]) : 0;
+      const bool inFront = Mixed && own[j] > 1;
+      frontPlaces += inFront;
+      frontTiles += inFront ? own[j] : 0;
+      otherTiles += inFront ? 0 : own[j];
+    }
+    uint32_t frontPlace = Mixed ? warpPrefix(frontPlaces) : 0, frontTile = Mixed ? warpPrefix(frontTiles) : 0;
+    uint32_t place = places + first - frontPlace, tile = tiles + warpPrefix(otherTiles);
+    const uint32_t all = __shfl_sync(allLanes, tile + otherTiles, 31);
+#pragma unroll
+    for (uint32_t j = 0; j < count; ++j) {
+      if (first + j >= Experts)
+        break;
+      const bool inFront = Mixed && own[j] > 1;
+      const uint32_t at = inFront ? frontPlace++ : place++;
+      shared.expertAt[at] = expert[j];
+      shared.firstTile[at] = inFront ? frontTile : tile;
+      (inFront ? frontTile : tile) += own[j];
+    }
+    return all;
   }
 };
 
