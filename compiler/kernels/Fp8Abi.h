@@ -69,6 +69,7 @@ struct QuantiseArgs {
   uint32_t k;                ///< a multiple of 8
   uint32_t topK;
   uint32_t scaleStride; ///< slots or more
+  FewPairs few;         ///< of tokens: where slotOfPair is not read, though not null
 };
 
 /// Half a warp quantises a block at a time, and four of them at once where there are many.

@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 8;
+inline constexpr uint32_t kCudaAbiVersion = 9;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -110,8 +110,21 @@ struct alignas(16) TokenTile {
   bool operator==(const TokenTile &) const = default;
 };
 
+/// A step of so few pairs needs no dispatch: who would read what it writes finds that by itself (tile/FewPairs.cuh).
+inline constexpr uint32_t kFewPairs = 32;
+
+/// The pairs of such a step. Slots and tiles are those that dispatch gives.
+struct FewPairs {
+  const int32_t *ids;  ///< [numTokens, topK], anything outside 0 .. numExperts-1 is padding; null: dispatch ran
+  uint32_t numTokens;  ///< times topK at most kFewPairs
+  uint32_t topK;       ///< of the layer
+  uint32_t numExperts; ///< routed ones
+  uint32_t joined;     ///< 1: every token goes to one more expert besides (DispatchConfig::joined); else 0
+};
+
 /// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
-/// int32 are rows of `output` and (Down, rowsLaid) of `tokens`. A dense config reads `numRows` and none of the tables.
+/// int32 are rows of `output` and (Down, rowsLaid) of `tokens`. A dense config reads `numRows` and none of the tables;
+/// nor does a step of few pairs, which fitted and e4m3 products take.
 struct GroupedGemmArgs {
   const void *tokens;       ///< GateUp: [T, k]; Down, rowsLaid: [numSlots, k]; row-major
   const void *weights;      ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)
@@ -130,6 +143,7 @@ struct GroupedGemmArgs {
   const float *bias;        ///< biased: gate's or down's, [E, n]
   const float *upBias;      ///< biased, GateUp: up's, [E, n]
   const float *pairWeights; ///< weighted: [T * topK]
+  FewPairs few;             ///< Fitted, e4m3
 };
 
 /// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits. All configs add
@@ -347,9 +361,11 @@ struct CombineArgs {
   uint32_t numTokens;
   uint32_t hidden; ///< a multiple of 8
   uint32_t gateStride;
+  FewPairs few;    ///< where slotOfPair is not read
+  CountsRing ring; ///< few: as DispatchArgs', since dispatch did not run
 };
 
-/// Blocks of combine that take one turn.
+/// Blocks of combine that take one turn. One more leaves the counts (CombineArgs::ring) while these work.
 constexpr uint32_t combineBlocks(const CombineConfig &c, uint32_t numTokens, uint32_t hidden) {
   const uint32_t blocks = ceilDivide(uint64_t{numTokens} * (hidden / 8), c.threads);
   return blocks > 0 ? blocks : 1;

@@ -6,6 +6,8 @@
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
+#include "compiler/kernels/tile/Counters.cuh"
+#include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 
 namespace moec {
@@ -32,19 +34,44 @@ template <Element E> struct RowSum {
   }
 };
 
+/// The slots of a token's pairs.
+template <CombineConfig C>
+__device__ void findSlots(const CombineArgs &args, uint32_t token, int32_t (&slots)[C.topK]) {
+  if (args.few.ids)
+    return tile::fewSlots(args.few, token, slots);
+#pragma unroll
+  for (uint32_t k = 0; k < C.topK; ++k)
+    slots[k] = args.slotOfPair[static_cast<uint64_t>(token) * C.topK + k];
+}
+
+/// Leaves the counts of a step that dispatch did not count, by one warp of the last block, which has nothing else to do
+/// where there is one more than combineBlocks().
+inline __device__ void sampleFew(const CombineArgs &args) {
+  if (args.few.ids && blockIdx.x == gridDim.x - 1 && threadIdx.x < 32)
+    tile::sampleCounts(
+        args.ring, args.few.numExperts, [&](uint32_t expert) { return tile::fewCount(args.few, expert); },
+        args.few.numTokens * args.few.topK);
+}
+
 /// See CombineArgs. Pairs without a slot (padding) add nothing, whatever lies in their weight.
+///
+/// Ids and slots are read before the kernel before this one is done: it waited for those before it before it let this
+/// one start.
 ///
 /// Launch: any grid of C.threads threads (combineBlocks()); each thread sums eight columns of a token at a time.
 template <CombineConfig C>
 __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ CombineArgs args) {
   ptx::startNext();
-  ptx::waitForPrevious();
   const uint32_t pieces = args.hidden / 8;
   const uint64_t total = static_cast<uint64_t>(args.numTokens) * pieces;
-  for (uint64_t item = static_cast<uint64_t>(blockIdx.x) * C.threads + threadIdx.x; item < total;
-       item += static_cast<uint64_t>(gridDim.x) * C.threads) {
+  uint64_t item = static_cast<uint64_t>(blockIdx.x) * C.threads + threadIdx.x;
+  int32_t slots[C.topK];
+  if (item < total)
+    findSlots<C>(args, static_cast<uint32_t>(item / pieces), slots);
+  ptx::waitForPrevious();
+  sampleFew(args);
+  while (item < total) {
     const uint32_t token = static_cast<uint32_t>(item / pieces), column = static_cast<uint32_t>(item % pieces) * 8;
-    const int32_t *slots = args.slotOfPair + static_cast<uint64_t>(token) * C.topK;
     const float *weights = args.weights + static_cast<uint64_t>(token) * C.topK;
     uint4 rows[C.topK]; // all loads first, so that they are under way together
 #pragma unroll
@@ -62,6 +89,9 @@ __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ Com
     for (uint32_t k = 0; k < C.topK; ++k)
       sum.add(rows[k], slots[k] < 0 ? 0.0f : C.weighted ? weights[k] : 1.0f);
     sum.store(tile::elementAt(args.output, token, args.hidden, column));
+    item += static_cast<uint64_t>(gridDim.x) * C.threads;
+    if (item < total)
+      findSlots<C>(args, static_cast<uint32_t>(item / pieces), slots);
   }
 }
 

@@ -140,7 +140,9 @@ __device__ void writeTables(const DispatchArgs &args, ExpertRows<C> &experts, in
       args.expertBegin[numExperts] = slots;
   }
   if (threadIdx.x / 32 == warps - 1)
-    tile::sampleCounts<C.experts>(args.ring, experts.routed(), args.numPairs);
+    tile::sampleCounts(
+        args.ring, C.experts, [&](uint32_t expert) { return static_cast<uint32_t>(experts.routed()[expert]); },
+        args.numPairs);
   tile::writeTiles<numExperts, C.threads>({args.plannedOrder, args.tileHead, args.tiles, args.tileTokens, args.mixRows},
                                           rows, [&](uint32_t expert) { return static_cast<uint32_t>(begin[expert]); });
   for (uint32_t expert = threadIdx.x; expert < numExperts; expert += C.threads) { // behind writeTiles' barrier

@@ -107,7 +107,9 @@ template <DispatchConfig C> struct SlotDispatch {
     for (uint32_t i = threadIdx.x; i < C.experts + 2; i += C.threads)
       args.cursors[i] = 0;
     if (threadIdx.x / 32 == C.threads / 32 - 1)
-      tile::sampleCounts<C.experts>(args.ring, shared.base, args.numPairs);
+      tile::sampleCounts(
+          args.ring, C.experts, [&](uint32_t expert) { return static_cast<uint32_t>(shared.base[expert]); },
+          args.numPairs);
     tile::writeTiles<C.experts, C.threads>(
         {args.plannedOrder, args.tileHead, args.tiles, args.tileTokens, args.mixRows}, shared.count,
         [&](uint32_t expert) { return static_cast<uint32_t>(args.slotBegin[expert]); });

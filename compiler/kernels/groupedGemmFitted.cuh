@@ -52,10 +52,14 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   if (threadIdx.x < 128) {
     if constexpr (trade)
       ptx::giveRegisters<56>();
-    if (threadIdx.x == 0)
-      tile::Loader<C, Ring>{args, &weights, &tokens, ring, queue}.run();
-    else if (gathersTokens(C) && threadIdx.x >= 32)
+    if (threadIdx.x < 32) {
+      tile::Loader<C, Ring> loader{args, &weights, &tokens, ring, queue};
+      loader.prepare();
+      if (threadIdx.x == 0)
+        loader.run();
+    } else if (gathersTokens(C)) {
       FittedGatherer<C>{args, ring, queue}.run();
+    }
   } else {
     if constexpr (trade)
       ptx::takeRegisters<224>();

@@ -53,9 +53,9 @@ template <GemmConfig C, class Activation> struct PortableTile {
 #pragma unroll
     for (uint32_t i = 0; i < tokenLoads; ++i) {
       const uint32_t row = firstRow + i * rowStep;
-      tokenRow[i] = row < work.rows
-                        ? tile::elementAt(args.tokens, tile::sourceRow<C>(args, work, row), args.k, piece * 8)
-                        : nullptr;
+      tokenRow[i] = row < work.rows ? tile::elementAt(args.tokens, tile::sourceRow<C>(args, args.slotPair, work, row),
+                                                      args.k, piece * 8)
+                                    : nullptr;
     }
 #pragma unroll
     for (uint32_t i = 0; i < weightLoads; ++i)
@@ -159,7 +159,8 @@ template <GemmConfig C, class Activation> struct PortableTile {
     for (uint32_t m = 0; m < rowBlocks; ++m)
 #pragma unroll
       for (uint32_t half = 0; half < 2; ++half) {
-        const float weight = tile::weightAt(args, work, warpAlongTokens() * warpTokens + m * 16 + half * 8 + lane / 4);
+        const float weight =
+            tile::weightAt(args, args.slotPair, work, warpAlongTokens() * warpTokens + m * 16 + half * 8 + lane / 4);
 #pragma unroll
         for (uint32_t block = 0; block < columnBlocks; ++block) {
           sums[m][block][half * 2] = __fmul_rn(sums[m][block][half * 2], weight);

@@ -75,7 +75,8 @@ template <GemmConfig C> struct HopperLoader {
     const uint8_t *rows[tokenLoads];
 #pragma unroll
     for (uint32_t i = 0; i < tokenLoads; ++i)
-      rows[i] = tile::elementAt(args.tokens, tile::sourceRow<C>(args, work, firstRow + i * rowStep), args.k, piece * 8);
+      rows[i] = tile::elementAt(args.tokens, tile::sourceRow<C>(args, args.slotPair, work, firstRow + i * rowStep),
+                                args.k, piece * 8);
 
     for (uint32_t k0 = 0; k0 < args.k; k0 += C.tileK) {
       ptx::barrierWait(ring.empty(), ring.parity ^ 1);
@@ -138,7 +139,7 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
       }
       multiplyTile();
       if constexpr (C.weighted && C.swapAB)
-        tile::weighColumns<width>(args, work, sums);
+        tile::weighColumns<width>(args, args.slotPair, work, sums);
       else if constexpr (C.weighted)
         weighPlain(work);
       if constexpr (C.biased && C.swapAB)
@@ -229,7 +230,7 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
 #pragma unroll
     for (uint32_t half = 0; half < 2; ++half) {
-      const float weight = tile::weightAt(args, work, group * 64 + warp * 16 + half * 8 + lane / 4);
+      const float weight = tile::weightAt(args, args.slotPair, work, group * 64 + warp * 16 + half * 8 + lane / 4);
 #pragma unroll
       for (uint32_t eight = 0; eight < width / 8; ++eight)
 #pragma unroll

@@ -8,6 +8,7 @@
 #include "compiler/kernels/ptx/Fp8.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Load.cuh"
+#include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 
@@ -60,6 +61,8 @@ template <QuantiseConfig C> struct QuantiseItem {
       return -1;
     if (C.joined && pair == args.topK)
       return static_cast<int32_t>(row);
+    if (args.few.ids)
+      return tile::fewSlot(args.few, row * args.topK + pair);
     return args.slotOfPair ? args.slotOfPair[static_cast<uint64_t>(row) * args.topK + pair] : static_cast<int32_t>(row);
   }
 };

@@ -6,6 +6,7 @@
 #include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
+#include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
@@ -33,10 +34,11 @@ template <GemmConfig C> struct FittedGatherer {
   __device__ void gather(const tile::Work &work) {
     const uint32_t thread = threadIdx.x - 32;
     const uint32_t piece = thread % tile::piecesPerRow, firstRow = thread / tile::piecesPerRow;
+    const int32_t *slotPair = tile::slotPairOf(args);
     uint32_t rows[tokenLoads];
 #pragma unroll
     for (uint32_t i = 0; i < tokenLoads; ++i)
-      rows[i] = tile::sourceRow<C>(args, work, firstRow + i * rowStep) * (args.k / 8); // in 16 bytes, as k is in eights
+      rows[i] = tile::sourceRow<C>(args, slotPair, work, firstRow + i * rowStep) * (args.k / 8); // in 16 bytes
     const uint32_t steps = ring.numSteps(args.k);
     const uint32_t even = tile::swizzled(firstRow, piece), odd = tile::swizzled(firstRow + rowStep, piece);
     uint64_t source = reinterpret_cast<uint64_t>(args.tokens) + piece * 16;

@@ -11,7 +11,7 @@
 namespace moec::tile {
 
 /// One thread that picks the block's tiles and starts all copies by TMA: weights, and token rows unless `RingOf`
-/// (FittedRing<C> or Fp8Ring<C>) gathers them.
+/// (FittedRing<C> or Fp8Ring<C>) gathers them. Its warp helps it to begin.
 template <GemmConfig C, class RingOf> struct Loader {
   using Ring = RingOf;
   static constexpr uint32_t boxTokens = tokenBoxRows(C);
@@ -26,18 +26,23 @@ template <GemmConfig C, class RingOf> struct Loader {
   /// one by name, loses 2 to 10 %.)
   ptx::CachePolicy tokenPolicy{};
 
+  /// By all lanes of a warp, the first of which then runs.
+  __device__ void prepare() const {
+    if constexpr (Ring::gathers) // else neither ids nor tables come from the kernel just before this one (below)
+      ptx::waitForPrevious();
+    if (args.few.ids)
+      writeFewTables<C>(args.few);
+  }
+
   __device__ void run() {
     tokenPolicy = ptx::keepLong();
     WorkFinder<C> finder{args};
-    Work work;
-    if constexpr (Ring::gathers) {
-      ptx::waitForPrevious();
-      work = finder.first();
-    } else {
-      work = finder.first();
-      prefetchFirst(work);
+    const Work first = finder.first();
+    if constexpr (!Ring::gathers) {
+      prefetchFirst(first);
       ptx::waitForPrevious();
     }
+    Work work = first;
     queue.put(work);
     for (uint32_t begun = Ring::gathers ? 0 : prefetchedSteps(); work.rows; begun = 0) {
       finder.restart();
@@ -50,8 +55,8 @@ template <GemmConfig C, class RingOf> struct Loader {
   }
 
   /// Begins the first tile with as much of its weights as the ring holds. Where dispatch is not the kernel just before
-  /// this one, neither they nor the tile tables come from it, so this need not wait (dispatch is done: the kernel
-  /// before waited for it before it let this one start).
+  /// this one, neither they nor the tile tables come from it, so this need not wait (dispatch, or what gave the ids,
+  /// is done: the kernel before waited for it before it let this one start).
   __device__ void prefetchFirst(const Work &work) const {
     Loader ahead = *this;
     for (uint32_t step = 0; work.rows && step < prefetchedSteps(); ++step, ahead.ring.next())

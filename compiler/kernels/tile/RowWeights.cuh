@@ -9,22 +9,23 @@
 
 namespace moec::tile {
 
-/// The weight of row `row` of the tile; 0 past the valid rows.
-inline __device__ float weightAt(const GroupedGemmArgs &args, const Work &work, uint32_t row) {
-  return row < work.rows ? args.pairWeights[args.slotPair[work.firstSlot + row]] : 0.0f;
+/// The weight of row `row` of the tile; 0 past the valid rows. `slotPair` as sourceRow()'s.
+inline __device__ float weightAt(const GroupedGemmArgs &args, const int32_t *slotPair, const Work &work, uint32_t row) {
+  return row < work.rows ? args.pairWeights[slotPair[work.firstSlot + row]] : 0.0f;
 }
 
 /// Weighs the sums of a tile whose token rows are the columns of the instruction's fragments, Width of them. Of each
 /// eight a lane has two tokens, each for two weight rows: sums[block][eight * 4 + weightRow * 2 + token]. All lanes of
 /// the warp take part.
 template <uint32_t Width, uint32_t Blocks, uint32_t Sums>
-__device__ void weighColumns(const GroupedGemmArgs &args, const Work &work, float (&sums)[Blocks][Sums]) {
+__device__ void weighColumns(const GroupedGemmArgs &args, const int32_t *slotPair, const Work &work,
+                             float (&sums)[Blocks][Sums]) {
   const uint32_t lane = threadIdx.x % 32;
 #pragma unroll
   for (uint32_t first = 0; first < Width; first += 32) {
     if (first >= work.rows)
       break;
-    const float own = weightAt(args, work, first + lane); // a load serves the whole warp
+    const float own = weightAt(args, slotPair, work, first + lane); // a load serves the whole warp
 #pragma unroll
     for (uint32_t eight = first / 8; eight < first / 8 + 4 && eight < Width / 8; ++eight)
 #pragma unroll

@@ -97,11 +97,13 @@ template <GemmConfig C> __device__ Work findWork(const GroupedGemmArgs &args, ui
   return work;
 }
 
-/// The row of `args.tokens` that row `row` of the tile reads; rows past the valid ones repeat the first.
-template <GemmConfig C> __device__ uint32_t sourceRow(const GroupedGemmArgs &args, const Work &work, uint32_t row) {
+/// The row of `args.tokens` that row `row` of the tile reads; rows past the valid ones repeat the first. `slotPair` is
+/// args.slotPair or what stands for it (FewPairs.cuh).
+template <GemmConfig C>
+__device__ uint32_t sourceRow(const GroupedGemmArgs &args, const int32_t *slotPair, const Work &work, uint32_t row) {
   const uint32_t slot = work.firstSlot + (row < work.rows ? row : 0);
   if constexpr (C.role == GemmRole::GateUp && !C.dense)
-    return static_cast<uint32_t>(args.slotPair[slot]) / args.topK;
+    return static_cast<uint32_t>(slotPair[slot]) / args.topK;
   else
     return slot;
 }

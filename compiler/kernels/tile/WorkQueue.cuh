@@ -6,6 +6,7 @@
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 
@@ -72,7 +73,7 @@ template <GemmConfig C> struct WorkFinder {
 
   /// The block's first tile; no rows if there is none.
   __device__ Work first() {
-    order = WorkOrder::of<C>(args);
+    order = args.few.ids ? WorkOrder{fewTables().tokenTiles * columnTiles<C>(args), 0, 0} : WorkOrder::of<C>(args);
     index = order.itemOf(blockIdx.x);
     loadTile();
     work();
@@ -102,8 +103,10 @@ private:
   }
 
   __device__ void loadTile() {
-    if (index < order.items)
-      entry = args.tiles[index / columnTiles<C>(args)];
+    if (index >= order.items)
+      return;
+    const uint32_t tile = index / columnTiles<C>(args);
+    entry = args.few.ids ? fewTables().tiles[tile] : args.tiles[tile];
   }
 
   /// An expert's tiles have the same number of rows, give or take 16: 272 rows are 144 and 128, not 256 and 16, whose

@@ -7,6 +7,15 @@
 
 namespace moec {
 
+namespace {
+
+/// Whether a product finds the slots and tiles of few pairs by itself.
+bool findsFewPairs(const CudaProduct &product) {
+  return product.family == GemmFamily::Fp8 || (product.family == GemmFamily::Fitted && !product.config.rowsLaid);
+}
+
+} // namespace
+
 Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingView *routing,
                         const CudaCounters &counters, void *output) {
   tokens = numTokens;
@@ -23,7 +32,7 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
     MOEC_TRY(routerLogits(hidden, !routing));
   if (!routing)
     MOEC_TRY(route(counters.nonFinite));
-  MOEC_TRY(dispatch(routing ? routing->ids : space.ids, counters.ring));
+  MOEC_TRY(assignSlots(routing ? routing->ids : space.ids, counters.ring));
   const float *pairWeights = routing ? routing->weights : space.weights;
   if (kernels.gateUp.config.rowsLaid)
     MOEC_TRY(layRows(hidden));
@@ -36,7 +45,7 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   MOEC_TRY(down());
   if (kernels.sharedGateUp)
     MOEC_TRY(shared(hidden));
-  MOEC_TRY(combine(pairWeights, isPadded() ? space.output : output));
+  MOEC_TRY(combine(pairWeights, counters.ring, isPadded() ? space.output : output));
   return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
 }
 
@@ -96,6 +105,15 @@ Status CudaForward::route(uint32_t *nonFinite) {
   return launch(kernels.route, ceilDivide(tokens, kernels.route.threads / 32), parameters, "route");
 }
 
+Status CudaForward::assignSlots(const int32_t *ids, const CountsRing &ring) {
+  const uint32_t topK = layer.shape.topK;
+  few = {};
+  if (tokens * topK > kFewPairs || !findsFewPairs(kernels.gateUp) || !findsFewPairs(kernels.down))
+    return dispatch(ids, ring);
+  few = {ids, tokens, topK, layer.shape.experts, joinsShared(layer.shape) ? 1u : 0u};
+  return {};
+}
+
 Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   const DispatchConfig config = dispatchConfigOf(layer.shape.experts);
   DispatchArgs args{};
@@ -135,6 +153,7 @@ GroupedGemmArgs CudaForward::groupedArgs() const {
   args.tiles = space.tiles;
   args.topK = layer.shape.topK;
   args.numExperts = groupedExperts(layer.shape);
+  args.few = few;
   return args;
 }
 
@@ -160,6 +179,7 @@ Status CudaForward::quantiseTokens(const void *hidden) {
   QuantiseArgs args{};
   args.rows = hidden;
   args.slotOfPair = space.slotOfPair;
+  args.few = few;
   args.quantised = reinterpret_cast<uint8_t *>(space.expertOutput);
   args.scales = space.tokenScales;
   args.numRows = tokens;
@@ -171,7 +191,8 @@ Status CudaForward::quantiseTokens(const void *hidden) {
 Status CudaForward::quantiseActivated() {
   QuantiseArgs args{};
   args.rows = space.activated;
-  args.rowsInUse = space.expertBegin + groupedExperts(layer.shape); // the rest is padding's
+  if (!few.ids)
+    args.rowsInUse = space.expertBegin + groupedExperts(layer.shape); // the rest is padding's
   args.quantised = space.quantised;
   args.scales = space.activatedScales;
   args.numRows = tokens * rowsPerToken(layer.shape);
@@ -259,7 +280,7 @@ Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedG
   return launch(gemm.kernel, blocks, parameters, name);
 }
 
-Status CudaForward::combine(const float *pairWeights, void *output) {
+Status CudaForward::combine(const float *pairWeights, const CountsRing &ring, void *output) {
   CombineArgs args{};
   args.expertOutput = space.expertOutput;
   args.slotOfPair = space.slotOfPair;
@@ -272,10 +293,13 @@ Status CudaForward::combine(const float *pairWeights, void *output) {
   args.output = output;
   args.numTokens = tokens;
   args.hidden = paddedForCuda(layer.shape.hidden);
+  args.few = few;
+  args.ring = ring;
   const CombineConfig config{
       .element = kernels.gateUp.config.element, .topK = layer.shape.topK, .threads = kernels.combine.threads};
   void *parameters[] = {&args};
-  return launch(kernels.combine, combineBlocks(config, tokens, args.hidden), parameters, "combine");
+  const uint32_t counting = few.ids && ring.words ? 1 : 0; // a block more
+  return launch(kernels.combine, combineBlocks(config, tokens, args.hidden) + counting, parameters, "combine");
 }
 
 Status CudaForward::launch(const CudaKernel &kernel, uint32_t blocks, void **parameters, const char *name) {

@@ -20,7 +20,7 @@ struct CudaLaunchSite {
   LaunchWatch *watch = nullptr;
 };
 
-/// Where dispatch leaves counts, and routing its non-finite logits.
+/// Where a step leaves its counts, and routing its non-finite logits.
 struct CudaCounters {
   CountsRing ring{};
   uint32_t *nonFinite = nullptr; // may be null
@@ -49,6 +49,8 @@ private:
   Status copyRows(const void *from, uint64_t fromStride, void *to, uint64_t toStride);
   Status routerLogits(const void *hidden, bool experts);
   Status route(uint32_t *nonFinite);
+  /// By dispatch, or, where there are few pairs, by whoever needs them.
+  Status assignSlots(const int32_t *ids, const CountsRing &ring);
   Status dispatch(const int32_t *ids, const CountsRing &ring);
   Status layRows(const void *hidden);
   Status quantise(QuantiseArgs args, const char *name);
@@ -57,7 +59,7 @@ private:
   Status gateUp(const void *hidden, const float *pairWeights);
   Status down();
   Status shared(const void *hidden);
-  Status combine(const float *pairWeights, void *output);
+  Status combine(const float *pairWeights, const CountsRing &ring, void *output);
   GroupedGemmArgs groupedArgs() const;
   /// Where a product's weights are; the scales of e4m3 alone.
   struct Weights {
@@ -76,6 +78,7 @@ private:
   const CudaWorkspace &space;
   const CudaLaunchSite &site;
   uint32_t tokens = 0;
+  FewPairs few{};                    // of a step without dispatch
   const float *sharedGate = nullptr; // logits of the shared expert's gate
   const CudaRowMaps *rows = nullptr; // of the workspace, for this layer; null where the GPU has no maps
 };

@@ -31,7 +31,7 @@ template <CombineConfig C> void check(uint32_t tokens, uint32_t hidden, bool gat
   forSchedules(kSchedules, [&](uint64_t seed) -> std::string {
     DeviceMemory device;
     CombineArgs args{.expertOutput = device.input(rows),
-                     .slotOfPair = device.input(slots.slotOfPair),
+                     .slotOfPair = device.constant(slots.slotOfPair),
                      .weights = device.input(weights),
                      .shared = device.input(shared),
                      .sharedGate = gated ? device.input(gate) : nullptr,

@@ -26,7 +26,7 @@ template <CombineConfig C> void check(uint32_t tokens, uint32_t hidden, uint32_t
   forSchedules(kSchedules, [&](uint64_t seed) -> std::string {
     DeviceMemory device;
     CombineArgs args{.expertOutput = device.input(rows),
-                     .slotOfPair = device.input(slots.slotOfPair),
+                     .slotOfPair = device.constant(slots.slotOfPair),
                      .weights = C.weighted ? device.input(weights) : nullptr,
                      .shared = nullptr,
                      .sharedGate = nullptr,

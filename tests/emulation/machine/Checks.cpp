@@ -45,6 +45,7 @@ void Block::touchGlobal(const void *address, size_t bytes, Use use, const Actor 
   const size_t offset = static_cast<size_t>(static_cast<const uint8_t *>(address) - buffer->begin);
   // What launches before the last one have left is there, if the last one waited for them before it let this one start.
   const bool settled = buffer->content == Content::Constant ||
+                       (use == Use::Read && buffer->content == Content::Input && device.inputsAreSettled()) ||
                        (use == Use::Read && buffer->content == Content::Output &&
                         buffer->shadow.isOld(static_cast<uint32_t>(offset), static_cast<uint32_t>(bytes)));
   if (!settled && !self().waitedForPrevious)

@@ -48,6 +48,8 @@ void DeviceMemory::settle() {
   for (Buffer &buffer : buffers)
     if (buffer.content == Content::Output)
       buffer.shadow.settle(early);
+  inputsSettled = inputsSettled || (launched && !early);
+  launched = true;
   early = false;
 }
 

@@ -57,6 +57,9 @@ public:
   Buffer *find(const void *address, size_t bytes);
   /// Called when a launch starts.
   void settle();
+  /// Whether inputs may be read before griddepcontrol.wait: a launch has waited for what wrote them before it let the
+  /// next one start.
+  bool inputsAreSettled() const { return inputsSettled; }
   /// The launch lets the next one start before it has waited for those before it.
   void startsNextEarly() { early = true; }
 
@@ -66,7 +69,8 @@ private:
   static constexpr size_t arenaBytes = size_t{1} << 28; // of address space; memory is used as it is touched
   uint8_t *arena;
   size_t used = 0;
-  bool early = false;          // what the last launch did
+  bool early = false; // what the last launch did
+  bool launched = false, inputsSettled = false;
   std::vector<Buffer> buffers; // by address
 };
 

@@ -6,8 +6,10 @@
 #include "tests/emulation/machine/TensorMap.h"
 #include "tests/unit/cuda/FakeCuda.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
+#include <span>
 
 namespace moec::emulation {
 
@@ -105,14 +107,41 @@ inline std::shared_ptr<const CUdeviceptr> mixedOrder(emulation::DeviceMemory &me
   return std::make_shared<const CUdeviceptr>(addressOf(memory.constant(deviceOrder(shape, table))));
 }
 
-/// Two steps of a layer, of half of `tokens` and of all, one after the other in buffers with room for more; the second
-/// is checked.
+/// Samples of counts, and what must be in them.
+class CountsCheck {
+public:
+  CountsCheck(emulation::DeviceMemory &memory, uint32_t experts) : experts(experts) {
+    ring.words = memory.output(std::vector<uint64_t>(size_t{samples} * (experts + 1), 0));
+    ring.sequence = memory.output(std::vector<uint32_t>{0});
+    ring.numSamples = samples;
+  }
+
+  /// What is wrong with sample `number`, of a step of these ids; empty if nothing is.
+  std::string check(uint32_t number, std::span<const int32_t> ids) const {
+    const uint64_t *words = ring.words + size_t{number} * (experts + 1);
+    for (uint32_t e = 0; e <= experts; ++e) {
+      const auto wanted = e < experts ? std::count(ids.begin(), ids.end(), static_cast<int32_t>(e)) : std::ssize(ids);
+      if (words[e] != countWord(number, static_cast<uint32_t>(wanted)))
+        return fmt::format("sample {}: word {} is {:#x}, not of {}", number, e, words[e], wanted);
+    }
+    return "";
+  }
+
+  CountsRing ring{};
+
+private:
+  static constexpr uint32_t samples = 4;
+  uint32_t experts;
+};
+
+/// Three steps of a layer, of half of `tokens`, of all and of half again, one after the other in buffers with room for
+/// more. The second is checked; the third, whose pairs are few (kFewPairs) where the second's were not, must give the
+/// same bits.
 ///
 /// fill(memory, layer)    gives the layer its shape, router, kernels and weights; what the caller routes by, if he does
 /// check(space, output)   what is wrong with what the step left, [tokens, H] and in its buffers; empty if nothing is
 template <class Fill, class Check>
-std::string runTwoSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uint32_t tokens, Fill fill,
-                        Check check) {
+std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uint32_t tokens, Fill fill, Check check) {
   constexpr uint32_t multiprocessors = 2, spareTokens = 12;
   test::FakeCuda cuda;
   Machine here{.memory = {}, .seeds = Random(seed)};
@@ -129,18 +158,38 @@ std::string runTwoSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, 
   REQUIRE(space.ok());
 
   const uint16_t *hidden = here.memory.input(hiddenRows);
-  uint16_t *output = here.memory.output<uint16_t>(tokens * layer.shape.hidden);
+  const uint32_t half = tokens / 2;
+  uint16_t *output = here.memory.output<uint16_t>(tokens * layer.shape.hidden),
+           *again = here.memory.output<uint16_t>(half * layer.shape.hidden);
+  CountsCheck counts(here.memory, layer.shape.experts);
   uint32_t *nonFinite = here.memory.output(std::vector<uint32_t>{0});
   const CudaLaunchSite site{**driver, nullptr, multiprocessors, true, true};
-  for (uint32_t count : {tokens / 2, tokens})
+  const auto step = [&](uint32_t count, uint16_t *to) {
     REQUIRE(CudaForward(layer, *space, site)
-                .run(hidden, count, routing ? &*routing : nullptr, {{}, nonFinite}, output)
+                .run(hidden, count, routing ? &*routing : nullptr, {counts.ring, nonFinite}, to)
                 .ok());
+  };
+  step(half, output);
+  step(tokens, output);
   if (here.failure)
     return here.failure->message;
+  if (std::string wrong = check(*space, output); !wrong.empty())
+    return wrong;
+  const int32_t *from = routing ? routing->ids : space->ids;
+  const std::vector<int32_t> ids(from, from + tokens * layer.shape.topK);
+  step(half, again);
+  if (here.failure)
+    return here.failure->message;
+  if (std::memcmp(again, output, size_t{half} * layer.shape.hidden * 2) != 0)
+    return "a smaller step gives other bits";
   if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
     return "a tile counter is not left as zero";
-  return check(*space, output);
+  const std::span<const int32_t> all(ids);
+  for (uint32_t sample : {1u, 2u, 3u})
+    if (std::string wrong = counts.check(sample, sample == 2 ? all : all.first(half * layer.shape.topK));
+        !wrong.empty())
+      return wrong;
+  return "";
 }
 
 } // namespace moec::emulation

@@ -91,7 +91,7 @@ std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory, bo
   return weights;
 }
 
-template <CudaTile GateUp, CudaTile Down, SharedKind Shared = SharedKind::None> std::string runSteps(uint64_t seed) {
+template <CudaTile GateUp, CudaTile Down, SharedKind Shared = SharedKind::None> std::string runLayer(uint64_t seed) {
   const auto fill = [](emulation::DeviceMemory &memory, CudaLayer &layer) {
     layer.shape = {.hidden = H,
                    .intermediate = I,
@@ -107,7 +107,7 @@ template <CudaTile GateUp, CudaTile Down, SharedKind Shared = SharedKind::None> 
     layer.weights = weightsOf(memory, Shared == SharedKind::Joined);
     return std::optional(RoutingView{memory.input(inputs().ids), memory.input(inputs().pairWeights)});
   };
-  return runTwoSteps(seed, inputs().hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
+  return runSteps(seed, inputs().hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
     const MiddleRows rounded{.rounded = reinterpret_cast<const uint16_t *>(space.activated)},
         quantised{.quantised = space.quantised, .scales = space.activatedScales, .scaleStride = space.scaleStride};
     constexpr bool quantises = givesQuantised(gemmConfigOf(GateUp, DType::BF16, GemmRole::GateUp, false));
@@ -118,22 +118,22 @@ template <CudaTile GateUp, CudaTile Down, SharedKind Shared = SharedKind::None> 
 } // namespace
 
 TEST_CASE("a session's forward on e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runSteps<few, few>);
-  forSchedules(kSchedules, runSteps<deep, few>);
+  forSchedules(kSchedules, runLayer<few, few>);
+  forSchedules(kSchedules, runLayer<deep, few>);
 }
 
 TEST_CASE("a session's forward adds a shared expert of two-byte elements to e4m3 products",
           "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runSteps<few, few, SharedKind::TwoByte>);
+  forSchedules(kSchedules, runLayer<few, few, SharedKind::TwoByte>);
 }
 
 TEST_CASE("a session's forward multiplies a shared expert that joins the routed ones in e4m3",
           "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runSteps<few, few, SharedKind::Joined>);
-  forSchedules(kSchedules, runSteps<inTokens, inTokens, SharedKind::Joined>);
+  forSchedules(kSchedules, runLayer<few, few, SharedKind::Joined>);
+  forSchedules(kSchedules, runLayer<inTokens, inTokens, SharedKind::Joined>);
 }
 
 TEST_CASE("a session's forward on wide e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runSteps<wide, wide>);
-  forSchedules(kSchedules, runSteps<inTokens, inTokens>);
+  forSchedules(kSchedules, runLayer<wide, wide>);
+  forSchedules(kSchedules, runLayer<inTokens, inTokens>);
 }

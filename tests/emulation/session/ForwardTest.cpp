@@ -108,7 +108,7 @@ std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory, bo
 
 //===-- Steps ---------------------------------------------------------------------------------===//
 
-template <CudaTile GateUp, CudaTile Down, Kind What = Kind::Plain> std::string runSteps(uint64_t seed) {
+template <CudaTile GateUp, CudaTile Down, Kind What = Kind::Plain> std::string runLayer(uint64_t seed) {
   static constexpr bool joined = What == Kind::Joined, weightOnInput = What == Kind::WeightOnInput;
   const auto fill = [](emulation::DeviceMemory &memory, CudaLayer &layer) {
     layer.shape = {.hidden = H,
@@ -126,7 +126,7 @@ template <CudaTile GateUp, CudaTile Down, Kind What = Kind::Plain> std::string r
     layer.weights = weightsOf(memory, joined);
     return std::optional<RoutingView>();
   };
-  return runTwoSteps(seed, inputs().layer.hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
+  return runSteps(seed, inputs().layer.hidden, T, fill, [](const CudaWorkspace &space, const uint16_t *output) {
     return checkLayer(space.logits, cudaLogitStride({.experts = E}), space.ids, space.weights, output, weightOnInput,
                       joined);
   });
@@ -135,27 +135,27 @@ template <CudaTile GateUp, CudaTile Down, Kind What = Kind::Plain> std::string r
 } // namespace
 
 TEST_CASE("a session's forward on fitted tiles gives the reference's output", "[emulation][session]") {
-  forSchedules(kSchedules, runSteps<wide, wide>);
-  forSchedules(kSchedules, runSteps<deep, deep>);
+  forSchedules(kSchedules, runLayer<wide, wide>);
+  forSchedules(kSchedules, runLayer<deep, deep>);
 }
 
 TEST_CASE("a session's forward on rows laid out by slot gives the reference's output", "[emulation][session]") {
-  forSchedules(kSchedules, runSteps<laid, wide>);
+  forSchedules(kSchedules, runLayer<laid, wide>);
 }
 
 TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference's output", "[emulation][session]") {
-  forSchedules(kSchedules, runSteps<deep, swapped>);
-  forSchedules(kSchedules, runSteps<swapped, deep>);
+  forSchedules(kSchedules, runLayer<deep, swapped>);
+  forSchedules(kSchedules, runLayer<swapped, deep>);
 }
 
 TEST_CASE("a session's forward hands gate-up the weights that are on its input", "[emulation][session]") {
-  forSchedules(kSchedules, runSteps<deep, wide, Kind::WeightOnInput>);
-  forSchedules(kSchedules, runSteps<laid, wide, Kind::WeightOnInput>);
-  forSchedules(kSchedules, runSteps<swapped, deep, Kind::WeightOnInput>);
+  forSchedules(kSchedules, runLayer<deep, wide, Kind::WeightOnInput>);
+  forSchedules(kSchedules, runLayer<laid, wide, Kind::WeightOnInput>);
+  forSchedules(kSchedules, runLayer<swapped, deep, Kind::WeightOnInput>);
 }
 
 TEST_CASE("a session's forward computes a shared expert that joins the routed ones", "[emulation][session]") {
-  forSchedules(kSchedules, runSteps<deep, wide, Kind::Joined>);
-  forSchedules(kSchedules, runSteps<laid, wide, Kind::Joined>);
-  forSchedules(kSchedules, runSteps<swapped, deep, Kind::Joined>);
+  forSchedules(kSchedules, runLayer<deep, wide, Kind::Joined>);
+  forSchedules(kSchedules, runLayer<laid, wide, Kind::Joined>);
+  forSchedules(kSchedules, runLayer<swapped, deep, Kind::Joined>);
 }

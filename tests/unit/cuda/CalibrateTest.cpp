@@ -58,6 +58,8 @@ struct Clock {
       return 1e9; // nothing else has to run
     const CudaTile tile = *CudaTile::parse(symbol.substr(what.size() + 1));
     const GroupedGemmArgs &args = gemmArgs(tile, parameters);
+    if (args.few.ids)
+      return 1e9; // a step, which dispatch makes no tables for
     std::vector<uint32_t> rows(args.numExperts);
     for (const TokenTile &entry : std::span(args.tiles, args.tileHead->tokenTiles))
       rows[entry.expert] = entry.endSlot - entry.firstSlot;

@@ -27,7 +27,7 @@ struct CudaBench {
   Result<Session> open();
   void mustOpen();
   /// One step of layer 0; its result.
-  Status step(CUstream stream, uint32_t tokens = 4, Phase phase = Phase::Decode);
+  Status step(CUstream stream, uint32_t tokens = 20, Phase phase = Phase::Decode);
   /// The live plan with tile class `index` of those that gate-up and down can share.
   LayerPlan plan(uint32_t index);
   /// Builds and publishes a generation with these tiles.

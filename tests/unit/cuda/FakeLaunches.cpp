@@ -7,19 +7,28 @@
 namespace moec::test {
 namespace {
 
+void leaveCounts(const CountsRing &ring, const int32_t *ids, uint32_t numPairs, uint32_t experts) {
+  if (!ring.words)
+    return;
+  const uint32_t sample = ++*ring.sequence;
+  uint64_t *words = ring.words + uint64_t{sample % ring.numSamples} * (experts + 1);
+  std::vector<uint32_t> counts(experts);
+  for (uint32_t i = 0; i < numPairs; ++i)
+    if (ids[i] >= 0 && static_cast<uint32_t>(ids[i]) < experts)
+      ++counts[static_cast<uint32_t>(ids[i])];
+  for (uint32_t e = 0; e <= experts; ++e)
+    std::atomic_ref(words[e]).store(countWord(sample, e < experts ? counts[e] : numPairs), std::memory_order_release);
+}
+
 void dispatch(const DispatchArgs &args, uint32_t experts) {
   *args.tileHead = {}; // no rows: nothing multiplies here
-  if (!args.ring.words)
-    return;
-  const uint32_t sample = ++*args.ring.sequence;
-  uint64_t *words = args.ring.words + uint64_t{sample % args.ring.numSamples} * (experts + 1);
-  std::vector<uint32_t> counts(experts);
-  for (uint32_t i = 0; i < args.numPairs; ++i)
-    if (args.ids[i] >= 0 && static_cast<uint32_t>(args.ids[i]) < experts)
-      ++counts[static_cast<uint32_t>(args.ids[i])];
-  for (uint32_t e = 0; e <= experts; ++e)
-    std::atomic_ref(words[e]).store(countWord(sample, e < experts ? counts[e] : args.numPairs),
-                                    std::memory_order_release);
+  leaveCounts(args.ring, args.ids, args.numPairs, experts);
+}
+
+void combine(const CombineArgs &args, int value) {
+  std::memset(args.output, value, size_t{args.numTokens} * args.hidden * 2);
+  if (args.few.ids)
+    leaveCounts(args.ring, args.few.ids, args.few.numTokens * args.few.topK, args.few.numExperts);
 }
 
 /// Kernels are named "what" or "what:number"; a dispatch's number is that of its experts.
@@ -38,13 +47,9 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
         args.ids[2 * t] = 0, args.ids[2 * t + 1] = 1, args.weights[2 * t] = args.weights[2 * t + 1] = 0.5f;
     };
   }
-  if (what == "combine") {
+  if (what == "combine" || what == "wrongCombine") {
     const CombineArgs args = *static_cast<const CombineArgs *>(parameters[0]);
-    return [args] { std::memset(args.output, 0, size_t{args.numTokens} * args.hidden * 2); };
-  }
-  if (what == "wrongCombine") {
-    const CombineArgs args = *static_cast<const CombineArgs *>(parameters[0]);
-    return [args] { std::memset(args.output, 0x3f, size_t{args.numTokens} * args.hidden * 2); };
+    return [args, value = what == "combine" ? 0 : 0x3f] { combine(args, value); };
   }
   if (fake().recordProducts && (what == "gate-up" || what == "down")) {
     // Tensor maps come first: of weights (two), or of weights, tokens and outputs. Arguments of e4m3 begin with the

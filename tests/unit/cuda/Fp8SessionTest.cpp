@@ -65,11 +65,11 @@ TEST_CASE("e4m3 layers get e4m3 tiles, and quantise before each product", "[cuda
   CHECK(tokens.quantise.rows == bench.hidden.data());
   CHECK(tokens.quantise.slotOfPair != nullptr);
   CHECK(tokens.quantise.rowsInUse == nullptr);
-  CHECK((tokens.quantise.numRows == 4 && tokens.quantise.k == 272 && tokens.quantise.topK == 2));
+  CHECK((tokens.quantise.numRows == 20 && tokens.quantise.k == 272 && tokens.quantise.topK == 2));
   CHECK(activated.quantise.rows == gateUp.args.output);
   CHECK(activated.quantise.slotOfPair == nullptr);
   CHECK(activated.quantise.rowsInUse == bench.cuda.lastDispatch().expertBegin + marked.experts);
-  CHECK((activated.quantise.numRows == 8 && activated.quantise.k == 144 && activated.quantise.topK == 1));
+  CHECK((activated.quantise.numRows == 40 && activated.quantise.k == 144 && activated.quantise.topK == 1));
   for (const FakeFitted *quantise : {&tokens, &activated})
     CHECK(quantise->quantise.scaleStride == mostRows);
   // Rows that are read are not those that are written.

@@ -114,9 +114,9 @@ TEST_CASE("a joined shared expert is multiplied in e4m3 where the routed ones ar
   CHECK(dispatch.plannedOrder == nullptr); // as they are numbered
   checkTiles(dispatch, gateUp.args);
   checkTiles(dispatch, down.args);
-  CHECK((tokens.quantise.numRows == 4 && tokens.quantise.topK == 2)); // the kernel adds the joined expert's row
+  CHECK((tokens.quantise.numRows == 20 && tokens.quantise.topK == 2)); // the kernel adds the joined expert's row
   CHECK(activated.quantise.rowsInUse == dispatch.expertBegin + 7);
-  CHECK(activated.quantise.numRows == 4 * 3);
+  CHECK(activated.quantise.numRows == 20 * 3);
   for (const FakeFitted *quantise : {&tokens, &activated})
     CHECK(quantise->quantise.scaleStride == mostRows);
   CHECK((gateUp.tokens.sizes[1] == mostRows && down.tokens.sizes[1] == mostRows));
@@ -133,7 +133,8 @@ TEST_CASE("samples of a layer with a joined expert count the routed ones' pairs"
   bench.session->setObserver([&](const LayerObservation &seen) { pairs.assign(seen.pairs.begin(), seen.pairs.end()); });
   REQUIRE(bench.step(bench.cuda.stream()).ok());
   bench.session->finish();
-  CHECK(pairs == std::vector<uint32_t>{4, 4, 0, 0, 0, 0}); // the fake's route: experts 0 and 1 for all of four tokens
+  CHECK(pairs ==
+        std::vector<uint32_t>{20, 20, 0, 0, 0, 0}); // the fake's route: experts 0 and 1 for all of twenty tokens
 }
 
 TEST_CASE("what a plan says of a joined expert's own tiles is of no meaning", "[cuda][joined]") {

@@ -96,7 +96,8 @@ Status Fp8Layer::quantiseTokens(const void *hidden) {
                    .numRows = shape.tokens,
                    .k = shape.hidden,
                    .topK = shape.topK,
-                   .scaleStride = quantised->scaleStride});
+                   .scaleStride = quantised->scaleStride,
+                   .few = few});
 }
 
 Status Fp8Layer::quantiseActivated() {
@@ -104,13 +105,14 @@ Status Fp8Layer::quantiseActivated() {
     return {};
   return quantise({.rows = buffers->activated.as<void>(),
                    .slotOfPair = nullptr,
-                   .rowsInUse = buffers->expertBegin.as<int32_t>(size_t{shape.experts} * 4),
+                   .rowsInUse = few.ids ? nullptr : buffers->expertBegin.as<int32_t>(size_t{shape.experts} * 4),
                    .quantised = quantised->activated.as<uint8_t>(),
                    .scales = quantised->activatedScales.as<float>(),
                    .numRows = numSlots(),
                    .k = shape.intermediate,
                    .topK = 1,
-                   .scaleStride = quantised->scaleStride});
+                   .scaleStride = quantised->scaleStride,
+                   .few = {}});
 }
 
 Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
@@ -153,7 +155,7 @@ Status Fp8Layer::down() {
 }
 
 Status Fp8Layer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {
-  MOEC_TRY(dispatch(ids));
+  MOEC_TRY(assignSlots(ids));
   MOEC_TRY(quantiseTokens(hidden));
   MOEC_TRY(gateUp());
   MOEC_TRY(quantiseActivated());

@@ -58,7 +58,9 @@ private:
   };
   Fp8Layer(Device &device, const Shape &shape, const Fp8Choice &choice, LayerBuffers &buffers, Fp8Buffers &quantised)
       : LayerEnds(device, shape, choice.gateUp.tileTokens, kMixRowsE4M3, Element::BF16, buffers),
-        quantised(&quantised) {}
+        quantised(&quantised) {
+    findsFewPairs = true;
+  }
   Status loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows, uint32_t k,
                   const Buffer &output, uint32_t n, Gemm &gemm);
   Status quantise(const QuantiseArgs &args);

@@ -129,6 +129,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
   Result<DeviceGemm> down = DeviceGemm::load(device, bundle, choice.family, choice.down,
                                              {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(down.status());
+  layer.findsFewPairs = choice.family == GemmFamily::Fitted && !choice.gateUp.rowsLaid;
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
   return layer;
@@ -159,7 +160,7 @@ Status DeviceLayer::down() {
 }
 
 Status DeviceLayer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {
-  MOEC_TRY(dispatch(ids));
+  MOEC_TRY(assignSlots(ids));
   MOEC_TRY(layRows(hidden));
   MOEC_TRY(gateUp(hidden));
   MOEC_TRY(down());

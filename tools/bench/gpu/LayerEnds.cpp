@@ -56,7 +56,15 @@ Status LayerEnds::loadEnds(Bundle &bundle) {
   return loadKernel(bundle, shippedCombine(combineConfig).name, 0, combineKernel);
 }
 
+Status LayerEnds::assignSlots(const int32_t *ids) {
+  if (!isOfFewPairs())
+    return dispatch(ids);
+  few = {ids, shape.tokens, shape.topK, shape.experts, 0};
+  return {};
+}
+
 Status LayerEnds::dispatch(const int32_t *ids) {
+  few = {};
   DispatchArgs args{};
   args.ids = ids;
   args.counts = buffers->counts.as<int32_t>();
@@ -89,6 +97,7 @@ GroupedGemmArgs LayerEnds::gemmArgs() const {
   args.tileHead = buffers->tileHead.as<TileHead>();
   args.tiles = buffers->tiles.as<TokenTile>();
   args.topK = shape.topK;
+  args.few = few;
   return args;
 }
 
@@ -103,8 +112,11 @@ Status LayerEnds::combine(const float *pairWeights, const SharedOutput &shared) 
   args.output = buffers->output.as<void>();
   args.numTokens = shape.tokens;
   args.hidden = shape.hidden;
+  args.few = few;
+  args.ring = countsRing;
   void *parameters[] = {&args};
-  const uint32_t blocks = combineBlocks(combineConfig, shape.tokens, shape.hidden);
+  const uint32_t counting = few.ids && countsRing.words ? 1 : 0; // a block more
+  const uint32_t blocks = combineBlocks(combineConfig, shape.tokens, shape.hidden) + counting;
   return device->launch(combineKernel, {blocks, combineConfig.threads, overlap}, parameters);
 }
 

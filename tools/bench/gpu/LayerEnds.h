@@ -50,7 +50,15 @@ public:
   /// Where dispatch leaves samples of its counts; nowhere at first.
   void setRing(const CountsRing &ring) { countsRing = ring; }
 
+  /// Whether steps of few pairs have a dispatch too. Off at first.
+  void setAlwaysDispatch(bool on) { alwaysDispatch = on; }
+  /// Whether the layer's steps have none: their pairs are few (kFewPairs), and its products find them themselves.
+  bool isOfFewPairs() const { return findsFewPairs && !alwaysDispatch && shape.tokens * shape.topK <= kFewPairs; }
+
   /// Queue the steps. ids, pairWeights [T, K] are on the device.
+  ///
+  /// By dispatch, but of few pairs by the kernels that need them.
+  Status assignSlots(const int32_t *ids);
   Status dispatch(const int32_t *ids);
   Status combine(const float *pairWeights, const SharedOutput &shared = {});
 
@@ -66,6 +74,9 @@ protected:
   Shape shape;
   LayerBuffers *buffers;
   bool overlap = false;
+  bool findsFewPairs = false; // whether the products can
+  bool alwaysDispatch = false;
+  FewPairs few{}; // of the step under way, if dispatch did not run
 
 private:
   uint32_t tileTokens, mixRows;

@@ -28,6 +28,7 @@ moec-bench-gpu steps   --bundle DIR [--overlap]               times of the route
 moec-bench-gpu orders  --bundle DIR                            which kernels agree bit for bit
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
                        [--repeats N] [--turns N] [--rest-ms N] [--kernels PART,...] [--every-choice] [--overlap]
+                       [--always-dispatch]    of few pairs too, which do without
                        [--inputs DIR] [--json FILE]
 moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--e4m3] [--reference]
                                                                write what measure runs on, as with --inputs; needs no GPU.
@@ -90,7 +91,7 @@ Result<Options> parseOptions(int count, char **arguments) {
   for (int i = 2; i < count; ++i) {
     const std::string option = arguments[i];
     if (option == "--quick" || option == "--every-choice" || option == "--overlap" || option == "--reference" ||
-        option == "--e4m3" || option == "--alone")
+        option == "--e4m3" || option == "--alone" || option == "--always-dispatch")
       options.emplace(option, "1");
     else if (option.substr(0, 2) == "--" && i + 1 < count)
       options[option] = arguments[++i];
@@ -110,6 +111,7 @@ Result<MeasureOptions> measureOptions(const Options &options) {
   measure.tokens = {1, 16, 64, 256, 1024, 4096, 16384};
   measure.overlap = options.count("--overlap");
   measure.everyChoice = options.count("--every-choice");
+  measure.alwaysDispatch = options.count("--always-dispatch");
   measure.inputFolder = text(options, "--inputs");
   measure.jsonPath = text(options, "--json");
   MOEC_TRY(parseNumbers(options, "--tokens", measure.tokens));

@@ -43,8 +43,10 @@ public:
                             {shared.gateUp.as<void>(), shared.gateUp.as<void>(static_cast<size_t>(expert) * 2),
                              shared.down.as<void>(), expert * 2},
                             buffers);
-    if (made)
+    if (made) {
       made->setOverlap(options.overlap && device.computeCapability() >= 90);
+      made->setAlwaysDispatch(options.alwaysDispatch);
+    }
     return made;
   }
 

@@ -20,11 +20,12 @@ struct MeasureOptions {
   // Passes over a problem's choices, back and forth, after one that warms the card; each choice's time is the median of
   // its own. With more than one all choices are shown with their steps, not the best of each family alone.
   uint32_t turns = 1;
-  bool everyChoice = false; // print a line for each choice, not the best alone
-  uint32_t restMs = 0;      // before each timing, for the card to cool
-  std::string inputFolder;  // where inputs (Inputs.h, Fp8Inputs.h) and SHAPE-T-SKEW.bf16, the output, go, for rivals;
-                            // empty: nowhere
-  std::string jsonPath;     // one JSON line a measurement; empty: none
+  bool everyChoice = false;    // print a line for each choice, not the best alone
+  bool alwaysDispatch = false; // launch dispatch where steps of few pairs do without
+  uint32_t restMs = 0;         // before each timing, for the card to cool
+  std::string inputFolder; // where inputs (Inputs.h, Fp8Inputs.h) and SHAPE-T-SKEW.bf16, the output, go, for rivals;
+                           // empty: nowhere
+  std::string jsonPath;    // one JSON line a measurement; empty: none
 };
 
 /// Prints a table. "Layer" is dispatch, gate-up, down and combine. Each graph replay runs as many layers as there are

@@ -98,6 +98,7 @@ private:
                                weights.down.as<void>(), expert * 2},
                               buffers);
       MOEC_TRY(layer.status());
+      layer->setAlwaysDispatch(options.alwaysDispatch);
       bf16Layers.push_back(std::make_unique<DeviceLayer>(std::move(*layer)));
       Result<Recorded> recorded = record(*bf16Layers.back(), choice.name());
       MOEC_TRY(recorded.status());
@@ -111,6 +112,7 @@ private:
       Result<Fp8Layer> layer =
           Fp8Layer::create(device, bundle, p.shape, choice, weights.fp8.weights(), buffers, quantised);
       MOEC_TRY(layer.status());
+      layer->setAlwaysDispatch(options.alwaysDispatch);
       fp8Layers.push_back(std::make_unique<Fp8Layer>(std::move(*layer)));
       Result<Recorded> recorded = record(*fp8Layers.back(), choice.name());
       MOEC_TRY(recorded.status());

@@ -68,8 +68,10 @@ private:
   Result<Fp8Layer> layer(const Fp8Choice &choice) {
     Result<Fp8Layer> made =
         Fp8Layer::create(device, bundle, p.shape, choice, given.tensors.weights(), buffers, quantised);
-    if (made)
+    if (made) {
       made->setOverlap(options.overlap);
+      made->setAlwaysDispatch(options.alwaysDispatch);
+    }
     return made;
   }
 

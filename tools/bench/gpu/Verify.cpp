@@ -50,6 +50,12 @@ std::vector<Case> allCases() {
          ids[10] = ids[11] = -1; // a token without any expert
        }},
       {"padding alone", {5, 128, 64, 8, 2}, [](std::vector<int32_t> &ids) { std::fill(ids.begin(), ids.end(), -1); }},
+      {"few pairs",
+       {4, 136, 200, 16, 8},
+       [](std::vector<int32_t> &ids) {
+         for (size_t i = 0; i < ids.size(); i += 5)
+           ids[i] = -1;
+       }},
       {"long sums", {129, 1032, 520, 8, 2}, none},
       {"many experts", {45, 72, 40, 128, 8}, none},
       {"more tiles than blocks", {1100, 1032, 600, 32, 2}, none},
@@ -160,8 +166,8 @@ struct Prepared {
   DeviceInputs on;
 };
 
-/// One choice on one case, gate and up apart or fused. Runs twice, the second time with overlapping launches where the
-/// device can: the bits must be the same.
+/// One choice on one case, gate and up apart or fused. Runs three times, from the second on with overlapping launches
+/// where the device can, and from the third on without dispatch where the layer can: the bits must be the same.
 Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice, bool fused,
                    std::vector<uint16_t> &output, std::string &report) {
   const Shape &shape = p.inputs.shape;
@@ -176,14 +182,16 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
   Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, shape, choice, weights, *buffers);
   MOEC_TRY(layer.status());
 
-  std::vector<uint16_t> outputs[2];
+  std::vector<uint16_t> outputs[3];
   double activatedError = 0;
   for (std::vector<uint16_t> &mine : outputs) {
-    layer->setOverlap(&mine == &outputs[1] && device.computeCapability() >= 90);
+    layer->setOverlap(&mine != &outputs[0] && device.computeCapability() >= 90);
+    layer->setAlwaysDispatch(&mine != &outputs[2]);
     MOEC_TRY(poison(device, *buffers));
     MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
     MOEC_TRY(device.synchronise());
-    MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice.gateUp.tileTokens));
+    if (!layer->isOfFewPairs())
+      MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice.gateUp.tileTokens));
     Result<std::vector<uint16_t>> activated =
         device.downloaded<uint16_t>(buffers->activated, p.reference.activated.size());
     MOEC_TRY(activated.status());
@@ -204,6 +212,8 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
     return makeError(Code::VerificationMismatch, "output is {:.2e} off", outputError);
   if (outputs[0] != outputs[1])
     return makeError(Code::VerificationMismatch, "two runs differ");
+  if (outputs[0] != outputs[2])
+    return makeError(Code::VerificationMismatch, "without dispatch other bits come out");
   return {};
 }
 
@@ -264,6 +274,7 @@ Status verifyForms(Device &device, Bundle &bundle, const Prepared &p, const Laye
     return {};
   };
   const bool canOverlap = device.computeCapability() >= 90;
+  layer->setAlwaysDispatch(true);
   for (DispatchForm form :
        {DispatchForm::OneBlock, DispatchForm::ThreeLaunches, DispatchForm::Grid, DispatchForm::Grid}) {
     layer->setDispatch(form);
@@ -273,6 +284,13 @@ Status verifyForms(Device &device, Bundle &bundle, const Prepared &p, const Laye
     MOEC_TRY(device.synchronise());
     MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice.gateUp.tileTokens));
     MOEC_TRY(same(buffers->output, "this form of dispatch"));
+  }
+  layer->setAlwaysDispatch(false);
+  if (layer->isOfFewPairs()) {
+    MOEC_TRY(poison(device, *buffers));
+    MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
+    MOEC_TRY(device.synchronise());
+    MOEC_TRY(same(buffers->output, "a step without dispatch"));
   }
   // Rows for the mean, and none for every fifth expert.
   std::vector<int32_t> slots(shape.experts, static_cast<int32_t>(ceilDivide(p.inputs.ids.size(), shape.experts)));

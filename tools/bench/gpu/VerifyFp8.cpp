@@ -173,13 +173,15 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
       {p.gateUpOn.as<uint8_t>(), p.downOn.as<uint8_t>(), p.gateUpScalesOn.as<float>(), p.downScalesOn.as<float>()},
       *buffers, *quantised);
   MOEC_TRY(layer.status());
-  std::vector<uint16_t> outputs[2];
-  for (bool overlap : {false, true}) {
-    layer->setOverlap(overlap);
-    MOEC_TRY(verifyRun(device, p, *layer, *buffers, *quantised, outputs[overlap], report));
+  std::vector<uint16_t> outputs[3]; // launches one by one; overlapping; and without dispatch where the pairs are few
+  for (std::vector<uint16_t> &mine : outputs) {
+    layer->setOverlap(&mine != &outputs[0]);
+    layer->setAlwaysDispatch(&mine != &outputs[2]);
+    MOEC_TRY(verifyRun(device, p, *layer, *buffers, *quantised, mine, report));
   }
   output = outputs[0];
-  return outputs[0] == outputs[1] ? Status() : makeError(Code::VerificationMismatch, "two runs differ");
+  return outputs[0] == outputs[1] && outputs[0] == outputs[2] ? Status()
+                                                              : makeError(Code::VerificationMismatch, "runs differ");
 }
 
 } // namespace

@@ -103,7 +103,7 @@ Status WholeLayer::forward(const void *hidden) {
            .gateLogit = spec.sharedGate ? logits.as<float>() + shape.experts : nullptr,
            .gateStride = logitStride()};
   }
-  MOEC_TRY(experts.dispatch(ids.as<int32_t>()));
+  MOEC_TRY(experts.assignSlots(ids.as<int32_t>()));
   MOEC_TRY(experts.layRows(hidden));
   MOEC_TRY(experts.gateUp(hidden));
   MOEC_TRY(experts.down());

@@ -1,0 +1,112 @@
+// What kernels find of few pairs by themselves is what dispatch would have written.
+#include "tests/emulation/machine/Cuda.h"
+
+#include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/tile/FewPairs.cuh"
+#include "tests/emulation/kernels/DispatchFixture.h"
+
+using namespace moec;
+using namespace moec::emulation;
+
+namespace {
+
+constexpr uint32_t experts = 12;
+
+/// As dispatch's buffers; tables of the last of the block's warps.
+struct FewOutputs {
+  TokenTile *tiles;
+  uint32_t *tokenTiles;
+  int32_t *slotPair, *slotOfPair, *slotOfOnePair;
+  uint32_t *counts;
+};
+
+template <uint32_t TileTokens, uint32_t K> void findAll(const FewPairs &few, const FewOutputs &to) {
+  constexpr GemmConfig config{
+      .element = Element::BF16, .role = GemmRole::Down, .tileTokens = TileTokens, .tileWeights = 64};
+  ptx::waitForPrevious();
+  if (threadIdx.x >= 32)
+    tile::writeFewTables<config>(few);
+  __syncthreads();
+  const tile::FewTables &tables = tile::fewTables();
+  const uint32_t pairs = few.numTokens * K, i = threadIdx.x;
+  if (i == 0)
+    *to.tokenTiles = tables.tokenTiles;
+  if (i < tables.tokenTiles)
+    to.tiles[i] = tables.tiles[i];
+  if (i < pairs)
+    to.slotOfOnePair[i] = tile::fewSlot(few, i);
+  if (i < experts)
+    to.counts[i] = tile::fewCount(few, i);
+  if (i < few.numTokens) {
+    int32_t slots[K];
+    tile::fewSlots(few, i, slots);
+    for (uint32_t k = 0; k < K; ++k)
+      to.slotOfPair[i * K + k] = slots[k];
+  }
+  __syncthreads();
+  for (uint32_t pair = i; pair < pairs; pair += 64) // slots of real pairs alone are written
+    if (to.slotOfPair[pair] >= 0)
+      to.slotPair[to.slotOfPair[pair]] = tables.slotPair[to.slotOfPair[pair]];
+  for (uint32_t slot = i; slot < few.joined * few.numTokens; slot += 64)
+    to.slotPair[slot] = tables.slotPair[slot];
+}
+
+template <uint32_t TileTokens, uint32_t K, bool Joined> std::string check(std::vector<int32_t> ids, uint64_t seed) {
+  constexpr DispatchConfig dispatch{.experts = experts, .threads = 64, .pairsPerBlock = 64, .joined = Joined};
+  const DispatchCase test{"few", ids, K, TileTokens, false, UINT32_MAX};
+  const bench::ReferenceSlots slots = expectedSlots<dispatch>(test);
+  const bench::ReferenceTiles tiles = expectedTiles<dispatch>(test, {});
+
+  DeviceMemory device;
+  const FewPairs few{device.input(ids), test.tokens(), K, experts, Joined ? 1u : 0u};
+  const FewOutputs got{device.output<TokenTile>(64),       device.output<uint32_t>(1),
+                       device.output<int32_t>(64),         device.output<int32_t>(ids.size()),
+                       device.output<int32_t>(ids.size()), device.output<uint32_t>(experts)};
+  if (const auto failure =
+          launch(device, {.blocks = 1, .threads = 64}, seed, [&] { findAll<TileTokens, K>(few, got); }))
+    return failure->message;
+  for (uint32_t expert = 0; expert < experts; ++expert)
+    if (got.counts[expert] != std::count(ids.begin(), ids.end(), static_cast<int32_t>(expert)))
+      return fmt::format("counts[{}] is {}", expert, got.counts[expert]);
+  const auto same = [](const auto *values, const auto &wanted) {
+    return std::equal(wanted.begin(), wanted.end(), values);
+  };
+  return *got.tokenTiles != tiles.head.tokenTiles     ? fmt::format("{} tiles", *got.tokenTiles)
+         : !same(got.tiles, tiles.tiles)              ? "tiles are wrong"
+         : !same(got.slotPair, slots.slotPair)        ? "slotPair is wrong"
+         : !same(got.slotOfPair, slots.slotOfPair)    ? "slotOfPair is wrong"
+         : !same(got.slotOfOnePair, slots.slotOfPair) ? "a pair's slot is wrong"
+                                                      : "";
+}
+
+/// Ids of `tokens` tokens: drawn, with padding, all to one expert, padding alone, an expert twice in a token.
+std::vector<std::vector<int32_t>> idsOf(uint32_t tokens, uint32_t topK) {
+  std::mt19937_64 random(tokens * 64 + topK);
+  std::vector<int32_t> drawn = bench::drawIds(tokens, experts, std::min(topK, experts), 0.7, random);
+  drawn.resize(size_t{tokens} * topK, 3);
+  std::vector<int32_t> padded = drawn;
+  for (size_t i = 0; i < padded.size(); i += 3)
+    padded[i] = i % 2 ? -1 : static_cast<int32_t>(experts);
+  return {drawn, padded, std::vector<int32_t>(drawn.size(), 5), std::vector<int32_t>(drawn.size(), -7)};
+}
+
+template <uint32_t TileTokens, uint32_t K, bool Joined> void checkAll() {
+  for (uint32_t tokens = 1; tokens * K <= kFewPairs; ++tokens)
+    for (const std::vector<int32_t> &ids : idsOf(tokens, K)) {
+      CAPTURE(TileTokens, K, Joined, tokens, ids);
+      REQUIRE(check<TileTokens, K, Joined>(ids, tokens) == "");
+    }
+}
+
+} // namespace
+
+TEST_CASE("slots, tiles and counts of few pairs are those of dispatch", "[emulation][few]") {
+  checkAll<16, 1, false>();
+  checkAll<16, 1, true>();
+  checkAll<16, 2, false>();
+  checkAll<16, 8, false>();
+  checkAll<16, 8, true>();
+  checkAll<192, 1, true>();
+  checkAll<192, 5, false>();
+  checkAll<16, 32, true>();
+}

@@ -1,0 +1,103 @@
+// Steps of few pairs: dispatch is not launched, and who would have read its tables is told the pairs.
+#include "tests/unit/cuda/CudaBench.h"
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK = 2, .dtype = DType::BF16};
+constexpr uint32_t most = kFewPairs / 2; // tokens
+const std::string wide = "fitted-192x256-s4-w2x1-b1", narrow = "fitted-16x64-s5-w1x4-b1";
+
+/// Launches of a step of `tokens` on `tile`, whose products are kept.
+size_t launchesOf(CudaBench &bench, const std::string &gateUp, const std::string &down, uint32_t tokens) {
+  bench.publish(gateUp, down);
+  bench.cuda.forget();
+  REQUIRE(bench.step(bench.cuda.stream(), tokens).ok());
+  return bench.cuda.count("cuLaunchKernelEx");
+}
+
+void checkFew(const FewPairs &few, uint32_t tokens, uint32_t joined = 0) {
+  REQUIRE(few.ids);
+  CHECK((few.numTokens == tokens && few.topK == 2 && few.numExperts == 6 && few.joined == joined));
+}
+
+} // namespace
+
+TEST_CASE("fitted products find few pairs themselves", "[cuda][few]") {
+  CudaBench bench({}, {describeLayer(0, plain)});
+  bench.mustOpen();
+  for (const std::string &tile : {wide, narrow})
+    for (uint32_t tokens : {1u, most, most + 1}) {
+      CAPTURE(tile, tokens);
+      const bool few = tokens <= most;
+      CHECK(launchesOf(bench, tile, tile, tokens) ==
+            (few ? 5 : 6)); // router, route, (dispatch,) both products, combine
+      const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
+      REQUIRE(products.size() == 2);
+      for (const FakeFitted &product : products)
+        if (few)
+          checkFew(product.args.few, tokens);
+        else
+          CHECK(product.args.few.ids == nullptr);
+    }
+}
+
+TEST_CASE("a product that needs dispatch's tables gets them, however few the pairs", "[cuda][few]") {
+  CudaBench bench({}, {describeLayer(0, plain)});
+  bench.mustOpen();
+  CHECK(launchesOf(bench, wide + "-rows", wide, 1) == 7); // and rows laid out
+  const std::string swapped = "swapped-16x128-s6-w1x1-b2";
+  CHECK(launchesOf(bench, swapped, narrow, 1) == 6);
+  CHECK(launchesOf(bench, narrow, swapped, 1) == 6);
+  for (const FakeFitted &product : bench.cuda.fittedLaunches())
+    CHECK(product.args.few.ids == nullptr);
+}
+
+TEST_CASE("a joined expert takes part in steps of few pairs", "[cuda][few][joined]") {
+  LayerShape shape = plain;
+  shape.sharedIntermediate = shape.intermediate;
+  shape.sharedAlike = true;
+  CudaBench bench({}, {describeLayer(0, shape)});
+  bench.mustOpen();
+  CHECK(launchesOf(bench, narrow, narrow, 3) == 5);
+  for (const FakeFitted &product : bench.cuda.fittedLaunches())
+    checkFew(product.args.few, 3, 1);
+}
+
+TEST_CASE("e4m3 products and what quantises their rows find few pairs themselves", "[cuda][few][fp8]") {
+  LayerShape shape = plain;
+  shape.hidden = 272;
+  shape.intermediate = 144;
+  shape.expertFormat = WeightFormat::BlockE4M3;
+  CudaBench bench({}, {describeLayer(0, shape)});
+  bench.mustOpen();
+  const std::string tile = "fp8-16x64-s5-w1x4-b1";
+  CHECK(launchesOf(bench, tile, tile, 3) == 7);
+  const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+  REQUIRE(launches.size() == 4);
+  const FakeFitted &tokens = launches[0], &gateUp = launches[1], &activated = launches[2], &down = launches[3];
+  checkFew(tokens.quantise.few, 3);
+  checkFew(gateUp.args.few, 3);
+  checkFew(down.args.few, 3);
+  CHECK(activated.quantise.rowsInUse == nullptr); // dispatch would have said how many
+  CHECK(activated.quantise.few.ids == nullptr);   // row by row
+  CHECK(activated.quantise.numRows == 6);
+}
+
+TEST_CASE("a step of few pairs leaves its counts as any other", "[cuda][few][samples]") {
+  CudaBench bench({}, {describeLayer(0, plain)});
+  bench.mustOpen();
+  std::vector<std::vector<uint32_t>> seen;
+  bench.session->setObserver(
+      [&](const LayerObservation &step) { seen.emplace_back(step.pairs.begin(), step.pairs.end()); });
+  bench.publish(narrow, narrow);
+  CUstream stream = bench.cuda.stream();
+  for (uint32_t tokens : {1u, most + 1, 2u})
+    REQUIRE(bench.step(stream, tokens).ok());
+  bench.session->finish();
+  // The fake routes everybody to experts 0 and 1.
+  CHECK(seen ==
+        std::vector<std::vector<uint32_t>>{{1, 1, 0, 0, 0, 0}, {most + 1, most + 1, 0, 0, 0, 0}, {2, 2, 0, 0, 0, 0}});
+}
