@@ -1,20 +1,12 @@
 #include "runtime/device/cuda/Forward.h"
 
+#include "compiler/core/CudaTiles.h"
 #include "compiler/core/JoinedShared.h"
 #include "runtime/ProfileRange.h"
 
 #include <algorithm>
 
 namespace moec {
-
-namespace {
-
-/// Whether a product finds the slots and tiles of few pairs by itself.
-bool findsFewPairs(const CudaProduct &product) {
-  return product.family == GemmFamily::Fp8 || (product.family == GemmFamily::Fitted && !product.config.rowsLaid);
-}
-
-} // namespace
 
 Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingView *routing,
                         const CudaCounters &counters, void *output) {
@@ -108,7 +100,8 @@ Status CudaForward::route(uint32_t *nonFinite) {
 Status CudaForward::assignSlots(const int32_t *ids, const CountsRing &ring) {
   const uint32_t topK = layer.shape.topK;
   few = {};
-  if (tokens * topK > kFewPairs || !findsFewPairs(kernels.gateUp) || !findsFewPairs(kernels.down))
+  const auto finds = [](const CudaProduct &product) { return findsFewPairs(product.family, product.config.rowsLaid); };
+  if (tokens * topK > kFewPairs || !finds(kernels.gateUp) || !finds(kernels.down))
     return dispatch(ids, ring);
   few = {ids, tokens, topK, layer.shape.experts, joinsShared(layer.shape) ? 1u : 0u};
   return {};

@@ -1,6 +1,7 @@
 #include "tools/bench/gpu/Layer.h"
 
 #include "compiler/core/CudaLaunch.h"
+#include "compiler/core/CudaTiles.h"
 
 #include <algorithm>
 
@@ -129,7 +130,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
   Result<DeviceGemm> down = DeviceGemm::load(device, bundle, choice.family, choice.down,
                                              {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(down.status());
-  layer.findsFewPairs = choice.family == GemmFamily::Fitted && !choice.gateUp.rowsLaid;
+  layer.findsFewPairs = moec::findsFewPairs(choice.family, choice.gateUp.rowsLaid);
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
   return layer;
