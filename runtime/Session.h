@@ -44,32 +44,32 @@ struct SessionOptions {
   uint32_t maxSteps = 2;      // in flight at once
   uint32_t threads = 0;       // of one step; 0: as many as there are processors
   Mode mode = Mode::Auto;
-  PackBudget packBudget;
-  std::string weights;                              // as openWeights takes it; empty: the model's folder
-  std::shared_ptr<const WeightSource> weightSource; // instead of `weights`
-  std::vector<uint32_t> layers;                     // by number; empty: all
-  uint32_t plannedTokens = 256;                     // of the step that generation 0 is planned for
-  PlanLimits limits;                                // packBudgetBytes is taken from `packBudget`
+  PackBudget packBudget = {};
+  std::string weights = {};                              // as openWeights takes it; empty: the model's folder
+  std::shared_ptr<const WeightSource> weightSource = {}; // instead of `weights`
+  std::vector<uint32_t> layers = {};                     // by number; empty: all
+  uint32_t plannedTokens = 256;                          // of the step that generation 0 is planned for
+  PlanLimits limits = {};                                // packBudgetBytes is taken from `packBudget`
   CalibrationSource calibrationSource = CalibrationSource::Once;
-  std::optional<Calibration> calibration; // instead of `calibrationSource`
+  std::optional<Calibration> calibration = {}; // instead of `calibrationSource`
   NonFinitePolicy nonFinite = NonFinitePolicy::Mask;
   unsigned spinMicroseconds = 50; // ThreadPool::Options
-  StepObserver observer;          // may also be set later
+  StepObserver observer = {};     // may also be set later
   ImageLoader imageLoader = loadSharedObject;
 
   // On a GPU:
-  uint32_t maxGraphs = 0;                   // captured steps whose graphs exist at once; each has buffers of its own
-  uint32_t maxGraphTokens = 256;            // of a captured step
-  bool timeGraphs = true;                   // captured forwards are timed, each by two nodes of its graph: about 2 us
-  DeviceAllocator allocator;                // where device memory comes from; empty: the driver
-  std::shared_ptr<LaunchWatch> launchWatch; // told of every kernel of a forward; null: nobody
-  std::shared_ptr<const CudaApi> cudaApi;   // the driver's functions; null: libcuda.so.1, opened at run time
+  uint32_t maxGraphs = 0;         // captured steps whose graphs exist at once; each has buffers of its own
+  uint32_t maxGraphTokens = 256;  // of a captured step
+  bool timeGraphs = true;         // captured forwards are timed, each by two nodes of its graph: about 2 us
+  DeviceAllocator allocator = {}; // where device memory comes from; empty: the driver
+  std::shared_ptr<LaunchWatch> launchWatch = {}; // told of every kernel of a forward; null: nobody
+  std::shared_ptr<const CudaApi> cudaApi = {};   // the driver's functions; null: libcuda.so.1, opened at run time
 };
 
 struct StepOptions {
   uint32_t tokens = 0;
   Phase phase = Phase::Decode;
-  std::optional<uint64_t> generation; // to run on this one instead of the live one; takes a lock
+  std::optional<uint64_t> generation = {}; // to run on this one instead of the live one; takes a lock
   void *stream = nullptr; // on a GPU: the CUstream that the step's kernels are queued on; of no meaning on a CPU
 };
 

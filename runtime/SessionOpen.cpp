@@ -12,8 +12,10 @@ SessionState::SessionState(std::shared_ptr<const Model> model, SessionOptions op
     : options(std::move(options)), model(std::move(model)) {}
 
 SessionState::~SessionState() {
-  if (device)
-    device->finish();
+  if (!device)
+    return;
+  device->close(); // a graph may go on a thread of the driver at any time, and with it a pin of `generations`
+  device->finish();
 }
 
 Status SessionState::open() {

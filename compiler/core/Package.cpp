@@ -3,6 +3,7 @@
 #include "compiler/core/Bytes.h"
 #include "compiler/core/Digest.h"
 #include "compiler/core/PackageJson.h"
+#include "compiler/kernels/KernelAbi.h"
 
 namespace moec {
 
@@ -61,6 +62,8 @@ Status readImages(ByteReader &reader, const std::vector<uint64_t> &sizes, Packag
 }
 
 } // namespace
+
+uint32_t kernelAbiOf(DeviceKind device) { return device == DeviceKind::Cuda ? kCudaAbiVersion : kCpuAbiVersion; }
 
 const char *launchName(LaunchKind kind) {
   switch (kind) {

@@ -14,7 +14,11 @@
 
 namespace moec {
 
-inline constexpr uint32_t kPackageVersion = 8;
+inline constexpr uint32_t kPackageVersion = 9;
+
+/// The version of what kernels for a device take (kCpuAbiVersion, kCudaAbiVersion). A package holds that of its
+/// kernels; others than this build's are not run.
+uint32_t kernelAbiOf(DeviceKind device);
 
 enum class LaunchKind : uint8_t { Router, Route, Dispatch, GateUp, Down, SharedGateUp, SharedDown, Store };
 const char *launchName(LaunchKind kind);
@@ -108,7 +112,8 @@ struct Package {
   /// The file's bytes: "MOECPKG\n", version, lengths, manifest as JSON, model text, request key, images, XXH3-128 of
   /// all before it. Names are UTF-8; a byte that is not becomes U+FFFD.
   std::vector<uint8_t> serialise() const;
-  /// Errors: CacheCorrupt (checksum, truncated, wrong magic), InvalidArgument (another version), each saying which.
+  /// Errors: CacheCorrupt (checksum, truncated, wrong magic), InvalidArgument (another version of the format or of what
+  /// kernels take), each saying which.
   static Result<Package> parse(std::span<const uint8_t> bytes);
 };
 

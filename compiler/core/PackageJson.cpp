@@ -66,6 +66,7 @@ std::string writeManifest(const Package &package) {
   Writer writer;
   writer.field("model_name", package.modelName);
   writer.field("target", package.target);
+  writer.object["kernel_abi"] = kernelAbiOf(package.target.device);
   writer.field("kernels_built", package.kernelsBuilt);
   writer.field("layers", package.layers);
   writer.object["compile_ms"] = package.compileMs;
@@ -87,6 +88,7 @@ Status readManifest(const std::string &text, Package &package, std::vector<uint6
   Reader reader{root};
   reader.field("model_name", package.modelName);
   reader.field("target", package.target);
+  const uint64_t abi = root["kernel_abi"].integer(0, UINT32_MAX);
   reader.field("kernels_built", package.kernelsBuilt);
   reader.field("layers", package.layers);
   JsonValue compileMs = root["compile_ms"];
@@ -97,6 +99,9 @@ Status readManifest(const std::string &text, Package &package, std::vector<uint6
   JsonValue layers = root["layers"];
   for (size_t index = 0; index < package.layers.size(); ++index)
     checkLayer(layers.at(index), package.layers[index], package.images.size());
+  if (const uint32_t ours = kernelAbiOf(package.target.device); document->status().ok() && abi != ours)
+    return makeError(Code::InvalidArgument, "the package's kernels have ABI {}, this build's have {}: compile it again",
+                     abi, ours);
   return document->status();
 }
 

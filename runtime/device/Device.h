@@ -103,6 +103,8 @@ public:
   virtual void retire(std::shared_ptr<const void> unreachable) { unreachable.reset(); }
   /// Two generations are being compared: the time of every forward counts.
   virtual void measureClosely(bool) {}
+  /// The session goes: the `freeSlot` that it gave (prepare) is not called any more once this returns.
+  virtual void close() {}
   /// Returns when the device is done with all steps that have ended and their samples are reported.
   virtual void finish() {}
   /// For programs whose tensors are in host memory (HostRunner.h).

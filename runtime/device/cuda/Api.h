@@ -11,7 +11,8 @@
 #define MOEC_CUDA_FUNCTIONS(X)                                                                                         \
   X(cuInit)                                                                                                            \
   X(cuDeviceGetCount)                                                                                                  \
-  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)   \
+  X(cuDeviceGet)                                                                                                       \
+  X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)                  \
       X(cuCtxGetCurrent) X(cuCtxPushCurrent) X(cuCtxPopCurrent) X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo)             \
           X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync)            \
               X(cuMemcpy2DAsync) X(cuMemsetD8Async) X(cuLibraryLoadData) X(cuLibraryUnload) X(cuLibraryGetKernel)      \

@@ -53,9 +53,13 @@ CudaDevice::~CudaDevice() {
   wake.notify_all();
   if (watcher.joinable())
     watcher.join();
+  close(); // where opening the session failed
+  finish();
+}
+
+void CudaDevice::close() {
   if (graphSlots)
     graphSlots->close();
-  finish();
 }
 
 void CudaDevice::finish() {
@@ -78,6 +82,13 @@ Status CudaDevice::checkLayer(const LayerDescription &layer) const {
     return bad("GPU kernels compute in bf16 and f16, not in f32");
   if (shape.topK > 32)
     return bad("GPU kernels take at most 32 experts per token");
+  constexpr uint32_t mostExperts = 512, mostGroups = 32; // of shared memory that dispatch has; lanes of route's warp
+  if (shape.experts > mostExperts)
+    return makeError(Code::InvalidArgument, "layer {}: GPU kernels take at most {} experts, not {}", layer.layer,
+                     mostExperts, shape.experts);
+  if (layer.router.groups > mostGroups)
+    return makeError(Code::InvalidArgument, "layer {}: GPU kernels take at most {} groups of experts, not {}",
+                     layer.layer, mostGroups, layer.router.groups);
   return {};
 }
 
@@ -273,7 +284,7 @@ CudaLaunchSite CudaDevice::siteOn(CUstream stream) const {
 bool CudaDevice::captures(void *stream) const {
   ContextScope scope(*driver);
   Result<bool> capturing = isCapturing(*driver, streamOf(stream));
-  return capturing && *capturing; // an error shows again in `begin`
+  return capturing && *capturing; // an error shows again in `forward`
 }
 
 Status CudaDevice::begin(uint32_t index, void *stream) {
@@ -304,11 +315,45 @@ bool CudaDevice::end(uint32_t index) noexcept {
   return true;
 }
 
+namespace {
+
+/// Kernels load and store 16 bytes at a time; rows that are copied first (H not in eights) need their elements' own.
+Status checkAddresses(const CudaLayer &layer, const ForwardRequest &request) {
+  const uint64_t rows = layer.shape.hidden % 8 == 0 ? 16 : byteSize(layer.shape.dtype);
+  const auto check = [&](const char *name, const void *address, uint64_t multiple) {
+    return reinterpret_cast<uint64_t>(address) % multiple == 0
+               ? Status()
+               : makeError(Code::InvalidArgument, "layer {}: {} is at {:#x}, not at a multiple of {} bytes",
+                           layer.number, name, reinterpret_cast<uint64_t>(address), multiple);
+  };
+  MOEC_TRY(check("hidden", request.hidden.data, rows));
+  MOEC_TRY(check("output", request.output.data, rows));
+  if (!request.routing)
+    return {};
+  MOEC_TRY(check("ids", request.routing->ids, sizeof(int32_t)));
+  return check("weights", request.routing->weights, sizeof(float));
+}
+
+} // namespace
+
+Status CudaDevice::checkCapture(const Slot &slot) const {
+  Result<bool> capturing = isCapturing(*driver, slot.stream);
+  MOEC_TRY(capturing.status());
+  if (*capturing != slot.captured)
+    return makeError(Code::InvalidArgument,
+                     "the step began {} its stream was being captured: a graph holds the buffers of "
+                     "steps that begin and end within its capture",
+                     slot.captured ? "while" : "before");
+  return {};
+}
+
 Status CudaDevice::forward(const ForwardRequest &request) {
   ContextScope scope(*driver);
   MOEC_TRY(scope.status());
   const CudaLayer &layer = own(request.layer);
   Slot &slot = slots[request.slot];
+  MOEC_TRY(checkAddresses(layer, request));
+  MOEC_TRY(checkCapture(slot));
   const auto tokens = static_cast<uint32_t>(request.hidden.rows);
   const auto place = std::lower_bound(layerNumbers.begin(), layerNumbers.end(), layer.number) - layerNumbers.begin();
   SampleLane &lane = samples->lane(request.slot, static_cast<uint32_t>(place));
@@ -318,20 +363,26 @@ Status CudaDevice::forward(const ForwardRequest &request) {
                                    : lane.open(queued, lane.isTurn(timeEvery.load(std::memory_order_relaxed)));
   // In a graph plain records are edges between nodes; external ones are records that the host can ask for.
   const unsigned flags = slot.captured ? CU_EVENT_RECORD_EXTERNAL : CU_EVENT_RECORD_DEFAULT;
-  if (timing)
-    MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->begin.get(), slot.stream, flags), "layer {}, its start",
-              layer.number);
+  const auto recordTime = [&](CudaEvent SampleLane::Timing::*event, const char *what) -> Status {
+    if (timing)
+      MOEC_CUDA(*driver, cuEventRecordWithFlags, ((timing->*event).get(), slot.stream, flags), "layer {}, its {}",
+                layer.number, what);
+    return {};
+  };
   CudaLaunchSite site = siteOn(slot.stream);
   site.watch = options.launchWatch.get();
-  MOEC_TRY(
-      CudaForward(layer, slot.space, site)
-          .run(request.hidden.data, tokens, request.routing, {lane.ring(), samples->nonFinite()}, request.output.data));
-  if (timing)
-    MOEC_CUDA(*driver, cuEventRecordWithFlags, (timing->end.get(), slot.stream, flags), "layer {}, its end",
-              layer.number);
-  if (!slot.captured)
+  CudaForward forward(layer, slot.space, site);
+  Status status = recordTime(&SampleLane::Timing::begin, "start");
+  if (status.ok())
+    status = forward.run(request.hidden.data, tokens, request.routing, {lane.ring(), samples->nonFinite()},
+                         request.output.data);
+  if (status.ok())
+    status = recordTime(&SampleLane::Timing::end, "end");
+  if (!status.ok() && timing)
+    lane.forget(*timing);
+  if (!slot.captured && forward.leavesCounts()) // even if what came behind them failed
     lane.commit();
-  return {};
+  return status;
 }
 
 } // namespace moec

@@ -43,6 +43,7 @@ public:
   void retire(std::shared_ptr<const void> unreachable) override;
   void withoutReports(const std::function<void()> &change) override;
   void measureClosely(bool on) override { timeEvery.store(on ? 1 : kTimeEvery, std::memory_order_relaxed); }
+  void close() override;
   void finish() override;
   Result<std::unique_ptr<HostBridge>> bridge() override;
 
@@ -66,6 +67,8 @@ private:
   CudaDevice(const SessionOptions &options, ForwardLog &log, std::shared_ptr<CudaDriver> driver,
              const TargetFacts &facts);
   Status checkLayer(const LayerDescription &layer) const;
+  /// A step belongs to a capture from its beginning to its end, or to none.
+  Status checkCapture(const Slot &slot) const;
   Status makeSlots(const std::vector<LayerShape> &shapes) MOEC_REQUIRES(building);
   std::vector<CUevent> stepEnds() const;
   CudaLaunchSite siteOn(CUstream stream) const;

@@ -79,6 +79,10 @@ bool isBoard(const GpuFacts &known, const Attributes &attributes) {
          (memory == 0 || std::abs(memory / known.memoryBytesPerNs - 1) < rounding);
 }
 
+/// Where the driver does not tell: what the slowest memory of the boards that we know by name does. Such a board is
+/// calibrated anyway.
+constexpr double unknownMemoryBytesPerNs = 864;
+
 } // namespace
 
 uint32_t computeMajor(const TargetFacts &facts) {
@@ -109,7 +113,8 @@ Result<TargetFacts> cudaFacts(const CudaDriver &driver) {
   facts.gpu.multiprocessors = multiprocessors;
   facts.gpu.sharedBytesPerBlock = static_cast<uint32_t>(attributes.sharedBytes);
   facts.gpu.l2Bytes = static_cast<uint64_t>(attributes.l2Bytes);
-  facts.gpu.memoryBytesPerNs = memoryBytesPerNs(attributes);
+  const double memory = memoryBytesPerNs(attributes);
+  facts.gpu.memoryBytesPerNs = memory > 0 ? memory : unknownMemoryBytesPerNs;
   facts.gpu.matrixFlopsPerNs = flopsPerClock(attributes) * multiprocessors * attributes.clockKhz * 1e-6;
   return facts;
 }

@@ -25,6 +25,7 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (!routing)
     MOEC_TRY(route(counters.nonFinite));
   MOEC_TRY(assignSlots(routing ? routing->ids : space.ids, counters.ring));
+  countsQueued = !few.ids;
   const float *pairWeights = routing ? routing->weights : space.weights;
   if (kernels.gateUp.config.rowsLaid)
     MOEC_TRY(layRows(hidden));
@@ -38,6 +39,7 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (kernels.sharedGateUp)
     MOEC_TRY(shared(hidden));
   MOEC_TRY(combine(pairWeights, counters.ring, isPadded() ? space.output : output));
+  countsQueued = true; // of few pairs combine leaves them
   return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
 }
 

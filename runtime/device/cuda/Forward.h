@@ -39,6 +39,9 @@ public:
   Status run(const void *hidden, uint32_t tokens, const RoutingView *routing, const CudaCounters &counters,
              void *output);
 
+  /// Whether what leaves the step's counts was queued, however `run` ended.
+  bool leavesCounts() const { return countsQueued; }
+
   /// Parts alone, for who measures them: dispatch of `ids` [numTokens, topK], and down's product over the tables and
   /// rows that lie in the workspace.
   Status dispatchAlone(const int32_t *ids, uint32_t numTokens);
@@ -78,7 +81,8 @@ private:
   const CudaWorkspace &space;
   const CudaLaunchSite &site;
   uint32_t tokens = 0;
-  FewPairs few{};                    // of a step without dispatch
+  FewPairs few{}; // of a step without dispatch
+  bool countsQueued = false;
   const float *sharedGate = nullptr; // logits of the shared expert's gate
   const CudaRowMaps *rows = nullptr; // of the workspace, for this layer; null where the GPU has no maps
 };

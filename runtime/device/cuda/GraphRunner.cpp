@@ -62,6 +62,13 @@ Result<uint32_t> GraphRunner::refresh() {
     wanted.push_back(*other);
   uint32_t captured = 0;
   for (const std::unique_ptr<Bucket> &bucket : buckets) {
+    // What a refresh that failed half-way captured for generations that are gone holds buffers that are wanted now.
+    std::erase_if(bucket->graphs, [&](const auto &entry) {
+      const bool launched =
+          bucket->choice && std::find(std::begin(bucket->choice->graphs), std::end(bucket->choice->graphs),
+                                      entry.second.get()) != std::end(bucket->choice->graphs);
+      return !launched && std::find(wanted.begin(), wanted.end(), entry.first) == wanted.end();
+    });
     auto choice = std::make_unique<Choice>();
     for (size_t i = 0; i < wanted.size(); ++i) {
       std::unique_ptr<Graph> &graph = bucket->graphs[wanted[i]];

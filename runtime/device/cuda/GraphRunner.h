@@ -30,7 +30,8 @@ public:
   /// and the driver's.
   static Result<std::unique_ptr<GraphRunner>> make(Session &session, std::shared_ptr<const CudaDriver> driver,
                                                    std::vector<uint32_t> buckets, Record record);
-  /// Waits for launches of this that are in flight.
+  /// Does not wait: launches must be done, as far as the caller's streams know, before buffers that they use go, and a
+  /// session's own go with it where it has a DeviceAllocator (the driver's free waits).
   ~GraphRunner();
 
   /// Queues the graph of the smallest bucket that holds `tokens`. Errors: ResourceExhausted (none does), the driver's.

@@ -39,6 +39,15 @@ SampleLane::Timing *SampleLane::open(const QueuedForward &forward, bool timed) {
   return which < 0 ? nullptr : &timings[static_cast<uint32_t>(which)];
 }
 
+void SampleLane::forget(Timing &timing) {
+  if (captured.load(std::memory_order_relaxed)) {
+    notes[0].timing.store(-1, std::memory_order_relaxed);
+    return;
+  }
+  notes[(queued.load(std::memory_order_relaxed) + 1) % numSamples].timing.store(-1, std::memory_order_relaxed);
+  timing.usedBy.store(0, std::memory_order_release);
+}
+
 void SampleLane::commit() { queued.fetch_add(1, std::memory_order_release); }
 
 SampleLane::Timing *SampleLane::openCaptured(const QueuedForward &forward, bool timed) {

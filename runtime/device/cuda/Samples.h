@@ -48,7 +48,9 @@ public:
   /// Before a forward is queued: notes what it is. Returns the events to record around it, or null: this one is not
   /// timed.
   Timing *open(const QueuedForward &forward, bool timed);
-  /// After its dispatch was queued; or not at all, where that failed.
+  /// The forward just opened ends in an error: nobody reads its events.
+  void forget(Timing &timing);
+  /// After what leaves its counts was queued; or not at all, where that failed.
   void commit();
 
   /// Before a capture: all samples from now on are `forward`'s. Returns the events to record around it, or null.

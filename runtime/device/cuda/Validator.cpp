@@ -9,15 +9,18 @@
 namespace moec {
 namespace {
 
-/// Every token goes to the plan's first expert, and to topK - 1 others that differ from token to token.
+/// Tokens go to the plan's first expert as long as they fill its tiles, then to padding, and each to topK - 1 others
+/// that differ from token to token. (An expert's tiles share its rows equally: 256 would make two of 128 for a tile of
+/// 192, whose wider half would not run.)
 void routeTokens(const CudaLayer &layer, uint32_t tokens, int32_t *ids, float *weights) {
   const uint32_t experts = layer.shape.experts, topK = layer.shape.topK;
-  const uint32_t hot = layer.plan.table.order.front();
+  const uint32_t hot = layer.plan.table.order.front(), tile = layer.plan.config.cuda.gateUp.tokens;
+  const uint32_t filled = tokens < tile ? tokens : tokens / tile * tile;
   for (uint32_t t = 0; t < tokens; ++t)
     for (uint32_t k = 0; k < topK; ++k) {
       // Neighbours of a start that walks over all other experts: distinct within a token.
       const uint32_t other = k == 0 ? 0 : 1 + (t * 7 + k - 1) % std::max(experts - 1, 1u);
-      ids[t * topK + k] = static_cast<int32_t>((hot + other) % experts);
+      ids[t * topK + k] = k == 0 && t >= filled ? -1 : static_cast<int32_t>((hot + other) % experts);
       weights[t * topK + k] = 0.5f + 0.25f * noise(t * topK + k);
     }
 }
@@ -79,25 +82,32 @@ Status CudaValidator::upload(const CudaLayer &candidate) {
   return {};
 }
 
-Status CudaValidator::run(const CudaLayer &layer, bool ownRouter, std::byte *result) {
+std::vector<CudaValidator::Pass> CudaValidator::passesOf(const CudaLayer &layer) const {
+  std::vector<Pass> passes = {{tokens, false}};
+  if (!layer.kernels->router.empty())
+    passes.push_back({tokens, true});
+  if (const uint32_t few = kFewPairs / layer.shape.topK; few < tokens)
+    passes.push_back({few, false});
+  return passes;
+}
+
+Status CudaValidator::run(const CudaLayer &layer, const Pass &pass, std::byte *result) {
   const RoutingView routing{ids.as<int32_t>(), weights.as<float>()};
-  const uint64_t bytes = uint64_t{tokens} * layer.shape.hidden * byteSize(layer.shape.dtype);
+  const uint64_t bytes = uint64_t{pass.tokens} * layer.shape.hidden * byteSize(layer.shape.dtype);
   // Poisoned, so that what is not written shows: all ones is a NaN in every dtype.
   MOEC_CUDA(*driver, cuMemsetD8Async, (output.address(), 0xff, bytes, stream.get()), "output of a validation");
   MOEC_TRY(CudaForward(layer, space, site)
-               .run(hidden.as<void>(), tokens, ownRouter ? nullptr : &routing, {}, output.as<void>()));
+               .run(hidden.as<void>(), pass.tokens, pass.ownRouter ? nullptr : &routing, {}, output.as<void>()));
   MOEC_CUDA(*driver, cuMemcpyDtoHAsync, (result, output.address(), bytes, stream.get()), "output of a validation");
   return {};
 }
 
 Result<double> CudaValidator::validate(const CudaLayer &candidate, const CudaLayer &reference) {
   MOEC_TRY(upload(candidate));
-  const uint64_t bytes = uint64_t{tokens} * candidate.shape.hidden * byteSize(candidate.shape.dtype);
-  for (bool ownRouter : {false, true}) {
-    if (ownRouter && candidate.kernels->router.empty())
-      continue;
-    MOEC_TRY(run(reference, ownRouter, expected.data()));
-    MOEC_TRY(run(candidate, ownRouter, found.data()));
+  for (const Pass &pass : passesOf(candidate)) {
+    const uint64_t bytes = uint64_t{pass.tokens} * candidate.shape.hidden * byteSize(candidate.shape.dtype);
+    MOEC_TRY(run(reference, pass, expected.data()));
+    MOEC_TRY(run(candidate, pass, found.data()));
     MOEC_CUDA(*driver, cuEventRecord, (done.get(), stream.get()), "behind a validation");
     MOEC_TRY(waitFor(*driver, done.get()));
     if (std::all_of(expected.data(), expected.data() + candidate.shape.hidden,

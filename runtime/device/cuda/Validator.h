@@ -11,7 +11,7 @@ namespace moec {
 /// Runs layers on fixed random hidden states, on a stream and in buffers of its own. One thread at a time.
 class CudaValidator {
 public:
-  /// Most tokens of a validation: the tallest tile twice.
+  /// Most tokens of a validation: the tallest tile, and more than that.
   static constexpr uint32_t maxTokens = 256;
 
   static Result<std::unique_ptr<CudaValidator>> make(std::shared_ptr<const CudaDriver> driver,
@@ -19,8 +19,9 @@ public:
                                                      const std::vector<const LayerDescription *> &layers,
                                                      uint32_t tokens, const CudaLaunchSite &site);
 
-  /// Runs both layers with routing made so that one expert gets every token and the others the rest, and then
-  /// with their own router. Sleeps while the device works; waits for nothing but its own stream.
+  /// Runs both layers with routing made so that one expert fills its tiles and the others get the rest, then with their
+  /// own router, then with so few tokens that there may be no dispatch (kFewPairs). Sleeps while the device works;
+  /// waits for nothing but its own stream.
   ///
   /// Returns the relative L2 distance, which is 0: all tile classes sum in one order (docs/gpu-facts.md), so that any
   /// difference is a mismatch. Errors: VerificationMismatch, naming layer and distance; the driver's.
@@ -30,7 +31,13 @@ private:
   explicit CudaValidator(std::shared_ptr<const CudaDriver> driver, const CudaLaunchSite &site)
       : driver(std::move(driver)), site(site) {}
   Status upload(const CudaLayer &candidate);
-  Status run(const CudaLayer &layer, bool ownRouter, std::byte *result);
+  /// What a validation runs.
+  struct Pass {
+    uint32_t tokens;
+    bool ownRouter;
+  };
+  std::vector<Pass> passesOf(const CudaLayer &layer) const;
+  Status run(const CudaLayer &layer, const Pass &pass, std::byte *result);
 
   std::shared_ptr<const CudaDriver> driver;
   CudaLaunchSite site;

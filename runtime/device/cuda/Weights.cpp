@@ -54,8 +54,9 @@ public:
     weights->memory = std::move(*buffer);
     Places places(weights->memory.address());
     place(*weights, places);
-    MOEC_TRY(upload(*weights, rows));
-    MOEC_TRY(uploader.finish());
+    const Status uploaded = upload(*weights, rows), finished = uploader.finish(); // before the memory may go
+    MOEC_TRY(uploaded);
+    MOEC_TRY(finished);
     return std::shared_ptr<const CudaWeights>(std::move(weights));
   }
 

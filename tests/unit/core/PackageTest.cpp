@@ -276,6 +276,21 @@ TEST_CASE("what is wrong with a package is said", "[core][package]") {
   CHECK(errorOf(other) == "package has 1 bytes after its end");
 }
 
+TEST_CASE("kernels of another ABI are refused", "[core][package]") {
+  Package package = randomPackage(9);
+  for (DeviceKind device : {DeviceKind::Cpu, DeviceKind::Cuda}) {
+    package.target.device = device;
+    const uint32_t ours = kernelAbiOf(device);
+    REQUIRE(Package::parse(package.serialise()).ok());
+    for (uint32_t other : {ours - 1, ours + 1}) {
+      const std::string own = fmt::format("\"kernel_abi\":{}", ours), wrong = fmt::format("\"kernel_abi\":{}", other);
+      CHECK(errorOf(withManifestEdit(package, own, wrong), Code::InvalidArgument) ==
+            fmt::format("the package's kernels have ABI {}, this build's have {}: compile it again", other, ours));
+    }
+  }
+  CHECK(kernelAbiOf(DeviceKind::Cpu) != kernelAbiOf(DeviceKind::Cuda));
+}
+
 TEST_CASE("a manifest that contradicts itself is refused with its path", "[core][package]") {
   Package package = randomPackage(8);
   package.layers.resize(1);

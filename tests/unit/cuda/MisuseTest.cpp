@@ -1,0 +1,203 @@
+// What callers may do wrong, and what the driver may do late: an error that names it, and nothing that outlives its
+// owner.
+#include "runtime/device/cuda/Facts.h"
+#include "runtime/device/cuda/GraphRunner.h"
+#include "tests/unit/cuda/CudaBench.h"
+
+#include <cstdlib>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+Status forward(CudaBench &bench, Step &step, uint32_t tokens) {
+  return step.layer(0).forward({bench.hidden.data(), DType::BF16, tokens, 44},
+                               {bench.output.data(), DType::BF16, tokens, 44});
+}
+
+/// A driver that runs a user object's destructor when it likes, as one may that was asked not to wait for it.
+struct LateDriver {
+  explicit LateDriver(CudaBench &bench) {
+    real = *bench.cuda.api();
+    auto api = std::make_shared<CudaApi>(real);
+    api->cuUserObjectCreateFn = [](CUuserObject *object, void *pointer, CUhostFn destroy, unsigned references,
+                                   unsigned flags) {
+      destructor = destroy;
+      payload = pointer;
+      return real.cuUserObjectCreateFn(object, pointer, [](void *) {}, references, flags);
+    };
+    api->cuLibraryUnloadFn = [](CUlibrary library) { // the first of what goes with the session's generations
+      runDestructor();
+      return real.cuLibraryUnloadFn(library);
+    };
+    bench.options.cudaApi = api;
+  }
+  static void runDestructor() {
+    if (CUhostFn run = std::exchange(destructor, nullptr))
+      run(payload);
+  }
+
+  static inline CudaApi real;
+  static inline CUhostFn destructor = nullptr;
+  static inline void *payload = nullptr;
+};
+
+} // namespace
+
+TEST_CASE("a graph that goes while its session goes frees nothing that is gone", "[cuda][graphs]") {
+  CudaBench bench([](SessionOptions &options) { options.maxGraphs = 1; });
+  LateDriver driver(bench);
+  bench.mustOpen();
+  CUstream stream = bench.cuda.stream();
+  CUgraph graph = nullptr;
+  REQUIRE(LateDriver::real.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+  REQUIRE(bench.step(stream, 16).ok());
+  REQUIRE(LateDriver::real.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+  REQUIRE(LateDriver::real.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+  REQUIRE(LateDriver::destructor);
+  bench.session.reset();
+  CHECK_FALSE(LateDriver::destructor); // it ran meanwhile
+}
+
+TEST_CASE("a step is within its stream's capture from beginning to end, or not at all", "[cuda][graphs]") {
+  CudaBench bench([](SessionOptions &options) { options.maxGraphs = 1; });
+  bench.mustOpen();
+  const CudaApi &api = *bench.cuda.api();
+  CUstream stream = bench.cuda.stream();
+  CUgraph graph = nullptr;
+  {
+    auto step = bench.session->begin({.tokens = 4, .stream = stream});
+    REQUIRE(step.ok());
+    REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+    const Status refused = forward(bench, *step, 4);
+    CHECK(refused.code() == Code::InvalidArgument);
+    CHECK(refused.message().find("began before its stream was being captured") != std::string::npos);
+    REQUIRE(api.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+    CHECK(reinterpret_cast<FakeGraph *>(graph)->work.empty());
+    REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+    CHECK(forward(bench, *step, 4).ok()); // as it began
+  }
+  REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+  auto step = bench.session->begin({.tokens = 4, .stream = stream});
+  REQUIRE(step.ok());
+  REQUIRE(api.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+  CHECK(forward(bench, *step, 4).message().find("began while its stream was being captured") != std::string::npos);
+  REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+}
+
+TEST_CASE("rows, ids and weights lie where kernels can read them, or the forward says so", "[cuda]") {
+  const auto layerOf = [](uint32_t hidden) {
+    return describeLayer(0, {.hidden = hidden, .intermediate = 24, .experts = 6, .topK = 2, .dtype = DType::BF16});
+  };
+  std::vector<int32_t> ids(32);
+  std::vector<float> weights(32);
+  for (uint32_t hidden : {48u, 44u}) { // 44: rows are copied into padded ones first
+    CAPTURE(hidden);
+    CudaBench bench({}, {layerOf(hidden)});
+    bench.mustOpen();
+    auto step = bench.session->begin({.tokens = 4, .stream = bench.cuda.stream()});
+    REQUIRE(step.ok());
+    auto *in = reinterpret_cast<char *>(bench.hidden.data()), *out = reinterpret_cast<char *>(bench.output.data());
+    REQUIRE(reinterpret_cast<uint64_t>(in) % 16 + reinterpret_cast<uint64_t>(out) % 16 == 0);
+    const auto run = [&](size_t hiddenAt, size_t outputAt, size_t idsAt = 0, size_t weightsAt = 0) {
+      return step->layer(0).forward(
+          {in + hiddenAt, DType::BF16, 4, hidden},
+          reinterpret_cast<const int32_t *>(reinterpret_cast<char *>(ids.data()) + idsAt),
+          reinterpret_cast<const float *>(reinterpret_cast<char *>(weights.data()) + weightsAt),
+          {out + outputAt, DType::BF16, 4, hidden});
+    };
+    CHECK(run(0, 0).ok());
+    CHECK(run(32, 16).ok());
+    CHECK(run(2, 0).ok() == (hidden == 44));
+    CHECK(run(0, 8).ok() == (hidden == 44));
+    for (const auto &[status, name] :
+         {std::pair{run(1, 0), "hidden"}, {run(0, 1), "output"}, {run(0, 0, 2), "ids"}, {run(0, 0, 0, 2), "weights"}}) {
+      CHECK(status.code() == Code::InvalidArgument);
+      CHECK(status.message().find(fmt::format("layer 0: {} is at 0x", name)) == 0);
+    }
+  }
+}
+
+TEST_CASE("a forward that fails behind what leaves its counts still has its sample", "[cuda][samples][failures]") {
+  for (uint32_t failing : {7u, 20u}) { // few pairs, whose counts combine leaves, and many
+    CudaBench bench;
+    bench.mustOpen();
+    bench.publish("fitted-16x64-s5-w1x4-b1", "fitted-16x64-s5-w1x4-b1");
+    CUstream stream = bench.cuda.stream();
+    std::vector<std::pair<uint32_t, uint32_t>> seen; // tokens, and pairs of expert 0: as many
+    bench.session->setObserver([&](const LayerObservation &step) { seen.emplace_back(step.tokens, step.pairs[0]); });
+    REQUIRE(bench.step(stream, 1).ok());
+    size_t calls = 0;
+    {
+      bench.cuda.forget();
+      REQUIRE(bench.step(stream, failing).ok());
+      calls = bench.cuda.calls().size();
+    }
+    bench.session->finish();
+    seen.clear();
+    for (uint64_t call = 1; call <= calls; ++call) {
+      bench.cuda.failCall(call);
+      (void)bench.step(stream, failing);
+      bench.cuda.failCall(0);
+      REQUIRE(bench.step(stream, 3).ok());
+      bench.session->finish();
+    }
+    CHECK(std::count(seen.begin(), seen.end(), std::pair{3u, 3u}) == static_cast<long>(calls));
+    for (const auto &[tokens, pairs] : seen) {
+      CAPTURE(failing, tokens, pairs);
+      CHECK(tokens == pairs);
+    }
+  }
+}
+
+TEST_CASE("a graph runner that had no room for what is compared recovers", "[cuda][graphs]") {
+  CudaBench bench([](SessionOptions &options) { options.maxGraphs = 3; });
+  bench.mustOpen();
+  auto driver = CudaDriver::open("cuda:0", bench.cuda.api());
+  REQUIRE(driver.ok());
+  auto runner = GraphRunner::make(*bench.session, *driver, {4},
+                                  [&](Step &step, uint32_t tokens) { return forward(bench, step, tokens); });
+  REQUIRE(runner.ok());
+  GenerationHost &host = bench.session->host();
+  std::vector<uint64_t> built;
+  for (uint32_t i = 1; i < 4; ++i) {
+    auto made = host.build({{0, bench.plan(i)}}, {}, {});
+    REQUIRE(made.ok());
+    built.push_back(made->generation);
+  }
+  REQUIRE(host.publish(built[0]).ok());
+  REQUIRE(host.alternate(0, built[0], true).ok());
+  REQUIRE((*runner)->refresh().ok());
+  REQUIRE(host.publish(built[1]).ok());
+  REQUIRE(host.alternate(built[1], built[2], true).ok());
+  CHECK_FALSE((*runner)->refresh().ok()); // 0 and the first are launched, the second has the third set of buffers
+  REQUIRE(host.publish(built[2]).ok());
+  CHECK((*runner)->refresh().ok());
+
+  std::map<uint64_t, int> runs;
+  bench.session->setObserver([&](const LayerObservation &step) { ++runs[step.generation]; });
+  REQUIRE((*runner)->launch(3, bench.cuda.stream()).ok());
+  bench.session->finish();
+  CHECK(runs == std::map<uint64_t, int>{{built[2], 1}});
+}
+
+TEST_CASE("experts and groups beyond what kernels take are refused by the layer", "[cuda]") {
+  LayerDescription many =
+      describeLayer(3, {.hidden = 64, .intermediate = 24, .experts = 513, .topK = 2, .dtype = DType::BF16});
+  CHECK(CudaBench({}, {many}).open().status().message() == "layer 3: GPU kernels take at most 512 experts, not 513");
+  LayerDescription grouped =
+      describeLayer(3, {.hidden = 64, .intermediate = 24, .experts = 128, .topK = 2, .dtype = DType::BF16});
+  grouped.router.groups = 64;
+  CHECK(CudaBench({}, {grouped}).open().status().message() ==
+        "layer 3: GPU kernels take at most 32 groups of experts, not 64");
+}
+
+TEST_CASE("a board whose driver does not tell its memory's rate is served", "[cuda][facts]") {
+  CudaBench bench([](SessionOptions &options) { options.calibrationSource = CalibrationSource::Assumed; });
+  bench.cuda.model = "NVIDIA GB10", bench.cuda.major = 12, bench.cuda.minor = 1, bench.cuda.multiprocessors = 48;
+  bench.cuda.memoryKhz = 0;
+  bench.mustOpen();
+  CHECK(bench.session->host().facts().gpu.memoryBytesPerNs > 0);
+  CHECK(bench.step(bench.cuda.stream()).ok());
+}
