@@ -25,6 +25,12 @@ bool isTrusted(const struct stat &info) {
   return S_ISREG(info.st_mode) && isPrivate(info) && info.st_nlink <= 1;
 }
 
+bool isOwnName(const std::string &name) {
+  constexpr size_t digestDigits = 32;
+  return name.starts_with(temporaryPrefix) ||
+         (name.size() == digestDigits && name.find_first_not_of("0123456789abcdef") == std::string::npos);
+}
+
 bool isKindName(const std::string &kind) {
   return !kind.empty() && kind.size() <= 64 && std::all_of(kind.begin(), kind.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';

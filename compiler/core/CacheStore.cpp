@@ -50,7 +50,7 @@ Look lookAt(int folder, const std::string &name) {
 
 bool isTemporary(const std::string &name) { return name.starts_with(cache::temporaryPrefix); }
 
-/// Calls `visit(folder, name)` for every file of every kind.
+/// Calls `visit(folder, name)` for every file of every kind that may be ours by its name.
 using FileVisitor = std::function<void(const std::string &kind, int folder, const std::string &name)>;
 Status forEachFile(const std::string &root, const FileVisitor &visit) {
   File top(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -69,7 +69,8 @@ Status forEachFile(const std::string &root, const FileVisitor &visit) {
     if (!names)
       return names.status();
     for (const std::string &name : *names)
-      visit(kind, folder->get(), name);
+      if (cache::isOwnName(name))
+        visit(kind, folder->get(), name);
   }
   return {};
 }

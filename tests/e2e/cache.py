@@ -49,6 +49,16 @@ class Cache(MoecTest):
             self.expect(6, "cache", "import", "warm.moecache", says=["warm.moecache"])
         self.assertFalse(self.cache.exists())
 
+    def test_files_of_others_stay_whatever_folder_is_named(self):
+        mine = self.folder / "home" / "photos" / "cat.jpg"
+        mine.parent.mkdir(parents=True)
+        mine.write_text("a cat")
+        where = ("--cache-dir", self.folder / "home")
+        self.assertEqual(self.expect_json("cache", "stat", *where)["entries"], 0)
+        for verb in (["verify", "--remove"], ["gc", "--max-size=0"], ["clear"]):
+            self.assertEqual(self.expect_json("cache", *verb, *where)["removed"], 0)
+        self.assertEqual(mine.read_text(), "a cat")
+
     def test_collecting_leaves_at_most_what_was_asked_for(self):
         self.expect(0, "compile", MIXTRAL, "-o", "a")
         before = self.expect_json("cache", "stat")

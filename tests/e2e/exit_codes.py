@@ -28,6 +28,23 @@ class ExitCodes(MoecTest):
     def test_1_a_result_that_cannot_be_written(self):
         self.expect(1, "import", MIXTRAL, "-o", "no/folder/model.mlir", says=["no/folder/model.mlir"])
 
+    def test_1_a_result_that_nobody_gets(self):
+        with open("/dev/full", "w") as full:
+            for call in (("--version",), ("inspect", MIXTRAL), ("bench", MIXTRAL, "--tokens=1", "--repeats=1"),
+                         ("bench", MIXTRAL, "--tokens=1", "--repeats=1", "--format=json")):
+                self.expect(1, *call, says=["stdout"], stdout=full)
+
+    def test_1_a_trace_that_is_not_whole(self):
+        self.expect(1, "bench", MIXTRAL, "--drift=none", "--seconds=0.5", "--trace=/dev/full",
+                    says=["trace /dev/full", "lines could not be written"])
+
+    def test_2_options_that_would_have_no_effect(self):
+        for option in ("--trace=x", "--seconds=1", "--exhaustive"):
+            self.expect(2, "bench", MIXTRAL, option, says=[option.split("=")[0], "--drift"])
+        self.expect(2, "bench", MIXTRAL, "--drift=none", "--routing=uniform", says=["--routing", "--drift"])
+        for seconds in ("nan", "-1", "0", "1e9", "soon"):
+            self.expect(2, "bench", MIXTRAL, "--drift=none", f"--seconds={seconds}", says=[f"'{seconds}'", "0.1 to 86400"])
+
     def test_2_usage(self):
         self.expect(2, "compil", says=["'compil'", "did you mean 'compile'?"])
         self.expect(2, "compile", "--taget=cpu", says=["'--taget'", "did you mean '--target'?"])

@@ -1,6 +1,7 @@
 """`moec run` computes what transformers computes, for each family in tests/golden."""
 
 import json
+import math
 import unittest
 
 from support import MoecTest, golden_families, main, read_safetensors, relative_error, write_safetensors
@@ -66,6 +67,14 @@ class Golden(MoecTest):
                     "--output", output, "--strict", "--no-cache", compiler="/nonexistent/libmoec-compiler.so")
         expected = read_safetensors(folder / "expected.safetensors")["output"][2]
         self.assertLessEqual(relative_error(read_safetensors(output)["output"][2], expected), MAX_ERROR["bf16"])
+
+    def test_logits_that_are_not_finite_are_warned_of(self):
+        folder = next(family for family in golden_families() if family.name == "mixtral")
+        hidden = read_safetensors(folder / "input.safetensors")["hidden_states"][1][-1]
+        given = self.folder / "nan.safetensors"
+        write_safetensors(given, {"hidden_states": ([1, hidden], [math.nan] * hidden)})
+        self.expect(0, "run", folder, "--layer", 0, "--input", given, "--output", self.folder / "y.safetensors",
+                    says=["warning", "logits are not finite"])
 
     def test_an_input_that_the_layer_cannot_hold_is_rounded_and_said_so(self):
         folder = next(family for family in golden_families() if family.name == "mixtral")

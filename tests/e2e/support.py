@@ -30,12 +30,12 @@ class MoecTest(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         self.cache = self.folder / "cache"
 
-    def call(self, *arguments, compiler=None, cwd=None, variables=None):
+    def call(self, *arguments, compiler=None, cwd=None, variables=None, stdout=subprocess.PIPE):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MOEC_")}
         environment |= {"MOEC_CACHE_DIR": str(self.cache), "MOEC_COMPILER_LIBRARY": str(compiler or self.paths.compiler)}
         environment |= variables or {}
         return subprocess.run([self.paths.moec, *map(str, arguments)], env=environment, cwd=cwd or self.folder,
-                              capture_output=True, text=True, timeout=240)
+                              stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=240)
 
     def expect(self, code, *arguments, says=(), **options):
         """Calls moec, and wants this exit code and all of `says` on stderr."""

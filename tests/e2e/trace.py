@@ -103,6 +103,13 @@ class Trace(MoecTest):
         self.trace.write_text("".join(lines[:lost] + lines[lost + 1:]))
         self.moec_trace(2, "replay", self.trace, says=["cannot be replayed", "lines were lost"])
 
+    def test_every_verb_warns_of_lost_lines(self):
+        lines = self.lines()
+        self.trace.write_text("".join(lines[:1] + lines[-1:]))
+        for verb in ("summary", "explain", "render", "profile"):
+            self.moec_trace(2 if verb == "profile" else 0, verb, self.trace, says=["warning", "lines are missing"])
+        self.assertEqual(self.moec_trace(0, "explain", self.trace), "What is left of the trace holds no decision.\n")
+
     def test_report_has_every_section_and_is_self_contained(self):
         text, data = self.page_of(self.trace)
         for section in ("Generations", "Drift and regret", "Share of pairs, expert by expert, over time", "All layers at one moment",
@@ -166,8 +173,10 @@ class Trace(MoecTest):
             for verb in ("summary", "explain", "replay", "render", "profile"):
                 self.moec_trace(2, verb, garbage, says=["moec-trace: ", "garbage.jsonl"])
         for arguments in ((), ("sumary", self.trace), ("summary",), ("summary", self.trace, "--format=xml"),
-                          ("explain", self.trace, "--decision=x")):
+                          ("explain", self.trace, "--decision=x"), ("explain", self.trace, "--decision=-1")):
             self.assertEqual(self.moec_trace(2, *arguments), "")
+        self.moec_trace(2, "sumary", self.trace, says=["unknown verb 'sumary'; did you mean 'summary'?"])
+        self.assertRegex(self.moec_trace(0, "--version"), r"^moec-trace \d+\.\d+\.\d+")
 
     def test_help_says_what_the_exit_codes_are(self):
         self.assertIn("1 a file that cannot be read or written, 2 usage or a file that is no trace, 7 ", self.moec_trace(0, "--help"))

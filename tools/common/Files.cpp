@@ -51,6 +51,15 @@ Status printResult(std::string_view text) {
   return {};
 }
 
+int finishStdout(const char *tool, int code) {
+  const bool failedBefore = std::ferror(stdout) != 0;
+  if (std::fflush(stdout) == 0 && !failedBefore)
+    return code;
+  fmt::print(stderr, "{}: {}\n", tool,
+             failedBefore ? "stdout: not all of the result could be written" : systemFailure("stdout").message());
+  return code == 0 ? exitCode(Code::Failure) : code;
+}
+
 Status writeOutput(const std::string &path, std::string_view bytes) {
   if (path == "-")
     return printResult(bytes);

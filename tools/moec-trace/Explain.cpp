@@ -90,7 +90,8 @@ int explainCommand(const TraceFile &trace, std::optional<uint64_t> decision, For
   if (format == Format::Json)
     fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   else if (!found)
-    fmt::print("The trace holds no decision: routing was always as planned for.\n");
+    fmt::print("{}\n", trace.gaps.empty() ? "The trace holds no decision: routing was always as planned for."
+                                          : "What is left of the trace holds no decision.");
   return 0;
 }
 

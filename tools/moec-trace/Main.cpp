@@ -1,5 +1,9 @@
 #include "tools/moec-trace/Commands.h"
 
+#include "runtime/Version.h"
+#include "tools/common/CommandLine.h"
+#include "tools/common/Files.h"
+
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
@@ -7,8 +11,6 @@
 using namespace moec;
 
 namespace {
-
-constexpr int usageError = 2;
 
 struct Arguments {
   std::string trace;
@@ -26,6 +28,11 @@ CLI::App *addCommand(CLI::App &app, const char *name, const char *what, const ch
       ->required();
   command->footer(std::string("Example:\n  ") + example);
   return command;
+}
+
+/// A minus would wrap around.
+std::string isWholeNumber(const std::string &text) {
+  return text.find_first_not_of("0123456789") == std::string::npos ? "" : "'" + text + "' is no number of a decision";
 }
 
 void addFormat(CLI::App *command, Arguments &arguments) {
@@ -56,6 +63,7 @@ int main(int argc, char **argv) {
                "whether it paid.",
                "moec-trace"};
   app.require_subcommand(1);
+  app.set_version_flag("--version", fmt::format("moec-trace {}", versionText()));
   app.footer("Exit codes: 0 ok, 1 a file that cannot be read or written, 2 usage or a file that is no "
              "trace, 7 a replay that decided differently.\n"
              "Example:\n"
@@ -69,7 +77,8 @@ int main(int argc, char **argv) {
             arguments);
   CLI::App *explain = addCommand(app, "explain", "Why each decision was made, with its numbers",
                                  "moec-trace explain loop.jsonl --decision 1", arguments);
-  explain->add_option("--decision", arguments.decision, "only the decision with this number");
+  explain->add_option("--decision", arguments.decision, "only the decision with this number")
+      ->check(CLI::Validator(isWholeNumber, "NUMBER"));
   addFormat(explain, arguments);
   addFormat(addCommand(app, "replay", "Decide again from the recorded counts; every line must come out byte for byte",
                        "moec-trace replay loop.jsonl", arguments),
@@ -80,11 +89,7 @@ int main(int argc, char **argv) {
   addCommand(app, "profile", "The routing seen last, as a profile to compile for",
              "moec-trace profile loop.jsonl -o profile.json", arguments)
       ->add_option("-o,--output", arguments.output, "profile file, or - for stdout");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError &error) {
-    int code = app.exit(error); // prints help or the error
-    return code == 0 ? 0 : usageError;
-  }
-  return run(app, arguments);
+  if (int usage = tool::parseCommandLine(app, argc, argv))
+    return usage;
+  return tool::finishStdout("moec-trace", app.get_subcommands().empty() ? 0 : run(app, arguments));
 }

@@ -30,6 +30,9 @@ void warnProblems(const TraceFile &trace) {
     fmt::print(stderr, "moec-trace: warning: {}\n", trace.problems[i]);
   if (trace.problems.size() > most)
     fmt::print(stderr, "moec-trace: warning: and {} more\n", trace.problems.size() - most);
+  if (!trace.gaps.empty())
+    fmt::print(stderr, "moec-trace: warning: {} of the trace's lines are missing: {}{}\n",
+               trace.gaps.size() == 1 ? "a part" : "parts", trace.gaps.front(), trace.gaps.size() > 1 ? ", ..." : "");
 }
 
 } // namespace moec

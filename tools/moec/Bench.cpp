@@ -18,6 +18,22 @@ static constexpr const char *kExamples = R"(Examples:
 Scenarios: none (skewed, steady), sudden (the hot experts move), load (many tokens, then few and skewed),
 rotation (the hot experts cool one by one), square (two routings take turns).)";
 
+namespace {
+
+/// CLI::Range lets NaN pass.
+CLI::Validator secondsRange() {
+  const auto check = [](const std::string &text) -> std::string {
+    double seconds = 0;
+    constexpr double least = 0.1, most = 86400;
+    if (CLI::detail::lexical_cast(text, seconds) && seconds >= least && seconds <= most)
+      return "";
+    return fmt::format("'{}' is no number from {} to {}", text, least, most);
+  };
+  return CLI::Validator(check, "0.1 to 86400");
+}
+
+} // namespace
+
 void addBench(CLI::App &app, Tool &tool) {
   auto options = std::make_shared<BenchOptions>();
   options->environment = tool.environment;
@@ -32,7 +48,8 @@ void addBench(CLI::App &app, Tool &tool) {
   bench->add_option("--threads", options->threads, "threads of a step; 0: all processors")->capture_default_str();
   bench->add_option("--layers", options->numLayers, "how many MoE layers to open")->capture_default_str();
   bench->add_option("--tokens", options->tokens, "token counts, comma-separated")->delimiter(',');
-  bench->add_option("--routing", options->routing, "uniform, zipf:EXPONENT or hot:SHARE")->capture_default_str();
+  CLI::Option *routing =
+      bench->add_option("--routing", options->routing, "uniform, zipf:EXPONENT or hot:SHARE")->capture_default_str();
   bench->add_option("--pack-budget", options->packBudget, "packed weights: a share (40%) or bytes (2GiB)")
       ->capture_default_str();
   bench->add_option("--max-tile-heights", options->maxTileHeights, "kernels per GEMM that a plan may have, 1 to 14")
@@ -51,12 +68,19 @@ void addBench(CLI::App &app, Tool &tool) {
       ->add_option("--calibration", options->calibrationFile,
                    "plan with this calibration file, or with 'assumed' figures")
       ->excludes("--calibrate");
-  bench->add_option("--drift", options->drift, "scenario")
-      ->check(CLI::IsMember({"none", "sudden", "load", "rotation", "square"}));
-  bench->add_option("--trace", options->trace, "decision trace to write (JSONL), for moec-trace");
-  bench->add_option("--seconds", options->seconds, "longest time that the drifted part may take")
+  CLI::Option *drift = bench->add_option("--drift", options->drift, "scenario, which has a routing of its own")
+                           ->check(CLI::IsMember({"none", "sudden", "load", "rotation", "square"}))
+                           ->excludes(routing);
+  bench->add_option("--trace", options->trace, "with --drift: decision trace to write (JSONL), for moec-trace")
+      ->needs(drift);
+  bench->add_option("--seconds", options->seconds, "with --drift: longest time that the drifted part may take")
+      ->check(secondsRange())
+      ->needs(drift)
       ->capture_default_str();
-  bench->add_flag("--exhaustive", options->exhaustive, "also time the planner's best configs for the new load");
+  bench
+      ->add_flag("--exhaustive", options->exhaustive,
+                 "with --drift: also time the planner's best configs for the new load")
+      ->needs(drift);
   bench->add_flag("--live", options->live, "show progress even where stderr is no terminal");
   bench->callback([options, &tool] {
     const bool onGpu = options->target.starts_with("cuda");

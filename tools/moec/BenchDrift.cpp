@@ -97,7 +97,7 @@ public:
       return compared;
     printDrift({options, bench, scenario, answers, summary(), loop->stats(), beforeTokensPerSecond(),
                 monitorShare(watched), swapped});
-    return {};
+    return checkTrace();
   }
 
 private:
@@ -155,6 +155,16 @@ private:
     if (!opened)
       return opened.status();
     trace = std::move(*opened);
+    return {};
+  }
+
+  /// A trace that is not whole is told of, also where the rest went well.
+  Status checkTrace() {
+    if (!trace)
+      return {};
+    trace->flush();
+    if (const uint64_t lost = trace->failed() + trace->dropped(); lost > 0)
+      return makeError(Code::Failure, "trace {}: {} lines could not be written", options.trace, lost);
     return {};
   }
 

@@ -28,16 +28,21 @@ Result<CacheUsage> cacheUsage(const std::string &folder) {
     std::error_code ignored;
     if (!kind->is_directory(ignored) || !cache::isKindName(kind->path().filename().string()))
       continue;
-    KindUsage &counted = usage.kinds[kind->path().filename().string()];
+    KindUsage counted;
+    bool any = false; // a folder without files of ours is not a kind of entry
     for (auto entry = fs::directory_iterator(kind->path(), error); !error && entry != fs::directory_iterator();
          entry.increment(error)) {
+      const std::string name = entry->path().filename().string();
       const uint64_t bytes = entry->file_size(ignored);
-      if (ignored) // removed meanwhile
+      if (ignored || !cache::isOwnName(name)) // removed meanwhile, or somebody else's
         continue;
-      const bool temporary = entry->path().filename().string().starts_with(cache::temporaryPrefix);
+      any = true;
+      const bool temporary = name.starts_with(cache::temporaryPrefix);
       temporary ? ++usage.temporaries : ++counted.entries;
       counted.bytes += bytes;
     }
+    if (any)
+      usage.kinds[kind->path().filename().string()] = counted;
     if (error)
       break;
   }

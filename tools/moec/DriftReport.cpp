@@ -133,7 +133,10 @@ void printText(const DriftRun &run) {
                found.swappedOverBest.high);
   for (const Cause &cause : run.loop.causes)
     fmt::print("  because: {} ({:.0f} us a step)\n", cause.text, cause.gainNs / 1e3);
-  fmt::print("last decision: {}: {}\n", run.loop.lastVerdict, run.loop.lastText);
+  if (run.loop.lastVerdict.empty())
+    fmt::print("last decision: none\n");
+  else
+    fmt::print("last decision: {}: {}\n", run.loop.lastVerdict, run.loop.lastText);
   fmt::print("monitor: {:.4f} % of the step time\n", 100 * run.monitorShare);
   if (!run.options.trace.empty())
     fmt::print("trace: {} (see: moec-trace explain {})\n", run.options.trace, run.options.trace);

@@ -1,4 +1,5 @@
 #include "tools/common/CommandLine.h"
+#include "tools/common/Files.h"
 #include "tools/moec/Bench.h"
 #include "tools/moec/Verbs.h"
 
@@ -37,5 +38,5 @@ int main(int argc, char **argv) {
     fmt::print(stderr, "moec: warning: {}\n", warning);
   if (int usage = tool::parseCommandLine(app, argc, argv))
     return usage;
-  return tool.exitCode;
+  return tool::finishStdout("moec", tool.exitCode);
 }

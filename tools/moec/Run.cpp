@@ -89,6 +89,8 @@ Status report(const RunOptions &options, const HiddenStates &result, DType compu
       json["pairs"] = seen.pairs;
     return printResult(jsonText(json));
   }
+  if (const uint64_t bad = session.stats().nonFiniteLogits)
+    fmt::print(stderr, "moec run: warning: {} of the router's logits are not finite\n", bad);
   std::string text =
       fmt::format("{}: output [{}, {}] {}, layer {} computed in {}{}, {}\n", options.output, result.tokens,
                   result.hidden, dtypeName(result.dtype), options.layer, dtypeName(computed),

@@ -319,6 +319,27 @@ TEST_CASE("collect removes temporaries of the dead, not those being written", "[
   CHECK(store.verify(false)->entries == 1);
 }
 
+TEST_CASE("files that are not the store's stay, whatever folder it is pointed at", "[core][cache]") {
+  TemporaryFolder folder;
+  fs::create_directories(folder.path / "photos");
+  const std::vector<std::string> foreign = {"cat.jpg", "tmp-1", "0123456789abcdef0123456789ABCDEF",
+                                            "0123456789abcdef0123456789abcde", "0123456789abcdef0123456789abcdef0"};
+  for (const std::string &name : foreign)
+    writeFile(folder.path / "photos" / name, {1, 2, 3});
+  auto store = CacheStore::open(folder.path);
+  REQUIRE(store.ok());
+  REQUIRE(store->put("photos", "key", value).ok());
+  const Result<CacheStore::Usage> verified = store->verify(true), collected = store->collect(0);
+  REQUIRE(verified.ok());
+  CHECK(verified->entries == 1);
+  CHECK(verified->corrupt == 0);
+  REQUIRE(collected.ok());
+  CHECK(collected->entries == 0);
+  CHECK_FALSE(store->find("photos", "key"));
+  for (const std::string &name : foreign)
+    CHECK(fs::exists(folder.path / "photos" / name));
+}
+
 TEST_CASE("threads may share a store", "[core][cache]") {
   TemporaryFolder folder;
   CacheStore store = openStore(folder.path);
