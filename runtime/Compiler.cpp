@@ -12,11 +12,20 @@
 namespace moec {
 namespace {
 
+using Log = std::function<void(int, std::string_view)>;
+constexpr int debugLevel = 1, infoLevel = 2, warnLevel = 3; // as in spdlog
+
+template <class... Values>
+void say(const Log &log, int level, fmt::format_string<const Values &...> text, const Values &...values) {
+  if (log)
+    log(level, fmt::format(text, values...));
+}
+
 /// What the C callbacks get as `user`.
 struct CallContext {
   CacheStore *cache;
   const std::function<bool()> *cancelled;
-  const std::function<void(int, std::string_view)> *log;
+  const Log *log;
 };
 
 int isCancelled(void *user) {
@@ -30,10 +39,19 @@ void logLine(void *user, int level, const char *text, size_t length) {
     (*context->log)(level, {text, length});
 }
 
+/// A cache that cannot be written costs a compile next time, nothing else.
+void putInto(CacheStore &cache, const Log &log, const std::string &kind, const std::string &key,
+             std::span<const uint8_t> bytes) {
+  if (const Status status = cache.put(kind, key, bytes); !status.ok())
+    say(log, warnLevel, "cache: {} {} is not kept: {}", kind, digest(key), status.message());
+}
+
 int findInCache(void *user, const char *kind, const char *key, size_t keyLength,
                 void (*give)(void *, const uint8_t *, size_t), void *giveTo) {
   auto *context = static_cast<CallContext *>(user);
-  auto bytes = context->cache->find(kind, std::string(key, keyLength));
+  const std::string text(key, keyLength);
+  auto bytes = context->cache->find(kind, text);
+  say(*context->log, debugLevel, "cache: {} {} {}", kind, digest(text), bytes ? "found" : "missing");
   if (!bytes)
     return 0;
   give(giveTo, bytes->data(), bytes->size());
@@ -42,8 +60,7 @@ int findInCache(void *user, const char *kind, const char *key, size_t keyLength,
 
 void putIntoCache(void *user, const char *kind, const char *key, size_t keyLength, const uint8_t *bytes, size_t size) {
   auto *context = static_cast<CallContext *>(user);
-  // A cache that cannot be written costs a compile next time, nothing else; the store counts it.
-  (void)context->cache->put(kind, std::string(key, keyLength), {bytes, size}).ok();
+  putInto(*context->cache, *context->log, kind, std::string(key, keyLength), {bytes, size});
 }
 
 double millisecondsSince(std::chrono::steady_clock::time_point start) {
@@ -116,8 +133,11 @@ Result<CompiledPackage> Compiler::compile(const CompileRequest &given, CompilePo
   const std::string key = request.keyText(options.buildId);
   if (options.cache)
     if (auto bytes = options.cache->find("package", key))
-      if (Result<Package> package = Package::parse(*bytes); package)
-        return CompiledPackage{std::move(*package), true, millisecondsSince(start)};
+      if (Result<Package> package = Package::parse(*bytes); package) {
+        const double ms = millisecondsSince(start);
+        say(options.log, infoLevel, "a package for {} came from the cache in {:.1f} ms", request.target.name, ms);
+        return CompiledPackage{std::move(*package), true, ms};
+      }
   if (policy == CompilePolicy::CacheOnly)
     return makeError(Code::CompileForbidden, "a package is missing from the cache and compiling is forbidden; it is {}",
                      digest(key));
@@ -128,8 +148,11 @@ Result<CompiledPackage> Compiler::compile(const CompileRequest &given, CompilePo
   if (!package)
     return package.status().withContext("the compiler's answer");
   if (options.cache)
-    (void)options.cache->put("package", key, *bytes).ok(); // as putIntoCache
-  return CompiledPackage{std::move(*package), false, millisecondsSince(start)};
+    putInto(*options.cache, options.log, "package", key, *bytes);
+  const double ms = millisecondsSince(start);
+  say(options.log, infoLevel, "compiled {} layers for {} in {:.1f} ms, of which {} kernels were built",
+      package->layers.size(), request.target.name, ms, package->kernelsBuilt);
+  return CompiledPackage{std::move(*package), false, ms};
 }
 
 Result<std::string> Compiler::emit(const CompileRequest &request) {
@@ -151,7 +174,7 @@ Result<std::string> Compiler::cachedText(const char *verb, const std::string &re
   if (!bytes)
     return bytes.status();
   if (options.cache)
-    (void)options.cache->put(verb, key, *bytes).ok();
+    putInto(*options.cache, options.log, verb, key, *bytes);
   return textOf(*bytes);
 }
 

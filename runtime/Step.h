@@ -20,7 +20,7 @@ class Step;
 /// One layer of a step; as short-lived as the expression that asked for it.
 class StepLayer {
 public:
-  /// Runs router and experts. Returns when `output` is written.
+  /// Runs router and experts. On a CPU returns when `output` is written; on a GPU the step's stream is queued with it.
   ///
   /// hidden  [T, H], in the layer's dtype
   /// output  as `hidden`; the two must not overlap
@@ -36,7 +36,8 @@ public:
   /// ids      [T, K]; -1 is padding: that pair adds nothing. No token names an expert twice
   /// weights  [T, K]
   ///
-  /// Errors: also InvalidArgument (an id out of range or twice).
+  /// Errors: also InvalidArgument (on a CPU: an id out of range or twice; a GPU, which has the ids, takes the first as
+  /// padding and adds the second twice; both must stay as they are until the step is done there).
   Status forward(ConstTensorView hidden, const int32_t *ids, const float *weights, TensorView output);
 
   /// Runs the router and the choice of experts alone: what the first `forward` would do first. To look at routing, to

@@ -19,6 +19,13 @@ class Cache(MoecTest):
         self.assertTrue(second["cache_hit"])
         self.assertEqual((self.folder / "a").read_bytes(), (self.folder / "b").read_bytes())
 
+    def test_a_log_tells_what_was_built_and_what_was_found(self):
+        quiet, told = {}, {"MOEC_LOG": "info"}
+        self.assertEqual(self.expect(0, "compile", MIXTRAL, "-o", "a", variables=quiet).stderr, "")
+        self.expect(0, "compile", MIXTRAL, "-o", "a", variables=told, says=["came from the cache in"])
+        self.expect(0, "compile", MIXTRAL, "-o", "a", "--no-cache", variables=told, says=["compiled 1 layers for", "kernels were built"])
+        self.expect(0, "compile", MIXTRAL, "-o", "a", "--target=cpu-avx2", variables={"MOEC_LOG": "debug"}, says=["cache: ", " missing"])
+
     def test_no_cache_keeps_nothing(self):
         self.assertFalse(self.expect_json("compile", MIXTRAL, "-o", "a", "--no-cache")["cache_hit"])
         self.assertFalse(self.cache.exists())

@@ -42,6 +42,10 @@ class ExitCodes(MoecTest):
         for option in ("--trace=x", "--seconds=1", "--exhaustive"):
             self.expect(2, "bench", MIXTRAL, option, says=[option.split("=")[0], "--drift"])
         self.expect(2, "bench", MIXTRAL, "--drift=none", "--routing=uniform", says=["--routing", "--drift"])
+        self.expect(0, "compile", MIXTRAL, "--stop-after=planned", "-o", "planned.mlir")
+        for option in ("--tokens=4", "--pack-budget=10%", "--profile=nowhere.json"):
+            self.expect(2, "compile", "planned.mlir", "-o", "x", option, says=[option.split("=")[0], "planned.mlir is planned already"])
+        self.expect(0, "compile", "planned.mlir", "-o", "x")
         for seconds in ("nan", "-1", "0", "1e9", "soon"):
             self.expect(2, "bench", MIXTRAL, "--drift=none", f"--seconds={seconds}", says=[f"'{seconds}'", "0.1 to 86400"])
 

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,15 +53,14 @@ public:
   ~LiveLine() { end(); }
 
   void show(const char *part, uint64_t step, double tokensPerSecond, const Recompiler &loop, double regretNs) {
-    if (!on || secondsSince(last) < (terminal ? 0.1 : 1.0))
-      return;
-    last = Clock::now();
-    fmt::print(stderr, "{}step {:>5}  {:<8} {:>8.0f} tokens/s  regret {:>8.2f} ms  generation {}{}",
-               terminal ? "\r" : "", step, part, tokensPerSecond, regretNs / 1e6, loop.stats().liveGeneration,
-               loop.busy() ? "  building or measuring" : "");
-    fmt::print(stderr, "{}", terminal ? "\x1b[K" : "\n");
-    std::fflush(stderr);
-    dirty = terminal;
+    if (isDue())
+      print(fmt::format("step {:>5}  {:<8} {:>8.0f} tokens/s  regret {:>8.2f} ms  generation {}{}", step, part,
+                        tokensPerSecond, regretNs / 1e6, loop.stats().liveGeneration,
+                        loop.busy() ? "  building or measuring" : ""));
+  }
+  void show(const std::string &doing) {
+    if (isDue())
+      print(doing);
   }
   void end() {
     if (dirty)
@@ -69,6 +69,22 @@ public:
   }
 
 private:
+  bool isDue() const { return on && secondsSince(last) >= (terminal ? 0.1 : 1.0); }
+
+  /// A line that is wider than the terminal would wrap, and \r would come back to its second row alone.
+  void print(std::string line) {
+    last = Clock::now();
+    winsize size{};
+    if (terminal && ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+      line.resize(std::min<size_t>(line.size(), size.ws_col - 1u));
+    if (terminal)
+      fmt::print(stderr, "\r{}\x1b[K", line);
+    else
+      fmt::print(stderr, "{}\n", line);
+    std::fflush(stderr);
+    dirty = terminal;
+  }
+
   bool terminal, on, dirty = false;
   Clock::time_point last{};
 };
@@ -233,7 +249,10 @@ private:
     if (options.exhaustive)
       answers.addExhaustive(runnersUpMeasured);
     // A run without a search ends within `runSeconds`, in fewer repeats where the machine is busy.
-    return answers.time(options.repeats, options.exhaustive ? 1e9 : runSeconds - secondsSince(began));
+    const Status timed = answers.time(options.repeats, options.exhaustive ? 1e9 : runSeconds - secondsSince(began),
+                                      [this](const std::string &doing) { line.show(doing); });
+    line.end();
+    return timed;
   }
 
   double beforeTokensPerSecond() const {

@@ -58,6 +58,21 @@ Status checkOptions(const CompileOptions &options) {
   return {};
 }
 
+/// What a planned text was planned for stands, so an option that would plan it otherwise has no effect.
+Status checkPlanned(const CompileOptions &options, const std::string &text) {
+  const auto isIn = [&](const char *phase) {
+    return text.find(fmt::format("moe.phase = \"{}\"", phase)) != std::string::npos;
+  };
+  if (!isIn("sized") && !isIn("selected") && !isIn("planned"))
+    return {};
+  for (const auto &[name, isGiven] : {std::pair{"--tokens", options.tokens != 0},
+                                      {"--profile", !options.profile.empty()},
+                                      {"--pack-budget", options.packBudget != CompileOptions().packBudget}})
+    if (isGiven)
+      return makeError(Code::InvalidArgument, "{} has no effect: {} is planned already", name, options.model);
+  return {};
+}
+
 /// The profile as the request's key has it, so that a cached package is planned for exactly what was asked.
 Result<Profile> readProfile(const CompileOptions &options, const Model &model) {
   Profile profile;
@@ -247,6 +262,8 @@ Status runCompile(const CompileOptions &options, const Tool &tool) {
       Model::load(options.model, {.compiler = *compiler, .plainWeights = options.plainWeights});
   if (!model)
     return model.status();
+  if (Status status = checkPlanned(options, (*model)->text()); !status.ok())
+    return status;
   Result<Asked> asked = makeRequest(options, **model, *facts);
   if (!asked)
     return asked.status();

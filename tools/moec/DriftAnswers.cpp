@@ -116,12 +116,13 @@ Status DriftAnswers::build(Answer &answer, const Histogram &plannedFor) {
   return {};
 }
 
-Status DriftAnswers::time(uint32_t repeats, double seconds) {
+Status DriftAnswers::time(uint32_t repeats, double seconds, const std::function<void(const std::string &)> &progress) {
   const auto start = std::chrono::steady_clock::now();
   GenerationHost &host = bench.session->host();
   const Histogram now = typical();
   std::vector<Contestant> contestants;
   for (Answer &answer : list) {
+    progress(fmt::format("building what is compared: {}", answer.name));
     if (Status status = build(answer, now); !status.ok())
       return status;
     // Which variant a step takes is known before, and going there is not timed: the rival's choice costs nothing.
@@ -131,7 +132,13 @@ Status DriftAnswers::time(uint32_t repeats, double seconds) {
         return status;
       return bench.run(scenario.sample(sample));
     };
-    contestants.push_back({answer.name, {}, step});
+    auto enter = [&, block = 0u]() mutable -> Status {
+      const std::string round = block == 0 ? "warming up" : fmt::format("round {} of {}", block, repeats);
+      progress(fmt::format("comparing, {}: {}", round, answer.name));
+      ++block;
+      return {};
+    };
+    contestants.push_back({answer.name, enter, step});
   }
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start; // building
   Result<std::vector<std::vector<double>>> times =
@@ -156,7 +163,6 @@ Interval DriftAnswers::ratio(const std::string &a, const std::string &b) const {
 
 Exhaustive DriftAnswers::exhaustive() const {
   Exhaustive result;
-  GenerationHost &host = bench.session->host();
   result.ran = !candidates.empty();
   if (!result.ran)
     return result;

@@ -52,8 +52,8 @@ public:
   void addExhaustive(size_t most);
 
   /// Builds what was added and times it, in fewer repeats (3 at least) where `seconds` are over before.
-  /// Errors: those of building and of steps.
-  Status time(uint32_t repeats, double seconds);
+  /// `progress` is told what is being done, between steps. Errors: those of building and of steps.
+  Status time(uint32_t repeats, double seconds, const std::function<void(const std::string &)> &progress);
 
   const std::vector<Answer> &all() const { return list; }
   /// The answer of that name, which was added.
