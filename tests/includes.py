@@ -21,7 +21,7 @@ RULES = {
     "runtime/device/cuda/Api.h": ["runtime", *CORE, "cuda.h"],  # the one place that knows the driver
     "runtime": ["runtime", "BuildId.h", *CORE],
     "tools/moec-opt": ["passes", "ir", *MLIR],
-    "tools/moec-trace": ["tools/moec-trace", "runtime/trace", "runtime/recompile", *CORE],
+    "tools/moec-trace": ["tools/moec-trace", "tools/common", "runtime/trace", "runtime/recompile", "runtime/Version.h", *CORE],
     "tools/bench/gpu": ["tools/bench/gpu", "compiler/jit", "runtime", "cuda.h", "nvrtc.h", *CORE],
     "tools": ["tools", "runtime", *CORE],
 }

@@ -55,6 +55,12 @@ std::vector<uint8_t> CacheEntry::header(const std::string &key, std::span<const 
   return writer.take();
 }
 
+bool CacheEntry::hasMagic(int file) {
+  char begin[magicBytes];
+  return ::pread(file, begin, magicBytes, 0) == static_cast<ssize_t>(magicBytes) &&
+         std::equal(begin, begin + magicBytes, magic);
+}
+
 Result<CacheEntry> CacheEntry::read(int file, uint64_t fileBytes) {
   if (fileBytes < smallestEntry)
     return corrupt("is truncated");

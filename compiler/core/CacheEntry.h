@@ -21,6 +21,8 @@ struct CacheEntry {
 
   /// All that stands before the value in the file.
   static std::vector<uint8_t> header(const std::string &key, std::span<const uint8_t> value);
+  /// Whether a file begins as an entry does, whole or damaged.
+  static bool hasMagic(int file);
   /// Reads the whole file behind a descriptor of `fileBytes` bytes. Error: CacheCorrupt, saying
   /// what is wrong.
   static Result<CacheEntry> read(int file, uint64_t fileBytes);

@@ -25,10 +25,24 @@ bool isTrusted(const struct stat &info) {
   return S_ISREG(info.st_mode) && isPrivate(info) && info.st_nlink <= 1;
 }
 
-bool isOwnName(const std::string &name) {
+bool isTemporaryName(const std::string &name) {
+  constexpr std::string_view digits = "0123456789", prefix = temporaryPrefix;
+  const size_t dash = name.find('-', prefix.size());
+  const auto isNumber = [&](size_t first, size_t last) {
+    return first < last && name.find_first_not_of(digits, first) >= last;
+  };
+  return name.starts_with(prefix) && dash != std::string::npos && isNumber(prefix.size(), dash) &&
+         isNumber(dash + 1, name.size());
+}
+
+bool isOwn(int folder, const std::string &name) {
   constexpr size_t digestDigits = 32;
-  return name.starts_with(temporaryPrefix) ||
-         (name.size() == digestDigits && name.find_first_not_of("0123456789abcdef") == std::string::npos);
+  if (isTemporaryName(name))
+    return true;
+  if (name.size() != digestDigits || name.find_first_not_of("0123456789abcdef") != std::string::npos)
+    return false;
+  const File file(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  return file && CacheEntry::hasMagic(file.get());
 }
 
 bool isKindName(const std::string &kind) {

@@ -21,10 +21,12 @@ Status systemError(const std::string &what);
 bool isPrivate(const struct stat &info);
 /// Whether an entry may be read: a private regular file under one name.
 bool isTrusted(const struct stat &info);
-/// Whether a file may be ours by its name: an entry's is the digest of its key, 32 digits 0-9 and a-f, a temporary's
-/// begins with temporaryPrefix. Any other is somebody else's, whatever folder a store was pointed at: never read,
-/// counted or removed.
-bool isOwnName(const std::string &name);
+/// Whether `name` is a temporary of ours: temporaryPrefix, a process, '-', a number.
+bool isTemporaryName(const std::string &name);
+/// Whether a file of a kind's folder is ours: a temporary, or an entry, which has the digest of a key (32 digits 0-9
+/// and a-f) for its name and begins as entries do. Any other is somebody else's, whatever folder a store was pointed
+/// at: not counted, and never removed.
+bool isOwn(int folder, const std::string &name);
 /// Kinds become folder names: 1 to 64 of a-z, 0-9 and '-'.
 bool isKindName(const std::string &kind);
 

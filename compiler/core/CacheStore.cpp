@@ -48,9 +48,7 @@ Look lookAt(int folder, const std::string &name) {
   return look;
 }
 
-bool isTemporary(const std::string &name) { return name.starts_with(cache::temporaryPrefix); }
-
-/// Calls `visit(folder, name)` for every file of every kind that may be ours by its name.
+/// Calls `visit(folder, name)` for every file of every kind that is ours.
 using FileVisitor = std::function<void(const std::string &kind, int folder, const std::string &name)>;
 Status forEachFile(const std::string &root, const FileVisitor &visit) {
   File top(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -69,7 +67,7 @@ Status forEachFile(const std::string &root, const FileVisitor &visit) {
     if (!names)
       return names.status();
     for (const std::string &name : *names)
-      if (cache::isOwnName(name))
+      if (cache::isOwn(folder->get(), name))
         visit(kind, folder->get(), name);
   }
   return {};
@@ -174,7 +172,7 @@ CacheStore::Stats CacheStore::stats() const { return {hits, misses, corrupt, wri
 Result<CacheStore::Usage> CacheStore::verify(bool remove) {
   Usage usage;
   Status status = forEachFile(root.string(), [&](const auto &, int folder, const std::string &name) {
-    if (isTemporary(name))
+    if (cache::isTemporaryName(name))
       return;
     Look look = lookAt(folder, name);
     if (look.found == Found::Good) {
@@ -202,7 +200,7 @@ Result<CacheStore::Usage> CacheStore::collect(uint64_t maxBytes) {
     StoredFile file{kind, name, {}};
     if (::fstatat(folder, name.c_str(), &file.info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(file.info.st_mode))
       return;
-    if (isTemporary(name)) {
+    if (cache::isTemporaryName(name)) {
       if (file.info.st_mtim.tv_sec + temporarySeconds < now->tv_sec)
         cache::removeIfSame(folder, name, file.info);
       return;

@@ -113,6 +113,11 @@ struct alignas(16) TokenTile {
 /// A step of so few pairs needs no dispatch: who would read what it writes finds that by itself (tile/FewPairs.cuh).
 inline constexpr uint32_t kFewPairs = 32;
 
+/// Shared memory that a product of the fitted family or of e4m3 has besides the dynamic: two barriers a stage, two
+/// tiles with two barriers each, and the tables of few pairs.
+inline constexpr uint32_t kFewTableBytes = 832;
+constexpr uint32_t fittedStaticBytes(const GemmConfig &c) { return 16 * c.stages + 64 + kFewTableBytes; }
+
 /// The pairs of such a step. Slots and tiles are those that dispatch gives.
 struct FewPairs {
   const int32_t *ids;  ///< [numTokens, topK], anything outside 0 .. numExperts-1 is padding; null: dispatch ran

@@ -1,5 +1,7 @@
 """The cache verbs: a warmed cache answers, can be carried elsewhere, is collected and cleared."""
 
+import os
+
 from support import GOLDEN, MoecTest, main
 
 MIXTRAL = GOLDEN / "mixtral"
@@ -57,14 +59,17 @@ class Cache(MoecTest):
         self.assertFalse(self.cache.exists())
 
     def test_files_of_others_stay_whatever_folder_is_named(self):
-        mine = self.folder / "home" / "photos" / "cat.jpg"
-        mine.parent.mkdir(parents=True)
-        mine.write_text("a cat")
+        photos = self.folder / "home" / "photos"
+        photos.mkdir(parents=True)
+        mine = [photos / name for name in ("cat.jpg", "d41d8cd98f00b204e9800998ecf8427e", ".tmp-cat")]
+        for path in mine:
+            path.write_text("a cat")
+            os.utime(path, (0, 0))
         where = ("--cache-dir", self.folder / "home")
         self.assertEqual(self.expect_json("cache", "stat", *where)["entries"], 0)
         for verb in (["verify", "--remove"], ["gc", "--max-size=0"], ["clear"]):
             self.assertEqual(self.expect_json("cache", *verb, *where)["removed"], 0)
-        self.assertEqual(mine.read_text(), "a cat")
+        self.assertEqual([path.read_text() for path in mine], ["a cat"] * 3)
 
     def test_collecting_leaves_at_most_what_was_asked_for(self):
         self.expect(0, "compile", MIXTRAL, "-o", "a")

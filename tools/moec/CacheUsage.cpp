@@ -2,6 +2,8 @@
 
 #include "compiler/core/CacheFolder.h"
 
+#include <fcntl.h>
+
 #include <filesystem>
 
 namespace moec::tool {
@@ -28,16 +30,17 @@ Result<CacheUsage> cacheUsage(const std::string &folder) {
     std::error_code ignored;
     if (!kind->is_directory(ignored) || !cache::isKindName(kind->path().filename().string()))
       continue;
+    const File folder(::open(kind->path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     KindUsage counted;
     bool any = false; // a folder without files of ours is not a kind of entry
     for (auto entry = fs::directory_iterator(kind->path(), error); !error && entry != fs::directory_iterator();
          entry.increment(error)) {
       const std::string name = entry->path().filename().string();
       const uint64_t bytes = entry->file_size(ignored);
-      if (ignored || !cache::isOwnName(name)) // removed meanwhile, or somebody else's
+      if (ignored || !cache::isOwn(folder.get(), name)) // removed meanwhile, or somebody else's
         continue;
       any = true;
-      const bool temporary = name.starts_with(cache::temporaryPrefix);
+      const bool temporary = cache::isTemporaryName(name);
       temporary ? ++usage.temporaries : ++counted.entries;
       counted.bytes += bytes;
     }

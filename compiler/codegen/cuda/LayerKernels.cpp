@@ -13,7 +13,6 @@ namespace moec::codegen {
 namespace {
 
 // A lane holds each of a token's experts (compiler/kernels/route.cuh).
-constexpr int64_t maxTopK = 32;
 
 int64_t dim(Value value, unsigned index) { return cast<RankedTensorType>(value.getType()).getDimSize(index); }
 
@@ -78,15 +77,21 @@ private:
                       .groupsPicked = number("groups_picked"),
                       .groupTop = number("group_top"),
                       .threads = kRouteThreads};
+    if (route.groups > kMostGroups)
+      return makeError(Code::InvalidModel, "{} groups of experts, but GPU kernels take at most {}", route.groups,
+                       kMostGroups);
     return std::vector{kernelOf(shippedRoute(route), route.threads, 0)};
   }
 
   Result<std::vector<LaunchKernel>> dispatch(moe::LaunchOp op) {
     topK = dim(op.getInputs()[1], 1);
-    if (topK > maxTopK)
-      return makeError(Code::InvalidModel, "{} experts per token, but GPU kernels take at most {}", topK, maxTopK);
+    if (topK > kMostTopK)
+      return makeError(Code::InvalidModel, "{} experts per token, but GPU kernels take at most {}", topK, kMostTopK);
     joined = op.getJoined();
-    const DispatchConfig dispatch = dispatchConfigOf(static_cast<uint32_t>(dim(op.getResult(2), 0)), joined);
+    const auto experts = static_cast<uint32_t>(dim(op.getResult(2), 0));
+    if (experts > kMostExperts)
+      return makeError(Code::InvalidModel, "{} experts, but GPU kernels take at most {}", experts, kMostExperts);
+    const DispatchConfig dispatch = dispatchConfigOf(experts, joined);
     std::vector<LaunchKernel> kernels;
     for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
       kernels.push_back(kernelOf(shippedDispatch(step, dispatch), dispatch.threads, 0));

@@ -55,6 +55,8 @@ struct FewTables {
   uint32_t tokenTiles;
 };
 
+static_assert(sizeof(FewTables) <= kFewTableBytes);
+
 inline __device__ FewTables &fewTables() {
   __shared__ FewTables tables;
   return tables;

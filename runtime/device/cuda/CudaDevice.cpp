@@ -80,15 +80,14 @@ Status CudaDevice::checkLayer(const LayerDescription &layer) const {
   };
   if (shape.dtype == DType::F32)
     return bad("GPU kernels compute in bf16 and f16, not in f32");
-  if (shape.topK > 32)
+  if (shape.topK > kMostTopK)
     return bad("GPU kernels take at most 32 experts per token");
-  constexpr uint32_t mostExperts = 512, mostGroups = 32; // of shared memory that dispatch has; lanes of route's warp
-  if (shape.experts > mostExperts)
+  if (shape.experts > kMostExperts)
     return makeError(Code::InvalidArgument, "layer {}: GPU kernels take at most {} experts, not {}", layer.layer,
-                     mostExperts, shape.experts);
-  if (layer.router.groups > mostGroups)
+                     kMostExperts, shape.experts);
+  if (layer.router.groups > kMostGroups)
     return makeError(Code::InvalidArgument, "layer {}: GPU kernels take at most {} groups of experts, not {}",
-                     layer.layer, mostGroups, layer.router.groups);
+                     layer.layer, kMostGroups, layer.router.groups);
   return {};
 }
 
@@ -293,6 +292,7 @@ Status CudaDevice::begin(uint32_t index, void *stream) {
   Slot &slot = slots[index];
   slot.captured = index >= options.maxSteps;
   if (slot.captured) {
+    MOEC_TRY(isCapturing(*driver, streamOf(stream), nullptr, &slot.capture).status());
     MOEC_TRY(graphSlots->hold(*driver, streamOf(stream), index));
   } else if (slot.used.load(std::memory_order_relaxed)) {
     // Even where both have one handle: CU_STREAM_PER_THREAD is another stream on each thread, and a stream that is gone
@@ -309,6 +309,9 @@ bool CudaDevice::end(uint32_t index) noexcept {
   if (slot.captured)
     return false; // until its graph goes
   ContextScope scope(*driver);
+  // The event would be of somebody's graph, and say nothing of what was queued before: the buffers stay taken.
+  if (const Result<bool> capturing = isCapturing(*driver, slot.stream); capturing && *capturing)
+    return false;
   // An error means that the device is lost: nothing runs there that could still need the slot.
   if (driver->api().cuEventRecordFn(slot.done.get(), slot.stream) == CUDA_SUCCESS)
     slot.used.store(true, std::memory_order_release);
@@ -337,8 +340,11 @@ Status checkAddresses(const CudaLayer &layer, const ForwardRequest &request) {
 } // namespace
 
 Status CudaDevice::checkCapture(const Slot &slot) const {
-  Result<bool> capturing = isCapturing(*driver, slot.stream);
+  cuuint64_t capture = 0;
+  Result<bool> capturing = isCapturing(*driver, slot.stream, nullptr, &capture);
   MOEC_TRY(capturing.status());
+  if (*capturing && slot.captured && capture != slot.capture)
+    return makeError(Code::InvalidArgument, "the step began in another capture of its stream");
   if (*capturing != slot.captured)
     return makeError(Code::InvalidArgument,
                      "the step began {} its stream was being captured: a graph holds the buffers of "

@@ -59,6 +59,7 @@ private:
   struct alignas(64) Slot {
     CUstream stream = nullptr;
     bool captured = false;
+    cuuint64_t capture = 0;        // which one
     std::atomic<bool> used{false}; // `done` has been recorded
     CudaEvent done;                // behind the last step
     CudaWorkspace space;

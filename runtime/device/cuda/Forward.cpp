@@ -25,7 +25,6 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (!routing)
     MOEC_TRY(route(counters.nonFinite));
   MOEC_TRY(assignSlots(routing ? routing->ids : space.ids, counters.ring));
-  countsQueued = !few.ids;
   const float *pairWeights = routing ? routing->weights : space.weights;
   if (kernels.gateUp.config.rowsLaid)
     MOEC_TRY(layRows(hidden));
@@ -129,15 +128,20 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   args.numTokens = tokens;
   args.topK = layer.shape.topK;
   void *parameters[] = {&args};
+  const auto counting = [&](const CudaKernel &kernel, uint32_t blocks, const char *name) { // of all pairs
+    MOEC_TRY(launch(kernel, blocks, parameters, name));
+    countsQueued = true;
+    return Status();
+  };
   if (args.numPairs <= kOneBlockPairs)
-    return launch(kernels.dispatchOneBlock, 1, parameters, "dispatch");
+    return counting(kernels.dispatchOneBlock, 1, "dispatch");
   if (const uint32_t blocks = dispatchGridBlocks(args.numPairs, site.multiprocessors); blocks <= site.gridBlocks) {
     args.numBlocks = blocks;
     args.gridBarrier = space.gridBarrier;
-    return launch(kernels.dispatchGrid, blocks, parameters, "dispatch, by many blocks");
+    return counting(kernels.dispatchGrid, blocks, "dispatch, by many blocks");
   }
   MOEC_TRY(launch(kernels.dispatchCount, args.numBlocks, parameters, "dispatch, counting"));
-  MOEC_TRY(launch(kernels.dispatchScan, 1, parameters, "dispatch, scanning"));
+  MOEC_TRY(counting(kernels.dispatchScan, 1, "dispatch, scanning"));
   return launch(kernels.dispatchPlace, args.numBlocks, parameters, "dispatch, placing");
 }
 

@@ -53,6 +53,21 @@ Status GraphRunner::launch(uint32_t tokens, CUstream on) {
              : driver->error(result, "cuGraphLaunch", fmt::format("a step of {} tokens", bucket.tokens));
 }
 
+void GraphRunner::show(Bucket &bucket, const std::vector<uint64_t> &generations) {
+  auto choice = std::make_unique<Choice>();
+  for (size_t i = 0; i < generations.size(); ++i)
+    choice->graphs[i] = bucket.graphs.at(generations[i]).get();
+  if (!bucket.choice || !std::equal(std::begin(choice->graphs), std::end(choice->graphs), bucket.choice->graphs)) {
+    bucket.current.store(choice.get(), std::memory_order_seq_cst);
+    while (bucket.choice && bucket.launching.load(std::memory_order_seq_cst) == bucket.choice.get())
+      std::this_thread::sleep_for(std::chrono::microseconds(20)); // a launch takes some microseconds
+    bucket.choice = std::move(choice);
+  }
+  std::erase_if(bucket.graphs, [&](const auto &entry) {
+    return std::find(generations.begin(), generations.end(), entry.first) == generations.end();
+  });
+}
+
 Result<uint32_t> GraphRunner::refresh() {
   BackgroundScope scope(*driver);
   MOEC_TRY(scope.status());
@@ -61,38 +76,22 @@ Result<uint32_t> GraphRunner::refresh() {
   if (std::optional<uint64_t> other = session.alternateGeneration(); other && *other != wanted[0])
     wanted.push_back(*other);
   uint32_t captured = 0;
-  for (const std::unique_ptr<Bucket> &bucket : buckets) {
-    // What a refresh that failed half-way captured for generations that are gone holds buffers that are wanted now.
-    std::erase_if(bucket->graphs, [&](const auto &entry) {
-      const bool launched =
-          bucket->choice && std::find(std::begin(bucket->choice->graphs), std::end(bucket->choice->graphs),
-                                      entry.second.get()) != std::end(bucket->choice->graphs);
-      return !launched && std::find(wanted.begin(), wanted.end(), entry.first) == wanted.end();
-    });
-    auto choice = std::make_unique<Choice>();
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      std::unique_ptr<Graph> &graph = bucket->graphs[wanted[i]];
-      if (!graph) {
-        Result<std::unique_ptr<Graph>> made = capture(bucket->tokens, wanted[i]);
-        if (!made) {
-          bucket->graphs.erase(wanted[i]);
+  for (const std::unique_ptr<Bucket> &bucket : buckets)
+    // One generation after the other: where both are new, the old ones' buffers are what the second is captured in.
+    for (size_t count = 1; count <= wanted.size(); ++count) {
+      const uint64_t generation = wanted[count - 1];
+      const bool isKnown = bucket->graphs.contains(generation);
+      if (!isKnown) {
+        Result<std::unique_ptr<Graph>> made = capture(bucket->tokens, generation);
+        if (!made)
           return made.status().withContext("capturing a step of {} tokens", bucket->tokens);
-        }
-        graph = std::move(*made);
+        bucket->graphs[generation] = std::move(*made);
         ++captured;
       }
-      choice->graphs[i] = graph.get();
+      // What stays is not shown alone in between: its partner would be captured anew.
+      if (count == wanted.size() || !bucket->graphs.contains(wanted.back()))
+        show(*bucket, {wanted.begin(), wanted.begin() + static_cast<std::ptrdiff_t>(count)});
     }
-    if (bucket->choice && std::equal(std::begin(choice->graphs), std::end(choice->graphs), bucket->choice->graphs))
-      continue;
-    bucket->current.store(choice.get(), std::memory_order_seq_cst);
-    while (bucket->choice && bucket->launching.load(std::memory_order_seq_cst) == bucket->choice.get())
-      std::this_thread::sleep_for(std::chrono::microseconds(20)); // a launch takes some microseconds
-    bucket->choice = std::move(choice);
-    std::erase_if(bucket->graphs, [&](const auto &entry) {
-      return std::find(wanted.begin(), wanted.end(), entry.first) == wanted.end();
-    });
-  }
   return captured;
 }
 

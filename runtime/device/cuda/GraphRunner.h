@@ -61,6 +61,8 @@ private:
 
   GraphRunner(Session &session, std::shared_ptr<const CudaDriver> driver, Record record)
       : session(session), driver(std::move(driver)), record(std::move(record)) {}
+  /// Makes launches take these generations' graphs, in turn, and lets go of all others once none does.
+  void show(Bucket &bucket, const std::vector<uint64_t> &generations) MOEC_REQUIRES(refreshing);
   Result<std::unique_ptr<Graph>> capture(uint32_t tokens, uint64_t generation) MOEC_REQUIRES(refreshing);
   Status fill(Step step, uint32_t tokens);
 

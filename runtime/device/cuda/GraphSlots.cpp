@@ -2,9 +2,9 @@
 
 namespace moec {
 
-Result<bool> isCapturing(const CudaDriver &driver, CUstream stream, CUgraph *graph) {
+Result<bool> isCapturing(const CudaDriver &driver, CUstream stream, CUgraph *graph, cuuint64_t *id) {
   CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
-  MOEC_CUDA(driver, cuStreamGetCaptureInfo, (stream, &status, nullptr, graph, nullptr, nullptr, nullptr),
+  MOEC_CUDA(driver, cuStreamGetCaptureInfo, (stream, &status, id, graph, nullptr, nullptr, nullptr),
             "whether a stream is being captured");
   if (status == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
     return makeError(Code::InvalidArgument, "the stream's capture has failed");

@@ -32,7 +32,7 @@ private:
   std::function<void(uint32_t)> freeSlot MOEC_GUARDED_BY(mutex);
 };
 
-/// Whether `stream` is being captured, and into what graph.
-Result<bool> isCapturing(const CudaDriver &driver, CUstream stream, CUgraph *graph = nullptr);
+/// Whether `stream` is being captured, into what graph, and in which of all captures.
+Result<bool> isCapturing(const CudaDriver &driver, CUstream stream, CUgraph *graph = nullptr, cuuint64_t *id = nullptr);
 
 } // namespace moec

@@ -269,7 +269,7 @@ TEST_CASE("verify counts good and corrupt entries, and removes the corrupt ones 
   for (const char *key : {"a", "b", "c"})
     REQUIRE(store.put("kernel", key, value).ok());
   REQUIRE(store.put("package", "a", value).ok());
-  writeFile(entryOf(store, "kernel", "b"), {1, 2, 3});
+  writeFile(entryOf(store, "kernel", "b"), {'M', 'O', 'E', 'C', 'A', 'R', 'T', '\n', 1, 2, 3});
   uint64_t size = fs::file_size(entryOf(store, "kernel", "a"));
   for (bool remove : {false, true}) {
     Result<CacheStore::Usage> usage = store.verify(remove);
@@ -322,10 +322,18 @@ TEST_CASE("collect removes temporaries of the dead, not those being written", "[
 TEST_CASE("files that are not the store's stay, whatever folder it is pointed at", "[core][cache]") {
   TemporaryFolder folder;
   fs::create_directories(folder.path / "photos");
-  const std::vector<std::string> foreign = {"cat.jpg", "tmp-1", "0123456789abcdef0123456789ABCDEF",
-                                            "0123456789abcdef0123456789abcde", "0123456789abcdef0123456789abcdef0"};
-  for (const std::string &name : foreign)
+  const std::vector<std::string> foreign = {"cat.jpg",
+                                            ".tmp-1",
+                                            ".tmp-x-1",
+                                            ".tmp-1-1.jpg",
+                                            "0123456789abcdef0123456789abcdef",
+                                            "0123456789abcdef0123456789ABCDEF",
+                                            "0123456789abcdef0123456789abcde",
+                                            "0123456789abcdef0123456789abcdef0"};
+  for (const std::string &name : foreign) {
     writeFile(folder.path / "photos" / name, {1, 2, 3});
+    age(folder.path / "photos" / name, 3700); // as temporaries of the dead
+  }
   auto store = CacheStore::open(folder.path);
   REQUIRE(store.ok());
   REQUIRE(store->put("photos", "key", value).ok());

@@ -31,6 +31,7 @@ struct FakeUserObject {
   int references = 0;
 };
 struct FakeGraph {
+  uint64_t capture = 0; // its number
   std::vector<std::function<void()>> work;
   std::vector<FakeUserObject *> kept;
 };

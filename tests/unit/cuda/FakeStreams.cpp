@@ -30,18 +30,22 @@ CUresult fakeStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
     fake().join(*streamOf(stream), *reinterpret_cast<FakeEvent *>(event));
   return CUDA_SUCCESS;
 }
-CUresult fakeStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *, CUgraph *graph,
+CUresult fakeStreamGetCaptureInfo(CUstream stream, CUstreamCaptureStatus *status, cuuint64_t *id, CUgraph *graph,
                                   const CUgraphNode **, const CUgraphEdgeData **, size_t *) {
   CALLED("cuStreamGetCaptureInfo");
   const bool captures = stream && streamOf(stream)->capturing;
   *status = captures ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
   if (captures && graph)
     *graph = reinterpret_cast<CUgraph>(streamOf(stream)->capturing.get());
+  if (captures && id)
+    *id = streamOf(stream)->capturing->capture;
   return CUDA_SUCCESS;
 }
 CUresult fakeStreamBeginCapture(CUstream stream, CUstreamCaptureMode) {
   CALLED("cuStreamBeginCapture");
+  static std::atomic<uint64_t> captures{0};
   streamOf(stream)->capturing = std::make_unique<FakeGraph>();
+  streamOf(stream)->capturing->capture = ++captures;
   fake().made(streamOf(stream)->capturing.get());
   return CUDA_SUCCESS;
 }

@@ -2,9 +2,10 @@
 // owner.
 #include "runtime/device/cuda/Facts.h"
 #include "runtime/device/cuda/GraphRunner.h"
+#include "runtime/device/cuda/GraphSlots.h"
 #include "tests/unit/cuda/CudaBench.h"
 
-#include <cstdlib>
+#include <algorithm>
 
 using namespace moec;
 using namespace moec::test;
@@ -16,48 +17,25 @@ Status forward(CudaBench &bench, Step &step, uint32_t tokens) {
                                {bench.output.data(), DType::BF16, tokens, 44});
 }
 
-/// A driver that runs a user object's destructor when it likes, as one may that was asked not to wait for it.
-struct LateDriver {
-  explicit LateDriver(CudaBench &bench) {
-    real = *bench.cuda.api();
-    auto api = std::make_shared<CudaApi>(real);
-    api->cuUserObjectCreateFn = [](CUuserObject *object, void *pointer, CUhostFn destroy, unsigned references,
-                                   unsigned flags) {
-      destructor = destroy;
-      payload = pointer;
-      return real.cuUserObjectCreateFn(object, pointer, [](void *) {}, references, flags);
-    };
-    api->cuLibraryUnloadFn = [](CUlibrary library) { // the first of what goes with the session's generations
-      runDestructor();
-      return real.cuLibraryUnloadFn(library);
-    };
-    bench.options.cudaApi = api;
-  }
-  static void runDestructor() {
-    if (CUhostFn run = std::exchange(destructor, nullptr))
-      run(payload);
-  }
-
-  static inline CudaApi real;
-  static inline CUhostFn destructor = nullptr;
-  static inline void *payload = nullptr;
-};
-
 } // namespace
 
-TEST_CASE("a graph that goes while its session goes frees nothing that is gone", "[cuda][graphs]") {
-  CudaBench bench([](SessionOptions &options) { options.maxGraphs = 1; });
-  LateDriver driver(bench);
-  bench.mustOpen();
-  CUstream stream = bench.cuda.stream();
-  CUgraph graph = nullptr;
-  REQUIRE(LateDriver::real.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
-  REQUIRE(bench.step(stream, 16).ok());
-  REQUIRE(LateDriver::real.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
-  REQUIRE(LateDriver::real.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
-  REQUIRE(LateDriver::destructor);
-  bench.session.reset();
-  CHECK_FALSE(LateDriver::destructor); // it ran meanwhile
+TEST_CASE("a graph that goes after its session frees nothing", "[cuda][graphs]") {
+  for (const bool closed : {false, true}) {
+    FakeCuda cuda;
+    auto driver = CudaDriver::open("cuda:0", cuda.api());
+    REQUIRE(driver.ok());
+    std::vector<uint32_t> freed;
+    const auto slots = std::make_shared<GraphSlots>([&](uint32_t slot) { freed.push_back(slot); });
+    CUstream stream = cuda.stream();
+    CUgraph graph = nullptr;
+    REQUIRE(cuda.api()->cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+    REQUIRE(slots->hold(**driver, stream, 3).ok());
+    REQUIRE(cuda.api()->cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+    if (closed)
+      slots->close(); // as ~SessionState does before what a slot's freeing touches goes
+    REQUIRE(cuda.api()->cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+    CHECK(freed == (closed ? std::vector<uint32_t>{} : std::vector<uint32_t>{3}));
+  }
 }
 
 TEST_CASE("a step is within its stream's capture from beginning to end, or not at all", "[cuda][graphs]") {
@@ -83,7 +61,34 @@ TEST_CASE("a step is within its stream's capture from beginning to end, or not a
   REQUIRE(step.ok());
   REQUIRE(api.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
   CHECK(forward(bench, *step, 4).message().find("began while its stream was being captured") != std::string::npos);
+  CUgraph second = nullptr;
+  REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+  CHECK(forward(bench, *step, 4).message() == "the step began in another capture of its stream");
+  REQUIRE(api.cuStreamEndCaptureFn(stream, &second) == CUDA_SUCCESS);
   REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+  REQUIRE(api.cuGraphDestroyFn(second) == CUDA_SUCCESS);
+}
+
+TEST_CASE("a step that ends within a capture which it did not begin in keeps its buffers, and records nothing there",
+          "[cuda][graphs]") {
+  CudaBench bench([](SessionOptions &options) { options.maxSteps = 2; });
+  bench.mustOpen();
+  const CudaApi &api = *bench.cuda.api();
+  CUstream stream = bench.cuda.stream();
+  CUgraph graph = nullptr;
+  {
+    auto step = bench.session->begin({.tokens = 4, .stream = stream});
+    REQUIRE(step.ok());
+    REQUIRE(forward(bench, *step, 4).ok());
+    REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+    bench.cuda.forget();
+  }
+  CHECK(bench.cuda.count("cuEventRecord") == 0);
+  REQUIRE(api.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+  REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+  auto other = bench.session->begin({.tokens = 4, .stream = stream}); // the other one of two
+  CHECK(other.ok());
+  CHECK(bench.session->begin({.tokens = 4, .stream = stream}).status().code() == Code::ResourceExhausted);
 }
 
 TEST_CASE("rows, ids and weights lie where kernels can read them, or the forward says so", "[cuda]") {
@@ -144,6 +149,7 @@ TEST_CASE("a forward that fails behind what leaves its counts still has its samp
       bench.session->finish();
     }
     CHECK(std::count(seen.begin(), seen.end(), std::pair{3u, 3u}) == static_cast<long>(calls));
+    CHECK(bench.session->stats().lostSamples == 0);
     for (const auto &[tokens, pairs] : seen) {
       CAPTURE(failing, tokens, pairs);
       CHECK(tokens == pairs);
@@ -151,7 +157,8 @@ TEST_CASE("a forward that fails behind what leaves its counts still has its samp
   }
 }
 
-TEST_CASE("a graph runner that had no room for what is compared recovers", "[cuda][graphs]") {
+TEST_CASE("three graphs of a bucket are enough, though live and compared generation change between two refreshes",
+          "[cuda][graphs]") {
   CudaBench bench([](SessionOptions &options) { options.maxGraphs = 3; });
   bench.mustOpen();
   auto driver = CudaDriver::open("cuda:0", bench.cuda.api());
@@ -171,15 +178,20 @@ TEST_CASE("a graph runner that had no room for what is compared recovers", "[cud
   REQUIRE((*runner)->refresh().ok());
   REQUIRE(host.publish(built[1]).ok());
   REQUIRE(host.alternate(built[1], built[2], true).ok());
-  CHECK_FALSE((*runner)->refresh().ok()); // 0 and the first are launched, the second has the third set of buffers
-  REQUIRE(host.publish(built[2]).ok());
-  CHECK((*runner)->refresh().ok());
-
+  const Result<uint32_t> both = (*runner)->refresh();
+  INFO(both.status().message());
+  REQUIRE(both.ok());
+  CHECK(*both == 2);
   std::map<uint64_t, int> runs;
   bench.session->setObserver([&](const LayerObservation &step) { ++runs[step.generation]; });
-  REQUIRE((*runner)->launch(3, bench.cuda.stream()).ok());
+  CUstream stream = bench.cuda.stream();
+  for (int i = 0; i < 4; ++i)
+    REQUIRE((*runner)->launch(3, stream).ok());
   bench.session->finish();
-  CHECK(runs == std::map<uint64_t, int>{{built[2], 1}});
+  CHECK(runs == std::map<uint64_t, int>{{built[1], 2}, {built[2], 2}});
+  REQUIRE(host.publish(built[2]).ok());
+  REQUIRE(host.alternate(built[1], built[2], false).ok());
+  CHECK(*(*runner)->refresh() == 0);
 }
 
 TEST_CASE("experts and groups beyond what kernels take are refused by the layer", "[cuda]") {
