@@ -28,12 +28,12 @@ constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole 
           .rowsLaid = tile.rowsLaid && role == GemmRole::GateUp};
 }
 
-/// 16 warps: their counters and what else dispatch keeps of an expert are 84 bytes, 32 KB for 384 experts of the 48 KB
-/// that static shared memory may have.
-/// What kernels take at most: experts a token, as route's lanes; experts, as shared memory of dispatch; groups of
-/// experts.
+/// What kernels take at most: experts a token and groups of experts, since a lane of route holds each; experts, by the
+/// shared memory of dispatch (below).
 inline constexpr uint32_t kMostTopK = 32, kMostExperts = 512, kMostGroups = 32;
 
+/// 16 warps: their counters and what else dispatch keeps of an expert are 84 bytes, 32 KB for 384 experts of the 48 KB
+/// that static shared memory may have.
 constexpr DispatchConfig dispatchConfigOf(uint32_t experts, bool joined = false) {
   return {.experts = experts, .threads = 512, .pairsPerBlock = 2048, .joined = joined};
 }

@@ -26,8 +26,6 @@ int profileCommand(const TraceFile &trace, const std::string &output);
 
 /// "moec-trace: message" on stderr; the status's exit code.
 int fail(const Status &status);
-/// Text to a file or, for "-", to stdout.
-Status writeText(const std::string &path, const std::string &text);
 /// What the reader could not read, on stderr.
 void warnProblems(const TraceFile &trace);
 

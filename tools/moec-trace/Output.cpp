@@ -1,27 +1,12 @@
 #include "tools/moec-trace/Commands.h"
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 
 namespace moec {
 
 int fail(const Status &status) {
   fmt::print(stderr, "moec-trace: {}\n", status.message());
   return exitCode(status.code());
-}
-
-Status writeText(const std::string &path, const std::string &text) {
-  if (path == "-") {
-    bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-    return written ? Status() : makeError(Code::Failure, "cannot write to stdout: {}", std::strerror(errno));
-  }
-  std::FILE *file = std::fopen(path.c_str(), "wb");
-  if (!file)
-    return makeError(Code::Failure, "cannot write {}: {}", path, std::strerror(errno));
-  bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  bool closed = std::fclose(file) == 0;
-  return written && closed ? Status() : makeError(Code::Failure, "cannot write {}: {}", path, std::strerror(errno));
 }
 
 void warnProblems(const TraceFile &trace) {

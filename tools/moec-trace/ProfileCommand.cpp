@@ -1,6 +1,7 @@
 #include "tools/moec-trace/Commands.h"
 
 #include "compiler/core/Profile.h"
+#include "tools/common/Files.h"
 #include "tools/moec-trace/Timeline.h"
 
 namespace moec {
@@ -38,7 +39,7 @@ int profileCommand(const TraceFile &trace, const std::string &output) {
   }
   if (profile.layers.empty())
     return fail(makeError(Code::InvalidArgument, "the trace holds no counts to make a profile from"));
-  Status status = writeText(output, profile.toJson());
+  Status status = tool::writeOutput(output, profile.toJson());
   return status.ok() ? 0 : fail(status);
 }
 

@@ -1,5 +1,6 @@
 #include "tools/moec-trace/Commands.h"
 
+#include "tools/common/Files.h"
 #include "tools/moec-trace/Timeline.h"
 
 #include <nlohmann/json.hpp>
@@ -205,7 +206,7 @@ int renderCommand(const TraceFile &trace, const std::string &output) {
   if (at == std::string::npos)
     return fail(makeError(Code::Failure, "the report's template has no place for data"));
   page.replace(at, mark.size(), scriptSafe(reportOf(trace)));
-  Status status = writeText(output, page);
+  Status status = tool::writeOutput(output, page);
   return status.ok() ? 0 : fail(status);
 }
 

@@ -12,8 +12,6 @@ using namespace mlir;
 namespace moec::codegen {
 namespace {
 
-// A lane holds each of a token's experts (compiler/kernels/route.cuh).
-
 int64_t dim(Value value, unsigned index) { return cast<RankedTensorType>(value.getType()).getDimSize(index); }
 
 RouteScoring scoringOf(Attribute attribute) {

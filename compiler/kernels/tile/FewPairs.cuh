@@ -27,7 +27,7 @@ template <uint32_t K> __device__ void fewSlots(const FewPairs &few, uint32_t tok
     slots[k] = own[k] < few.numExperts ? static_cast<int32_t>(before[k]) : -1;
 }
 
-/// The slot of one pair.
+/// The slot of one pair. (Apart from fewSlots: by an array of one, quantise spills.)
 inline __device__ int32_t fewSlot(const FewPairs &few, uint32_t pair) {
   const auto own = static_cast<uint32_t>(few.ids[pair]);
   uint32_t before = few.joined * few.numTokens;

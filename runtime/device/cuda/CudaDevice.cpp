@@ -75,13 +75,11 @@ void CudaDevice::finish() {
 
 Status CudaDevice::checkLayer(const LayerDescription &layer) const {
   const LayerShape &shape = layer.shape;
-  const auto bad = [&](const char *what) {
-    return makeError(Code::InvalidArgument, "layer {}: {}", layer.layer, what);
-  };
   if (shape.dtype == DType::F32)
-    return bad("GPU kernels compute in bf16 and f16, not in f32");
+    return makeError(Code::InvalidArgument, "layer {}: GPU kernels compute in bf16 and f16, not in f32", layer.layer);
   if (shape.topK > kMostTopK)
-    return bad("GPU kernels take at most 32 experts per token");
+    return makeError(Code::InvalidArgument, "layer {}: GPU kernels take at most {} experts per token", layer.layer,
+                     kMostTopK);
   if (shape.experts > kMostExperts)
     return makeError(Code::InvalidArgument, "layer {}: GPU kernels take at most {} experts, not {}", layer.layer,
                      kMostExperts, shape.experts);
@@ -292,8 +290,9 @@ Status CudaDevice::begin(uint32_t index, void *stream) {
   Slot &slot = slots[index];
   slot.captured = index >= options.maxSteps;
   if (slot.captured) {
-    MOEC_TRY(isCapturing(*driver, streamOf(stream), nullptr, &slot.capture).status());
-    MOEC_TRY(graphSlots->hold(*driver, streamOf(stream), index));
+    Result<cuuint64_t> capture = graphSlots->hold(*driver, streamOf(stream), index);
+    MOEC_TRY(capture.status());
+    slot.capture = *capture;
   } else if (slot.used.load(std::memory_order_relaxed)) {
     // Even where both have one handle: CU_STREAM_PER_THREAD is another stream on each thread, and a stream that is gone
     // leaves its handle to a new one. Within one stream this waits for nothing.

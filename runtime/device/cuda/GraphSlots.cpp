@@ -18,9 +18,10 @@ void CUDA_CB GraphSlots::released(void *pointer) {
     lease->slots->freeSlot(lease->slot);
 }
 
-Status GraphSlots::hold(const CudaDriver &driver, CUstream stream, uint32_t slot) {
+Result<cuuint64_t> GraphSlots::hold(const CudaDriver &driver, CUstream stream, uint32_t slot) {
   CUgraph graph = nullptr;
-  Result<bool> capturing = isCapturing(driver, stream, &graph);
+  cuuint64_t capture = 0;
+  Result<bool> capturing = isCapturing(driver, stream, &graph, &capture);
   if (!capturing)
     return capturing.status();
   if (!*capturing)
@@ -32,7 +33,7 @@ Status GraphSlots::hold(const CudaDriver &driver, CUstream stream, uint32_t slot
   Lease *const raw = lease.release(); // the object's now
   const CUresult result = driver.api().cuGraphRetainUserObjectFn(graph, object, 1, CU_GRAPH_USER_OBJECT_MOVE);
   if (result == CUDA_SUCCESS)
-    return {};
+    return capture;
   raw->slot = UINT32_MAX; // whoever asked still has it
   (void)driver.api().cuUserObjectReleaseFn(object, 1);
   return driver.error(result, "cuGraphRetainUserObject", "tying a captured step to its graph");

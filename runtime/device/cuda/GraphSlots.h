@@ -16,8 +16,9 @@ public:
   /// `freeSlot` is called once for each held slot, from a thread of the driver: it must not call the driver.
   explicit GraphSlots(std::function<void(uint32_t)> freeSlot) : freeSlot(std::move(freeSlot)) {}
 
-  /// Makes the graph that `stream` captures hold `slot`. After an error the slot is not held.
-  Status hold(const CudaDriver &driver, CUstream stream, uint32_t slot);
+  /// Makes the graph that `stream` captures hold `slot`; which of all captures that is. After an error the slot is not
+  /// held.
+  Result<cuuint64_t> hold(const CudaDriver &driver, CUstream stream, uint32_t slot);
   /// The session goes: no slot is freed any more.
   void close() MOEC_EXCLUDES(mutex);
 

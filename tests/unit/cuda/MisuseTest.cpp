@@ -17,6 +17,18 @@ Status forward(CudaBench &bench, Step &step, uint32_t tokens) {
                                {bench.output.data(), DType::BF16, tokens, 44});
 }
 
+void beginCapture(const FakeCuda &cuda, CUstream stream) {
+  REQUIRE(cuda.api()->cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+}
+
+CUgraph endCapture(const FakeCuda &cuda, CUstream stream) {
+  CUgraph graph = nullptr;
+  REQUIRE(cuda.api()->cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+  return graph;
+}
+
+void destroy(const FakeCuda &cuda, CUgraph graph) { REQUIRE(cuda.api()->cuGraphDestroyFn(graph) == CUDA_SUCCESS); }
+
 } // namespace
 
 TEST_CASE("a graph that goes after its session frees nothing", "[cuda][graphs]") {
@@ -27,13 +39,12 @@ TEST_CASE("a graph that goes after its session frees nothing", "[cuda][graphs]")
     std::vector<uint32_t> freed;
     const auto slots = std::make_shared<GraphSlots>([&](uint32_t slot) { freed.push_back(slot); });
     CUstream stream = cuda.stream();
-    CUgraph graph = nullptr;
-    REQUIRE(cuda.api()->cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+    beginCapture(cuda, stream);
     REQUIRE(slots->hold(**driver, stream, 3).ok());
-    REQUIRE(cuda.api()->cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+    CUgraph graph = endCapture(cuda, stream);
     if (closed)
       slots->close(); // as ~SessionState does before what a slot's freeing touches goes
-    REQUIRE(cuda.api()->cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+    destroy(cuda, graph);
     CHECK(freed == (closed ? std::vector<uint32_t>{} : std::vector<uint32_t>{3}));
   }
 }
@@ -41,51 +52,46 @@ TEST_CASE("a graph that goes after its session frees nothing", "[cuda][graphs]")
 TEST_CASE("a step is within its stream's capture from beginning to end, or not at all", "[cuda][graphs]") {
   CudaBench bench([](SessionOptions &options) { options.maxGraphs = 1; });
   bench.mustOpen();
-  const CudaApi &api = *bench.cuda.api();
   CUstream stream = bench.cuda.stream();
-  CUgraph graph = nullptr;
   {
     auto step = bench.session->begin({.tokens = 4, .stream = stream});
     REQUIRE(step.ok());
-    REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+    beginCapture(bench.cuda, stream);
     const Status refused = forward(bench, *step, 4);
     CHECK(refused.code() == Code::InvalidArgument);
     CHECK(refused.message().find("began before its stream was being captured") != std::string::npos);
-    REQUIRE(api.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+    CUgraph graph = endCapture(bench.cuda, stream);
     CHECK(reinterpret_cast<FakeGraph *>(graph)->work.empty());
-    REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+    destroy(bench.cuda, graph);
     CHECK(forward(bench, *step, 4).ok()); // as it began
   }
-  REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+  beginCapture(bench.cuda, stream);
   auto step = bench.session->begin({.tokens = 4, .stream = stream});
   REQUIRE(step.ok());
-  REQUIRE(api.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+  CUgraph graph = endCapture(bench.cuda, stream);
   CHECK(forward(bench, *step, 4).message().find("began while its stream was being captured") != std::string::npos);
-  CUgraph second = nullptr;
-  REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+  beginCapture(bench.cuda, stream);
   CHECK(forward(bench, *step, 4).message() == "the step began in another capture of its stream");
-  REQUIRE(api.cuStreamEndCaptureFn(stream, &second) == CUDA_SUCCESS);
-  REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
-  REQUIRE(api.cuGraphDestroyFn(second) == CUDA_SUCCESS);
+  CUgraph second = endCapture(bench.cuda, stream);
+  destroy(bench.cuda, graph);
+  destroy(bench.cuda, second);
 }
 
 TEST_CASE("a step that ends within a capture which it did not begin in keeps its buffers, and records nothing there",
           "[cuda][graphs]") {
   CudaBench bench([](SessionOptions &options) { options.maxSteps = 2; });
   bench.mustOpen();
-  const CudaApi &api = *bench.cuda.api();
   CUstream stream = bench.cuda.stream();
-  CUgraph graph = nullptr;
   {
     auto step = bench.session->begin({.tokens = 4, .stream = stream});
     REQUIRE(step.ok());
     REQUIRE(forward(bench, *step, 4).ok());
-    REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+    beginCapture(bench.cuda, stream);
     bench.cuda.forget();
   }
   CHECK(bench.cuda.count("cuEventRecord") == 0);
-  REQUIRE(api.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
-  REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+  CUgraph graph = endCapture(bench.cuda, stream);
+  destroy(bench.cuda, graph);
   auto other = bench.session->begin({.tokens = 4, .stream = stream}); // the other one of two
   CHECK(other.ok());
   CHECK(bench.session->begin({.tokens = 4, .stream = stream}).status().code() == Code::ResourceExhausted);
