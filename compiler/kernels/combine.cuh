@@ -34,23 +34,28 @@ template <Element E> struct RowSum {
   }
 };
 
-/// The slots of a token's pairs.
+/// The slots of a token's pairs; of few pairs from those that the warp has found.
 template <CombineConfig C>
-__device__ void findSlots(const CombineArgs &args, uint32_t token, int32_t (&slots)[C.topK]) {
-  if (args.few.ids)
-    return tile::fewSlots(args.few, token, slots);
+__device__ void findSlots(const CombineArgs &args, const int32_t *few, uint32_t token, int32_t (&slots)[C.topK]) {
+  const int32_t *from = args.few.ids ? few : args.slotOfPair;
 #pragma unroll
   for (uint32_t k = 0; k < C.topK; ++k)
-    slots[k] = args.slotOfPair[static_cast<uint64_t>(token) * C.topK + k];
+    slots[k] = from[static_cast<uint64_t>(token) * C.topK + k];
 }
 
 /// Leaves the counts of a step that dispatch did not count, by one warp of the last block, which has nothing else to do
 /// where there is one more than combineBlocks().
 inline __device__ void sampleFew(const CombineArgs &args) {
-  if (args.few.ids && blockIdx.x == gridDim.x - 1 && threadIdx.x < 32)
-    tile::sampleCounts(
-        args.ring, args.few.numExperts, [&](uint32_t expert) { return tile::fewCount(args.few, expert); },
-        args.few.numTokens * args.few.topK);
+  if (!args.ring.words || blockIdx.x != gridDim.x - 1 || threadIdx.x >= 32)
+    return;
+  const uint32_t numExperts = args.few.numExperts;
+  const tile::FewPlace place = tile::fewPlace(args.few);
+  const tile::Sample sample = tile::Sample::next(args.ring, numExperts);
+  for (uint32_t first = 0; first < numExperts; first += 32) // all lanes count
+    if (const uint32_t i = first + threadIdx.x, count = tile::fewCounts(place, i); i < numExperts)
+      sample.write(i, count);
+  if (threadIdx.x == 0)
+    sample.write(numExperts, args.few.numTokens * args.few.topK);
 }
 
 /// See CombineArgs. Pairs without a slot (padding) add nothing, whatever lies in their weight.
@@ -65,11 +70,15 @@ __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ Com
   const uint32_t pieces = args.hidden / 8;
   const uint64_t total = static_cast<uint64_t>(args.numTokens) * pieces;
   uint64_t item = static_cast<uint64_t>(blockIdx.x) * C.threads + threadIdx.x;
-  int32_t slots[C.topK];
+  __shared__ int32_t fewSlots[C.threads / 32][kFewPairs];
+  int32_t *fewOfWarp = fewSlots[threadIdx.x / 32], slots[C.topK];
+  if (args.few.ids)
+    tile::writeFewSlots(args.few, fewOfWarp);
   if (item < total)
-    findSlots<C>(args, static_cast<uint32_t>(item / pieces), slots);
+    findSlots<C>(args, fewOfWarp, static_cast<uint32_t>(item / pieces), slots);
+  if (args.few.ids)
+    sampleFew(args);
   ptx::waitForPrevious();
-  sampleFew(args);
   while (item < total) {
     const uint32_t token = static_cast<uint32_t>(item / pieces), column = static_cast<uint32_t>(item % pieces) * 8;
     const float *weights = args.weights + static_cast<uint64_t>(token) * C.topK;
@@ -91,7 +100,7 @@ __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ Com
     sum.store(tile::elementAt(args.output, token, args.hidden, column));
     item += static_cast<uint64_t>(gridDim.x) * C.threads;
     if (item < total)
-      findSlots<C>(args, static_cast<uint32_t>(item / pieces), slots);
+      findSlots<C>(args, fewOfWarp, static_cast<uint32_t>(item / pieces), slots);
   }
 }
 

@@ -55,25 +55,26 @@ template <QuantiseConfig C> struct QuantiseItem {
   }
 
   __device__ uint32_t column() const { return block * kFp8Block + threadIdx.x % 16 * 8; }
-  __device__ int32_t laneSlot(const QuantiseArgs &args, uint32_t firstPair) const {
+  /// `few`: slots of the step's pairs, where they are few.
+  __device__ int32_t laneSlot(const QuantiseArgs &args, const int32_t *few, uint32_t firstPair) const {
     const uint32_t pair = firstPair + threadIdx.x % 16;
     if (!exists || pair >= copies(args))
       return -1;
     if (C.joined && pair == args.topK)
       return static_cast<int32_t>(row);
     if (args.few.ids)
-      return tile::fewSlot(args.few, row * args.topK + pair);
+      return few[row * args.topK + pair];
     return args.slotOfPair ? args.slotOfPair[static_cast<uint64_t>(row) * args.topK + pair] : static_cast<int32_t>(row);
   }
 };
 
 /// Stores the lane's part of a block, and lane 0 its scale, in each of the row's slots. By all lanes of a warp.
 template <QuantiseConfig C>
-__device__ void storeQuantised(const QuantiseArgs &args, const QuantiseItem<C> &item, int32_t laneSlots,
-                               const uint2 &packed, float scale) {
+__device__ void storeQuantised(const QuantiseArgs &args, const QuantiseItem<C> &item, const int32_t *few,
+                               int32_t laneSlots, const uint2 &packed, float scale) {
   for (uint32_t pair = 0; pair < item.copies(args); ++pair) {
     if (pair > 0 && pair % 16 == 0)
-      laneSlots = item.laneSlot(args, pair);
+      laneSlots = item.laneSlot(args, few, pair);
     const int32_t slot = __shfl_sync(tile::allLanes, laneSlots, threadIdx.x % 32 / 16 * 16 + pair % 16);
     if (slot < 0)
       continue;
@@ -97,6 +98,10 @@ __global__ void __launch_bounds__(C.threads) quantise(const __grid_constant__ Qu
   const uint32_t perRow = ceilDivide(args.k, kFp8Block), stride = gridDim.x * halves;
   const uint32_t used = args.rowsInUse ? static_cast<uint32_t>(*args.rowsInUse) : args.numRows;
   const uint32_t total = used * perRow, half = threadIdx.x / 16 % 2;
+  __shared__ int32_t fewSlots[C.threads / 32][kFewPairs];
+  int32_t *fewOfWarp = fewSlots[threadIdx.x / 32];
+  if (args.few.ids)
+    tile::writeFewSlots(args.few, fewOfWarp);
   // Warps stay whole, for the shuffles: the first block of a warp decides.
   for (uint32_t first = blockIdx.x * halves + threadIdx.x / 32 * 2; first < total; first += stride * together) {
     QuantiseItem<C> items[together];
@@ -109,13 +114,13 @@ __global__ void __launch_bounds__(C.threads) quantise(const __grid_constant__ Qu
       items[i] = {exists ? index / perRow : 0, exists ? index % perRow : 0, exists};
       const bool valid = exists && items[i].column() < args.k;
       loaded[i] = ptx::load16(tile::elementAt(args.rows, items[i].row, args.k, valid ? items[i].column() : 0), valid);
-      slots[i] = items[i].laneSlot(args, 0);
+      slots[i] = items[i].laneSlot(args, fewOfWarp, 0);
     }
 #pragma unroll
     for (uint32_t i = 0; i < together; ++i) {
       const BlockPart<C.element> part(loaded[i]);
       const float most = part.most();
-      storeQuantised(args, items[i], slots[i], part.times(kFp8Most / most), most / kFp8Most);
+      storeQuantised(args, items[i], fewOfWarp, slots[i], part.times(kFp8Most / most), most / kFp8Most);
     }
   }
 }

@@ -7,42 +7,48 @@
 
 namespace moec::tile {
 
-/// The slots of a token's pairs: an expert's follow each other in the order of its pairs, behind those of the experts
-/// before it and a joined one. -1 for padding, which as a number is above all experts.
-template <uint32_t K> __device__ void fewSlots(const FewPairs &few, uint32_t token, int32_t (&slots)[K]) {
-  uint32_t own[K], before[K];
-#pragma unroll
-  for (uint32_t k = 0; k < K; ++k) {
-    own[k] = static_cast<uint32_t>(few.ids[token * K + k]);
-    before[k] = few.joined * few.numTokens;
+/// A pair's place among those of its step.
+struct FewPlace {
+  uint32_t expert;       ///< numExperts: padding, or no pair
+  uint32_t lower, alike; ///< lanes whose pairs have an expert before this one, or this one
+
+  __device__ uint32_t before() const { return __popc(alike & ((1u << threadIdx.x % 32) - 1)); } // of the same expert
+};
+
+/// By all lanes of a warp, each for the pair of its number. Bit by bit from the highest: who has it comes behind those
+/// who do not, among those alike so far. (Comparing 32 pairs one after the other took 1 to 2 us.)
+inline __device__ FewPlace fewPlace(const FewPairs &few) {
+  static_assert(kFewPairs == 32, "a lane has a pair");
+  const uint32_t lane = threadIdx.x % 32;
+  const uint32_t id = lane < few.numTokens * few.topK ? static_cast<uint32_t>(few.ids[lane]) : few.numExperts;
+  FewPlace place{id < few.numExperts ? id : few.numExperts, 0, allLanes};
+  for (uint32_t bit = 32 - __clz(few.numExperts); bit-- > 0;) {
+    const bool mine = place.expert >> bit & 1;
+    const uint32_t set = __ballot_sync(allLanes, mine);
+    place.lower |= mine ? place.alike & ~set : 0;
+    place.alike &= mine ? set : ~set;
   }
-  for (uint32_t pair = 0; pair < few.numTokens * K; ++pair) {
-    const auto other = static_cast<uint32_t>(few.ids[pair]);
-#pragma unroll
-    for (uint32_t k = 0; k < K; ++k)
-      before[k] += other < own[k] || (other == own[k] && pair < token * K + k);
-  }
-#pragma unroll
-  for (uint32_t k = 0; k < K; ++k)
-    slots[k] = own[k] < few.numExperts ? static_cast<int32_t>(before[k]) : -1;
+  return place;
 }
 
-/// The slot of one pair. (Apart from fewSlots: by an array of one, quantise spills.)
-inline __device__ int32_t fewSlot(const FewPairs &few, uint32_t pair) {
-  const auto own = static_cast<uint32_t>(few.ids[pair]);
-  uint32_t before = few.joined * few.numTokens;
-  for (uint32_t i = 0; i < few.numTokens * few.topK; ++i) {
-    const auto other = static_cast<uint32_t>(few.ids[i]);
-    before += other < own || (other == own && i < pair);
-  }
-  return own < few.numExperts ? static_cast<int32_t>(before) : -1;
+/// The pair's slot: an expert's follow each other in the order of its pairs, behind those of the experts before it and
+/// a joined one. -1 for padding.
+inline __device__ int32_t fewSlot(const FewPairs &few, const FewPlace &place) {
+  const uint32_t slot = few.joined * few.numTokens + __popc(place.lower) + place.before();
+  return place.expert < few.numExperts ? static_cast<int32_t>(slot) : -1;
 }
 
-/// Pairs of an expert.
-inline __device__ uint32_t fewCount(const FewPairs &few, uint32_t expert) {
-  uint32_t count = 0;
-  for (uint32_t pair = 0; pair < few.numTokens * few.topK; ++pair)
-    count += static_cast<uint32_t>(few.ids[pair]) == expert;
+/// Leaves all pairs' slots where the lanes of the warp find them by pair: [kFewPairs] of shared memory, the warp's own.
+inline __device__ void writeFewSlots(const FewPairs &few, int32_t *slots) {
+  slots[threadIdx.x % 32] = fewSlot(few, fewPlace(few));
+  __syncwarp();
+}
+
+/// Pairs of 32 experts, one a lane. By all lanes.
+inline __device__ uint32_t fewCounts(const FewPlace &place, uint32_t expert) {
+  uint32_t count = 0, first = uniform(expert);
+  for (uint32_t pairs = __ballot_sync(allLanes, place.expert / 32 == first / 32); pairs; pairs &= pairs - 1)
+    count += __shfl_sync(allLanes, place.expert, 31 - __clz(pairs & (0 - pairs))) == expert;
   return count;
 }
 
@@ -69,33 +75,31 @@ inline __device__ const int32_t *slotPairOf(const GroupedGemmArgs &args) {
 
 /// Fills the block's tables. By one warp, whose lanes see them then; others behind a barrier.
 template <GemmConfig C> __device__ void writeFewTables(const FewPairs &few) {
-  static_assert(C.tileTokens >= FewTables::leastTile && kFewPairs == 32, "a lane has a pair");
+  static_assert(C.tileTokens >= FewTables::leastTile && kFewPairs <= 2 * FewTables::leastTile, "two tiles at most");
   FewTables &tables = fewTables();
-  const uint32_t lane = threadIdx.x % 32, numPairs = few.numTokens * few.topK;
-  const uint32_t expert = lane < numPairs ? static_cast<uint32_t>(few.ids[lane]) : few.numExperts;
-  const uint32_t alike = __match_any_sync(allLanes, expert), rows = __popc(alike),
-                 before = __popc(alike & ((1u << lane) - 1)); // of the same expert
-  const bool isReal = expert < few.numExperts, isFirst = isReal && before == 0;
+  const uint32_t lane = threadIdx.x % 32;
+  const FewPlace place = fewPlace(few);
+  const uint32_t rows = __popc(place.alike);
+  const bool isReal = place.expert < few.numExperts, isFirst = isReal && place.before() == 0;
   const uint32_t joinedRows = few.joined * few.numTokens, joinedTiles = ceilDivide(joinedRows, C.tileTokens);
-  const uint32_t own = isFirst ? ceilDivide(rows, C.tileTokens) : 0;
-  uint32_t slot = joinedRows + before, firstTile = joinedTiles;
-  for (uint32_t other = 0; other < numPairs; ++other) {
-    const bool isLower = __shfl_sync(allLanes, expert, other) < expert;
-    const uint32_t tiles = __shfl_sync(allLanes, own, other);
-    slot += isLower;
-    firstTile += isLower ? tiles : 0;
-  }
+  const uint32_t withTile = __ballot_sync(allLanes, isFirst),
+                 withTwo = __ballot_sync(allLanes, isFirst && rows > C.tileTokens);
   if (isReal)
-    tables.slotPair[slot] = static_cast<int32_t>(lane);
-  for (uint32_t tile = firstTile; tile < firstTile + own; ++tile)
-    tables.tiles[tile] = {expert + few.joined, firstTile, slot, slot + rows};
+    tables.slotPair[fewSlot(few, place)] = static_cast<int32_t>(lane);
+  if (isFirst) {
+    const uint32_t tile = joinedTiles + __popc(place.lower & withTile) + __popc(place.lower & withTwo);
+    const uint32_t slot = joinedRows + __popc(place.lower);
+    const TokenTile entry{place.expert + few.joined, tile, slot, slot + rows};
+    tables.tiles[tile] = entry;
+    if (rows > C.tileTokens)
+      tables.tiles[tile + 1] = entry;
+  }
   if (lane < joinedRows)
     tables.slotPair[lane] = static_cast<int32_t>(lane * few.topK);
   if (lane < joinedTiles)
     tables.tiles[lane] = {0, 0, 0, joinedRows};
-  const uint32_t all = joinedTiles + warpTotal(own);
   if (lane == 0)
-    tables.tokenTiles = all;
+    tables.tokenTiles = joinedTiles + __popc(withTile) + __popc(withTwo);
   __syncwarp();
 }
 

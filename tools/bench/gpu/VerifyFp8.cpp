@@ -27,7 +27,7 @@ constexpr Case cases[] = {
     {"long sums", {129, 2064, 528, 8, 2}},
     {"many experts", {45, 80, 48, 128, 8}},
     {"more tiles than blocks", {700, 1040, 592, 16, 2}},
-    {"tiles mixed", {669, 144, 80, 4, 1}, Case::Mixed},
+    {"tiles mixed", {669, 144, 80, 8, 1}, Case::Mixed},
 };
 
 struct Prepared {
