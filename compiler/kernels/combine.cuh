@@ -76,9 +76,9 @@ __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ Com
     tile::writeFewSlots(args.few, fewOfWarp);
   if (item < total)
     findSlots<C>(args, fewOfWarp, static_cast<uint32_t>(item / pieces), slots);
+  ptx::waitForPrevious();
   if (args.few.ids)
     sampleFew(args);
-  ptx::waitForPrevious();
   while (item < total) {
     const uint32_t token = static_cast<uint32_t>(item / pieces), column = static_cast<uint32_t>(item % pieces) * 8;
     const float *weights = args.weights + static_cast<uint64_t>(token) * C.topK;
