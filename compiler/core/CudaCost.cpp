@@ -22,10 +22,19 @@ constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
 
 constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
 
+// What a step of few pairs takes less than with a dispatch: measured in turns on an H100 3.3 to 3.5 us at one token in
+// bf16 but for the DeepSeek-V3 slice's 1.2, and 4 to 7 in e4m3 (docs/results/2026-11-27-h100/few-pairs.txt). Less than
+// a dispatch by itself: products find the pairs instead.
+constexpr double noDispatchSavesNs = 4000;
+
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
   return !isFitted(tile) ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
 }
+
+/// Of GpuCalibration::overlapLoss. Fitted to an H100's and an H200's layers; with 1 plans took tiles of this family for
+/// skewed steps of Mixtral that they are 8 to 10 % slower at than fitted ones.
+double overlapShare(const CudaTile &tile) { return tile.family == GemmFamily::Hopper ? 1.35 : 1; }
 
 uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 double of(uint64_t count) { return static_cast<double>(count); }
@@ -103,7 +112,7 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   // Nothing is lost where one of them is far shorter: it always finds room beside the other.
   const double longer = cost.longerNs(), shorter = cost.shorterNs();
   cost.ns = launchShare(tile.tile) * gpu.launchNs + longer +
-            (longer > 0 ? gpu.overlapLoss * shorter * (shorter / longer) : 0);
+            (longer > 0 ? overlapShare(tile.tile) * gpu.overlapLoss * shorter * (shorter / longer) : 0);
   return cost;
 }
 
@@ -124,13 +133,16 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
   return cost;
 }
 
-CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
+CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
+                          bool noDispatch) {
   const double rowBytes = rowElementBytes * shape.hidden, pairs = of(histogram.total());
   CudaGlueCost cost;
   // Two launches: products, which are few beside the rows that they read, and top-k.
   cost.routerNs = 2 * gpu.launchNs + (of(shape.experts) + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.dispatchNs =
       pairs <= oneBlockPairs ? gpu.launchNs + gpu.dispatchNs + gpu.dispatchNsPerPair * pairs : gpu.dispatchGridNs;
+  if (noDispatch)
+    cost.dispatchNs = std::max(0.0, cost.dispatchNs - noDispatchSavesNs);
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
   cost.combineNs = gpu.launchNs + (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   return cost;

@@ -47,10 +47,10 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
                           const GpuFacts &gpu);
 CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu);
 
-/// What a step spends besides its GEMMs; no choice of tiles changes it.
+/// What a step spends besides its GEMMs; no choice of tiles changes it, but whether few pairs need a dispatch.
 struct CudaGlueCost {
   double routerNs = 0;   // logits and top-k
-  double dispatchNs = 0; // pairs sorted by expert
+  double dispatchNs = 0; // pairs sorted by expert; of few pairs what finding them costs others
   double combineNs = 0;  // weighted sums of the pairs' rows
 
   double ns() const { return routerNs + dispatchNs + combineNs; }
@@ -68,6 +68,8 @@ struct CudaQuantiseCost {
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const Histogram &histogram,
                                   const GpuCalibration &gpu);
 
-CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
+/// `noDispatch`: as hasNoDispatch() (CudaTiles.h) says of the tiles.
+CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
+                          bool noDispatch);
 
 } // namespace moec

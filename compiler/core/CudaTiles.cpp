@@ -1,6 +1,7 @@
 #include "compiler/core/CudaTiles.h"
 
 #include "compiler/core/CudaLaunch.h"
+#include "compiler/kernels/KernelAbi.h"
 
 #include <algorithm>
 
@@ -101,6 +102,11 @@ bool hasDenseForm(const CudaTile &tile) {
 }
 
 bool canLayRows(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && tile.tokens > 16; }
+
+bool hasNoDispatch(uint64_t pairs, const CudaTile &gateUp, const CudaTile &down) {
+  return pairs <= kFewPairs && findsFewPairs(gateUp.family, gateUp.rowsLaid) &&
+         findsFewPairs(down.family, down.rowsLaid);
+}
 
 bool givesQuantised(const CudaTile &tile) {
   return tile.family == GemmFamily::Fp8 && givesQuantised(gemmConfigOf(tile, DType::BF16, GemmRole::GateUp, false));

@@ -39,11 +39,14 @@ bool hasDenseForm(const CudaTile &tile);
 /// serve few rows, where one more launch never pays.
 bool canLayRows(const CudaTile &tile);
 
-/// Whether a product finds the slots and tiles of few pairs (kFewPairs) by itself. Where both do, such a step has no
+/// Whether a product finds the slots and tiles of few pairs (kFewPairs) by itself. Where both do, such a step needs no
 /// dispatch.
 constexpr bool findsFewPairs(GemmFamily family, bool rowsLaid) {
   return family == GemmFamily::Fp8 || (family == GemmFamily::Fitted && !rowsLaid);
 }
+
+/// Whether a step of so many pairs has no dispatch.
+bool hasNoDispatch(uint64_t pairs, const CudaTile &gateUp, const CudaTile &down);
 
 /// Whether gate-up in this tile gives its rows quantised, so that no launch has to do it before down.
 bool givesQuantised(const CudaTile &tile);

@@ -185,15 +185,18 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
   const std::vector<double> down =
       gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), groupedRows(shape, histogram), facts, gpu);
   CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = {}, .sharedGateUp = {}, .sharedDown = {}};
-  double otherNs = cudaGlueCost(shape, histogram, gpu).ns();
+  const uint64_t pairs = uint64_t{histogram.tokens} * shape.topK;
+  const double fewNs = cudaGlueCost(shape, histogram, gpu, true).ns(),
+               manyNs = cudaGlueCost(shape, histogram, gpu, false).ns();
+  double sharedNs = 0;
   if (const uint32_t shared = denseShared(shape)) {
     const std::vector<CudaTileCost> plain = tilesOf(gpu, facts);
     const CudaGemm first = CudaGemm::gateUp(shared, shape.hidden), second = CudaGemm::down(shared, shape.hidden);
     config.sharedGateUp = sharedTile(plain, first, histogram.tokens, facts, gpu);
     config.sharedDown = sharedTile(plain, second, histogram.tokens, facts, gpu);
     const std::span<const uint32_t> rows(&histogram.tokens, 1);
-    otherNs += oneGemm(config.sharedGateUp, first, rows, facts, gpu).ns;
-    otherNs += oneGemm(config.sharedDown, second, rows, facts, gpu).ns;
+    sharedNs += oneGemm(config.sharedGateUp, first, rows, facts, gpu).ns;
+    sharedNs += oneGemm(config.sharedDown, second, rows, facts, gpu).ns;
   }
   std::vector<CudaCandidate> candidates;
   for (const GateUpChoice &first : gateUp)
@@ -206,7 +209,8 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         config.sharedGateUp = classOf(config.gateUp); // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
-      candidates.push_back({config, otherNs + first.ns + down[j], static_cast<uint32_t>(candidates.size())});
+      const double glueNs = hasNoDispatch(pairs, config.gateUp, config.down) ? fewNs : manyNs;
+      candidates.push_back({config, glueNs + sharedNs + first.ns + down[j], static_cast<uint32_t>(candidates.size())});
     }
   std::sort(candidates.begin(), candidates.end(), [](const CudaCandidate &a, const CudaCandidate &b) {
     return std::tuple(a.predictedNs, a.place) < std::tuple(b.predictedNs, b.place);
@@ -218,7 +222,8 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
                           const TargetFacts &facts, const Calibration &calibration) {
   const GpuCalibration gpu = gpuOf(calibration, facts);
   CudaStepCost cost;
-  cost.glue = cudaGlueCost(shape, histogram, gpu);
+  cost.glue = cudaGlueCost(shape, histogram, gpu,
+                           hasNoDispatch(uint64_t{histogram.tokens} * shape.topK, config.gateUp, config.down));
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
   cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);

@@ -14,6 +14,7 @@ namespace moec::tile {
 /// (FittedRing<C> or Fp8Ring<C>) gathers them. Its warp helps it to begin.
 template <GemmConfig C, class RingOf> struct Loader {
   using Ring = RingOf;
+  using Finder = WorkFinder<C, Ring::elementBytes>;
   static constexpr uint32_t boxTokens = tokenBoxRows(C);
   static_assert(C.tileTokens % boxTokens == 0, "boxes stay within their tile");
 
@@ -36,7 +37,7 @@ template <GemmConfig C, class RingOf> struct Loader {
 
   __device__ void run() {
     tokenPolicy = ptx::keepLong();
-    WorkFinder<C> finder{args};
+    Finder finder{args};
     const Work first = finder.first();
     if constexpr (!Ring::gathers) {
       prefetchFirst(first);
@@ -67,7 +68,7 @@ template <GemmConfig C, class RingOf> struct Loader {
     return steps < C.stages ? steps : C.stages;
   }
 
-  __device__ void load(const Work &work, WorkFinder<C> &finder, uint32_t begun) {
+  __device__ void load(const Work &work, Finder &finder, uint32_t begun) {
     const uint32_t steps = ring.numSteps(args.k);
     for (uint32_t step = 0; step < steps; ++step) {
       if (step >= begun) {

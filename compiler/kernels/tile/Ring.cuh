@@ -15,8 +15,9 @@ template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t O
 struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * ElementBytes> {
   using Ring::Stages::at, Ring::Stages::before, Ring::Stages::bytes, Ring::Stages::stage, Ring::Stages::tileAt;
   static constexpr bool gated = C.role == GemmRole::GateUp;
-  static constexpr uint32_t groups = C.warpsTokens;     // multiplying warpgroups
-  static constexpr uint32_t multipliers = groups * 128; // threads
+  static constexpr uint32_t elementBytes = ElementBytes; // of tokens and weights
+  static constexpr uint32_t groups = C.warpsTokens;      // multiplying warpgroups
+  static constexpr uint32_t multipliers = groups * 128;  // threads
   // Of 64 rows of wgmma, for each of them.
   static constexpr uint32_t wgmmaRows = C.swapAB ? C.tileWeights : C.tileTokens, blocks = wgmmaRows / 64 / groups;
   static_assert(wgmmaRows == groups * blocks * 64 && !C.dense);

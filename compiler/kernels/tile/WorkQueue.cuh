@@ -57,14 +57,15 @@ template <uint32_t Takers> struct WorkQueue {
   }
 };
 
-/// So many token tiles of an expert at most meet all of its weights before its next ones do. Where 132 blocks walked 22
-/// token tiles at a time they read those 33 MB again for every six tiles of weights; a part's 12 MB stay in the
-/// second-level cache. Mixtral, 16,384 tokens, an H100: both products read 15.6 GB of memory instead of 22.6.
-inline constexpr uint32_t kTilesTogether = 8;
+/// So many token tiles of an expert at most, of elements of so many bytes, meet all of its weights before its next ones
+/// do. Where 132 blocks walked 22 token tiles at a time they read those 33 MB again for every six tiles of weights; a
+/// part's 12 MB stay in the second-level cache. Mixtral, 16,384 tokens, an H100: both products read 15.6 GB of memory
+/// instead of 22.6.
+constexpr uint32_t tilesTogether(uint32_t elementBytes) { return 16 / elementBytes; }
 
 /// Finds the tiles of a block: the first is that of its number, then whichever is next in the launch
 /// (args.tileCounter), so that blocks which share weights run at the same time however long their tiles are.
-template <GemmConfig C> struct WorkFinder {
+template <GemmConfig C, uint32_t ElementBytes> struct WorkFinder {
   const GroupedGemmArgs &args;
   Work following{};
   WorkOrder order{};
@@ -117,8 +118,8 @@ private:
       return;
     const uint32_t tiles = tilesOf<C>(entry), columns = columnTiles<C>(args), local = index - entry.firstTile * columns;
     uint32_t first = 0, here = tiles, inPart = local; // the part's token tiles, and the place among the part's work
-    if (tiles > kTilesTogether) {
-      const uint32_t parts = (tiles + kTilesTogether - 1) / kTilesTogether, most = (tiles + parts - 1) / parts;
+    if (constexpr uint32_t together = tilesTogether(ElementBytes); tiles > together) {
+      const uint32_t parts = (tiles + together - 1) / together, most = (tiles + parts - 1) / parts;
       first = local / (most * columns) * most;
       here = tiles - first < most ? tiles - first : most;
       inPart = local - first * columns;

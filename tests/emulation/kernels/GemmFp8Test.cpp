@@ -60,6 +60,13 @@ TEST_CASE("gate-up in wide e4m3 tiles in rows gives what quantise makes of the r
   checkQuantising<quantising, rounding>({"a wide tile", 125, 272, 400, 4, 1, GemmCase::OneExpert, true, false}, 10, 2);
 }
 
+TEST_CASE("an expert with more token tiles than go together gets each of them once in e4m3", "[emulation][gemm][fp8]") {
+  // 285 rows: 18 tiles of 16 rows in two parts of nine.
+  const GemmCase test{"many rows for one expert", 285, 80, 144, 4, 1, GemmCase::OneExpert, true, false};
+  check<fp8Config(GemmRole::GateUp, 16, 64, 256, 3, 1, 2)>(test, 10, 3);
+  check<fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2)>(test, 10, 3);
+}
+
 TEST_CASE("the widest e4m3 tile multiplies as the reference does", "[emulation][gemm][fp8]") {
   // 125 rows: one tile of eight sixteens, or two blocks of 64 rows.
   const GemmCase test{"a wide tile", 125, 272, 200, 4, 1, GemmCase::OneExpert, true, false};

@@ -183,9 +183,8 @@ TEST_CASE("plans lay rows out where that was measured quicker by 2 %, and gather
   }
 }
 
-TEST_CASE(
-    "predictions of an H100's e4m3 layers are within 4.5 % on average, and plans within 1 % of the quickest tiles",
-    "[core][gpu][measured]") {
+TEST_CASE("predictions of an H100's e4m3 layers are within 5 % on average, and plans within 1 % of the quickest tiles",
+          "[core][gpu][measured]") {
   const Model model{.facts = gpuFacts("h100"), .calibration = gpuCalibration(gpuFacts("h100"))};
   struct Problem {
     LayerShape shape;
@@ -207,7 +206,7 @@ TEST_CASE(
     problem.us[layer.tile] = layer.us;
   }
   INFO(fmt::format("mean error {:.2f} % of {} times", 100 * error, std::size(measuredE4M3)));
-  CHECK(error < 0.045);
+  CHECK(error < 0.05);
   double regret = 0;
   for (const auto &[name, problem] : problems) {
     const Histogram live = routingsOf(problem.shape, problem.tokens, 0).front();
@@ -242,7 +241,7 @@ const std::map<std::string, LayerShape> gridShapes = {
 std::vector<GridCell> gridCells() {
   std::vector<GridCell> cells;
   for (const char *routing : {"uniform", "zipf", "hot"}) {
-    std::ifstream file(fmt::format(MOEC_SOURCE_DIR "/docs/results/2026-11-26-h100/peers-{}.json", routing));
+    std::ifstream file(fmt::format(MOEC_SOURCE_DIR "/docs/results/2026-11-27-h100/peers-{}.json", routing));
     const auto document = nlohmann::json::parse(file);
     for (const auto &row : document.at("rows"))
       cells.push_back(
@@ -293,8 +292,9 @@ TEST_CASE("predictions of the grid beside rivals are within 3 % up to 1,024 toke
   INFO(fmt::format("mean error {:.2f} and {:.2f} %", 100 * mean(few), 100 * mean(many)));
   CHECK(mean(few) < 0.03);
   CHECK(mean(many) < 0.08); // clocks fall with power: sessions take 10 % more than these short measurements
-  // Which were not timed there, all in steps that one or two experts of Mixtral or the slice decide.
-  CHECK(numOtherFamily == 6);
+  // Of the slice where one or two experts decide: 2 % quicker than the quickest fitted tile at 256 tokens
+  // (docs/results/2026-11-27-h100/skewed-every-tile.txt), by the model even with it at 64.
+  CHECK(numOtherFamily == 2);
 }
 
 // Hidden: prints what docs/planner-gpu.md has; `unit-core [sweep]`.
