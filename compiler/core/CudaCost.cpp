@@ -22,8 +22,8 @@ constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
 
 constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
 
-// What a step of few pairs takes less than with a dispatch: measured in turns on an H100 3.3 to 3.5 us at one token in
-// bf16 but for the DeepSeek-V3 slice's 1.2, and 4 to 7 in e4m3 (docs/results/2026-11-27-h100/few-pairs.txt). Less than
+// What a step of few pairs takes less than with a dispatch: measured in turns on an H100 3.2 to 3.5 us at one token in
+// bf16 but for the DeepSeek-V3 slice's 1.1, and 4 to 7 in e4m3 (docs/results/2026-11-27-h100/few-pairs.txt). Less than
 // a dispatch by itself: products find the pairs instead.
 constexpr double noDispatchSavesNs = 4000;
 
@@ -33,7 +33,7 @@ double launchShare(const CudaTile &tile) {
 }
 
 /// Of GpuCalibration::overlapLoss. Fitted to an H100's and an H200's layers; with 1 plans took tiles of this family for
-/// skewed steps of Mixtral that they are 8 to 10 % slower at than fitted ones.
+/// skewed steps of Mixtral that they are 8 to 11 % slower at than fitted ones.
 double overlapShare(const CudaTile &tile) { return tile.family == GemmFamily::Hopper ? 1.35 : 1; }
 
 uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
