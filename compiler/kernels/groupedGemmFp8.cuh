@@ -7,6 +7,7 @@
 #include "compiler/kernels/fp8/Products.cuh"
 #include "compiler/kernels/fp8/RowMultiplier.cuh"
 #include "compiler/kernels/fp8/ScaleLoader.cuh"
+#include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
 #include "compiler/kernels/tile/Loader.cuh"
 #include "compiler/kernels/tile/SwappedMultiplier.cuh"
@@ -36,7 +37,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   tile::WorkQueue<Ring::takers> queue{&sharedWork};
   ring.tiles = tile::uniform((ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024); // (in a register, not found anew)
   ring.barriers = ptx::sharedAddress(barriers);
-  if (threadIdx.x == 0) {
+  if (threadIdx.x < 32 && ptx::elect()) {
     ring.init();
     queue.init();
     ptx::prefetchTensorMap(&weights);
@@ -55,7 +56,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     if (threadIdx.x < 32) {
       tile::Loader<C, Ring> loader{args.gemm, &weights, &tokens, ring, queue};
       loader.prepare();
-      if (threadIdx.x == 0)
+      if (ptx::elect())
         loader.run();
     } else if (threadIdx.x / 32 == 1) {
       Fp8ScaleLoader<C>{args, ring, queue}.run();

@@ -3,6 +3,7 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
@@ -48,7 +49,7 @@ template <GemmConfig C, class RingOf> struct Consumer {
   __device__ void storeOutputs(const Work &work) {
     constexpr bool byEngine = outputColumns(C) % Ring::panelColumns == 0;
     const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
-    if (threadIdx.x % 32 == 0) {
+    if (ptx::elect()) {
       for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels; i += Ring::multipliers / 32) {
         const uint32_t panel = i % Ring::panels, row = i / Ring::panels * kOutputBoxRows;
         if (const uint32_t column = work.firstColumn + panel * Ring::panelColumns; column < args.n)
@@ -75,7 +76,7 @@ template <GemmConfig C, class RingOf> struct Consumer {
   __device__ void finishStore() {
     if (!storing)
       return;
-    if (threadIdx.x % 32 == 0) {
+    if (ptx::elect()) { // the thread that stored
       ptx::bulkWaitRead();
 #pragma unroll
       for (uint32_t i = 1; i <= Ring::held; ++i)
@@ -97,7 +98,7 @@ template <class Multiplier> __device__ void multiplyTiles(Multiplier &&multiplie
     ptx::namedBarrier<1, Multiplier::Ring::multipliers>();
     multiplier.storeOutputs(work);
   }
-  if (threadIdx.x % 32 == 0)
+  if (ptx::elect())
     ptx::bulkWait(); // before the block, and its shared memory, goes away
 }
 
