@@ -85,7 +85,8 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   // Blocks of one multiprocessor share what it can do, so waves count multiprocessors. Each set of granules is dealt
   // out by itself, which keeps more rows from ever costing less.
   const uint32_t multiprocessors = std::max(1u, gpu.multiprocessors);
-  const uint64_t columnTiles = ceilDivide(gemm.n, tile.weights);
+  const uint64_t columnTiles =
+      uint64_t{ceilDivide(gemm.n, tile.weights * clusterBlocksOf(tile))} * clusterBlocksOf(tile);
   const auto wavesWith = [&](uint32_t granules) {
     return of(ceilDivide(tilesWith[granules] * columnTiles, multiprocessors));
   };
@@ -95,10 +96,10 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   for (uint32_t granules = 2; granules <= perTile; ++granules)
     work.fullWaves += wavesWith(granules) * rowsSaved(tile) / perTile;
   work.steps = of(ceilDivide(gemm.k, kCudaTileK));
-  if (gemm.fromTokens && tile.family == GemmFamily::Fitted && !tile.rowsLaid)
+  if (gemm.fromTokens && tile.family == GemmFamily::Fitted && !tile.rowsLaid && clusterBlocksOf(tile) == 1)
     work.stretch = gatherStretch(columnTiles);
-  const double rowsLoaded =
-      std::max(of(allRows * columnTiles) / multiprocessors, of(std::min<uint32_t>(busiest, tile.tokens)));
+  const double rowsLoaded = std::max(of(allRows * columnTiles) / (multiprocessors * clusterBlocksOf(tile)),
+                                     of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes(tile) * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
   work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n + tokenRows);
   return work;

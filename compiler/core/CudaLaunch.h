@@ -25,7 +25,8 @@ constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole 
           .swapAB = tile.swapAB,
           .blocksPerSm = tile.blocksPerSm,
           .dense = dense,
-          .rowsLaid = tile.rowsLaid && role == GemmRole::GateUp};
+          .rowsLaid = tile.rowsLaid && role == GemmRole::GateUp,
+          .clusterBlocks = dense ? 1 : clusterBlocksOf(tile)};
 }
 
 /// What kernels take at most: experts a token and groups of experts, since a lane of route holds each; experts, by the
@@ -57,6 +58,11 @@ constexpr uint32_t gemmSharedBytes(GemmFamily family, const GemmConfig &config) 
   return family == GemmFamily::Portable ? portableSharedBytes(config)
          : family == GemmFamily::Fp8    ? fp8SharedBytes(config)
                                         : hopperSharedBytes(config);
+}
+
+/// Blocks of a product's launch: as many as run at once, in whole clusters.
+constexpr uint32_t gemmBlocks(const GemmConfig &config, uint32_t multiprocessors) {
+  return multiprocessors * config.blocksPerSm / config.clusterBlocks * config.clusterBlocks;
 }
 
 constexpr LayRowsConfig layRowsConfigOf(uint32_t topK, bool joined = false) {

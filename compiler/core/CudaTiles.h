@@ -48,6 +48,12 @@ constexpr bool findsFewPairs(GemmFamily family, bool rowsLaid) {
 /// Whether a step of so many pairs has no dispatch.
 bool hasNoDispatch(uint64_t pairs, const CudaTile &gateUp, const CudaTile &down);
 
+/// Blocks of a cluster that share the tile's token rows (GemmConfig::clusterBlocks). Tiles of few tokens have few rows
+/// to share.
+constexpr uint32_t clusterBlocksOf(const CudaTile &tile) {
+  return tile.family == GemmFamily::Fitted && tile.tokens > 16 && tile.blocksPerSm == 1 ? 2 : 1;
+}
+
 /// Whether gate-up in this tile gives its rows quantised, so that no launch has to do it before down.
 bool givesQuantised(const CudaTile &tile);
 

@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 9;
+inline constexpr uint32_t kCudaAbiVersion = 10;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -52,6 +52,9 @@ struct GemmConfig {
   bool rowsLaid =
       false; ///< Fitted, GateUp: tokens are laid out by slot already (layRows.cuh), so they are copied as Down's are
   bool weighted = false; ///< GateUp: each row's products are multiplied by its pair's weight, before all else
+  /// Fitted: neighbours on the device that have the same token tiles, each with weights of its own, and fetch the rows
+  /// for each other. A launch has a multiple of so many blocks.
+  uint32_t clusterBlocks = 1;
 };
 
 constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<uint32_t>((value + by - 1) / by); }
@@ -62,13 +65,17 @@ constexpr uint32_t hopperThreads(const GemmConfig &c) { return (1 + c.warpsToken
 
 /// Fitted family: rows of a box of the tensor map of the outputs.
 inline constexpr uint32_t kOutputBoxRows = 16;
-/// Fitted family: token rows of a box of the tensor map of tokens that lie by slot; tiles of 16 tokens: 16.
-inline constexpr uint32_t kWideBoxRows = 32;
-constexpr uint32_t tokenBoxRows(const GemmConfig &c) {
-  return c.tileTokens < kWideBoxRows ? c.tileTokens : kWideBoxRows;
-}
 /// Fitted family: whether a product fetches each token row from where its token is.
 constexpr bool gathersTokens(const GemmConfig &c) { return c.role == GemmRole::GateUp && !c.rowsLaid; }
+/// Fitted family: whether the copy engine fetches them, row by row, for all blocks of a cluster. One block alone copies
+/// them by cp.async: the engine takes 5 to 8 clocks a row, of the 1,150 that a stage of 192 rows is multiplied in.
+constexpr bool fetchesRows(const GemmConfig &c) { return gathersTokens(c) && c.clusterBlocks > 1; }
+/// Fitted family: token rows of a box of the tensor map of tokens: one, if they are gathered, else as they lie by slot;
+/// tiles of 16 tokens: 16.
+inline constexpr uint32_t kWideBoxRows = 32;
+constexpr uint32_t tokenBoxRows(const GemmConfig &c) {
+  return fetchesRows(c) ? 1 : c.tileTokens < kWideBoxRows ? c.tileTokens : kWideBoxRows;
+}
 /// Fitted family: groups of eight gate and eight up rows in a box of gate-up's tensor map.
 constexpr uint32_t boxGroups(const GemmConfig &c) { return c.tileWeights / 16; }
 
@@ -143,7 +150,7 @@ struct GroupedGemmArgs {
   uint32_t n;               ///< columns of the output; a multiple of 8
   uint32_t topK;
   uint32_t numExperts;      ///< that there are weights of; dense: 1. Of maps and tests: kernels do not read it
-  uint32_t numRows;         ///< dense: T
+  uint32_t numRows;         ///< T; of maps, and of dense configs
   uint32_t *tileCounter;    ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
   const float *bias;        ///< biased: gate's or down's, [E, n]
   const float *upBias;      ///< biased, GateUp: up's, [E, n]

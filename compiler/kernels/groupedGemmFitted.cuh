@@ -4,14 +4,16 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
-#include "compiler/kernels/fitted/Gatherer.cuh"
 #include "compiler/kernels/fitted/Products.cuh"
 #include "compiler/kernels/fitted/Ring.cuh"
+#include "compiler/kernels/fitted/RowCopier.cuh"
+#include "compiler/kernels/ptx/Cluster.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
 #include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/Loader.cuh"
+#include "compiler/kernels/tile/RowFetcher.cuh"
 #include "compiler/kernels/tile/SwappedMultiplier.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
@@ -25,7 +27,7 @@ namespace moec {
 ///
 /// Launch: any grid, hopperThreads(C) threads, hopperSharedBytes(C).
 template <GemmConfig C, class Activation>
-__global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
+__global__ void __cluster_dims__(C.clusterBlocks, 1, 1) __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap tokens,
                       const __grid_constant__ TensorMap output, const __grid_constant__ GroupedGemmArgs args) {
   extern __shared__ uint8_t unaligned[];
@@ -33,7 +35,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   __shared__ __align__(16) tile::SharedWork sharedWork;
   using Ring = FittedRing<C>;
   Ring ring;
-  tile::WorkQueue<Ring::takers> queue{&sharedWork};
+  tile::WorkQueue<Ring::takers, Ring::blocksTogether> queue{&sharedWork};
   ring.tiles = tile::uniform((ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024); // (in a register, not found anew)
   ring.barriers = ptx::sharedAddress(barriers);
   if (threadIdx.x < 32 && ptx::elect()) {
@@ -41,10 +43,14 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     queue.init();
     ptx::prefetchTensorMap(&weights);
     ptx::prefetchTensorMap(&output);
-    if constexpr (!gathersTokens(C))
+    if constexpr (!gathersTokens(C) || fetchesRows(C))
       ptx::prefetchTensorMap(&tokens);
   }
-  __syncthreads();
+  const uint32_t rank = Ring::blocksTogether > 1 ? ptx::clusterRank() : 0;
+  if constexpr (Ring::blocksTogether > 1)
+    ptx::clusterBegin(); // nobody reaches for barriers that are not there yet
+  else
+    __syncthreads();
 
   // Registers follow the work. What the block may share out is what it started with, 3 * 168; asking for more waits
   // forever.
@@ -58,14 +64,21 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
       loader.prepare();
       if (ptx::elect())
         loader.run();
-    } else if (gathersTokens(C)) {
-      FittedGatherer<C>{args, ring, queue}.run();
+    } else if constexpr (fetchesRows(C)) {
+      const uint32_t warp = tile::uniform(threadIdx.x / 32) - 1;
+      tile::RowFetcher<C, Ring>{args, &tokens, ring, queue, rank * gatheringWarps(C) + warp}.run();
+    } else if constexpr (gathersTokens(C)) {
+      FittedRowCopier<C>{args, ring, queue}.run();
     }
   } else {
     if constexpr (trade)
       ptx::takeRegisters<224>();
     using Multiplier = tile::SwappedMultiplier<C, FittedProducts<C>, Activation>;
     tile::multiplyTiles(Multiplier{{{args, &output, ring, queue, tile::uniform(threadIdx.x / 128) - 1}}});
+  }
+  if constexpr (Ring::blocksTogether > 1) {
+    __syncwarp();
+    ptx::clusterEnd(); // nor for shared memory that has gone
   }
 }
 

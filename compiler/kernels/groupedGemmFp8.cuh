@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   __shared__ __align__(16) tile::SharedWork sharedWork;
   using Ring = Fp8Ring<C>;
   Ring ring;
-  tile::WorkQueue<Ring::takers> queue{&sharedWork};
+  tile::WorkQueue<Ring::takers, Ring::blocksTogether> queue{&sharedWork};
   ring.tiles = tile::uniform((ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024); // (in a register, not found anew)
   ring.barriers = ptx::sharedAddress(barriers);
   if (threadIdx.x < 32 && ptx::elect()) {

@@ -5,7 +5,6 @@
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/CpAsync.cuh"
-#include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Mma.cuh"
@@ -81,7 +80,7 @@ template <GemmConfig C> struct HopperLoader {
 
     for (uint32_t k0 = 0; k0 < args.k; k0 += C.tileK) {
       ptx::barrierWait(ring.empty(), ring.parity ^ 1);
-      if (threadIdx.x % 128 < 32 && ptx::elect())
+      if (threadIdx.x % 128 == 0)
         loadWeights(work, k0);
 #pragma unroll
       for (uint32_t i = 0; i < tokenLoads; ++i) {

@@ -23,7 +23,7 @@ template <GemmConfig C> struct FittedProducts : tile::Consumer<C, FittedRing<C>>
     const uint32_t steps = ring.numSteps(args.k);
     for (uint32_t step = 0; step < steps; ++step) {
       ptx::barrierWait(ring.full(), ring.parity);
-      if constexpr (Ring::gathers)
+      if constexpr (Ring::copies)
         ptx::fenceProxyAsync(); // token rows came by cp.async, which is not the proxy that wgmma reads through
       ptx::wgmmaFence();
 #pragma unroll

@@ -5,9 +5,16 @@
 
 namespace moec {
 
-/// Two-byte elements. Token rows that do not lie by slot are gathered by three warps (Gatherer.cuh).
-template <GemmConfig C> struct FittedRing : tile::Ring<C, 2, gathersTokens(C) ? 3 : 0> {
-  static constexpr bool gathers = gathersTokens(C);
+/// Warps that bring token rows which do not lie by slot: they copy them (RowCopier.cuh) or have the copy engine fetch
+/// them (RowFetcher.cuh).
+constexpr uint32_t gatheringWarps(const GemmConfig &c) { return gathersTokens(c) ? 3 : 0; }
+constexpr uint32_t gatheringThreads(const GemmConfig &c) { return gatheringWarps(c) * (fetchesRows(c) ? 1 : 32); }
+
+/// Two-byte elements.
+template <GemmConfig C> struct FittedRing : tile::Ring<C, 2, gatheringWarps(C), gatheringThreads(C)> {
+  static constexpr uint32_t fetchingWarps = gatheringWarps(C);
+  static constexpr bool gathers = gathersTokens(C), fetches = fetchesRows(C);
+  static constexpr bool copies = gathers && !fetches;
   static_assert(C.swapAB && FittedRing::bytes == stageBytes(C));
 };
 

@@ -7,8 +7,9 @@
 namespace moec {
 
 /// One-byte elements and, behind all stages, their scales, which one warp fetches (ScaleLoader.cuh).
-template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, 1, givesQuantised(C) ? 1 : 2> {
+template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, 1, 32, givesQuantised(C) ? 1 : 2> {
   static constexpr bool gathers = false; // rows of both products lie by slot
+  static constexpr bool fetches = false;
   static constexpr uint32_t scaleBytes = fp8ScaleFloats(C) * 4;
   // Gate-up: 128 columns of gate and up at most, so that one scale of each serves the tile. Down: two.
   static_assert(C.tileWeights <= 256 && !C.biased && !C.weighted);

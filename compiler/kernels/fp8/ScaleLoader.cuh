@@ -15,7 +15,7 @@ template <GemmConfig C> struct Fp8ScaleLoader {
 
   const Fp8GemmArgs &args;
   Ring ring;
-  tile::WorkQueue<Ring::takers> queue;
+  tile::WorkQueue<Ring::takers, Ring::blocksTogether> queue;
 
   __device__ void run() {
     ptx::waitForPrevious();

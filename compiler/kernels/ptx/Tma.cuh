@@ -46,6 +46,15 @@ inline __device__ void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t
                : "memory");
 }
 
+/// As tmaLoad2d, to the same place of all blocks of the cluster whose bit is set, completed on the barrier of each.
+inline __device__ void tmaLoad2dToAll(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier,
+                                      uint16_t blocks, CachePolicy policy) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
+               ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5, %6;" ::"r"(shared),
+               "l"(map), "r"(k), "r"(row), "r"(barrier), "h"(blocks), "l"(policy.bits)
+               : "memory");
+}
+
 /// As tmaLoad3d for a map of gate and up rows interleaved by eight: (k, row of eight, gate or up, group, expert). The
 /// box starts at a group's first gate row.
 inline __device__ void tmaLoadInterleaved(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t group,

@@ -20,7 +20,7 @@ template <GemmConfig C, class RingOf> struct Consumer {
   const GroupedGemmArgs &args;
   const TensorMap *outputMap;
   Ring ring;
-  WorkQueue<Ring::takers> queue;
+  WorkQueue<Ring::takers, Ring::blocksTogether> queue;
   uint32_t group;       // this warpgroup among the multiplying ones
   bool storing = false; // outputs of the last tile are still leaving the held stages
 
@@ -40,8 +40,12 @@ template <GemmConfig C, class RingOf> struct Consumer {
 
   /// Tells the loaders that this warp needs the stage no more.
   __device__ void release(uint32_t stage) const {
-    if (threadIdx.x % 32 == 0)
+    if constexpr (Ring::blocksTogether > 1) {
+      if (threadIdx.x % 32 < Ring::blocksTogether)
+        ptx::barrierArriveAt(ring.emptyOf(stage), threadIdx.x % 32);
+    } else if (threadIdx.x % 32 == 0) {
       ptx::barrierArrive(ring.emptyOf(stage));
+    }
   }
 
   /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left
@@ -79,8 +83,15 @@ template <GemmConfig C, class RingOf> struct Consumer {
     if (ptx::elect()) { // the thread that stored
       ptx::bulkWaitRead();
 #pragma unroll
-      for (uint32_t i = 1; i <= Ring::held; ++i)
-        ptx::barrierArrive(ring.emptyOf(ring.before(i)));
+      for (uint32_t i = 1; i <= Ring::held; ++i) {
+        if constexpr (Ring::blocksTogether > 1) {
+#pragma unroll
+          for (uint32_t rank = 0; rank < Ring::blocksTogether; ++rank)
+            ptx::barrierArriveAt(ring.emptyOf(ring.before(i)), rank);
+        } else {
+          ptx::barrierArrive(ring.emptyOf(ring.before(i)));
+        }
+      }
     }
     storing = false;
   }
@@ -91,6 +102,7 @@ template <GemmConfig C, class RingOf> struct Consumer {
 template <class Multiplier> __device__ void multiplyTiles(Multiplier &&multiplier) {
   ptx::waitForPrevious();
   for (Work work = multiplier.queue.take(); work.rows; work = multiplier.queue.take()) {
+    work = Multiplier::Ring::own(work);
     multiplier.multiplyTile(work);
     ptx::namedBarrier<1, Multiplier::Ring::multipliers>(); // all have read the held stages
     multiplier.keepOutputs(work);

@@ -5,12 +5,13 @@
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
+#include "compiler/kernels/tile/RowGroups.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
 namespace moec::tile {
 
-/// One thread that picks the block's tiles and starts all copies by TMA: weights, and token rows unless `RingOf`
+/// One thread that picks the block's tiles and starts copies by TMA: weights, and token rows unless `RingOf`
 /// (FittedRing<C> or Fp8Ring<C>) gathers them. Its warp helps it to begin.
 template <GemmConfig C, class RingOf> struct Loader {
   using Ring = RingOf;
@@ -21,11 +22,12 @@ template <GemmConfig C, class RingOf> struct Loader {
   const GroupedGemmArgs &args;
   const TensorMap *weightMap, *tokenMap;
   Ring ring;
-  WorkQueue<Ring::takers> queue;
+  WorkQueue<Ring::takers, Ring::blocksTogether> queue;
   /// Each tile of an expert's weights reads its token rows again, while weights that are read once pass through the
   /// cache. (Measured: mixed tiles gain up to 4 % and read up to a tenth less; a policy for weights, even the normal
   /// one by name, loses 2 to 10 %.)
   ptx::CachePolicy tokenPolicy{};
+  WorkQueue<Ring::takers, Ring::blocksTogether> taking = queue; // its place among those who take
 
   /// By all lanes of a warp, the first of which then runs.
   __device__ void prepare() const {
@@ -37,22 +39,35 @@ template <GemmConfig C, class RingOf> struct Loader {
 
   __device__ void run() {
     tokenPolicy = ptx::keepLong();
+    if constexpr (Ring::blocksTogether > 1)
+      queue.open();
     Finder finder{args};
     const Work first = finder.first();
     if constexpr (!Ring::gathers) {
-      prefetchFirst(first);
+      prefetchFirst(Ring::own(first));
       ptx::waitForPrevious();
     }
-    Work work = first;
-    queue.put(work);
+    const bool finds = Ring::blocksTogether == 1 || ptx::clusterRank() == 0;
+    if (finds)
+      queue.put(first);
+    Work work = taken(first);
     for (uint32_t begun = Ring::gathers ? 0 : prefetchedSteps(); work.rows; begun = 0) {
-      finder.restart();
-      load(work, finder, begun);
+      if (finds)
+        finder.restart();
+      load(Ring::own(work), finder, begun);
       while (!finder.done())
         finder.advance(queue);
-      work = finder.following;
+      work = taken(finder.following);
     }
     ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
+  }
+
+  /// The next tile, which this thread found if it finds them.
+  __device__ Work taken(const Work &found) {
+    if constexpr (Ring::blocksTogether > 1)
+      return taking.takeAlone();
+    else
+      return found;
   }
 
   /// Begins the first tile with as much of its weights as the ring holds. Where dispatch is not the kernel just before
@@ -87,10 +102,18 @@ template <GemmConfig C, class RingOf> struct Loader {
 
   static __device__ uint32_t numBoxes(const Work &work) { return (work.rows + boxTokens - 1) / boxTokens; }
 
+  /// Of a stage's token rows, what the copy engine brings.
+  static __device__ uint32_t tokenBytes(const Work &work) {
+    if constexpr (Ring::fetches) // by RowFetcher
+      return RowGroups<C.tileTokens>::of(work.rows) * RowGroups<C.tileTokens>::size * rowBytes;
+    else if constexpr (Ring::gathers)
+      return 0;
+    else
+      return numBoxes(work) * boxTokens * rowBytes;
+  }
+
   __device__ void beginStage(const Work &work, uint32_t step) const {
-    constexpr uint32_t boxBytes = boxTokens * rowBytes;
-    ptx::barrierArriveExpect(ring.full(),
-                             Ring::spans * (Ring::weightBytes + (Ring::gathers ? 0 : numBoxes(work) * boxBytes)));
+    ptx::barrierArriveExpect(ring.full(), Ring::spans * (Ring::weightBytes + tokenBytes(work)));
 #pragma unroll
     for (uint32_t span = 0; span < Ring::spans; ++span) {
       const uint32_t k0 = step * C.tileK + span * Ring::spanElements;
@@ -101,13 +124,19 @@ template <GemmConfig C, class RingOf> struct Loader {
     }
   }
 
+  /// Blocks of a cluster load boxes in turn, each for all of them.
   __device__ void loadTokens(const Work &work, uint32_t step) const {
+    const uint32_t first = Ring::blocksTogether > 1 ? ptx::clusterRank() : 0;
 #pragma unroll
     for (uint32_t span = 0; span < Ring::spans; ++span)
-      for (uint32_t box = 0; box < numBoxes(work); ++box)
-        ptx::tmaLoad2d(ring.tokens(span) + box * boxTokens * rowBytes, tokenMap,
-                       step * C.tileK + span * Ring::spanElements, work.firstSlot + box * boxTokens, ring.full(),
-                       tokenPolicy);
+      for (uint32_t box = first; box < numBoxes(work); box += Ring::blocksTogether) {
+        const uint32_t to = ring.tokens(span) + box * boxTokens * rowBytes,
+                       k0 = step * C.tileK + span * Ring::spanElements, row = work.firstSlot + box * boxTokens;
+        if constexpr (Ring::blocksTogether > 1)
+          ptx::tmaLoad2dToAll(to, tokenMap, k0, row, ring.full(), Ring::allBlocks, tokenPolicy);
+        else
+          ptx::tmaLoad2d(to, tokenMap, k0, row, ring.full(), tokenPolicy);
+      }
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/Cluster.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Stages.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
@@ -11,20 +12,22 @@ namespace moec::tile {
 /// The ring of stages, each a weight tile and a token tile, with a barrier that says "full" and one that says "empty".
 /// One thread (Loader.cuh) fills them by the copy engine, `LoadingWarps` warps with what that does not bring. At the
 /// end of a tile the last stages that it read hold its outputs until they have left; `held` of them.
-template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t OutputBytes = 2>
+template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t LoadingThreads, uint32_t OutputBytes = 2>
 struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * ElementBytes> {
   using Ring::Stages::at, Ring::Stages::before, Ring::Stages::bytes, Ring::Stages::stage, Ring::Stages::tileAt;
   static constexpr bool gated = C.role == GemmRole::GateUp;
-  static constexpr uint32_t elementBytes = ElementBytes; // of tokens and weights
-  static constexpr uint32_t groups = C.warpsTokens;      // multiplying warpgroups
-  static constexpr uint32_t multipliers = groups * 128;  // threads
+  static constexpr uint32_t elementBytes = ElementBytes;      // of tokens and weights
+  static constexpr uint32_t blocksTogether = C.clusterBlocks; // that share token tiles
+  static constexpr uint16_t allBlocks = (1u << blocksTogether) - 1;
+  static constexpr uint32_t groups = C.warpsTokens;     // multiplying warpgroups
+  static constexpr uint32_t multipliers = groups * 128; // threads
   // Of 64 rows of wgmma, for each of them.
   static constexpr uint32_t wgmmaRows = C.swapAB ? C.tileWeights : C.tileTokens, blocks = wgmmaRows / 64 / groups;
   static_assert(wgmmaRows == groups * blocks * 64 && !C.dense);
   // A stage's part of the sum, in pieces as long as a swizzled row: each has its weight rows and its token rows.
   static constexpr uint32_t spanElements = rowBytes / ElementBytes, spans = C.tileK / spanElements;
   static constexpr uint32_t weightBytes = C.tileWeights * rowBytes, tokenBytes = C.tileTokens * rowBytes;
-  static constexpr uint32_t fillers = LoadingWarps * 32 + 1;  // arrivals that fill a stage
+  static constexpr uint32_t fillers = LoadingThreads + 1;     // arrivals that fill a stage
   static constexpr uint32_t releases = groups * 4;            // arrivals that empty it: of each warp that reads it
   static constexpr uint32_t takers = releases + LoadingWarps; // warps that the loading thread tells of each tile
   // Outputs are panels of 128 bytes of columns by all token rows, swizzled as the copy engine wants them.
@@ -50,7 +53,14 @@ struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * Elemen
   }
 
   /// By one thread, before the block's first barrier.
-  __device__ void init() const { Ring::Stages::init(fillers, releases); }
+  __device__ void init() const { Ring::Stages::init(fillers, releases * blocksTogether); }
+
+  /// The tile's columns that are this block's, of those of its cluster.
+  static __device__ Work own(Work work) {
+    if constexpr (blocksTogether > 1)
+      work.firstColumn += ptx::clusterRank() * outputColumns(C);
+    return work;
+  }
 
   /// Steps of a tile: enough for `held` stages.
   static __device__ uint32_t numSteps(uint32_t k) {

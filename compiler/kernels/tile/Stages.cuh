@@ -30,6 +30,12 @@ template <uint32_t Count, uint32_t Bytes> struct Stages {
       parity ^= 1;
     }
   }
+  /// As next(), so many times.
+  __device__ void advance(uint32_t times) {
+    const uint32_t sum = stage + times, rounds = sum / Count;
+    stage = sum - rounds * Count;
+    parity ^= rounds & 1;
+  }
   /// The stage `back` before the present one.
   __device__ uint32_t before(uint32_t back) const { return stage >= back ? stage - back : stage + Count - back; }
 

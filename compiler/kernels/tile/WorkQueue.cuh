@@ -4,6 +4,7 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/Cluster.cuh"
 #include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
@@ -18,8 +19,11 @@ struct SharedWork {
   uint64_t full[2], empty[2];
 };
 
-/// `Takers` warps take each tile.
-template <uint32_t Takers> struct WorkQueue {
+/// `Takers` warps of a block take each tile. Blocks of a cluster (`Blocks` of them) have the same tiles, which the
+/// first one gives to all; then the loading thread of each takes them as well.
+template <uint32_t Takers, uint32_t Blocks> struct WorkQueue {
+  static constexpr bool shares = Blocks > 1;
+
   SharedWork *shared;
   uint32_t place = 0, parity = 0;
 
@@ -27,16 +31,30 @@ template <uint32_t Takers> struct WorkQueue {
   __device__ void init() const {
     for (uint32_t i = 0; i < 2; ++i) {
       ptx::barrierInit(ptx::sharedAddress(&shared->full[i]), 1);
-      ptx::barrierInit(ptx::sharedAddress(&shared->empty[i]), Takers);
+      ptx::barrierInit(ptx::sharedAddress(&shared->empty[i]), shares ? Blocks * (Takers + 1) : Takers);
     }
     ptx::fenceBarrierInit();
   }
 
+  /// By the loading thread of each block in a cluster, once what the block reads for its tiles is there: tiles come
+  /// from another block, and say nothing of this one's tables.
+  __device__ void open() const {
+    for (uint32_t i = 0; i < 2; ++i)
+      ptx::barrierArriveExpect(ptx::sharedAddress(&shared->full[i]), sizeof(uint4));
+  }
+
   /// By one thread.
   __device__ void put(const Work &work) {
+    const uint4 value = make_uint4(work.expert, work.firstSlot, work.rows, work.firstColumn);
+    const uint32_t full = ptx::sharedAddress(&shared->full[place]);
     ptx::barrierWait(ptx::sharedAddress(&shared->empty[place]), parity ^ 1);
-    shared->work[place] = make_uint4(work.expert, work.firstSlot, work.rows, work.firstColumn);
-    ptx::barrierArrive(ptx::sharedAddress(&shared->full[place]));
+    if constexpr (shares) {
+      for (uint32_t rank = 0; rank < Blocks; ++rank)
+        ptx::storeAsync16(ptx::sharedAddress(&shared->work[place]), value, full, rank);
+    } else {
+      shared->work[place] = value;
+      ptx::barrierArrive(full);
+    }
     next();
   }
 
@@ -46,14 +64,34 @@ template <uint32_t Takers> struct WorkQueue {
     const uint4 work = shared->work[place];
     __syncwarp();
     if (threadIdx.x % 32 == 0)
-      ptx::barrierArrive(ptx::sharedAddress(&shared->empty[place]));
+      giveBack();
     next();
     return {work.x, work.y, uniform(work.z), work.w}; // rows decide what the warp does
+  }
+
+  /// By the loading thread of a block in a cluster.
+  __device__ Work takeAlone() {
+    const uint32_t full = ptx::sharedAddress(&shared->full[place]);
+    ptx::barrierWait(full, parity);
+    const uint4 work = shared->work[place];
+    ptx::barrierArriveExpect(full, sizeof(uint4)); // of the tile after the next
+    giveBack();
+    next();
+    return {work.x, work.y, work.z, work.w};
   }
 
   __device__ void next() {
     parity ^= place;
     place ^= 1;
+  }
+
+private:
+  __device__ void giveBack() const {
+    const uint32_t empty = ptx::sharedAddress(&shared->empty[place]);
+    if constexpr (shares)
+      ptx::barrierArriveAt(empty, 0);
+    else
+      ptx::barrierArrive(empty);
   }
 };
 
@@ -74,8 +112,8 @@ template <GemmConfig C, uint32_t ElementBytes> struct WorkFinder {
 
   /// The block's first tile; no rows if there is none.
   __device__ Work first() {
-    order = args.few.ids ? WorkOrder{fewTables().tokenTiles * columnTiles<C>(args), 0, 0} : WorkOrder::of<C>(args);
-    index = order.itemOf(blockIdx.x);
+    order = args.few.ids ? WorkOrder{fewTables().tokenTiles * columnTiles<C>(args), 0, 0, 1} : WorkOrder::of<C>(args);
+    index = order.itemOf(blockIdx.x / C.clusterBlocks);
     loadTile();
     work();
     return following;
@@ -88,7 +126,7 @@ template <GemmConfig C, uint32_t ElementBytes> struct WorkFinder {
     switch (phase++) {
     case 0: draw(); break;
     case 1:
-      index = order.itemOf(gridDim.x + ticket);
+      index = order.itemOf(units() + ticket);
       loadTile();
       break;
     default: work(); queue.put(following);
@@ -96,10 +134,13 @@ template <GemmConfig C, uint32_t ElementBytes> struct WorkFinder {
   }
 
 private:
+  /// Who draws tiles: blocks, or clusters of them.
+  static __device__ uint32_t units() { return gridDim.x / C.clusterBlocks; }
+
   /// Where there are more tiles than blocks. All blocks together draw order.items times, the failed draws that end them
   /// included: the counter ends where it began.
   __device__ void draw() {
-    if (order.items > gridDim.x)
+    if (order.items > units())
       ticket = ptx::drawTicket(args.tileCounter, order.items);
   }
 
@@ -130,7 +171,7 @@ private:
     const uint32_t before = (which * each + (which < more ? which : more)) * 16;
     const uint32_t share = (each + (which < more)) * 16, left = rows - before;
     following.expert = entry.expert;
-    following.firstColumn = inPart / here * outputColumns(C);
+    following.firstColumn = inPart / here * (outputColumns(C) * C.clusterBlocks);
     following.firstSlot = entry.firstSlot + before;
     following.rows = left < share ? left : share;
   }

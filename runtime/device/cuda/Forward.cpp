@@ -3,6 +3,7 @@
 #include "compiler/core/CudaTiles.h"
 #include "compiler/core/JoinedShared.h"
 #include "runtime/ProfileRange.h"
+#include "runtime/device/cuda/TensorMap.h"
 
 #include <algorithm>
 
@@ -211,10 +212,19 @@ Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   args.upBias = reinterpret_cast<const float *>(weights.upBias);
   args.pairWeights = layer.shape.weightOnInput ? pairWeights : nullptr;
   const CUtensorMap *map = !rows ? nullptr : quantises ? &rows->quantisedActivated : &rows->activated;
-  const bool bySlot =
-      kernels.gateUp.family == GemmFamily::Fp8 || !gathersTokens(config); // else no map of tokens is looked at
+  const GemmFamily family = kernels.gateUp.family;
+  const CUtensorMap *tokenRows = map; // of who copies rows from where their tokens are, which looks at none
+  CUtensorMap hiddenRows{};
+  if (family == GemmFamily::Fitted && fetchesRows(config)) { // the caller's, so there is no map of them yet
+    const CudaTensor tensor =
+        rowTensor(config.element, reinterpret_cast<uint64_t>(hidden), kernels.gateUp.k, tokens, tokenBoxRows(config));
+    MOEC_TRY(encode(site.driver, tensor, "hidden states", hiddenRows));
+    tokenRows = &hiddenRows;
+  } else if (rows && (family == GemmFamily::Fp8 || !gathersTokens(config))) {
+    tokenRows = &rows->tokens(family, config);
+  }
   return gemm(kernels.gateUp, layer.gateUpMaps, args, {weights.gate, weights.up, weights.gateScales, weights.upScales},
-              rows && bySlot ? &rows->tokens(kernels.gateUp.family, config) : map, map);
+              tokenRows, map);
 }
 
 Status CudaForward::down() {
@@ -251,7 +261,7 @@ Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedG
   const char *name = gemm.config.role == GemmRole::GateUp ? gemm.config.dense ? "shared-gate-up" : "gate-up"
                      : gemm.config.dense                  ? "shared-down"
                                                           : "down";
-  const uint32_t blocks = site.multiprocessors * gemm.config.blocksPerSm;
+  const uint32_t blocks = gemmBlocks(gemm.config, site.multiprocessors);
   if (gemm.family == GemmFamily::Portable) {
     void *parameters[] = {&args};
     return launch(gemm.kernel, blocks, parameters, name);

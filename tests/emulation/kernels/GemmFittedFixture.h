@@ -26,6 +26,12 @@ constexpr GemmConfig laidOut(GemmConfig config) {
   return config;
 }
 
+/// In clusters of two.
+constexpr GemmConfig inPairs(GemmConfig config) {
+  config.clusterBlocks = 2;
+  return config;
+}
+
 /// What layRows would leave of the problem's tokens: [numSlots, k].
 inline std::vector<uint16_t> laidRows(const GemmProblem &p) {
   std::vector<uint16_t> rows;
@@ -70,7 +76,8 @@ std::string launchRing(DeviceMemory &device, const GemmProblem &p, const Grouped
                           .threads = hopperThreads(C),
                           .sharedBytes = sharedBytes,
                           .dynamicShared = unaligned,
-                          .unwrittenRows = true};
+                          .unwrittenRows = true,
+                          .clusterBlocks = C.clusterBlocks};
   if (const auto failure = launch(device, shape, seed, kernel))
     return failure->message;
   return *args.tileCounter ? "the tile counter is not left as zero" : compare(p, args.output);
@@ -88,7 +95,9 @@ std::string runFitted(const GemmProblem &p, uint64_t seed, uint32_t blocks, std:
     args.tokens = device.input(laidRows(p));
   const uint32_t rows = mappedRows(p.slots);
   const TensorMap weights = fittedWeightMap(C, args), output = rowMap(args.output, args.n, rows, kOutputBoxRows);
-  const TensorMap tokens = gathersTokens(C) ? output : rowMap(args.tokens, args.k, rows, tokenBoxRows(C));
+  const auto numTokens = static_cast<uint32_t>(p.tokens.size() / args.k);
+  const TensorMap tokens = rowMap(args.tokens, args.k, gathersTokens(C) ? numTokens : rows, tokenBoxRows(C));
+  blocks = std::max(1u, blocks / C.clusterBlocks) * C.clusterBlocks;
   const std::string wrong = launchRing<C>(device, p, args, hopperSharedBytes(C), blocks, seed, [&] {
     groupedGemmFitted<C, ActivationOf<C>>(weights, tokens, output, args);
   });

@@ -38,6 +38,13 @@ TEST_CASE("the fitted gate-up product of rows laid out by slot multiplies as the
                                                                                         // the tile's
 }
 
+TEST_CASE("fitted products in clusters multiply as the reference does, whatever the schedule", "[emulation][gemm]") {
+  check<inPairs(fittedConfig(Element::BF16, GemmRole::GateUp, 32, 128, 64, 3, 2, 1))>(); // rows fetched one by one
+  check<inPairs(fittedConfig(Element::F16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>();
+  check<inPairs(laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1)))>(); // boxes in turn
+  check<inPairs(fittedConfig(Element::BF16, GemmRole::Down, 96, 256, 64, 4, 2, 1))>();
+}
+
 TEST_CASE("rows laid out and rows gathered give the same bits", "[emulation][gemm]") {
   constexpr GemmConfig gathered = fittedConfig(Element::BF16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1),
                        narrow = fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2);
@@ -45,11 +52,13 @@ TEST_CASE("rows laid out and rows gathered give the same bits", "[emulation][gem
     INFO(test.name);
     test.fused = true;
     const GemmProblem problem = makeProblem(test, GemmRole::GateUp, Element::BF16);
-    std::vector<uint16_t> bits[3];
+    std::vector<uint16_t> bits[4];
     REQUIRE(runFitted<gathered>(problem, 1, 3, &bits[0]) == "");
     REQUIRE(runFitted<laidOut(gathered)>(problem, 1, 3, &bits[1]) == "");
     REQUIRE(runFitted<narrow>(problem, 1, 3, &bits[2]) == "");
+    REQUIRE(runFitted<inPairs(gathered)>(problem, 1, 4, &bits[3]) == "");
     CHECK(bits[1] == bits[0]);
+    CHECK(bits[1] == bits[3]);
     CHECK(bits[1] == bits[2]);
   }
 }
@@ -67,6 +76,8 @@ TEST_CASE("an expert with more token tiles than go together gets each of them on
   check<fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2)>(test, kFewSchedules, 3);
   check<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>(test, kFewSchedules, 3);
   check<fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2)>(test, kFewSchedules, 3);
+  check<inPairs(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2))>(test, kFewSchedules, 4);
+  check<inPairs(fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2))>(test, kFewSchedules, 4);
 }
 
 TEST_CASE("the widest fitted tile multiplies as the reference does", "[emulation][gemm]") {
@@ -76,6 +87,8 @@ TEST_CASE("the widest fitted tile multiplies as the reference does", "[emulation
   check<fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1)>(test, kFewSchedules, 2);
   check<laidOut(fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1))>(test, kFewSchedules, 2);
   check<fittedConfig(Element::F16, GemmRole::Down, 192, 256, 64, 4, 2, 1)>(test, kFewSchedules, 2);
+  check<inPairs(fittedConfig(Element::BF16, GemmRole::GateUp, 192, 256, 64, 4, 2, 1))>(test, kFewSchedules, 2);
+  check<inPairs(fittedConfig(Element::F16, GemmRole::Down, 192, 256, 64, 4, 2, 1))>(test, kFewSchedules, 2);
 }
 
 TEST_CASE("the fitted GEMMs add biases before anything else", "[emulation][gemm]") {

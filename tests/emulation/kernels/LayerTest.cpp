@@ -170,15 +170,14 @@ template <bool WeightOnInput> struct LayerOf {
               : weightTensor(c.element, addressOf(args.weights), args.k, args.n, E, stride, boxRows(c)));
     const TensorMap output =
         tensorMap<TensorMap>(rowTensor(c.element, addressOf(args.output), args.n, rows, kOutputBoxRows));
-    const TensorMap tokens =
-        gathersTokens(c)
-            ? output
-            : tensorMap<TensorMap>(rowTensor(c.element, addressOf(args.tokens), args.k, rows, tokenBoxRows(c)));
-    run({.blocks = 3,
+    const TensorMap tokens = tensorMap<TensorMap>(
+        rowTensor(c.element, addressOf(args.tokens), args.k, gathersTokens(c) ? T : rows, tokenBoxRows(c)));
+    run({.blocks = 3 / c.clusterBlocks * c.clusterBlocks,
          .threads = hopperThreads(c),
          .sharedBytes = hopperSharedBytes(c),
          .dynamicShared = unaligned,
-         .unwrittenRows = true},
+         .unwrittenRows = true,
+         .clusterBlocks = c.clusterBlocks},
         [&] { groupedGemmFitted<c, Activation>(matrix, tokens, output, args); });
   }
 

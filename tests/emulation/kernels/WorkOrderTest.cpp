@@ -40,7 +40,7 @@ std::string checkOrder(const TileHead &head, uint32_t n) {
     if (item != next[kind]++)
       return fmt::format("turn {} has item {}", turn, item);
     const double share = static_cast<double>(several) / order.items, due = share * (turn + 1);
-    if (several > 0 && std::abs(next[0] - due) > tile::WorkOrder::period / 4 + 2)
+    if (several > 0 && std::abs(next[0] - due) > order.period / 4 + 2)
       return fmt::format("after turn {} there were {} of {:.1f} items of experts with several tiles", turn, next[0],
                          due);
   }
@@ -63,6 +63,22 @@ TEST_CASE("every tile has one turn, and tiles of both kinds are spread evenly", 
   // Many items, over which the fraction's rounding adds up.
   for (uint32_t several : {1u, 7'777u, 54'321u, 99'999u})
     CHECK(checkOrder(headOf(several, 100'000), 64 * 7) == "");
+}
+
+TEST_CASE("clusters share out half as many of their tiles, which are as many of its blocks'", "[emulation][schedule]") {
+  static constexpr GemmConfig inPairs = [] {
+    GemmConfig pairs = config;
+    pairs.clusterBlocks = 2;
+    return pairs;
+  }();
+  const TileHead head = headOf(3, 40);
+  GroupedGemmArgs args{};
+  args.tileHead = &head;
+  args.n = 64 * 5;
+  const tile::WorkOrder order = tile::WorkOrder::of<inPairs>(args);
+  CHECK(order.items == 40 * 3);
+  CHECK(order.severalItems == 3 * 3);
+  CHECK(order.period == tile::WorkOrder::periodTiles / 2);
 }
 
 TEST_CASE("tiles run in the order of the table where nothing mixes", "[emulation][schedule]") {

@@ -50,6 +50,7 @@ void fenceBarrierInit() {
   for (auto &[address, barrier] : block.barriers)
     if (barrier.initialised.agent == block.self().agent)
       barrier.fenced = true;
+  block.release(block.self(), block.self().fenced);
 }
 
 void Block::completePhase(Barrier &barrier) {
@@ -103,6 +104,56 @@ void barrierArrive(uint32_t address, uint32_t arrivals, uint32_t expectedBytes) 
     block.release(block.self(), known);
     block.arrive(barrier, address, arrivals, known);
     block.pause();
+  }
+}
+
+void barrierArriveAt(uint32_t address, uint32_t rank) {
+  Block &block = Block::current();
+  if (isPlanted(Bug::SkipRemoteArrive) && rank != block.clusterRank())
+    return;
+  if (isPlanted(Bug::ArriveAtOwn))
+    rank = block.clusterRank();
+  block.pause();
+  Block &at = block.neighbour(rank, "mbarrier.arrive");
+  const auto found = at.barriers.find(address);
+  if (found == at.barriers.end())
+    block.fail(Fault::Barrier, fmt::format("mbarrier.arrive on {:#x} of block {}, which is no initialised mbarrier",
+                                           address, at.blockIdx.x));
+  requireKnown(block, found->second, address, "mbarrier.arrive");
+  Knowledge known;
+  block.release(block.self(), known);
+  block.self().arrivalsUnderWay |= &at != &block;
+  at.arrive(found->second, address, 1, known);
+  if (at.result())
+    block.fail(Fault::Barrier, at.result()->message);
+  block.pause();
+}
+
+uint32_t clusterRank() { return Block::current().clusterRank(); }
+
+void clusterBarrier(bool orders) {
+  Block &block = Block::current();
+  Thread &thread = block.self();
+  if (isPlanted(Bug::SkipClusterBarrier) && block.syncs[thread.index]++ == planted.detail)
+    return;
+  block.pause();
+  Grid::ClusterBarrier &barrier = block.grid.clusterBarriers[block.blockIdx.x / block.shape.clusterBlocks];
+  if (isPlanted(Bug::RelaxedClusterBarrier))
+    orders = false;
+  barrier.known.join(thread.fenced);
+  if (orders) {
+    block.release(thread, barrier.known);
+    thread.arrivalsUnderWay = false;
+  }
+  barrier.waiting.push_back({&block, &thread});
+  if (++barrier.arrived < block.threads.size() * block.shape.clusterBlocks)
+    return block.wait({"barrier.cluster of {} threads", block.threads.size() * block.shape.clusterBlocks});
+  const Grid::ClusterBarrier complete = std::move(barrier);
+  barrier = {};
+  for (const Grid::Watcher &other : complete.waiting) {
+    other.thread->known.join(complete.known);
+    if (other.thread != &thread)
+      other.block->wake(*other.thread);
   }
 }
 

@@ -69,10 +69,13 @@ Block::Block(DeviceMemory &device, const LaunchShape &shape, Grid &grid, uint32_
   style = styles[random.below(std::size(styles))];
   eagerness = eager[random.below(3)];
   const uint32_t alignment = shape.sharedAlignment;
-  const uint32_t address = 1024 + random.below(1024 / alignment) * alignment;
-  shared.begin(shape.dynamicShared, shape.sharedBytes, address);
+  if (grid.sharedAddress == 0)
+    grid.sharedAddress = 1024 + random.below(1024 / alignment) * alignment;
+  shared.begin(shape.dynamicShared, shape.sharedBytes, grid.sharedAddress);
   // ptxas gives a thread at most what lets the block fit, in steps of 8 (setmaxnreg).
   const uint32_t registers = std::min(255u, 65536 / std::max(shape.threads, 1u) / 8 * 8);
+  grid.running.resize(grid.blocks.size());
+  grid.running[place] = this;
   registersOfWarp.assign(warps.size(), registers);
   freeRegisters = 0; // the block owns no more than that
 }
@@ -136,6 +139,8 @@ void Block::wake(Thread &thread) {
 }
 
 void Block::fail(Fault fault, std::string message) {
+  if (active != this) // a thread of another block reached for this one's memory
+    active->fail(fault, fmt::format("in block {}: {}", blockIdx.x, message));
   const Thread &thread = self();
   setFailure(fault,
              fmt::format("{}: block {} thread {}: {}", emulation::nameOf(fault), blockIdx.x, thread.index, message));
@@ -146,17 +151,17 @@ void Block::fail(Fault fault, std::string message) {
 void Block::begin(const std::function<void()> &kernel) {
   makeThreads(kernel);
   alive = shape.threads;
-  if (shape.together)
+  if (!grid.isAlone())
     shared.save();
 }
 
 void Block::run(uint32_t most) {
   active = this;
-  if (shape.together)
+  if (!grid.isAlone())
     shared.restore();
   for (uint32_t i = 0; i < most && alive > 0 && !failure && canStep(); ++i)
     step();
-  if (shape.together)
+  if (!grid.isAlone())
     shared.save();
   active = nullptr;
 }
@@ -164,6 +169,22 @@ void Block::run(uint32_t most) {
 void Block::end() {
   if (!failure)
     checkEnd();
+}
+
+Block &Block::neighbour(uint32_t rank, const char *what) {
+  const uint32_t wanted = blockIdx.x - clusterRank() + rank;
+  for (Block *block : grid.running)
+    if (rank < shape.clusterBlocks && block->blockIdx.x == wanted) {
+      if (block->isDone())
+        fail(Fault::OutOfBounds, fmt::format("{} at block {}, which has ended", what, wanted));
+      return *block;
+    }
+  fail(Fault::OutOfBounds, fmt::format("{} at block {} of a cluster of {}", what, rank, shape.clusterBlocks));
+}
+
+uint8_t *Block::storageOf(uint32_t address, uint32_t bytes, const char *what) {
+  uint8_t *host = hostOf(address, bytes, what);
+  return active == this ? host : shared.savedAt(host);
 }
 
 void Block::waitForChange() {

@@ -50,6 +50,7 @@ struct LaunchShape {
   // Blocks that wait for each other, or that pass results on by atomics, run at the same time. Others run one after the
   // other, and whatever passes between them is a race.
   bool together = false;
+  uint32_t clusterBlocks = 1; // neighbours that run at the same time and reach each other's shared memory
 };
 
 /// An mbarrier (PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier").
@@ -143,6 +144,12 @@ public:
 
   /// Stops this thread until somebody writes to device memory.
   void waitForChange();
+
+  /// The block of the same cluster with this number in it, which must not have ended.
+  Block &neighbour(uint32_t rank, const char *what);
+  uint32_t clusterRank() const { return blockIdx.x % shape.clusterBlocks; }
+  /// Storage behind a shared address, also while another block runs.
+  uint8_t *storageOf(uint32_t address, uint32_t bytes, const char *what);
 
   const LaunchShape &shape;
   Grid &grid;

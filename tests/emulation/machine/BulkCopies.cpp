@@ -133,43 +133,88 @@ void bulkWait(uint32_t pending, bool readsAlone) {
   }
 }
 
-// PTX ISA, "cp.async.bulk.tensor", .shared::cluster.global
-void tmaLoad(uint32_t address, const void *tensorMap, std::initializer_list<uint32_t> coordinates,
-             uint32_t barrierAddress) {
+namespace {
+
+/// A bulk copy of `bytes` bytes to a block's shared memory, by the running thread; `move` brings them some time.
+void startBulk(Block &to, uint32_t address, uint32_t bytes, uint32_t barrierAddress, const char *what, bool async,
+               std::function<void()> move) {
   Block &block = Block::current();
   Thread &thread = block.self();
-  if (isPlanted(Bug::TmaWrongPlace))
-    address += 1024;
-  const Box map = boxOf(block, tensorMap, static_cast<uint32_t>(coordinates.size()), address);
-  std::array<int32_t, Box::maxRank> at{};
-  std::copy(coordinates.begin(), coordinates.end(), at.begin());
-  if (isPlanted(Bug::TmaWrongRow))
-    ++at[1];
-  Barrier &barrier = block.barrierAt(barrierAddress, "cp.async.bulk.tensor");
+  const auto found = to.barriers.find(barrierAddress);
+  if (found == to.barriers.end())
+    block.fail(Fault::Barrier,
+               fmt::format("{} completes on {:#x}, which is no initialised mbarrier", what, barrierAddress));
+  Barrier &barrier = found->second;
+  if (thread.known.generic.of(barrier.initialised.agent) < barrier.initialised.time)
+    block.fail(Fault::Barrier, fmt::format("{} completes on mbarrier {:#x}, whose initialisation it need not have seen",
+                                           what, barrierAddress));
   if (!barrier.fenced)
     block.fail(Fault::Barrier, fmt::format("a bulk copy completes on mbarrier {:#x}, which was initialised without "
                                            "fence.mbarrier_init",
                                            barrierAddress));
   if (barrier.agent == 0)
     barrier.agent = block.newAgent(fmt::format("a bulk copy that completes on mbarrier {:#x}", barrierAddress));
-  const uint32_t number = ++barrier.bulkIssued, bytes = map.bytes();
+  const uint32_t number = ++barrier.bulkIssued;
+  to.touchShared(address, bytes, Use::Write,
+                 writer(thread, barrier.agent, number, block.actor(thread).epoch.block, async), what);
+  std::memset(to.storageOf(address, bytes, what), notThere, bytes);
+  barrier.bulkUnderWay.push_back(number);
+  to.start({.kind = AsyncOperation::Bulk,
+            .thread = &thread,
+            .number = number,
+            .shared = address,
+            .barrier = barrierAddress,
+            .move = std::move(move),
+            .bytes = bytes});
+}
+
+} // namespace
+
+// PTX ISA, "cp.async.bulk.tensor", .shared::cluster.global
+void tmaLoad(uint32_t address, const void *tensorMap, std::initializer_list<uint32_t> coordinates,
+             uint32_t barrierAddress) {
+  tmaLoadToAll(address, tensorMap, coordinates, barrierAddress,
+               static_cast<uint16_t>(1u << Block::current().clusterRank()));
+}
+
+void tmaLoadToAll(uint32_t address, const void *tensorMap, std::initializer_list<uint32_t> coordinates,
+                  uint32_t barrierAddress, uint16_t blocks) {
+  Block &block = Block::current();
+  Thread &thread = block.self();
+  if (isPlanted(Bug::TmaWrongPlace))
+    address += 1024;
+  if (isPlanted(Bug::MulticastToOne))
+    blocks = static_cast<uint16_t>(1u << block.clusterRank());
+  const Box map = boxOf(block, tensorMap, static_cast<uint32_t>(coordinates.size()), address);
+  std::array<int32_t, Box::maxRank> at{};
+  std::copy(coordinates.begin(), coordinates.end(), at.begin());
+  if (isPlanted(Bug::TmaWrongRow))
+    ++at[1];
   const Actor actor = block.actor(thread);
   forRows(map, at.data(), [&](uint32_t, const int32_t *position) {
     uint32_t count = 0;
     if (const uint8_t *from = rowInTensor(map, position, count))
       block.touchGlobal(from, count * map.elementBytes, Use::Read, actor, "cp.async.bulk.tensor");
   });
-  block.touchShared(address, bytes, Use::Write, writer(thread, barrier.agent, number, actor.epoch.block, true),
-                    "cp.async.bulk.tensor");
-  std::memset(block.hostOf(address, bytes, "cp.async.bulk.tensor"), notThere, bytes);
-  barrier.bulkUnderWay.push_back(number);
-  block.start({.kind = AsyncOperation::Bulk,
-               .thread = &thread,
-               .number = number,
-               .shared = address,
-               .barrier = barrierAddress,
-               .move = [&block, map, address, at] { moveBox(block, map, address, at.data()); },
-               .bytes = bytes});
+  for (uint32_t rank = 0; rank < 16; ++rank)
+    if (blocks >> rank & 1) {
+      Block &to = block.neighbour(rank, "cp.async.bulk.tensor");
+      startBulk(to, address, map.bytes(), barrierAddress, "cp.async.bulk.tensor", true,
+                [&to, map, address, at] { moveBox(to, map, address, at.data()); });
+    }
+  block.pause();
+}
+
+// PTX ISA, "st.async"
+void storeAsync16(uint32_t address, const uint32_t (&value)[4], uint32_t barrierAddress, uint32_t rank) {
+  Block &block = Block::current();
+  Block &to = block.neighbour(rank, "st.async");
+  if (address % 16 != 0)
+    block.fail(Fault::Copy, fmt::format("st.async to {:#x}: not a multiple of 16", address));
+  std::array<uint32_t, 4> values{};
+  std::copy(std::begin(value), std::end(value), values.begin());
+  startBulk(to, address, 16, barrierAddress, "st.async", false,
+            [&to, address, values] { std::memcpy(to.hostOf(address, 16, "st.async"), values.data(), 16); });
   block.pause();
 }
 

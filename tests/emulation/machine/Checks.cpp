@@ -17,7 +17,7 @@ void Block::report(const Conflict &conflict, Use use, const Actor &actor, const 
   const std::string other = conflict.other.block == blockId || conflict.other.block == 0
                                 ? nameOf(conflict.other.agent)
                                 : fmt::format("block {}", conflict.other.block - 1);
-  const bool happened = known(conflict.other, self().known.generic, actor);
+  const bool happened = known(conflict.other, active->self().known.generic, actor);
   fail(Fault::Race, fmt::format("{} {} {:#x} (byte {}), which {} {}; {}", what, verb(use), address, conflict.offset,
                                 other, conflict.otherWrote ? "wrote" : "read",
                                 happened ? "no fence.proxy.async lies between" : "nothing orders the two"));
@@ -92,6 +92,10 @@ void Block::checkEnd() {
       time = std::max(time, thread.known.generic.of(agent));
     return time;
   };
+  for (const Thread &thread : threads)
+    if (thread.arrivalsUnderWay)
+      end(Fault::OutOfBounds,
+          fmt::format("ended while arrivals of thread {} may be on their way to a block that has too", thread.index));
   for (const Thread &thread : threads)
     if (thread.copies.issued > 0 && known(thread.copies.agent) < thread.copies.issued)
       end(Fault::Copy, fmt::format("ended while nobody had waited for thread {}'s copies", thread.index));

@@ -16,6 +16,7 @@
 #define __restrict__ __restrict
 #define __grid_constant__
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 // Attributes may stand anywhere, alignas may not: write `__shared__ __align__(8) T name`.
 #define __align__(n) __attribute__((aligned(n)))
 #define __shared__ thread_local

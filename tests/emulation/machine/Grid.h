@@ -24,6 +24,17 @@ struct Grid {
   };
   std::vector<Watcher> watchers = {};
 
+  uint32_t sharedAddress = 0; ///< of dynamic shared memory, once drawn; what a kernel has is at one place in all blocks
+  std::vector<Block *> running = {}; ///< by place
+  /// Threads that wait at a cluster's barrier, and what the fences of those who came (fence.mbarrier_init) hand on.
+  struct ClusterBarrier {
+    uint32_t arrived = 0;
+    std::vector<Watcher> waiting = {};
+    Knowledge known = {};
+  };
+  std::map<uint32_t, ClusterBarrier> clusterBarriers = {}; ///< by cluster
+
+  bool isAlone() const { return blocks.size() == 1; }
   uint32_t numThreads() const { return threadsPerBlock * static_cast<uint32_t>(blocks.size()); }
 };
 

@@ -13,6 +13,12 @@ void fenceBarrierInit();
 /// So many arrivals, and so many bytes more that bulk copies must bring.
 void barrierArrive(uint32_t barrier, uint32_t arrivals, uint32_t expectedBytes);
 void barrierWait(uint32_t barrier, uint32_t parity);
+/// At the mbarrier that a block of the cluster has at this address.
+void barrierArriveAt(uint32_t barrier, uint32_t rank);
+uint32_t clusterRank();
+/// barrier.cluster: arrive and wait. Relaxed, it hands on what fence.mbarrier_init has made visible and nothing else,
+/// and arrivals at other blocks may still be on their way after it.
+void clusterBarrier(bool orders);
 void fenceProxyAsync();
 void syncThreads();
 /// bar.sync of `threads` threads; id 1 .. 15.
@@ -32,6 +38,11 @@ void cpAsyncWait(uint32_t pending);
 void cpAsyncArrive(uint32_t barrier);
 /// A coordinate for each dimension, the contiguous one first.
 void tmaLoad(uint32_t shared, const void *map, std::initializer_list<uint32_t> coordinates, uint32_t barrier);
+/// .multicast::cluster: to the same place of all blocks whose bit is set, completed on the barrier of each.
+void tmaLoadToAll(uint32_t shared, const void *map, std::initializer_list<uint32_t> coordinates, uint32_t barrier,
+                  uint16_t blocks);
+/// st.async of 16 bytes to a block of the cluster
+void storeAsync16(uint32_t shared, const uint32_t (&value)[4], uint32_t barrier, uint32_t rank);
 
 void tmaStore(const void *map, std::initializer_list<uint32_t> coordinates, uint32_t shared);
 void bulkCommit();

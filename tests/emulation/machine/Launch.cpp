@@ -1,5 +1,6 @@
 #include "tests/emulation/machine/Launch.h"
 
+#include <fmt/format.h>
 #include <memory>
 #include <numeric>
 
@@ -18,12 +19,12 @@ std::optional<Failure> runAlone(DeviceMemory &device, const LaunchShape &shape, 
   return block.result();
 }
 
-/// Turns of random length for random blocks.
+/// Turns of random length for random blocks, those at `order` of the launch.
 std::optional<Failure> runTogether(DeviceMemory &device, const LaunchShape &shape, std::vector<uint32_t> order,
                                    Random &random, const std::function<void()> &kernel) {
   Grid grid{shape.threads, std::move(order)};
   std::vector<std::unique_ptr<Block>> blocks;
-  for (uint32_t place = 0; place < shape.blocks; ++place) {
+  for (uint32_t place = 0; place < grid.blocks.size(); ++place) {
     blocks.push_back(std::make_unique<Block>(device, shape, grid, place, random.next()));
     blocks.back()->begin(kernel);
   }
@@ -50,11 +51,27 @@ std::optional<Failure> runTogether(DeviceMemory &device, const LaunchShape &shap
   return {};
 }
 
+/// One cluster after the other, in the order in which their first blocks come.
+std::optional<Failure> runClusters(DeviceMemory &device, const LaunchShape &shape, const std::vector<uint32_t> &order,
+                                   Random &random, const std::function<void()> &kernel) {
+  for (uint32_t index : order) {
+    if (index % shape.clusterBlocks != 0)
+      continue;
+    std::vector<uint32_t> cluster(shape.clusterBlocks);
+    std::iota(cluster.begin(), cluster.end(), index);
+    if (std::optional<Failure> failure = runTogether(device, shape, std::move(cluster), random, kernel))
+      return failure;
+  }
+  return {};
+}
+
 } // namespace
 
 std::optional<Failure> launch(DeviceMemory &device, const LaunchShape &shape, uint64_t seed,
                               const std::function<void()> &kernel) {
   device.settle();
+  if (shape.blocks % shape.clusterBlocks != 0)
+    return Failure{Fault::Barrier, fmt::format("{} blocks in clusters of {}", shape.blocks, shape.clusterBlocks)};
   Random random(seed);
   std::vector<uint32_t> order(shape.blocks);
   std::iota(order.begin(), order.end(), 0u);
@@ -62,6 +79,8 @@ std::optional<Failure> launch(DeviceMemory &device, const LaunchShape &shape, ui
     std::swap(order[i - 1], order[random.below(i)]);
   if (shape.together)
     return runTogether(device, shape, std::move(order), random, kernel);
+  if (shape.clusterBlocks > 1)
+    return runClusters(device, shape, order, random, kernel);
   for (uint32_t index : order)
     if (std::optional<Failure> failure = runAlone(device, shape, index, random.next(), kernel))
       return failure;

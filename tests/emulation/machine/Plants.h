@@ -51,7 +51,12 @@ enum class Bug : uint8_t {
   NoWaitForPrevious, // griddepcontrol.wait is missing
   UnevenRegisters,   // one warp gives 8 registers fewer
   RegistersNeverGiven,
-  RelaxedAtomics, // atomics neither acquire nor release
+  RelaxedAtomics,        // atomics neither acquire nor release
+  SkipClusterBarrier,    // the `detail`-th of each thread
+  RelaxedClusterBarrier, // none releases
+  SkipRemoteArrive,      // arrivals at other blocks' barriers
+  ArriveAtOwn,           // arrivals at others' come to the block's own
+  MulticastToOne,        // multicast copies come to the block alone that asks for them
 };
 
 struct Plant {

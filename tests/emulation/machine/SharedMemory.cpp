@@ -78,6 +78,17 @@ void SharedMemory::restore() {
   });
 }
 
+uint8_t *SharedMemory::savedAt(const uint8_t *host) {
+  size_t offset = 0;
+  uint8_t *found = nullptr;
+  forParts([&](const uint8_t *begin, size_t bytes) {
+    if (host >= begin && host < begin + bytes)
+      found = saved.data() + offset + (host - begin);
+    offset += bytes;
+  });
+  return found;
+}
+
 SharedMemory::Place SharedMemory::at(uint32_t address, uint32_t bytes) {
   if (dynamic && address >= dynamicAddress && uint64_t{address} + bytes <= uint64_t{dynamicAddress} + dynamicBytes)
     return {dynamic + (address - dynamicAddress), &dynamicShadow, address - dynamicAddress};

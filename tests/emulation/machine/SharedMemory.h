@@ -16,6 +16,8 @@ public:
   /// Keep this block's contents while another runs, and bring them back.
   void save();
   void restore();
+  /// Where what belongs at a host address is kept meanwhile.
+  uint8_t *savedAt(const uint8_t *host);
 
   struct Place {
     uint8_t *host = nullptr; // null: not shared memory

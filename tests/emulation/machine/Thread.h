@@ -83,6 +83,8 @@ struct Thread {
   Waiting waiting;
   uint32_t time = 1;
   Knowledge known;
+  Knowledge fenced;              // at its last fence.mbarrier_init
+  bool arrivalsUnderWay = false; // at other blocks' barriers, since a cluster barrier that waits for them
   Copies copies;
   BulkStores stores;
   LastLoad lastLoad;

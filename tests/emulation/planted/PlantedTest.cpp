@@ -40,6 +40,7 @@ constexpr GemmConfig swappedConfig = sm90(16, 128, 2, 1, true), plainConfig = sm
 constexpr GemmConfig fittedGateUpConfig = fittedConfig(Element::BF16, GemmRole::GateUp, 32, 128, 64, 3, 2, 1),
                      fittedDownConfig = fittedConfig(Element::BF16, GemmRole::Down, 32, 128, 64, 4, 2, 1);
 constexpr GemmConfig fittedLaidConfig = laidOut(fittedGateUpConfig);
+constexpr GemmConfig pairedGateUpConfig = inPairs(fittedGateUpConfig), pairedDownConfig = inPairs(fittedDownConfig);
 constexpr GemmConfig portableConfig{.element = Element::BF16,
                                     .role = GemmRole::GateUp,
                                     .tileTokens = 16,
@@ -93,6 +94,16 @@ std::string fittedDown(uint64_t seed) {
       makeProblem({"planted", 40, 264, 264, 4, 2, GemmCase::Drawn, false, false}, GemmRole::Down, Element::BF16);
   return runFitted<fittedDownConfig>(made, seed, 2);
 }
+std::string pairedGateUp(uint64_t seed) {
+  static const GemmProblem made =
+      makeProblem({"planted", 40, 264, 136, 4, 2, GemmCase::Drawn, true, false}, GemmRole::GateUp, Element::BF16);
+  return runFitted<pairedGateUpConfig>(made, seed, 2);
+}
+std::string pairedDown(uint64_t seed) {
+  static const GemmProblem made =
+      makeProblem({"planted", 40, 264, 264, 4, 2, GemmCase::Drawn, false, false}, GemmRole::Down, Element::BF16);
+  return runFitted<pairedDownConfig>(made, seed, 2);
+}
 std::string portable(uint64_t seed) { return runPortable<portableConfig>(problem(), seed); }
 std::string oneBlock(uint64_t seed) {
   return runDispatch<dispatchConfig>(dispatchCases(8)[1], DispatchForm::OneBlock, seed);
@@ -102,7 +113,8 @@ std::string routing(uint64_t seed) { return runRoute<routeConfig>(9, seed); }
 } // namespace
 
 TEST_CASE("the planted kernels are well without a bug", "[emulation][planted]") {
-  checkWell({swapped, plain, trading, skipping, fittedGateUp, fittedLaid, fittedDown, portable, oneBlock, routing});
+  checkWell({swapped, plain, trading, skipping, fittedGateUp, fittedLaid, fittedDown, pairedGateUp, pairedDown,
+             portable, oneBlock, routing});
 }
 
 TEST_CASE("every planted bug is caught", "[emulation][planted]") {
@@ -191,6 +203,22 @@ TEST_CASE("every planted bug is caught", "[emulation][planted]") {
        fittedDown,
        Fault::Race},
       {"fitted gate-up: a tile put where one is", Fault::Race, {Bug::SkipBarrierWait, 12}, fittedGateUp},
+      {"pairs: no cluster barrier at the begin", Fault::Barrier, {Bug::SkipClusterBarrier, 0}, pairedGateUp},
+      {"pairs: no cluster barrier at the end", Fault::OutOfBounds, {Bug::SkipClusterBarrier, 1}, pairedGateUp},
+      {"pairs: the cluster barrier at the end is relaxed",
+       Fault::OutOfBounds,
+       {Bug::RelaxedClusterBarrier},
+       pairedGateUp},
+      {"pairs: stages are not given back to the other block", Fault::Deadlock, {Bug::SkipRemoteArrive}, pairedGateUp},
+      {"pairs: stages are given back twice to the own block",
+       Fault::Race,
+       {Bug::ArriveAtOwn},
+       pairedDown,
+       Fault::Barrier},
+      {"pairs: a row comes to one block alone", Fault::Deadlock, {Bug::MulticastToOne}, pairedGateUp},
+      {"pairs: a box comes to one block alone", Fault::Deadlock, {Bug::MulticastToOne}, pairedDown},
+      {"pairs: a row late", wrongResult, {Bug::TmaWrongRow}, pairedGateUp},
+      {"pairs: empty wait skipped", Fault::Race, {Bug::SkipBarrierWait, 3}, pairedGateUp},
   };
   for (const PlantedBug &bug : bugs)
     checkCaught(bug);

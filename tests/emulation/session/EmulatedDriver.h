@@ -24,14 +24,16 @@ inline Machine *machine = nullptr; // of the run; driver functions take no conte
 using Kernel = std::function<void(const CUlaunchConfig &, void **)>;
 
 template <class Body>
-void runKernel(const CUlaunchConfig &config, uint8_t *dynamicShared, bool unwrittenRows, Body body) {
+void runKernel(const CUlaunchConfig &config, uint8_t *dynamicShared, bool unwrittenRows, Body body,
+               uint32_t clusterBlocks = 1) {
   if (!machine->failure)
     machine->failure = launch(machine->memory,
                               {.blocks = config.gridDimX,
                                .threads = config.blockDimX,
                                .sharedBytes = config.sharedMemBytes,
                                .dynamicShared = dynamicShared,
-                               .unwrittenRows = unwrittenRows},
+                               .unwrittenRows = unwrittenRows,
+                               .clusterBlocks = clusterBlocks},
                               machine->seeds.next(), body);
 }
 

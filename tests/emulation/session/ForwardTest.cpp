@@ -36,7 +36,9 @@ template <GemmConfig C> Kernel fittedKernel() {
     const TensorMap weights = argument<TensorMap>(parameters, 0), tokens = argument<TensorMap>(parameters, 1),
                     output = argument<TensorMap>(parameters, 2);
     const GroupedGemmArgs args = argument<GroupedGemmArgs>(parameters, 3);
-    runKernel(config, unaligned, true, [&] { groupedGemmFitted<C, Activation>(weights, tokens, output, args); });
+    runKernel(
+        config, unaligned, true, [&] { groupedGemmFitted<C, Activation>(weights, tokens, output, args); },
+        C.clusterBlocks);
   };
 }
 

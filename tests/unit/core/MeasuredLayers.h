@@ -344,27 +344,19 @@ inline constexpr MeasuredTile measuredE4M3[] = {
     {qwen3, 16384, 1911.0, "fp8-192x128-s5-w2x1-b1"},
 };
 
-/// The same layer with gate-up's rows gathered and laid out, in turns on one card
-/// (docs/results/2026-11-26-h100/rows-laid-out.txt and -h200), fitted-192x256 both.
+/// The same layer on fitted-192x256 with gate-up's rows fetched by clusters and laid out, in turns on one H100
+/// (docs/results/2026-11-27-h100-clusters/clusters.txt, c2). Mixtral's differ by as much with the card's power.
 struct MeasuredRows {
-  const char *target;
   LayerShape shape;
   uint32_t tokens;
   double gatheredUs, laidUs;
 };
 
 inline constexpr MeasuredRows measuredRows[] = {
-    {"h200", mixtral, 1024, 1381.4, 1333.6},    {"h200", mixtral, 4096, 4692.8, 4442.4},
-    {"h200", mixtral, 16384, 17848.4, 17161.2}, {"h200", dsv3Slice, 1024, 682.4, 702.0},
-    {"h200", dsv3Slice, 4096, 902.2, 911.4},    {"h200", dsv3Slice, 16384, 2614.9, 2545.5},
-    {"h200", qwen3, 16384, 2267.4, 2255.1},     {"h200", olmoe, 1024, 265.4, 279.6},
-    {"h200", olmoe, 4096, 788.9, 759.2},        {"h200", olmoe, 16384, 2856.5, 2804.1},
-    {"h100", mixtral, 1024, 1412.2, 1346.0},    {"h100", mixtral, 2048, 2524.9, 2371.4},
-    {"h100", mixtral, 4096, 4585.8, 4404.7},    {"h100", mixtral, 16384, 17914.3, 17023.0},
-    {"h100", dsv3Slice, 4096, 1063.0, 1099.8},  {"h100", dsv3Slice, 16384, 2719.2, 2634.1},
-    {"h100", qwen3, 4096, 691.1, 746.9},        {"h100", qwen3, 16384, 2375.5, 2379.9},
-    {"h100", olmoe, 1024, 331.8, 354.7},        {"h100", olmoe, 4096, 803.9, 790.9},
-    {"h100", olmoe, 16384, 3046.3, 2908.8},
+    {mixtral, 1024, 1329.7, 1320.3}, {mixtral, 4096, 4488.6, 4224.1},   {mixtral, 16384, 16711.1, 16460.3},
+    {dsv3Slice, 1024, 952.3, 966.1}, {dsv3Slice, 4096, 1039.2, 1084.3}, {dsv3Slice, 16384, 2314.9, 2535.1},
+    {qwen3, 1024, 449.6, 477.9},     {qwen3, 4096, 658.5, 723.8},       {qwen3, 16384, 2004.9, 2217.1},
+    {olmoe, 1024, 325.5, 352.5},     {olmoe, 4096, 669.2, 723.2},       {olmoe, 16384, 2581.5, 2789.8},
 };
 
 } // namespace moec::test

@@ -164,22 +164,20 @@ TEST_CASE("on an H100 plans take fitted tiles, and of all tiles the quickest, wi
   CHECK(known == std::size(measuredH100));
 }
 
-TEST_CASE("plans lay rows out where that was measured quicker by 2 %, and gather them where it was slower",
+TEST_CASE("what laying gate-up's rows out costs beside fetching them is predicted as it was measured",
           "[core][gpu][measured]") {
+  const TargetFacts facts = gpuFacts("h100");
+  const Calibration calibration = gpuCalibration(facts);
   for (const MeasuredRows &layer : measuredRows) {
-    const TargetFacts facts = gpuFacts(layer.target);
-    const Calibration calibration = gpuCalibration(facts);
-    LayerShape shape = layer.shape;
-    const Histogram histogram = routingsOf(shape, layer.tokens, 0).front();
-    CudaConfig config = planLayer(shape, histogram, facts, calibration, {}).config.cuda;
+    const Histogram histogram = routingsOf(layer.shape, layer.tokens, 0).front();
+    CudaConfig config = planLayer(layer.shape, histogram, facts, calibration, {}).config.cuda;
     const double ratio = layer.laidUs / layer.gatheredUs;
-    CAPTURE(layer.target, shape.hidden, shape.experts, layer.tokens, ratio, config.text());
-    CHECK((config.gateUp.rowsLaid || ratio > 0.98));
-    CHECK((!config.gateUp.rowsLaid || ratio < 1.02));
+    CAPTURE(layer.shape.hidden, layer.shape.experts, layer.tokens, ratio, config.text());
+    CHECK_FALSE(config.gateUp.rowsLaid);
+    const double fetchedNs = predictCudaLayer(layer.shape, config, histogram, facts, calibration);
     config.gateUp.rowsLaid = true;
-    const double laidNs = predictCudaLayer(shape, config, histogram, facts, calibration);
-    config.gateUp.rowsLaid = false;
-    CHECK(std::abs(laidNs / predictCudaLayer(shape, config, histogram, facts, calibration) - ratio) < 0.06);
+    const double laidNs = predictCudaLayer(layer.shape, config, histogram, facts, calibration);
+    CHECK(std::abs(laidNs / fetchedNs - ratio) < 0.08);
   }
 }
 
@@ -241,7 +239,7 @@ const std::map<std::string, LayerShape> gridShapes = {
 std::vector<GridCell> gridCells() {
   std::vector<GridCell> cells;
   for (const char *routing : {"uniform", "zipf", "hot"}) {
-    std::ifstream file(fmt::format(MOEC_SOURCE_DIR "/docs/results/2026-11-27-h100/peers-{}.json", routing));
+    std::ifstream file(fmt::format(MOEC_SOURCE_DIR "/docs/results/2026-11-27-h100-clusters/peers-{}.json", routing));
     const auto document = nlohmann::json::parse(file);
     for (const auto &row : document.at("rows"))
       cells.push_back(

@@ -148,27 +148,35 @@ TEST_CASE("the fewer rows an expert has, the smaller its tile", "[core][gpu]") {
   CHECK(last == 192);
 }
 
-TEST_CASE("gate-up's rows are laid out where its arithmetic is long beside them, and never where weights decide",
-          "[core][gpu]") {
-  const TargetFacts facts = gpuFacts("h100");
-  const Calibration calibration = gpuCalibration(facts);
-  const auto laysRows = [&](const LayerShape &shape, uint32_t tokens) {
-    return planGenericLayer(shape, tokens, facts, calibration, {}).config.cuda.gateUp.rowsLaid;
-  };
+TEST_CASE("plans do not lay gate-up's rows out where a cluster fetches them", "[core][gpu]") {
   const LayerShape wide{
       .hidden = 4096, .intermediate = 14336, .experts = 8, .topK = 2, .dtype = DType::BF16}; // Mixtral
-  for (uint32_t tokens : {1u, 16u, 64u, 256u})
-    CHECK_FALSE(laysRows(wide, tokens));
-  for (uint32_t tokens : {1024u, 4096u, 16384u})
-    CHECK(laysRows(wide, tokens));
-  // The same rows, a fourteenth of the arithmetic.
-  LayerShape narrow = wide;
+  LayerShape narrow = wide; // the same rows, a fourteenth of the arithmetic
   narrow.intermediate = 1024;
-  for (uint32_t tokens : {1u, 256u, 1024u, 4096u, 16384u})
-    CHECK_FALSE(laysRows(narrow, tokens));
-  for (const char *name : {"a100", "l40s"})
-    CHECK_FALSE(
-        planGenericLayer(wide, 16384, gpuFacts(name), gpuCalibration(gpuFacts(name)), {}).config.cuda.gateUp.rowsLaid);
+  for (const char *name : {"h100", "h200", "a100", "l40s"})
+    for (const LayerShape &shape : {wide, narrow})
+      for (uint32_t tokens : {1u, 256u, 1024u, 4096u, 16384u}) {
+        CAPTURE(name, shape.intermediate, tokens);
+        const CudaTile tile =
+            planGenericLayer(shape, tokens, gpuFacts(name), gpuCalibration(gpuFacts(name)), {}).config.cuda.gateUp;
+        CHECK_FALSE(tile.rowsLaid);
+      }
+}
+
+TEST_CASE("a cluster's blocks load half of the token rows each, and take whole clusters of columns", "[core][gpu]") {
+  const GpuFacts gpu = gpuFacts("h100").gpu;
+  const CudaTile wide = *CudaTile::parse("fitted-192x256-s4-w2x1-b1");
+  REQUIRE(clusterBlocksOf(wide) == 2);
+  CudaTile alone = wide;
+  alone.family = GemmFamily::Hopper;
+  REQUIRE(clusterBlocksOf(alone) == 1);
+  const std::vector<uint32_t> rows(64, 192);
+  const auto work = [&](const CudaTile &tile, uint32_t columns) {
+    return cudaGemmWork(tile, CudaGemm::down(columns, 1024), rows, gpu);
+  };
+  CHECK(work(wide, 256 * 8).loadBytes < work(alone, 256 * 8).loadBytes);
+  CHECK(work(wide, 256 * 33).waves == work(wide, 256 * 34).waves); // the second block of the last cluster has nothing
+  CHECK(work(wide, 256 * 33).waves == work(alone, 256 * 34).waves);
 }
 
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {

@@ -89,13 +89,15 @@ Status DeviceGemm::launchFitted(Device &device, GroupedGemmArgs &args, uint32_t 
   Result<CUtensorMap> output =
       device.tensorMap(rowTensor(config.element, addressOf(args.output), weights.n, rows, kOutputBoxRows));
   MOEC_TRY(output.status());
-  Result<CUtensorMap> tokens = *output; // who gathers rows looks at no map of them
-  if (!gathersTokens(config))
-    tokens = device.tensorMap(rowTensor(config.element, addressOf(args.tokens), weights.k, rows, tokenBoxRows(config)));
+  Result<CUtensorMap> tokens = *output; // who copies rows looks at no map of them
+  if (!gathersTokens(config) || fetchesRows(config))
+    tokens =
+        device.tensorMap(rowTensor(config.element, addressOf(args.tokens), weights.k,
+                                   gathersTokens(config) ? std::max(args.numRows, 1u) : rows, tokenBoxRows(config)));
   MOEC_TRY(tokens.status());
   args.tileCounter = tileCounter.as<uint32_t>();
   void *parameters[] = {&firstMap, &*tokens, &*output, &args};
-  return device.launch(kernel, {device.multiprocessors() * config.blocksPerSm, hopperThreads(config), overlap},
+  return device.launch(kernel, {gemmBlocks(config, device.multiprocessors()), hopperThreads(config), overlap},
                        parameters);
 }
 

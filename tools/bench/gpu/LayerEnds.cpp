@@ -97,6 +97,7 @@ GroupedGemmArgs LayerEnds::gemmArgs() const {
   args.tileHead = buffers->tileHead.as<TileHead>();
   args.tiles = buffers->tiles.as<TokenTile>();
   args.topK = shape.topK;
+  args.numRows = shape.tokens;
   args.few = few;
   return args;
 }

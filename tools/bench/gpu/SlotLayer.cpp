@@ -107,6 +107,7 @@ Status SlotLayer::runProducts(GroupedGemmArgs tables, const void *hidden, size_t
   void *rows = activated.as<void>(firstRow * shape.intermediate * 2),
        *outputs = expertOutput.as<void>(firstRow * shape.hidden * 2);
   tables.topK = shape.topK;
+  tables.numRows = shape.tokens;
   tables.tokens = choice.gateUp.rowsLaid ? outputs : hidden;
   tables.output = rows;
   MOEC_TRY(gateUp.launch(*device, tables, static_cast<uint32_t>(count), overlap));

@@ -26,6 +26,10 @@ inline void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_
 inline void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier, CachePolicy) {
   tmaLoad2d(shared, map, k, row, barrier);
 }
+inline void tmaLoad2dToAll(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier,
+                           uint16_t blocks, CachePolicy) {
+  emulation::tmaLoadToAll(shared, map, {k, row}, barrier, blocks);
+}
 inline void tmaLoadInterleaved(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t group, uint32_t expert,
                                uint32_t barrier) {
   emulation::tmaLoad(shared, map, {k, 0, 0, group, expert}, barrier);

@@ -1,4 +1,4 @@
-// How the token rows of groupedGemmFitted's gate-up come, each from its token.
+// Token rows of groupedGemmFitted's gate-up, each from its token, by cp.async.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -13,34 +13,36 @@
 
 namespace moec {
 
-/// Gate-up, unless its rows are laid out: three warps that gather the token rows.
-template <GemmConfig C> struct FittedGatherer {
+/// The three warps that copy a tile's rows.
+template <GemmConfig C> struct FittedRowCopier {
   using Ring = FittedRing<C>;
-  static constexpr uint32_t rowStep = 96 / tile::piecesPerRow; // 12: every second row is swizzled as the first is
-  static constexpr uint32_t tokenLoads = (C.tileTokens + rowStep - 1) / rowStep;
+  static constexpr uint32_t rowStep = gatheringWarps(C) * 32 / tile::piecesPerRow; // 12
+  static constexpr uint32_t loads = ceilDivide(C.tileTokens, rowStep);             // of a thread, in a stage
 
   const GroupedGemmArgs &args;
   Ring ring;
-  tile::WorkQueue<Ring::takers> queue;
+  tile::WorkQueue<Ring::takers, Ring::blocksTogether> queue;
 
   __device__ void run() {
     ptx::waitForPrevious();
     for (tile::Work work = queue.take(); work.rows; work = queue.take())
-      gather(work);
+      copy(work);
     ptx::cpAsyncCommit();
     ptx::cpAsyncWait<0>();
   }
 
-  __device__ void gather(const tile::Work &work) {
+  __device__ void copy(const tile::Work &work) {
     const uint32_t thread = threadIdx.x - 32;
     const uint32_t piece = thread % tile::piecesPerRow, firstRow = thread / tile::piecesPerRow;
     const int32_t *slotPair = tile::slotPairOf(args);
-    uint32_t rows[tokenLoads];
+    uint32_t rows[loads];
 #pragma unroll
-    for (uint32_t i = 0; i < tokenLoads; ++i)
+    for (uint32_t i = 0; i < loads; ++i)
       rows[i] = tile::sourceRow<C>(args, slotPair, work, firstRow + i * rowStep) * (args.k / 8); // in 16 bytes
     const uint32_t steps = ring.numSteps(args.k);
+    // A row's swizzle is that of the eighth row before it.
     const uint32_t even = tile::swizzled(firstRow, piece), odd = tile::swizzled(firstRow + rowStep, piece);
+    static_assert(2 * rowStep % 8 == 0);
     uint64_t source = reinterpret_cast<uint64_t>(args.tokens) + piece * 16;
     ptx::keepInRegister(source);                     // else it is fetched as a constant again for each row
     const ptx::CachePolicy policy = ptx::keepLong(); // as in tile::Loader
@@ -52,7 +54,7 @@ template <GemmConfig C> struct FittedGatherer {
         const bool valid = k0 + piece * 8 < args.k;
         const uint64_t from = valid ? source + k0 * 2 : source;
 #pragma unroll
-        for (uint32_t i = 0; i < tokenLoads; ++i)
+        for (uint32_t i = 0; i < loads; ++i)
           if (firstRow + i * rowStep < work.rows)
             ptx::cpAsync16(ring.tokens(span) + (i % 2 ? odd : even) + i / 2 * 2 * rowStep * tile::rowBytes,
                            reinterpret_cast<const void *>(from + static_cast<uint64_t>(rows[i]) * 16), valid, policy);
