@@ -21,11 +21,12 @@ namespace moec {
 
 /// As groupedGemmPortable, on Hopper. `weights` maps gate and up rows interleaved by eight as (64 elements of k, 8
 /// rows, 2, tileWeights / 16 groups, 1 expert); down: [E, n, k] in boxes of 64 elements of k by tileWeights rows.
-/// `tokens` (not read where tokens are gathered) maps args.tokens as [numSlots, k] in boxes of 64 elements by
-/// tokenBoxRows(C) rows, `output` args.output in boxes of 64 columns by kOutputBoxRows rows. All are swizzled by 128
-/// bytes; `args.weights` and `args.upWeights` are not read.
+/// `tokens` maps args.tokens as [numSlots, k], or [T, k] where rows are gathered, in boxes of 64 elements by
+/// tokenBoxRows(C) rows (not read by who copies rows: gathersTokens(C) and not fetchesRows(C)), `output` args.output in
+/// boxes of 64 columns by kOutputBoxRows rows. All are swizzled by 128 bytes; `args.weights` and `args.upWeights` are
+/// not read.
 ///
-/// Launch: any grid, hopperThreads(C) threads, hopperSharedBytes(C).
+/// Launch: any grid of whole clusters, hopperThreads(C) threads, hopperSharedBytes(C).
 template <GemmConfig C, class Activation>
 __global__ void __cluster_dims__(C.clusterBlocks, 1, 1) __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap tokens,
