@@ -63,9 +63,6 @@ LogicalResult CudaConfigAttr::verify(function_ref<InFlightDiagnostic()> emitErro
     if (tile->stages < 2)
       return emitError() << "tile '" << text << "' has fewer than two stages";
   }
-  for (StringRef text : {down, sharedGateUp, sharedDown})
-    if (CudaTile::parse(text.str())->rowsLaid)
-      return emitError() << "tile '" << text << "' lays rows out, which only gate_up does";
   // Both read the one table into which dispatch cuts each expert's rows.
   if (CudaTile::parse(gateUp.str())->tokens != CudaTile::parse(down.str())->tokens)
     return emitError() << "gate_up '" << gateUp << "' and down '" << down << "' take different numbers of tokens";

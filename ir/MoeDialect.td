@@ -71,8 +71,7 @@ def Moe_CudaConfigAttr : AttrDef<Moe_Dialect, "CudaConfig"> {
   let mnemonic = "cuda_config";
   let summary = "compile-time choices of a layer's kernels on a GPU (compiler/core/Config.h)";
   let description = [{
-    `element` is `bf16` or `f16`; the others are tiles of grouped GEMMs as `CudaTile::text` gives them. `gate_up`
-    alone may end in `-rows`: a launch before it lays its token rows out by slot.
+    `element` is `bf16` or `f16`; the others are tiles of grouped GEMMs as `CudaTile::text` gives them.
     Example: `#moe.cuda_config<element = "bf16", gate_up = "hopper-128x256-s4-w2x1-b1", down = "hopper-128x256-s4-w2x1-b1",
     shared_gate_up = "portable-16x128-s5-w1x4-b2", shared_down = "portable-16x128-s5-w1x4-b2">`.
   }];

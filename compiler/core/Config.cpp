@@ -22,14 +22,6 @@ bool takeNumber(std::string_view &text, std::string_view mark, uint16_t &number)
   return true;
 }
 
-constexpr std::string_view rowsLaidMark = "-rows";
-
-/// Reads the mark, if it is all that is left; only fitted tiles have it.
-bool takeRowsLaid(std::string_view text, CudaTile &tile) {
-  tile.rowsLaid = text == rowsLaidMark;
-  return !tile.rowsLaid || tile.family == GemmFamily::Fitted;
-}
-
 const char *familyName(const CudaTile &tile) {
   switch (tile.family) {
   case GemmFamily::Portable: return "portable";
@@ -57,8 +49,8 @@ bool takeFamily(std::string_view &text, CudaTile &tile) {
 } // namespace
 
 std::string CudaTile::text() const {
-  return fmt::format("{}-{}x{}-s{}-w{}x{}-b{}{}", familyName(*this), tokens, weights, stages, warpsTokens, warpsWeights,
-                     blocksPerSm, rowsLaid ? rowsLaidMark : "");
+  return fmt::format("{}-{}x{}-s{}-w{}x{}-b{}", familyName(*this), tokens, weights, stages, warpsTokens, warpsWeights,
+                     blocksPerSm);
 }
 
 Result<CudaTile> CudaTile::parse(const std::string &text) {
@@ -67,9 +59,8 @@ Result<CudaTile> CudaTile::parse(const std::string &text) {
   // The text must come back the same: no leading zeros, nothing after the end.
   if (takeFamily(rest, tile) && takeNumber(rest, "-", tile.tokens) && takeNumber(rest, "x", tile.weights) &&
       takeNumber(rest, "-s", tile.stages) && takeNumber(rest, "-w", tile.warpsTokens) &&
-      takeNumber(rest, "x", tile.warpsWeights) && takeNumber(rest, "-b", tile.blocksPerSm) &&
-      takeRowsLaid(rest, tile) && tile.text() == text && tile.tokens && tile.weights && tile.stages &&
-      tile.warpsTokens && tile.warpsWeights && tile.blocksPerSm)
+      takeNumber(rest, "x", tile.warpsWeights) && takeNumber(rest, "-b", tile.blocksPerSm) && tile.text() == text &&
+      tile.tokens && tile.weights && tile.stages && tile.warpsTokens && tile.warpsWeights && tile.blocksPerSm)
     return tile;
   return makeError(Code::InvalidArgument, "'{}' is no tile: expected something like hopper-128x256-s4-w2x1-b1", text);
 }

@@ -47,11 +47,9 @@ struct CudaTile {
   uint16_t warpsTokens = 1;  // Hopper, Fitted, Fp8: multiplying warpgroups
   uint16_t warpsWeights = 4; // Fitted: how many kCudaTileK of the sum a stage has; Fp8: how many kFp8Block (Fp8Abi.h)
   uint16_t blocksPerSm = 2;
-  bool rowsLaid =
-      false; // Fitted gate-up: a launch before it lays its token rows out by slot (compiler/kernels/layRows.cuh)
 
   /// Canonical text: family, tokens x weights, stages, warps, blocks; e.g. "portable-16x128-s5-w1x4-b2",
-  /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1", "fitted-192x256-s4-w2x1-b1-rows" (rowsLaid),
+  /// "hopper-128x256-s4-w2x1-b1", "swapped-16x128-s12-w1x1-b1", "fitted-192x256-s4-w2x1-b1",
   /// "fp8-16x64-s5-w1x2-b2" (swapAB), "fp8rows-128x256-s4-w2x1-b1" (token rows on the 64-row side).
   std::string text() const;
   /// The tile that `text` gave. Errors: InvalidArgument.

@@ -96,7 +96,7 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   for (uint32_t granules = 2; granules <= perTile; ++granules)
     work.fullWaves += wavesWith(granules) * rowsSaved(tile) / perTile;
   work.steps = of(ceilDivide(gemm.k, kCudaTileK));
-  if (gemm.fromTokens && tile.family == GemmFamily::Fitted && !tile.rowsLaid && clusterBlocksOf(tile) == 1)
+  if (gemm.fromTokens && tile.family == GemmFamily::Fitted && clusterBlocksOf(tile) == 1)
     work.stretch = gatherStretch(columnTiles);
   const double rowsLoaded = std::max(of(allRows * columnTiles) / (multiprocessors * clusterBlocksOf(tile)),
                                      of(std::min<uint32_t>(busiest, tile.tokens)));
@@ -115,11 +115,6 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   cost.ns = launchShare(tile.tile) * gpu.launchNs + longer +
             (longer > 0 ? overlapShare(tile.tile) * gpu.overlapLoss * shorter * (shorter / longer) : 0);
   return cost;
-}
-
-double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu) {
-  return gpu.launchNs +
-         rowElementBytes * shape.hidden * (of(totalRows(shape, histogram)) + histogram.tokens) / gpu.copyBytesPerNs;
 }
 
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const Histogram &histogram,

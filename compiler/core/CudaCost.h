@@ -55,8 +55,6 @@ struct CudaGlueCost {
 
   double ns() const { return routerNs + dispatchNs + combineNs; }
 };
-/// Laying a step's token rows out by slot before gate-up (CudaTile::rowsLaid), in nanoseconds.
-double cudaLayRowsNs(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu);
 
 /// Quantising a step's token rows before gate-up, and gate-up's outputs before down, where experts are multiplied in
 /// e4m3.

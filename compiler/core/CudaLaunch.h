@@ -25,7 +25,6 @@ constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole 
           .swapAB = tile.swapAB,
           .blocksPerSm = tile.blocksPerSm,
           .dense = dense,
-          .rowsLaid = tile.rowsLaid && role == GemmRole::GateUp,
           .clusterBlocks = dense ? 1 : clusterBlocksOf(tile)};
 }
 
@@ -63,10 +62,6 @@ constexpr uint32_t gemmSharedBytes(GemmFamily family, const GemmConfig &config) 
 /// Blocks of a product's launch: as many as run at once, in whole clusters.
 constexpr uint32_t gemmBlocks(const GemmConfig &config, uint32_t multiprocessors) {
   return multiprocessors * config.blocksPerSm / config.clusterBlocks * config.clusterBlocks;
-}
-
-constexpr LayRowsConfig layRowsConfigOf(uint32_t topK, bool joined = false) {
-  return {.topK = topK, .threads = 128, .joined = joined};
 }
 
 inline constexpr uint32_t kRouteThreads = 128;

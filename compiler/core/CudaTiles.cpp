@@ -101,20 +101,12 @@ bool hasDenseForm(const CudaTile &tile) {
   return tile.family == GemmFamily::Portable || tile.family == GemmFamily::Hopper;
 }
 
-bool canLayRows(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && tile.tokens > 16; }
-
 bool hasNoDispatch(uint64_t pairs, const CudaTile &gateUp, const CudaTile &down) {
-  return pairs <= kFewPairs && findsFewPairs(gateUp.family, gateUp.rowsLaid) &&
-         findsFewPairs(down.family, down.rowsLaid);
+  return pairs <= kFewPairs && findsFewPairs(gateUp.family) && findsFewPairs(down.family);
 }
 
 bool givesQuantised(const CudaTile &tile) {
   return tile.family == GemmFamily::Fp8 && givesQuantised(gemmConfigOf(tile, DType::BF16, GemmRole::GateUp, false));
-}
-
-CudaTile classOf(CudaTile tile) {
-  tile.rowsLaid = false;
-  return tile;
 }
 
 uint32_t sharedBytes(const CudaTile &tile) {

@@ -35,15 +35,9 @@ bool runsOn(const CudaTile &tile, const std::string &arch);
 /// Whether the tile exists for dense products too (shared experts).
 bool hasDenseForm(const CudaTile &tile);
 
-/// Whether gate-up exists in this tile with its token rows laid out beforehand. Tiles of few tokens have none: they
-/// serve few rows, where one more launch never pays.
-bool canLayRows(const CudaTile &tile);
-
 /// Whether a product finds the slots and tiles of few pairs (kFewPairs) by itself. Where both do, such a step needs no
 /// dispatch.
-constexpr bool findsFewPairs(GemmFamily family, bool rowsLaid) {
-  return family == GemmFamily::Fp8 || (family == GemmFamily::Fitted && !rowsLaid);
-}
+constexpr bool findsFewPairs(GemmFamily family) { return family == GemmFamily::Fitted || family == GemmFamily::Fp8; }
 
 /// Whether a step of so many pairs has no dispatch.
 bool hasNoDispatch(uint64_t pairs, const CudaTile &gateUp, const CudaTile &down);
@@ -56,9 +50,6 @@ constexpr uint32_t clusterBlocksOf(const CudaTile &tile) {
 
 /// Whether gate-up in this tile gives its rows quantised, so that no launch has to do it before down.
 bool givesQuantised(const CudaTile &tile);
-
-/// The class that a tile belongs to: itself without rowsLaid.
-CudaTile classOf(CudaTile tile);
 
 /// Dynamic shared memory of a block, in bytes; as GemmConfig's portableSharedBytes, hopperSharedBytes and
 /// fp8SharedBytes.

@@ -68,11 +68,6 @@ CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t token
   return work;
 }
 
-CudaWork cudaLayRowsWork(const LayerShape &shape, uint32_t tokens) {
-  const double rows = tokens, pairs = rows * shape.topK, grouped = rows * rowsPerToken(shape);
-  return {elementBytes * (rows + grouped) * shape.hidden + indexBytes * pairs, 0};
-}
-
 CudaWork cudaQuantiseTokensWork(const LayerShape &shape, uint32_t tokens) {
   const double rows = tokens, pairs = rows * shape.topK, grouped = rows * rowsPerToken(shape);
   return {shape.hidden * (elementBytes * rows + e4m3Bytes * grouped) + indexBytes * pairs, 0};

@@ -33,10 +33,6 @@ struct CudaWork {
 CudaWork cudaLaunchWork(LaunchKind kind, const LayerShape &shape, uint32_t tokens, double expertsHit,
                         bool e4m3 = false);
 
-/// Laying token rows out by slot before gate-up (compiler/kernels/layRows.cuh): each token read, each pair's row
-/// written, and the slot of each pair read.
-CudaWork cudaLayRowsWork(const LayerShape &shape, uint32_t tokens);
-
 /// Quantising (compiler/kernels/quantise.cuh) tokens into rows by slot before gate-up, and what is activated before
 /// down.
 CudaWork cudaQuantiseTokensWork(const LayerShape &shape, uint32_t tokens);

@@ -112,11 +112,10 @@ bool GpuCalibration::fittedToHardware(const TargetFacts &facts) {
 }
 
 CudaTileCost GpuCalibration::costOf(const CudaTile &tile, const TargetFacts &facts) const {
-  const auto known =
-      std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == classOf(tile); });
+  const auto known = std::find_if(tiles.begin(), tiles.end(), [&](const auto &cost) { return cost.tile == tile; });
   if (known != tiles.end())
     return *known;
-  CudaTileCost cost = assumedTileCost(classOf(tile), facts);
+  CudaTileCost cost = assumedTileCost(tile, facts);
   // No class of e4m3 is measured. A board whose matrix units are slower than its data sheet says is so for e4m3 too.
   if (const double measured = matrixFlopsPerNs(facts); tile.family == GemmFamily::Fp8 && measured > 0)
     cost.stepNs *= assumed(facts).matrixFlopsPerNs(facts) / measured;

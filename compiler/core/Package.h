@@ -44,9 +44,8 @@ struct KernelRef {
 ///   Route         route
 ///   Dispatch      dispatchOneBlock; dispatchCount, dispatchScan, dispatchPlace (the same in three launches, for many
 ///                 pairs); dispatchGrid (in one)
-///   GateUp        the grouped GEMM of the config's tile; then layRows, where the tile's rows are laid out before it,
-///   or
-///                 quantise, where its elements are e4m3: of its tokens, and of down's
+///   GateUp        the grouped GEMM of the config's tile; then quantise, where its elements are e4m3: of its tokens,
+///                 and of down's
 ///   Down          the grouped GEMM of the config's tile
 ///   SharedGateUp, SharedDown  dense ones: one expert over all tokens in their order
 ///   Store         combine, which also adds the shared expert's output

@@ -51,30 +51,14 @@ std::vector<double> gemmNs(const std::vector<CudaTileCost> &tiles, const CudaGem
   return ns;
 }
 
-/// A tile that gate-up may run in, and what it takes with all that it needs before it.
-struct GateUpChoice {
-  CudaTile tile;
-  double ns;
-};
-
-/// In the order of `tiles`; one whose rows can be laid out comes a second time, so that equal ones gather.
-std::vector<GateUpChoice> gateUpChoices(const std::vector<CudaTileCost> &tiles, const LayerShape &shape,
-                                        const Histogram &histogram, const TargetFacts &facts,
-                                        const GpuCalibration &gpu) {
-  const CudaGemm gemm = CudaGemm::gateUp(shape.intermediate, shape.hidden);
-  const std::vector<uint32_t> rows = groupedRows(shape, histogram);
-  std::vector<GateUpChoice> choices;
-  for (const CudaTileCost &cost : tiles) {
-    CudaTile tile = cost.tile;
-    choices.push_back({tile, cudaQuantiseCost(shape, tile, histogram, gpu).ns() +
-                                 cudaGemmCost(cudaGemmWork(tile, gemm, rows, facts.gpu), cost, gpu).ns});
-    if (!canLayRows(tile))
-      continue;
-    tile.rowsLaid = true;
-    choices.push_back({tile, cudaLayRowsNs(shape, histogram, gpu) +
-                                 cudaGemmCost(cudaGemmWork(tile, gemm, rows, facts.gpu), cost, gpu).ns});
-  }
-  return choices;
+/// What gate-up takes in each tile, with what has to come before it or down.
+std::vector<double> gateUpNs(const std::vector<CudaTileCost> &tiles, const LayerShape &shape,
+                             const Histogram &histogram, const TargetFacts &facts, const GpuCalibration &gpu) {
+  std::vector<double> ns =
+      gemmNs(tiles, CudaGemm::gateUp(shape.intermediate, shape.hidden), groupedRows(shape, histogram), facts, gpu);
+  for (size_t i = 0; i < tiles.size(); ++i)
+    ns[i] += cudaQuantiseCost(shape, tiles[i].tile, histogram, gpu).ns();
+  return ns;
 }
 
 /// Those for dense products. Where none was measured, any will do: all that the target can run at assumed costs.
@@ -114,19 +98,6 @@ Histogram doubled(const Histogram &histogram) {
   return twice;
 }
 
-/// The config with gate-up's rows gathered or laid out, whichever takes less for the load. The two share their tile, so
-/// that the model's errors do too, and what is left between them counts below 1 % as well.
-CudaConfig withRows(CudaConfig config, const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
-                    const Calibration &calibration) {
-  config.gateUp.rowsLaid = false;
-  if (!canLayRows(config.gateUp))
-    return config;
-  CudaConfig laid = config;
-  laid.gateUp.rowsLaid = true;
-  const auto ns = [&](const CudaConfig &of) { return predictCudaLayer(shape, of, histogram, facts, calibration); };
-  return ns(laid) < ns(config) ? laid : config;
-}
-
 CudaConfig choose(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
                   const Calibration &calibration) {
   const std::vector<CudaCandidate> candidates = cudaCandidates(shape, histogram, facts, calibration);
@@ -143,7 +114,7 @@ CudaConfig choose(const LayerShape &shape, const Histogram &histogram, const Tar
   std::erase_if(close, [&](const auto &entry) { return entry.second > leastNs * indistinguishable; });
   const auto first = std::min_element(close.begin(), close.end(),
                                       [](const auto &a, const auto &b) { return a.first->place < b.first->place; });
-  return withRows(first->first->config, shape, histogram, facts, calibration);
+  return first->first->config;
 }
 
 /// Pairs per expert when `tokens` tokens pick `topK` of `experts` by chance: the middles of E equal shares of the
@@ -181,7 +152,7 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
                                           const Calibration &calibration) {
   const GpuCalibration gpu = gpuOf(calibration, facts);
   const std::vector<CudaTileCost> tiles = expertTilesOf(gpu, shape, facts);
-  const std::vector<GateUpChoice> gateUp = gateUpChoices(tiles, shape, histogram, facts, gpu);
+  const std::vector<double> gateUp = gateUpNs(tiles, shape, histogram, facts, gpu);
   const std::vector<double> down =
       gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), groupedRows(shape, histogram), facts, gpu);
   CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = {}, .sharedGateUp = {}, .sharedDown = {}};
@@ -199,18 +170,18 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
     sharedNs += oneGemm(config.sharedDown, second, rows, facts, gpu).ns;
   }
   std::vector<CudaCandidate> candidates;
-  for (const GateUpChoice &first : gateUp)
+  for (size_t i = 0; i < tiles.size(); ++i)
     for (size_t j = 0; j < tiles.size(); ++j) {
-      if (first.tile.tokens != tiles[j].tile.tokens)
+      if (tiles[i].tile.tokens != tiles[j].tile.tokens)
         continue;
-      config.gateUp = first.tile;
+      config.gateUp = tiles[i].tile;
       config.down = tiles[j].tile;
       if (!denseShared(shape)) {
-        config.sharedGateUp = classOf(config.gateUp); // of no meaning, but the same for the same kernels
+        config.sharedGateUp = config.gateUp; // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
       const double glueNs = hasNoDispatch(pairs, config.gateUp, config.down) ? fewNs : manyNs;
-      candidates.push_back({config, glueNs + sharedNs + first.ns + down[j], static_cast<uint32_t>(candidates.size())});
+      candidates.push_back({config, glueNs + sharedNs + gateUp[i] + down[j], static_cast<uint32_t>(candidates.size())});
     }
   std::sort(candidates.begin(), candidates.end(), [](const CudaCandidate &a, const CudaCandidate &b) {
     return std::tuple(a.predictedNs, a.place) < std::tuple(b.predictedNs, b.place);
@@ -227,8 +198,6 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
   cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);
-  if (config.gateUp.rowsLaid)
-    cost.layRowsNs = cudaLayRowsNs(shape, histogram, gpu);
   cost.quantise = cudaQuantiseCost(shape, config.gateUp, histogram, gpu);
   cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), grouped, facts, gpu);
   if (const uint32_t shared = denseShared(shape)) {

@@ -18,9 +18,9 @@ struct CudaCandidate {
   uint32_t place = 0;     // among all pairs in the order of the calibration's tiles, gate-up's first
 };
 
-/// All pairs of tiles for gate-up and down that can run together, gate-up's also with its rows laid out where it can
-/// (dispatch cuts each expert's rows once, so both have the same tokens), least predicted time first; equal ones in the
-/// order of the calibration's tiles. Every candidate has the best tiles for the shared expert.
+/// All pairs of tiles for gate-up and down that can run together (dispatch cuts each expert's rows once, so both have
+/// the same tokens), least predicted time first; equal ones in the order of the calibration's tiles. Every candidate
+/// has the best tiles for the shared expert.
 std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogram &histogram, const TargetFacts &facts,
                                           const Calibration &calibration);
 
@@ -28,21 +28,17 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
 struct CudaStepCost {
   CudaGlueCost glue;
   CudaGemmCost gateUp, down;
-  double layRowsNs = 0;                  // where gate-up's rows are laid out before it
   CudaQuantiseCost quantise;             // where experts are multiplied in e4m3
   CudaGemmCost sharedGateUp, sharedDown; // zeros where the layer has no shared expert, or it joins the routed ones
 
-  double ns() const {
-    return glue.ns() + layRowsNs + quantise.ns() + gateUp.ns + down.ns + sharedGateUp.ns + sharedDown.ns;
-  }
+  double ns() const { return glue.ns() + quantise.ns() + gateUp.ns + down.ns + sharedGateUp.ns + sharedDown.ns; }
 };
 CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, const Histogram &histogram,
                           const TargetFacts &facts, const Calibration &calibration);
 
 /// As planLayer, planTable and predictLayer (Plan.h). The model cannot tell candidates within 1 % of each other apart,
 /// and steps vary: of those within 1 % of the best one for the histogram the plan takes one that serves twice the load
-/// best, and of those within 1 % there the first by its place. Whether its gate-up gathers its rows or has them laid
-/// out is then decided by the histogram's own load.
+/// best, and of those within 1 % there the first by its place.
 ///
 /// Slots: a step's pairs are laid out without gaps on the device, so each expert has room for whatever it gets and
 /// nothing spills. Nothing is packed. Below 0.2 ms for 384 experts.

@@ -15,7 +15,6 @@ const char *includeOf(KernelFile file) {
   case KernelFile::Dispatch: return "compiler/kernels/dispatch.cuh";
   case KernelFile::DispatchGrid: return "compiler/kernels/dispatchGrid.cuh";
   case KernelFile::DispatchSlots: return "compiler/kernels/dispatchSlots.cuh";
-  case KernelFile::LayRows: return "compiler/kernels/layRows.cuh";
   case KernelFile::Combine: return "compiler/kernels/combine.cuh";
   case KernelFile::GroupedGemmPortable: return "compiler/kernels/groupedGemmPortable.cuh";
   case KernelFile::GroupedGemmSm90: return "compiler/kernels/groupedGemmSm90.cuh";
@@ -35,9 +34,9 @@ const char *nameOf(RouteScoring scoring) {
 std::string text(const GemmConfig &c) {
   return fmt::format("moec::GemmConfig{{.element = moec::Element::{}, .role = moec::GemmRole::{}, .tileTokens = {}u, "
                      ".tileWeights = {}u, .tileK = {}u, .stages = {}u, .warpsTokens = {}u, .warpsWeights = {}u, "
-                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}, .rowsLaid = {}, .weighted = {}{}}}",
+                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}, .weighted = {}{}}}",
                      nameOf(c.element), nameOf(c.role), c.tileTokens, c.tileWeights, c.tileK, c.stages, c.warpsTokens,
-                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.rowsLaid, c.weighted,
+                     c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.weighted,
                      c.clusterBlocks > 1 ? fmt::format(", .clusterBlocks = {}u", c.clusterBlocks) : "");
 }
 
@@ -104,11 +103,6 @@ std::string routeKernel(const RouteConfig &c) {
 std::string dispatchKernel(const char *step, const DispatchConfig &c) {
   return fmt::format("moec::dispatch{}<moec::DispatchConfig{{.experts = {}u, .threads = {}u, .pairsPerBlock = {}u{}}}>",
                      step, c.experts, c.threads, c.pairsPerBlock, joinedText(c.joined));
-}
-
-std::string layRowsKernel(const LayRowsConfig &c) {
-  return fmt::format("moec::layRows<moec::LayRowsConfig{{.topK = {}u, .threads = {}u{}}}>", c.topK, c.threads,
-                     joinedText(c.joined));
 }
 
 std::string combineKernel(const CombineConfig &c) {

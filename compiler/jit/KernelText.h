@@ -18,7 +18,6 @@ enum class KernelFile : uint8_t {
   Dispatch,
   DispatchGrid,
   DispatchSlots,
-  LayRows,
   Combine,
   GroupedGemmPortable,
   GroupedGemmSm90,
@@ -45,7 +44,6 @@ std::string routerLogitsKernel(const RouterGemmConfig &config);
 std::string routeKernel(const RouteConfig &config);
 /// step: "OneBlock", "Grid", "Slots"; "Count", "Scan", "Place"
 std::string dispatchKernel(const char *step, const DispatchConfig &config);
-std::string layRowsKernel(const LayRowsConfig &config);
 std::string combineKernel(const CombineConfig &config);
 std::string gemmPortableKernel(const GemmConfig &config, const std::string &activation);
 std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activation);

@@ -55,7 +55,7 @@ void addRouterChoicesSm90(Element element, uint32_t experts, std::vector<RouterC
 constexpr uint32_t knownTopK[] = {1, 2, 4, 6, 8};
 constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 // Of the models whose shared expert joins the routed ones: GLM-4.5, DeepSeek-V3, Kimi-K2.
-constexpr uint32_t joinedExperts[] = {160, 256, 384}, joinedTopK = 8;
+constexpr uint32_t joinedExperts[] = {160, 256, 384};
 
 KernelFile fileOf(std::string_view dispatchStep) {
   return dispatchStep == "Grid"    ? KernelFile::DispatchGrid
@@ -89,16 +89,6 @@ GemmConfig gemmConfig(const CudaTile &tile, Element element, GemmRole role, bool
 
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role) {
   return configsOf(family, element, role, false);
-}
-
-std::vector<GemmConfig> shippedLaidGemms(Element element) {
-  std::vector<GemmConfig> configs;
-  for (CudaTile tile : cudaTileClasses())
-    if (canLayRows(tile)) {
-      tile.rowsLaid = true;
-      configs.push_back(gemmConfig(tile, element, GemmRole::GateUp));
-    }
-  return configs;
 }
 
 std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, GemmRole role) {
@@ -136,8 +126,6 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
                             c.biased ? "-bias" : "", c.weighted ? "-weighted" : "");
   if (c.tileK != kCudaTileK)
     kernel.name += fmt::format("-k{}", c.tileK);
-  if (c.rowsLaid)
-    kernel.name += "-rows";
   kernel.unit.files = {family == GemmFamily::Portable ? KernelFile::GroupedGemmPortable
                        : family == GemmFamily::Fitted ? KernelFile::GroupedGemmFitted
                                                       : KernelFile::GroupedGemmSm90};
@@ -204,11 +192,6 @@ ShippedKernel shippedDispatch(const char *step, const DispatchConfig &c) {
           {.files = {fileOf(step)}, .functors = {}, .kernels = {dispatchKernel(step, c)}}};
 }
 
-ShippedKernel shippedLayRows(const LayRowsConfig &c) {
-  return {fmt::format("layrows-k{}{}", c.topK, c.joined ? "-joined" : ""),
-          {.files = {KernelFile::LayRows}, .functors = {}, .kernels = {layRowsKernel(c)}}};
-}
-
 ShippedKernel shippedCombine(const CombineConfig &c) {
   return {fmt::format("combine-{}-k{}{}", shortName(c.element), c.topK, c.weighted ? "" : "-unweighted"),
           {.files = {KernelFile::Combine}, .functors = {}, .kernels = {combineKernel(c)}}};
@@ -253,19 +236,11 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
   for (uint32_t experts : joinedExperts)
     for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
       all.push_back(shippedDispatch(step, dispatchConfigOf(experts, true)));
-  if (target == "sm_90a") { // the fitted family's
-    for (uint32_t topK : knownTopK)
-      all.push_back(shippedLayRows(layRowsConfigOf(topK)));
-    all.push_back(shippedLayRows(layRowsConfigOf(joinedTopK, true)));
-  }
   for (Element element : {Element::BF16, Element::F16}) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element, target))
       all.push_back(shippedRouterLogits(config));
     for (uint32_t topK : knownTopK)
       all.push_back(shippedCombine(combineConfigOf(element, topK)));
-    if (target == "sm_90a")
-      for (const GemmConfig &config : shippedLaidGemms(element))
-        all.push_back(shippedGemm(GemmFamily::Fitted, config));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
       for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper, GemmFamily::Fitted}) {
         if (family != GemmFamily::Portable && target != "sm_90a")

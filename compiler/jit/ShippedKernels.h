@@ -23,9 +23,6 @@ GemmConfig gemmConfig(const CudaTile &tile, Element element, GemmRole role, bool
 /// The tile classes of a family, for one element and role.
 std::vector<GemmConfig> shippedGemms(GemmFamily family, Element element, GemmRole role);
 
-/// Gate-up in the classes whose token rows may be laid out by slot beforehand; in the order of shippedGemms.
-std::vector<GemmConfig> shippedLaidGemms(Element element);
-
 /// Those of them that are shipped as dense products too (shared experts), from few rows to many.
 std::vector<GemmConfig> shippedDenseGemms(GemmFamily family, Element element, GemmRole role);
 /// The one for so many rows.
@@ -38,7 +35,6 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &config);
 ShippedKernel shippedRouterLogits(const RouterGemmConfig &config);
 ShippedKernel shippedRoute(const RouteConfig &config);
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &config);
-ShippedKernel shippedLayRows(const LayRowsConfig &config);
 ShippedKernel shippedCombine(const CombineConfig &config);
 
 /// All tiles of the router's product that `target` has the registers for. The results are the same bits.

@@ -19,15 +19,14 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 10;
+inline constexpr uint32_t kCudaAbiVersion = 11;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
 
 /// Which of the layer's two products a GEMM computes.
 enum class GemmRole : uint8_t {
-  GateUp = 0, ///< tokens are gathered or laid out by slot (rowsLaid), the weight tile is half gate and half up, the
-              ///< activation joins them
+  GateUp = 0, ///< tokens are gathered, the weight tile is half gate and half up, the activation joins them
   Down = 1,   ///< rows are the slots themselves
 };
 
@@ -49,8 +48,6 @@ struct GemmConfig {
   uint32_t blocksPerSm;  ///< blocks that must fit on one multiprocessor together
   bool dense;          ///< one expert over rows 0 .. numRows-1 in their own order (shared experts); no tables are read
   bool biased = false; ///< each column of the products has a bias, added before all else but a weight
-  bool rowsLaid =
-      false; ///< Fitted, GateUp: tokens are laid out by slot already (layRows.cuh), so they are copied as Down's are
   bool weighted = false; ///< GateUp: each row's products are multiplied by its pair's weight, before all else
   /// Fitted: neighbours on the device that have the same token tiles, each with weights of its own, and fetch the rows
   /// for each other. A launch has a multiple of so many blocks.
@@ -66,7 +63,7 @@ constexpr uint32_t hopperThreads(const GemmConfig &c) { return (1 + c.warpsToken
 /// Fitted family: rows of a box of the tensor map of the outputs.
 inline constexpr uint32_t kOutputBoxRows = 16;
 /// Fitted family: whether a product fetches each token row from where its token is.
-constexpr bool gathersTokens(const GemmConfig &c) { return c.role == GemmRole::GateUp && !c.rowsLaid; }
+constexpr bool gathersTokens(const GemmConfig &c) { return c.role == GemmRole::GateUp; }
 /// Fitted family: whether the copy engine fetches them, row by row, for all blocks of a cluster. One block alone copies
 /// them by cp.async: the engine takes 5 to 8 clocks a row, of the 1,150 that a stage of 192 rows is multiplied in.
 constexpr bool fetchesRows(const GemmConfig &c) { return gathersTokens(c) && c.clusterBlocks > 1; }
@@ -135,10 +132,10 @@ struct FewPairs {
 };
 
 /// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
-/// int32 are rows of `output` and (Down, rowsLaid) of `tokens`. A dense config reads `numRows` and none of the tables;
-/// nor does a step of few pairs, which fitted and e4m3 products take.
+/// int32 are rows of `output` and (Down) of `tokens`. A dense config reads `numRows` and none of the tables; nor does a
+/// step of few pairs, which fitted and e4m3 products take.
 struct GroupedGemmArgs {
-  const void *tokens;       ///< GateUp: [T, k]; Down, rowsLaid: [numSlots, k]; row-major
+  const void *tokens;       ///< GateUp: [T, k]; Down: [numSlots, k]; row-major
   const void *weights;      ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)
   const void *upWeights;    ///< GateUp: up, laid out as `weights`
   void *output;             ///< [numSlots, n]; dense: [numRows, n]
@@ -333,25 +330,6 @@ constexpr uint32_t dispatchSlotsBlocks(const DispatchConfig &c, uint32_t numPair
   const uint32_t blocks = ceilDivide(numPairs, c.threads * 4);
   return blocks > 0 ? blocks : 1;
 }
-
-/// Compile-time choices of laying rows out.
-struct LayRowsConfig {
-  uint32_t topK;
-  uint32_t threads;
-  bool joined = false; ///< each token goes to slot t besides (DispatchConfig::joined)
-};
-
-/// rows[slotOfPair[t, k]] = tokens[t], for every pair that has a slot; joined: rows[t] too. Elements have two bytes.
-struct LayRowsArgs {
-  const void *tokens;        ///< [T, hidden]
-  const int32_t *slotOfPair; ///< [T * K]
-  void *rows;                ///< [numSlots, hidden]
-  uint32_t numTokens;
-  uint32_t hidden; ///< a multiple of 8
-};
-
-/// Blocks of layRows that take one turn.
-constexpr uint32_t layRowsBlocks(uint32_t numTokens) { return numTokens > 0 ? numTokens : 1; }
 
 /// Compile-time choices of combine.
 struct CombineConfig {

@@ -89,15 +89,9 @@ struct Bench {
       return !wanted || tile.text().find(wanted) != std::string::npos;
     };
     const std::vector<CudaTile> tiles = expertTiles(model->find(layer)->shape, session->host().facts());
-    std::vector<CudaTile> first = tiles;
-    for (CudaTile tile : tiles)
-      if (canLayRows(tile)) {
-        tile.rowsLaid = true;
-        first.push_back(tile);
-      }
-    for (const CudaTile &gateUp : first)
+    for (const CudaTile &gateUp : tiles)
       for (const CudaTile &down : tiles)
-        if (gateUp.tokens == down.tokens && (classOf(gateUp) == down || gateUp.family != down.family) &&
+        if (gateUp.tokens == down.tokens && (gateUp == down || gateUp.family != down.family) &&
             (isWanted(gateUp) || isWanted(down))) {
           plan.config.cuda.gateUp = gateUp;
           plan.config.cuda.down = down;

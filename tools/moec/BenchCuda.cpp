@@ -35,7 +35,6 @@ constexpr KernelName kernelNames[] = {
     {"router", LaunchKind::Router},
     {"route", LaunchKind::Route},
     {"dispatch", LaunchKind::Dispatch},
-    {"lay-rows", LaunchKind::GateUp, cudaLayRowsWork},
     {"quantise-tokens", LaunchKind::GateUp, cudaQuantiseTokensWork},
     {"gate-up", LaunchKind::GateUp},
     {"quantise-activated", LaunchKind::Down, cudaQuantiseActivatedWork},
@@ -179,11 +178,10 @@ private:
       const CudaStepCost cost = cudaStepCost(bench.shape, config, histogram, bench.facts, calibration);
       row.predictedUs += (cost.ns() - cost.glue.routerNs) / 1e3 / numDraws;
       for (auto [name, ns] :
-           {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"lay-rows", cost.layRowsNs},
-            std::pair{"quantise-tokens", cost.quantise.tokensNs}, std::pair{"gate-up", cost.gateUp.ns},
-            std::pair{"quantise-activated", cost.quantise.activatedNs}, std::pair{"down", cost.down.ns},
-            std::pair{"shared-gate-up", cost.sharedGateUp.ns}, std::pair{"shared-down", cost.sharedDown.ns},
-            std::pair{"combine", cost.glue.combineNs}})
+           {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"quantise-tokens", cost.quantise.tokensNs},
+            std::pair{"gate-up", cost.gateUp.ns}, std::pair{"quantise-activated", cost.quantise.activatedNs},
+            std::pair{"down", cost.down.ns}, std::pair{"shared-gate-up", cost.sharedGateUp.ns},
+            std::pair{"shared-down", cost.sharedDown.ns}, std::pair{"combine", cost.glue.combineNs}})
         add(name, ns);
     }
   }

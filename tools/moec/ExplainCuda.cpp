@@ -70,12 +70,10 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     text +=
         line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
-  const CudaStepCost cost = costOf(layer, facts, calibration);
-  for (auto [launch, what, ns] :
-       {std::tuple{"lay-rows", "gate-up's token rows laid out by slot before it", cost.layRowsNs},
-        std::tuple{"quantise", "token rows, and what is activated, to e4m3 before each product", cost.quantise.ns()}})
-    if (ns > 0)
-      text += line(launch, fmt::format("{:<58} {:>9}", what, textOfNs(ns)));
+  if (const double ns = costOf(layer, facts, calibration).quantise.ns(); ns > 0)
+    text +=
+        line("quantise", fmt::format("{:<58} {:>9}", "token rows, and what is activated, to e4m3 before each product",
+                                     textOfNs(ns)));
   if (joinsShared(layer.shape))
     text += line("shared expert", "joins the routed ones: a row for every token in gate-up and down");
   text += line("predicted", fmt::format("{:<58} {:>9}", "a step, with its dispatch and combine", textOfNs(chosenNs)));
@@ -109,7 +107,6 @@ nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Cal
           {"planned_for", {{"tokens", layer.plannedFor.tokens}, {"pairs", layer.plannedFor.pairs}}},
           {"predicted_us", layer.plan.predictedNs / 1000},
           {"shared_joins", joinsShared(layer.shape)},
-          {"lay_rows_us", costOf(layer, facts, calibration).layRowsNs / 1000},
           {"quantise_us", costOf(layer, facts, calibration).quantise.ns() / 1000},
           {"tiles", choices},
           {"runners_up", others},

@@ -120,10 +120,6 @@ private:
       const QuantiseConfig quantise = quantiseConfigOf(config.element, joined);
       kernels.push_back(kernelOf(shippedQuantise(quantise), quantise.threads, 0));
     }
-    if (gemm.rowsLaid) {
-      const LayRowsConfig rows = layRowsConfigOf(static_cast<uint32_t>(topK), joined);
-      kernels.push_back(kernelOf(shippedLayRows(rows), rows.threads, 0));
-    }
     return kernels;
   }
 

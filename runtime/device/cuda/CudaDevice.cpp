@@ -190,12 +190,9 @@ Status CudaDevice::checkConfig(const LayerShape &shape, const LayerConfig &confi
     return std::find(known.begin(), known.end(), tile) != known.end();
   };
   const std::vector<CudaTile> known = expertTiles(shape, target), dense = cudaTiles(target);
-  const auto has = [&](const CudaTile &tile) { return isOf(tile, known); };
-  const CudaTile &gateUp = config.cuda.gateUp;
-  if (!has(classOf(gateUp)) || (gateUp.rowsLaid && !canLayRows(gateUp)))
-    return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, gateUp.text());
-  if (!has(config.cuda.down))
-    return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, config.cuda.down.text());
+  for (const CudaTile *tile : {&config.cuda.gateUp, &config.cuda.down})
+    if (!isOf(*tile, known))
+      return makeError(Code::InvalidArgument, "{} has no tile {}", target.name, tile->text());
   if (shape.sharedIntermediate == 0 || joinsShared(shape))
     return {};
   for (const CudaTile *tile : {&config.cuda.sharedGateUp, &config.cuda.sharedDown})

@@ -27,8 +27,6 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
     MOEC_TRY(route(counters.nonFinite));
   MOEC_TRY(assignSlots(routing ? routing->ids : space.ids, counters.ring));
   const float *pairWeights = routing ? routing->weights : space.weights;
-  if (kernels.gateUp.config.rowsLaid)
-    MOEC_TRY(layRows(hidden));
   const bool e4m3 = kernels.gateUp.family == GemmFamily::Fp8;
   if (e4m3)
     MOEC_TRY(quantiseTokens(hidden));
@@ -102,8 +100,7 @@ Status CudaForward::route(uint32_t *nonFinite) {
 Status CudaForward::assignSlots(const int32_t *ids, const CountsRing &ring) {
   const uint32_t topK = layer.shape.topK;
   few = {};
-  const auto finds = [](const CudaProduct &product) { return findsFewPairs(product.family, product.config.rowsLaid); };
-  if (tokens * topK > kFewPairs || !finds(kernels.gateUp) || !finds(kernels.down))
+  if (tokens * topK > kFewPairs || !findsFewPairs(kernels.gateUp.family) || !findsFewPairs(kernels.down.family))
     return dispatch(ids, ring);
   few = {ids, tokens, topK, layer.shape.experts, joinsShared(layer.shape) ? 1u : 0u};
   return {};
@@ -157,17 +154,6 @@ GroupedGemmArgs CudaForward::groupedArgs() const {
   return args;
 }
 
-Status CudaForward::layRows(const void *hidden) {
-  LayRowsArgs args{};
-  args.tokens = hidden;
-  args.slotOfPair = space.slotOfPair;
-  args.rows = space.expertOutput;
-  args.numTokens = tokens;
-  args.hidden = paddedForCuda(layer.shape.hidden);
-  void *parameters[] = {&args};
-  return launch(kernels.layRows, layRowsBlocks(tokens), parameters, "lay-rows");
-}
-
 Status CudaForward::quantise(QuantiseArgs args, const char *name) {
   args.scaleStride = space.scaleStride;
   const QuantiseConfig config{.element = kernels.gateUp.config.element, .threads = kernels.quantise.threads};
@@ -205,7 +191,7 @@ Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   const GemmConfig &config = kernels.gateUp.config;
   const bool quantises = kernels.gateUp.quantises();
   GroupedGemmArgs args = groupedArgs();
-  args.tokens = config.rowsLaid ? space.expertOutput : hidden;
+  args.tokens = hidden;
   args.output = quantises ? static_cast<void *>(space.quantised) : space.activated;
   args.tileCounter = space.tileCounters;
   args.bias = reinterpret_cast<const float *>(weights.gateBias);
@@ -220,7 +206,7 @@ Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
         rowTensor(config.element, reinterpret_cast<uint64_t>(hidden), kernels.gateUp.k, tokens, tokenBoxRows(config));
     MOEC_TRY(encode(site.driver, tensor, "hidden states", hiddenRows));
     tokenRows = &hiddenRows;
-  } else if (rows && (family == GemmFamily::Fp8 || !gathersTokens(config))) {
+  } else if (rows && family == GemmFamily::Fp8) {
     tokenRows = &rows->tokens(family, config);
   }
   return gemm(kernels.gateUp, layer.gateUpMaps, args, {weights.gate, weights.up, weights.gateScales, weights.upScales},

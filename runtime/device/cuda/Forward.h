@@ -55,7 +55,6 @@ private:
   /// By dispatch, or, where there are few pairs, by whoever needs them.
   Status assignSlots(const int32_t *ids, const CountsRing &ring);
   Status dispatch(const int32_t *ids, const CountsRing &ring);
-  Status layRows(const void *hidden);
   Status quantise(QuantiseArgs args, const char *name);
   Status quantiseTokens(const void *hidden);
   Status quantiseActivated();

@@ -91,8 +91,6 @@ private:
       return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k,
                        launch.columns, k, n);
     std::vector<CudaKernel *> wanted{&to.kernel};
-    if (to.config.rowsLaid)
-      wanted.push_back(&bound->layRows);
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       wanted.push_back(&bound->quantise);
     MOEC_TRY(kernels(launch, wanted));

@@ -49,7 +49,6 @@ struct CudaKernels final : LoadedKernels {
   CudaKernel dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace, dispatchGrid;
   CudaProduct gateUp, down;
   std::optional<CudaProduct> sharedGateUp, sharedDown;
-  CudaKernel layRows;  // where gateUp.config.rowsLaid
   CudaKernel quantise; // where gateUp.family is Fp8
   CudaKernel combine;
   std::vector<std::shared_ptr<const CudaImage>> images; // keeps the functions loaded

@@ -9,7 +9,7 @@ class LaunchWatch {
 public:
   virtual ~LaunchWatch() = default;
   /// `kernel` is a literal: "router", "route", "dispatch" (or with more behind a comma: "dispatch, counting"),
-  /// "lay-rows", "quantise-tokens", "quantise-activated", "gate-up", "down", "shared-gate-up", "shared-down",
+  /// "quantise-tokens", "quantise-activated", "gate-up", "down", "shared-gate-up", "shared-down",
   /// "combine". `stream` is a CUstream.
   virtual void begins(const char *kernel, void *stream) = 0;
   virtual void ends(const char *kernel, void *stream) = 0;

@@ -66,7 +66,6 @@ Status makeRowMaps(const CudaDriver &driver, const CudaWorkspaceNeeds &needs, Cu
     MOEC_TRY(make(space.activated, sizes.intermediate, kOutputBoxRows, maps.activated));
     MOEC_TRY(make(space.activated, sizes.intermediate, kWideBoxRows, maps.wideActivated));
     MOEC_TRY(make(space.expertOutput, sizes.hidden, kOutputBoxRows, maps.expertOutput));
-    MOEC_TRY(make(space.expertOutput, sizes.hidden, kWideBoxRows, maps.wideExpertOutput));
     if (sizes.e4m3)
       MOEC_TRY(makeQuantisedMaps(driver, space, rows, maps));
   }

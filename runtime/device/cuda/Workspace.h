@@ -27,9 +27,7 @@ struct CudaRowMaps {
   CudaRowSizes sizes;
   CUtensorMap activated{};     // [R, I] in boxes of kOutputBoxRows: gate-up's output, and down's tokens in narrow tiles
   CUtensorMap wideActivated{}; // the same in boxes of kWideBoxRows: down's tokens in wide tiles
-  CUtensorMap expertOutput{};  // [R, H] in boxes of kOutputBoxRows: down's output, and gate-up's laid out tokens in
-                               // narrow tiles
-  CUtensorMap wideExpertOutput{}; // the same in boxes of kWideBoxRows: gate-up's laid out tokens in wide tiles
+  CUtensorMap expertOutput{};  // [R, H] in boxes of kOutputBoxRows: down's output
 
   // e4m3 alone. Quantised rows lie where the outputs will be, or by themselves; boxes as above.
   CUtensorMap quantisedTokens{}, wideQuantisedTokens{};       // [R, H]: gate-up's tokens
@@ -38,13 +36,11 @@ struct CudaRowMaps {
   /// Of the tokens that a product copies by slot, for its config.
   const CUtensorMap &tokens(GemmFamily family, const GemmConfig &product) const {
     const bool narrow = tokenBoxRows(product) == kOutputBoxRows;
+    if (product.role == GemmRole::GateUp) // of e4m3: others gather theirs
+      return narrow ? quantisedTokens : wideQuantisedTokens;
     if (family == GemmFamily::Fp8)
-      return product.role == GemmRole::Down ? (narrow ? quantisedActivated : wideQuantisedActivated)
-             : narrow                       ? quantisedTokens
-                                            : wideQuantisedTokens;
-    return product.role == GemmRole::Down ? (narrow ? activated : wideActivated)
-           : narrow                       ? expertOutput
-                                          : wideExpertOutput;
+      return narrow ? quantisedActivated : wideQuantisedActivated;
+    return narrow ? activated : wideActivated;
   }
 };
 
@@ -75,22 +71,21 @@ struct CudaWorkspace {
   static Result<CudaWorkspace> make(const CudaDriver &driver, const DeviceMemory &memory,
                                     const CudaWorkspaceNeeds &needs, CUstream stream);
 
-  float *logits = nullptr;        // [T, logitStride]
-  int32_t *ids = nullptr;         // [T, K]
-  float *weights = nullptr;       // [T, K]
-  int32_t *counts = nullptr;      // [X]
-  int32_t *expertBegin = nullptr; // [X + 1]
-  TileHead *tileHead = nullptr;   // [1]
-  TokenTile *tiles = nullptr;     // [tiles]
-  int32_t *slotPair = nullptr;    // [R]
-  int32_t *slotOfPair = nullptr;  // [T * K]
-  int32_t *blockCounts = nullptr; // [blocks, E]
-  std::byte *activated = nullptr; // [R, I]
-  std::byte *expertOutput =
-      nullptr;                  // [R, H]; until down writes it: gate-up's rows, where they are laid out or quantised
-  uint8_t *quantised = nullptr; // e4m3 [R, I]: down's rows, where they are quantised
-  float *tokenScales = nullptr; // of gate-up's quantised rows: [ceil(H / 128), scaleStride]
-  float *activatedScales = nullptr; // of down's: [ceil(I / 128), scaleStride]
+  float *logits = nullptr;           // [T, logitStride]
+  int32_t *ids = nullptr;            // [T, K]
+  float *weights = nullptr;          // [T, K]
+  int32_t *counts = nullptr;         // [X]
+  int32_t *expertBegin = nullptr;    // [X + 1]
+  TileHead *tileHead = nullptr;      // [1]
+  TokenTile *tiles = nullptr;        // [tiles]
+  int32_t *slotPair = nullptr;       // [R]
+  int32_t *slotOfPair = nullptr;     // [T * K]
+  int32_t *blockCounts = nullptr;    // [blocks, E]
+  std::byte *activated = nullptr;    // [R, I]
+  std::byte *expertOutput = nullptr; // [R, H]; until down writes it: gate-up's rows, where they are quantised
+  uint8_t *quantised = nullptr;      // e4m3 [R, I]: down's rows, where they are quantised
+  float *tokenScales = nullptr;      // of gate-up's quantised rows: [ceil(H / 128), scaleStride]
+  float *activatedScales = nullptr;  // of down's: [ceil(I / 128), scaleStride]
   uint32_t scaleStride = 0;
   std::byte *sharedActivated = nullptr; // [T, Is]
   std::byte *sharedOutput = nullptr;    // [T, H]

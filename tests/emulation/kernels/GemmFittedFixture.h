@@ -20,27 +20,10 @@ constexpr GemmConfig fittedConfig(Element element, GemmRole role, uint32_t token
           .dense = false};
 }
 
-/// Gate-up whose rows lie by slot.
-constexpr GemmConfig laidOut(GemmConfig config) {
-  config.rowsLaid = true;
-  return config;
-}
-
 /// In clusters of two.
 constexpr GemmConfig inPairs(GemmConfig config) {
   config.clusterBlocks = 2;
   return config;
-}
-
-/// What layRows would leave of the problem's tokens: [numSlots, k].
-inline std::vector<uint16_t> laidRows(const GemmProblem &p) {
-  std::vector<uint16_t> rows;
-  for (int32_t pair : p.slots.slotPair) {
-    const auto token = p.tokens.begin() + static_cast<uint32_t>(pair) / p.test.topK * uint64_t{p.test.k};
-    rows.insert(rows.end(), token, token + p.test.k);
-  }
-  rows.resize(std::max<size_t>(rows.size(), p.test.k));
-  return rows;
 }
 
 inline TensorMap rowMap(const void *from, uint32_t k, uint32_t rows, uint32_t boxRows) {
@@ -91,8 +74,6 @@ std::string runFitted(const GemmProblem &p, uint64_t seed, uint32_t blocks, std:
   args.tileCounter = device.output(std::vector<uint32_t>{0});
   if (!gathersTokens(C))
     settleTables(device, args);
-  if (C.rowsLaid)
-    args.tokens = device.input(laidRows(p));
   const uint32_t rows = mappedRows(p.slots);
   const TensorMap weights = fittedWeightMap(C, args), output = rowMap(args.output, args.n, rows, kOutputBoxRows);
   const auto numTokens = static_cast<uint32_t>(p.tokens.size() / args.k);

@@ -29,8 +29,6 @@ inline constexpr RouteConfig routeConfig{.experts = E,
                                          .threads = 64};
 inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64},
     joinedDispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64, .joined = true};
-inline constexpr LayRowsConfig layRowsConfig{.topK = K, .threads = 64},
-    joinedLayRowsConfig{.topK = K, .threads = 64, .joined = true};
 inline constexpr CombineConfig combineConfig{.element = Element::BF16, .topK = K, .threads = 64};
 
 struct LayerTestInputs {

@@ -7,7 +7,6 @@
 #include "compiler/kernels/groupedGemmFitted.cuh"
 #include "compiler/kernels/groupedGemmPortable.cuh"
 #include "compiler/kernels/groupedGemmSm90.cuh"
-#include "compiler/kernels/layRows.cuh"
 #include "compiler/kernels/route.cuh"
 #include "compiler/kernels/routerLogits.cuh"
 #include "tests/emulation/Schedules.h"
@@ -26,23 +25,20 @@ constexpr uint32_t numSlots = 21;
 // Rows of the buffers between the products: a step need not be as large as its workspace, and static slots come first.
 constexpr uint32_t rowsThere = numSlots + T * K + 22;
 
-enum class Family : uint8_t { Portable, Hopper, Fitted, LaidOut }; // the last: fitted, gate-up's rows laid out by slot
-
-constexpr bool isFitted(Family family) { return family == Family::Fitted || family == Family::LaidOut; }
+enum class Family : uint8_t { Portable, Hopper, Fitted };
 
 constexpr GemmConfig gemmConfig(GemmRole role, Family family, bool weightOnInput) {
   return {.element = Element::BF16,
           .role = role,
           .tileTokens = 16,
           .tileWeights = family == Family::Hopper ? 128u : 64u,
-          .tileK = isFitted(family) ? 128u : 64u,
+          .tileK = family == Family::Fitted ? 128u : 64u,
           .stages = 3,
           .warpsTokens = 1,
           .warpsWeights = family == Family::Portable ? 2u : 1u,
           .swapAB = family != Family::Portable,
           .blocksPerSm = 1,
           .dense = false,
-          .rowsLaid = family == Family::LaidOut && role == GemmRole::GateUp,
           .weighted = weightOnInput && role == GemmRole::GateUp};
 }
 
@@ -150,16 +146,6 @@ template <bool WeightOnInput> struct LayerOf {
     return {args.slotPair, args.tileHead, args.tiles};
   }
 
-  /// As the runtime queues it: of all pairs, behind all of dispatch.
-  template <Family F, class Kernel = decltype([](const LayRowsArgs &args) { moec::layRows<layRowsConfig>(args); })>
-  void layRowsFor(Kernel kernel = {}) {
-    if (F != Family::LaidOut)
-      return;
-    const LayRowsArgs args{
-        .tokens = hidden, .slotOfPair = slotOfPair, .rows = expertOutput, .numTokens = T, .hidden = H};
-    run({.blocks = 2, .threads = layRowsConfig.threads}, [&] { kernel(args); });
-  }
-
   template <GemmConfig c, class Activation> void fitted(GroupedGemmArgs args, uint32_t rows) {
     constexpr bool gated = c.role == GemmRole::GateUp;
     args.tileCounter = tileCounters + (gated ? 0 : 1);
@@ -182,8 +168,7 @@ template <bool WeightOnInput> struct LayerOf {
   }
 
   template <Family F> void gateUpOf(const Range &range) {
-    const uint16_t *tokens = F == Family::LaidOut ? expertOutput + range.firstRow * H : hidden;
-    gemm<F, GemmRole::GateUp, SiluGate>(range, tokens, gate, up, activated + range.firstRow * I, H, I);
+    gemm<F, GemmRole::GateUp, SiluGate>(range, hidden, gate, up, activated + range.firstRow * I, H, I);
   }
   template <Family F> void downOf(const Range &range) {
     gemm<F, GemmRole::Down, NoActivation>(range, activated + range.firstRow * I, down, down,
@@ -208,7 +193,7 @@ template <bool WeightOnInput> struct LayerOf {
     args.numExperts = E;
     args.pairWeights = weights;
     constexpr GemmConfig c = gemmConfig(Role, F, WeightOnInput);
-    if constexpr (isFitted(F)) {
+    if constexpr (F == Family::Fitted) {
       fitted<c, Activation>(args, rowsThere - range.firstRow);
     } else if constexpr (F == Family::Hopper) {
       const auto map = [&](const void *from) {
@@ -255,7 +240,6 @@ template <Family GateUp, Family Down, bool WeightOnInput = false> std::string ru
   LayerOf<WeightOnInput> layer(seed);
   layer.routeTokens();
   const Range all = layer.dispatch();
-  layer.template layRowsFor<GateUp>();
   layer.template gateUpOf<GateUp>(all);
   layer.template downOf<Down>(all);
   layer.combineRows();
@@ -268,7 +252,6 @@ template <Family GateUp, Family Down, bool WeightOnInput = false> std::string ru
   layer.routeTokens();
   const DispatchSlotsArgs slots = layer.slotsArgs();
   const Range inSlots = layer.dispatchIntoSlots(slots), spilled = layer.dispatch(&slots);
-  layer.template layRowsFor<GateUp>();
   for (const Range &range : {inSlots, spilled}) {
     layer.template gateUpOf<GateUp>(range);
     layer.template downOf<Down>(range);
@@ -281,52 +264,35 @@ template <Family GateUp, Family Down, bool WeightOnInput = false> std::string ru
   return layer.check();
 }
 
-/// What a kernel that lays rows out would do if it let gate-up start before it had waited for dispatch: then tables are
-/// read that may still be written.
-std::string runRowsThatStartEarly(uint64_t seed) {
-  Layer layer(seed);
-  layer.routeTokens();
-  const Range all = layer.dispatch();
-  layer.layRowsFor<Family::LaidOut>([](const LayRowsArgs &args) {
-    ptx::startNext();
-    layRows<layRowsConfig>(args);
-  });
-  layer.gateUpOf<Family::LaidOut>(all);
-  return layer.failure && layer.failure->fault == Fault::Order ? "" : "nobody noticed";
-}
-
-/// Rows of the step before: this one's are laid out elsewhere.
-std::string runStaleRows(uint64_t seed) {
-  Layer layer(seed);
-  layer.routeTokens();
-  const Range all = layer.dispatch();
-  uint16_t *elsewhere = layer.device.output<uint16_t>(rowsThere * H);
-  layer.layRowsFor<Family::LaidOut>([=](LayRowsArgs args) {
-    args.rows = elsewhere;
-    layRows<layRowsConfig>(args);
-  });
-  layer.gateUpOf<Family::LaidOut>(all);
-  layer.downOf<Family::Fitted>(all);
-  layer.combineRows();
-  return layer.failure ? layer.failure->message : layer.check().empty() ? "nobody noticed" : "";
-}
-
-/// Neither gate-up may copy rows that are being laid out, nor down write over rows that gate-up still copies.
+/// Neither gate-up may read tables that dispatch still writes, nor down rows that gate-up does.
 template <bool GateUpWaits> std::string runWithoutWait(uint64_t seed) {
   Layer layer(seed);
   layer.routeTokens();
   const Range all = layer.dispatch();
-  layer.layRowsFor<Family::LaidOut>();
   if (!GateUpWaits)
     planted = {Bug::NoWaitForPrevious};
-  layer.gateUpOf<Family::LaidOut>(all);
+  layer.gateUpOf<Family::Fitted>(all);
   planted = {Bug::NoWaitForPrevious};
   layer.downOf<Family::Fitted>(all);
   planted = {};
   return layer.failure && layer.failure->fault == Fault::Order ? "" : "nobody noticed";
 }
 
-/// Down looks its first tile up while the kernel before it runs; that one must not be the tables' own.
+/// Down looks its first tile up while the kernel before it runs: that one must not let it start before it has waited
+/// for dispatch, which may still write the tables.
+std::string runDownThatStartsEarly(uint64_t seed) {
+  Layer layer(seed);
+  layer.routeTokens();
+  const Range all = layer.dispatch();
+  layer.run({.blocks = 2, .threads = 64}, [] {
+    ptx::startNext();
+    ptx::waitForPrevious();
+  });
+  layer.downOf<Family::Fitted>(all);
+  return layer.failure && layer.failure->fault == Fault::Order ? "" : "nobody noticed";
+}
+
+/// Nor may that one be the tables' own.
 std::string runDownBehindDispatch(uint64_t seed) {
   Layer layer(seed);
   layer.routeTokens();
@@ -348,21 +314,13 @@ TEST_CASE("a layer of emulated kernels gives the reference's output, fitted", "[
   forSchedules(kSchedules, runLayer<Family::Fitted, Family::Fitted>);
 }
 
-TEST_CASE("a layer of emulated kernels gives the reference's output, rows laid out by slot", "[emulation][layer]") {
-  forSchedules(kSchedules, runLayer<Family::LaidOut, Family::Fitted>);
-  forSchedules(kSchedules, runLayer<Family::LaidOut, Family::Portable>);
-}
-
-TEST_CASE("laying rows out that lets gate-up start too early is caught", "[emulation][layer]") {
-  forSchedules(5, runRowsThatStartEarly);
-}
-
-TEST_CASE("rows of the step before are caught", "[emulation][layer]") { forSchedules(5, runStaleRows); }
-
-TEST_CASE("rows copied before they are laid out, or written over while they are copied, are caught",
-          "[emulation][layer]") {
+TEST_CASE("fitted products that do not wait for the launch before them are caught", "[emulation][layer]") {
   forSchedules(5, runWithoutWait<false>);
   forSchedules(5, runWithoutWait<true>); // down alone does not wait
+}
+
+TEST_CASE("a fitted down product that is let start too early is caught", "[emulation][layer]") {
+  forSchedules(5, runDownThatStartsEarly);
 }
 
 TEST_CASE("a fitted down product that reads tables of the launch just before it is caught", "[emulation][layer]") {
@@ -378,11 +336,10 @@ TEST_CASE("a layer with weights on its experts' input gives the reference's outp
   forSchedules(kSchedules, runLayer<Family::Portable, Family::Portable, true>);
   forSchedules(kSchedules, runLayer<Family::Hopper, Family::Hopper, true>);
   forSchedules(kSchedules, runLayer<Family::Fitted, Family::Fitted, true>);
-  forSchedules(kSchedules, runSlotsLayer<Family::LaidOut, Family::Fitted, true>);
+  forSchedules(kSchedules, runSlotsLayer<Family::Fitted, Family::Fitted, true>);
 }
 
 TEST_CASE("a layer in static slots with a spill list gives the reference's output", "[emulation][layer]") {
   forSchedules(kSchedules, runSlotsLayer<Family::Portable, Family::Portable>);
   forSchedules(kSchedules, runSlotsLayer<Family::Fitted, Family::Fitted>);
-  forSchedules(kSchedules, runSlotsLayer<Family::LaidOut, Family::Fitted>);
 }

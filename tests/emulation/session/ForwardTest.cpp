@@ -8,7 +8,6 @@
 #include "compiler/kernels/combine.cuh"
 #include "compiler/kernels/dispatch.cuh"
 #include "compiler/kernels/groupedGemmFitted.cuh"
-#include "compiler/kernels/layRows.cuh"
 #include "compiler/kernels/route.cuh"
 #include "compiler/kernels/routerLogits.cuh"
 #include "compiler/kernels/routerLogitsSm90.cuh"
@@ -25,8 +24,7 @@ using namespace moec::emulation;
 namespace {
 
 constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},
-    laid{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1, true}, deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},
-    swapped{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2};
+    deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1}, swapped{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2};
 
 //===-- The layer's kernels -------------------------------------------------------------------===//
 
@@ -79,7 +77,6 @@ template <RouterGemmConfig C> void addRouter(std::vector<CudaRouter> &routers, u
 template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaKernels> kernelsOf() {
   static constexpr bool WeightOnInput = What == Kind::WeightOnInput;
   static constexpr DispatchConfig dispatch = What == Kind::Joined ? joinedDispatchConfig : dispatchConfig;
-  static constexpr LayRowsConfig rows = What == Kind::Joined ? joinedLayRowsConfig : layRowsConfig;
   auto kernels = std::make_shared<CudaKernels>();
   addRouter<routerConfig>(kernels->router, T / 2); // the first step's
   addRouter<RouterGemmConfig{Element::BF16, 64, 64, true}>(kernels->router, UINT32_MAX);
@@ -88,8 +85,6 @@ template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaK
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp, WeightOnInput>(H, I);
   kernels->down = productOf<Down, GemmRole::Down, WeightOnInput>(I, H);
-  if (GateUp.rowsLaid)
-    kernels->layRows = plainKernel<LayRowsArgs>(rows.threads, [](const LayRowsArgs &args) { layRows<rows>(args); });
   static constexpr CombineConfig sum{
       .element = Element::BF16, .topK = K, .threads = combineConfig.threads, .weighted = !WeightOnInput};
   kernels->combine = plainKernel<CombineArgs>(sum.threads, [](const CombineArgs &args) { combine<sum>(args); });
@@ -141,10 +136,6 @@ TEST_CASE("a session's forward on fitted tiles gives the reference's output", "[
   forSchedules(kSchedules, runLayer<deep, deep>);
 }
 
-TEST_CASE("a session's forward on rows laid out by slot gives the reference's output", "[emulation][session]") {
-  forSchedules(kSchedules, runLayer<laid, wide>);
-}
-
 TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference's output", "[emulation][session]") {
   forSchedules(kSchedules, runLayer<deep, swapped>);
   forSchedules(kSchedules, runLayer<swapped, deep>);
@@ -152,12 +143,12 @@ TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference
 
 TEST_CASE("a session's forward hands gate-up the weights that are on its input", "[emulation][session]") {
   forSchedules(kSchedules, runLayer<deep, wide, Kind::WeightOnInput>);
-  forSchedules(kSchedules, runLayer<laid, wide, Kind::WeightOnInput>);
+  forSchedules(kSchedules, runLayer<wide, wide, Kind::WeightOnInput>);
   forSchedules(kSchedules, runLayer<swapped, deep, Kind::WeightOnInput>);
 }
 
 TEST_CASE("a session's forward computes a shared expert that joins the routed ones", "[emulation][session]") {
   forSchedules(kSchedules, runLayer<deep, wide, Kind::Joined>);
-  forSchedules(kSchedules, runLayer<laid, wide, Kind::Joined>);
+  forSchedules(kSchedules, runLayer<wide, wide, Kind::Joined>);
   forSchedules(kSchedules, runLayer<swapped, deep, Kind::Joined>);
 }

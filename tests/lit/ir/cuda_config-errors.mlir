@@ -28,8 +28,3 @@
 
 // expected-error @+1 {{gate_up 'portable-16x128-s5-w1x4-b2' and down 'portable-32x128-s4-w1x4-b2' take different numbers of tokens}}
 #tokens = #moe.cuda_config<element = "bf16", gate_up = "portable-16x128-s5-w1x4-b2", down = "portable-32x128-s4-w1x4-b2", shared_gate_up = "portable-16x128-s5-w1x4-b2", shared_down = "portable-64x128-s3-w2x2-b2">
-
-// -----
-
-// expected-error @+1 {{tile 'fitted-192x256-s4-w2x1-b1-rows' lays rows out, which only gate_up does}}
-#rows = #moe.cuda_config<element = "bf16", gate_up = "fitted-192x256-s4-w2x1-b1-rows", down = "fitted-192x256-s4-w2x1-b1-rows", shared_gate_up = "portable-16x128-s5-w1x4-b2", shared_down = "portable-16x128-s5-w1x4-b2">

@@ -348,26 +348,6 @@ TEST_CASE("a compile for a GPU can be cancelled", "[compiler][cuda]") {
   CHECK(compile(request, hooks).status().code() == Code::Cancelled);
 }
 
-TEST_CASE("a layer whose gate-up's rows are laid out gets the kernel for that behind its product", "[compiler][cuda]") {
-  CompileRequest request = requestFor(tinyModel(tiny), "sm_90a");
-  LayerPlan plan =
-      planLayer(tiny, Histogram::uniform(256, tiny.topK, tiny.experts), request.target, request.calibration, {});
-  plan.config.cuda.gateUp = plan.config.cuda.down = *CudaTile::parse("fitted-192x256-s4-w2x1-b1");
-  plan.config.cuda.gateUp.rowsLaid = true;
-  request.plans[0] = plan;
-  const Result<Package> compiled = compile(request, sharedCache().hooks());
-  INFO(compiled.status().message());
-  REQUIRE(compiled.ok());
-  const LayerPackage &layer = compiled->layers[0];
-  CHECK(layer.plan.config.cuda.gateUp.rowsLaid);
-  const auto gateUp = std::find_if(layer.launches.begin(), layer.launches.end(),
-                                   [](const Launch &launch) { return launch.kind == LaunchKind::GateUp; });
-  REQUIRE(gateUp != layer.launches.end());
-  REQUIRE(gateUp->kernels.size() == 2);
-  CHECK(compiled->images[gateUp->kernels[1].image].name == fmt::format("layrows-k{}", tiny.topK));
-  CHECK(compiled->images[gateUp->kernels[1].image].resources.threads == layRowsConfigOf(tiny.topK).threads);
-}
-
 TEST_CASE("a decided plan's tiles are the ones that are compiled", "[compiler][cuda]") {
   CompileRequest request = requestFor(tinyModel(tiny), "sm_90a");
   LayerPlan plan =

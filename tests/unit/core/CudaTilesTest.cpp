@@ -63,7 +63,6 @@ TEST_CASE("an e4m3 tile's elements have one byte, and its stages their scales", 
   CHECK(rowGranule(deep) == 16);
   CHECK(rowGranule({GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1}) == 64);
   CHECK_FALSE(hasDenseForm(deep));
-  CHECK_FALSE(canLayRows(deep));
 }
 
 TEST_CASE("every block of a target's tiles fits beside its neighbours", "[core][gpu]") {

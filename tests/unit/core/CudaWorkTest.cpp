@@ -18,7 +18,6 @@ TEST_CASE("each launch's bytes and operations are those of its operands", "[core
   CHECK(of(LaunchKind::Dispatch).bytes == 4 * 3 * 8);
   CHECK(of(LaunchKind::GateUp).bytes == 2 * (5 * 20 * 100 + 4 * 100 + 8 * 10)); // weights, tokens, outputs
   CHECK(of(LaunchKind::GateUp).flops == 2 * 8 * 20 * 100);
-  CHECK(cudaLayRowsWork(shape, 4).bytes == 2 * (4 * 100 + 8 * 100) + 4 * 8); // tokens, rows, slots
   CHECK(of(LaunchKind::Down).bytes == 2 * (5 * 100 * 10 + 8 * 10 + 8 * 100));
   CHECK(of(LaunchKind::Down).flops == 2 * 8 * 100 * 10);
   CHECK(of(LaunchKind::Store).bytes == 2 * (8 * 100 + 4 * 100) + 4 * (8 + 8));

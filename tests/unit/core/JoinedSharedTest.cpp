@@ -65,7 +65,6 @@ TEST_CASE("a joined expert's launches do the work of one more expert that all to
   // 4 tokens, 8 pairs, 12 rows: ids read; the pair of each row and the row of each pair written.
   CHECK(cudaLaunchWork(LaunchKind::Dispatch, joined, 4, 5).bytes == 4 * (8 + 12 + 8));
   CHECK(cudaLaunchWork(LaunchKind::Store, joined, 4, 5).bytes == 2 * (12 * 100 + 4 * 100) + 4 * (8 + 8));
-  CHECK(cudaLayRowsWork(joined, 4).bytes == 2 * (4 * 100 + 12 * 100) + 4 * 8);
   CHECK(cudaQuantiseTokensWork(joined, 4).bytes == 2 * 4 * 100 + 12 * 100 + 4 * 8);
   CHECK(cudaQuantiseActivatedWork(joined, 4).bytes == 3 * 12 * 10);
 }
@@ -88,12 +87,11 @@ TEST_CASE("a joined expert is planned as one more expert with a row for every to
                          alike = cudaStepCost(grown(shape), config, all, facts, calibration);
       CHECK(cost.gateUp.ns == alike.gateUp.ns);
       CHECK(cost.down.ns == alike.down.ns);
-      CHECK(cost.layRowsNs == alike.layRowsNs);
       CHECK(cost.quantise.ns() == alike.quantise.ns());
       CHECK(cost.glue.combineNs == Approx(alike.glue.combineNs));
       CHECK((cost.sharedGateUp.ns == 0 && cost.sharedDown.ns == 0));
       // As of a layer without a shared expert: of no meaning, but the same for the same kernels.
-      CHECK(config.sharedGateUp == classOf(config.gateUp));
+      CHECK(config.sharedGateUp == config.gateUp);
       CHECK(config.sharedDown == config.down);
       CHECK(plan.table.order.size() == shape.experts); // the plan's tables are the routed experts'
       LayerShape apart = shape;

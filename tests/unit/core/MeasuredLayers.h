@@ -344,19 +344,4 @@ inline constexpr MeasuredTile measuredE4M3[] = {
     {qwen3, 16384, 1911.0, "fp8-192x128-s5-w2x1-b1"},
 };
 
-/// The same layer on fitted-192x256 with gate-up's rows fetched by clusters and laid out, in turns on one H100
-/// (docs/results/2026-11-27-h100-clusters/clusters.txt, c2). Mixtral's differ by as much with the card's power.
-struct MeasuredRows {
-  LayerShape shape;
-  uint32_t tokens;
-  double gatheredUs, laidUs;
-};
-
-inline constexpr MeasuredRows measuredRows[] = {
-    {mixtral, 1024, 1329.7, 1320.3}, {mixtral, 4096, 4488.6, 4224.1},   {mixtral, 16384, 16711.1, 16460.3},
-    {dsv3Slice, 1024, 952.3, 966.1}, {dsv3Slice, 4096, 1039.2, 1084.3}, {dsv3Slice, 16384, 2314.9, 2535.1},
-    {qwen3, 1024, 449.6, 477.9},     {qwen3, 4096, 658.5, 723.8},       {qwen3, 16384, 2004.9, 2217.1},
-    {olmoe, 1024, 325.5, 352.5},     {olmoe, 4096, 669.2, 723.2},       {olmoe, 16384, 2581.5, 2789.8},
-};
-
 } // namespace moec::test

@@ -25,16 +25,14 @@ WeightRef weight(Random &random, const std::string &name) {
 
 CudaTile randomTile(Random &random) {
   const auto family = static_cast<GemmFamily>(random.below(3));
-  const bool fitted = family == GemmFamily::Fitted;
   return {.family = family,
-          .swapAB = fitted,
+          .swapAB = family == GemmFamily::Fitted,
           .tokens = static_cast<uint16_t>(1 + random.below(300)),
           .weights = static_cast<uint16_t>(1 + random.below(300)),
           .stages = static_cast<uint16_t>(1 + random.below(20)),
           .warpsTokens = static_cast<uint16_t>(1 + random.below(9)),
           .warpsWeights = static_cast<uint16_t>(1 + random.below(9)),
-          .blocksPerSm = static_cast<uint16_t>(1 + random.below(9)),
-          .rowsLaid = fitted && random.below(2) == 1};
+          .blocksPerSm = static_cast<uint16_t>(1 + random.below(9))};
 }
 
 LayerConfig randomConfig(Random &random, DeviceKind device) {

@@ -46,12 +46,8 @@ struct Model {
 
   /// Microseconds without the router, which the measurements leave out.
   double microseconds(const LayerShape &shape, const CudaTile &tile, const std::vector<Histogram> &routings) const {
-    return microseconds(
-        shape, {.element = DType::BF16, .gateUp = tile, .down = tile, .sharedGateUp = tile, .sharedDown = tile},
-        routings);
-  }
-
-  double microseconds(const LayerShape &shape, const CudaConfig &config, const std::vector<Histogram> &routings) const {
+    const CudaConfig config{
+        .element = DType::BF16, .gateUp = tile, .down = tile, .sharedGateUp = tile, .sharedDown = tile};
     double ns = 0;
     for (const Histogram &histogram : routings) {
       const CudaStepCost cost = cudaStepCost(shape, config, histogram, facts, calibration);
@@ -152,8 +148,8 @@ TEST_CASE("on an H100 plans take fitted tiles, and of all tiles the quickest, wi
     CHECK(config.down.family == GemmFamily::Fitted);
     std::optional<double> us;
     for (const MeasuredTile &other : measuredH100)
-      if (other.shape == layer.shape && other.tokens == layer.tokens && classOf(config.gateUp).text() == other.tile &&
-          config.down == classOf(config.gateUp)) // rows laid out came later: the same tile's time with rows gathered
+      if (other.shape == layer.shape && other.tokens == layer.tokens && config.gateUp.text() == other.tile &&
+          config.down == config.gateUp)
         us = other.us;
     if (!us)
       continue;
@@ -162,23 +158,6 @@ TEST_CASE("on an H100 plans take fitted tiles, and of all tiles the quickest, wi
     CHECK(*us < layer.us * (layer.tokens == 4096 ? 1.07 : 1.01));
   }
   CHECK(known == std::size(measuredH100));
-}
-
-TEST_CASE("what laying gate-up's rows out costs beside fetching them is predicted as it was measured",
-          "[core][gpu][measured]") {
-  const TargetFacts facts = gpuFacts("h100");
-  const Calibration calibration = gpuCalibration(facts);
-  for (const MeasuredRows &layer : measuredRows) {
-    const Histogram histogram = routingsOf(layer.shape, layer.tokens, 0).front();
-    CudaConfig config = planLayer(layer.shape, histogram, facts, calibration, {}).config.cuda;
-    const double ratio = layer.laidUs / layer.gatheredUs;
-    CAPTURE(layer.shape.hidden, layer.shape.experts, layer.tokens, ratio, config.text());
-    CHECK_FALSE(config.gateUp.rowsLaid);
-    const double fetchedNs = predictCudaLayer(layer.shape, config, histogram, facts, calibration);
-    config.gateUp.rowsLaid = true;
-    const double laidNs = predictCudaLayer(layer.shape, config, histogram, facts, calibration);
-    CHECK(std::abs(laidNs / fetchedNs - ratio) < 0.08);
-  }
 }
 
 TEST_CASE("predictions of an H100's e4m3 layers are within 5 % on average, and plans within 1 % of the quickest tiles",
@@ -230,7 +209,7 @@ struct GridCell {
   LayerShape shape;
   uint32_t tokens = 0;
   double skew = 0, us = 0;
-  std::string kernels; // as kernels are named: fitted-bf16-192x256-s4-b1-rows
+  std::string kernels; // as kernels are named: fitted-bf16-192x256-s4-b1
 };
 
 const std::map<std::string, LayerShape> gridShapes = {
@@ -248,16 +227,13 @@ std::vector<GridCell> gridCells() {
   return cells;
 }
 
-/// The class of those kernels: the grid's differ in their size, how long a stage is, and whether rows are laid out.
+/// The class of those kernels: the grid's differ in their size and how long a stage is.
 CudaTile tileOf(const std::string &kernels, const TargetFacts &facts) {
   for (const CudaTile &tile : cudaTiles(facts)) {
     const bool longStages = kernels.find("-k256") != std::string::npos;
     const std::string size = fmt::format("fitted-bf16-{}x{}-", tile.tokens, tile.weights);
-    if (tile.family != GemmFamily::Fitted || !kernels.starts_with(size) || (tile.warpsWeights == 4) != longStages)
-      continue;
-    CudaTile found = tile;
-    found.rowsLaid = kernels.ends_with("-rows");
-    return found;
+    if (tile.family == GemmFamily::Fitted && kernels.starts_with(size) && (tile.warpsWeights == 4) == longStages)
+      return tile;
   }
   FAIL("no class of " << kernels);
   return {};
@@ -271,11 +247,9 @@ TEST_CASE("predictions of the grid beside rivals are within 3 % up to 1,024 toke
   std::vector<double> few, many; // errors, by tokens
   size_t numOtherFamily = 0;
   for (const GridCell &cell : gridCells()) {
-    const CudaTile tile = tileOf(cell.kernels, model.facts), plain = classOf(tile);
-    const CudaConfig config{
-        .element = DType::BF16, .gateUp = tile, .down = plain, .sharedGateUp = plain, .sharedDown = plain};
+    const CudaTile tile = tileOf(cell.kernels, model.facts);
     const std::vector<Histogram> routings = routingsOf(cell.shape, cell.tokens, cell.skew);
-    const double error = std::abs(model.microseconds(cell.shape, config, routings) / cell.us - 1);
+    const double error = std::abs(model.microseconds(cell.shape, tile, routings) / cell.us - 1);
     CAPTURE(cell.shape.hidden, cell.shape.experts, cell.tokens, cell.skew, cell.kernels, cell.us, error);
     CHECK(error < 0.15);
     (cell.tokens <= 1024 ? few : many).push_back(error);

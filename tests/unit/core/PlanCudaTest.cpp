@@ -148,21 +148,6 @@ TEST_CASE("the fewer rows an expert has, the smaller its tile", "[core][gpu]") {
   CHECK(last == 192);
 }
 
-TEST_CASE("plans do not lay gate-up's rows out where a cluster fetches them", "[core][gpu]") {
-  const LayerShape wide{
-      .hidden = 4096, .intermediate = 14336, .experts = 8, .topK = 2, .dtype = DType::BF16}; // Mixtral
-  LayerShape narrow = wide; // the same rows, a fourteenth of the arithmetic
-  narrow.intermediate = 1024;
-  for (const char *name : {"h100", "h200", "a100", "l40s"})
-    for (const LayerShape &shape : {wide, narrow})
-      for (uint32_t tokens : {1u, 256u, 1024u, 4096u, 16384u}) {
-        CAPTURE(name, shape.intermediate, tokens);
-        const CudaTile tile =
-            planGenericLayer(shape, tokens, gpuFacts(name), gpuCalibration(gpuFacts(name)), {}).config.cuda.gateUp;
-        CHECK_FALSE(tile.rowsLaid);
-      }
-}
-
 TEST_CASE("a cluster's blocks load half of the token rows each, and take whole clusters of columns", "[core][gpu]") {
   const GpuFacts gpu = gpuFacts("h100").gpu;
   const CudaTile wide = *CudaTile::parse("fitted-192x256-s4-w2x1-b1");

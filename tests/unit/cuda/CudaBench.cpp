@@ -54,8 +54,6 @@ private:
                   {}};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       launch.kernels.push_back(kernel("quantise", 256));
-    if (config.rowsLaid)
-      launch.kernels.push_back(kernel("layRows", 256));
     return launch;
   }
 

@@ -71,34 +71,6 @@ TEST_CASE("fitted products get maps of their weights and of the step's own rows"
   }
 }
 
-TEST_CASE("gate-up's rows laid out by slot lie in down's output, which it has a map of", "[cuda][fitted]") {
-  CudaBench bench(
-      {}, {describeLayer(0, {.hidden = 44, .intermediate = 20, .experts = 6, .topK = 2, .dtype = DType::BF16})});
-  bench.mustOpen();
-  bench.publish(wide + "-rows", wide);
-  bench.cuda.forget();
-  REQUIRE(bench.step(bench.cuda.stream()).ok());
-  const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
-  REQUIRE(products.size() == 2);
-  CHECK(products[0].symbol == "gate-up:" + wide + "-rows");
-  CHECK(products[0].args.tokens == products[1].args.output);
-  checkRows(products[0].tokens, products[1].args.output, 48, 128, kWideBoxRows);
-  CHECK(products[1].args.tokens == products[0].args.output);
-  // Router, route, dispatch, rows, two products, combine; H = 44 is copied into and out of rows of 48.
-  CHECK(bench.cuda.count("cuLaunchKernelEx") == 7);
-}
-
-TEST_CASE("rows are laid out for gate-up alone, and only in wide fitted tiles", "[cuda][fitted]") {
-  CudaBench bench;
-  bench.mustOpen();
-  for (const auto &[gateUp, down] : {std::pair{wide, wide + "-rows"}, std::pair{narrow + "-rows", narrow}}) {
-    LayerPlan plan = bench.session->host().livePlan(0);
-    plan.config.cuda.gateUp = *CudaTile::parse(gateUp);
-    plan.config.cuda.down = *CudaTile::parse(down);
-    CHECK(bench.session->host().build({{0, plan}}, {}, {}).status().code() == Code::InvalidArgument);
-  }
-}
-
 TEST_CASE("fitted tiles and others share a layer, and each gets its own parameters", "[cuda][fitted]") {
   CudaBench bench;
   bench.mustOpen();

@@ -29,7 +29,7 @@ TEST_CASE("an instantiation names every field of its config", "[kernels]") {
   CHECK(gemmSm90Kernel(config, "SiluGate") ==
         "moec::groupedGemmSm90<moec::GemmConfig{.element = moec::Element::F16, .role = moec::GemmRole::Down, "
         ".tileTokens = 16u, .tileWeights = 128u, .tileK = 64u, .stages = 12u, .warpsTokens = 1u, .warpsWeights = 1u, "
-        ".swapAB = true, .blocksPerSm = 1u, .dense = false, .biased = false, .rowsLaid = false, .weighted = false}, "
+        ".swapAB = true, .blocksPerSm = 1u, .dense = false, .biased = false, .weighted = false}, "
         "moec::SiluGate>");
 }
 

@@ -26,11 +26,6 @@ std::vector<LayerChoice> layerChoices(GemmFamily family, Element element) {
   std::vector<LayerChoice> choices;
   for (size_t i = 0; i < gateUp.size(); ++i)
     choices.push_back({family, gateUp[i], down[i]});
-  if (family == GemmFamily::Fitted)
-    for (const GemmConfig &laid : shippedLaidGemms(element))
-      for (size_t i = 0; i < gateUp.size(); ++i)
-        if (gateUp[i].tileTokens == laid.tileTokens && gateUp[i].tileWeights == laid.tileWeights)
-          choices.push_back({family, laid, down[i]});
   return choices;
 }
 
@@ -123,8 +118,6 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
                                         const LayerWeightsOnDevice &weights, LayerBuffers &buffers) {
   DeviceLayer layer(device, shape, choice, buffers);
   MOEC_TRY(layer.loadEnds(bundle));
-  if (choice.gateUp.rowsLaid)
-    MOEC_TRY(loadKernel(bundle, shippedLayRows(layRowsConfigOf(shape.topK)).name, 0, layer.layRowsKernel));
   const uint32_t H = shape.hidden, I = shape.intermediate;
   Result<DeviceGemm> gateUp = DeviceGemm::load(device, bundle, choice.family, choice.gateUp,
                                                {weights.gate, weights.up, shape.experts, H, I, weights.gateUpStride});
@@ -132,25 +125,15 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
   Result<DeviceGemm> down = DeviceGemm::load(device, bundle, choice.family, choice.down,
                                              {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(down.status());
-  layer.findsFewPairs = moec::findsFewPairs(choice.family, choice.gateUp.rowsLaid);
+  layer.findsFewPairs = moec::findsFewPairs(choice.family);
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
   return layer;
 }
 
-Status DeviceLayer::layRows(const void *hidden) {
-  if (!choice.gateUp.rowsLaid)
-    return {};
-  LayRowsArgs args{hidden, buffers->slotOfPair.as<int32_t>(), buffers->expertOutput.as<void>(), shape.tokens,
-                   shape.hidden};
-  void *parameters[] = {&args};
-  const LayRowsConfig config = layRowsConfigOf(shape.topK);
-  return device->launch(layRowsKernel, {layRowsBlocks(shape.tokens), config.threads, overlap}, parameters);
-}
-
 Status DeviceLayer::gateUp(const void *hidden) {
   GroupedGemmArgs args = gemmArgs();
-  args.tokens = choice.gateUp.rowsLaid ? buffers->expertOutput.as<void>() : hidden;
+  args.tokens = hidden;
   args.output = buffers->activated.as<void>();
   return gateUpGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
@@ -164,7 +147,6 @@ Status DeviceLayer::down() {
 
 Status DeviceLayer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {
   MOEC_TRY(assignSlots(ids));
-  MOEC_TRY(layRows(hidden));
   MOEC_TRY(gateUp(hidden));
   MOEC_TRY(down());
   return combine(pairWeights);

@@ -61,12 +61,11 @@ public:
                                     const LayerWeightsOnDevice &weights, LayerBuffers &buffers);
 
   /// Queue the steps. hidden [T, H] is on the device.
-  Status layRows(const void *hidden); // nothing where gate-up gathers its rows
   Status gateUp(const void *hidden);
   Status down();
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
-  static constexpr uint32_t numSteps = 5; // dispatch, rows laid, gate-up, down, combine
+  static constexpr uint32_t numSteps = 4; // dispatch, gate-up, down, combine
 
   DeviceLayer(DeviceLayer &&) = default;
 
@@ -75,7 +74,6 @@ private:
       : LayerEnds(device, shape, choice.gateUp.tileTokens, kMixRows, choice.down.element, buffers), choice(choice) {}
 
   LayerChoice choice;
-  Kernel layRowsKernel;
   DeviceGemm gateUpGemm, downGemm;
 };
 

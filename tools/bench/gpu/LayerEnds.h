@@ -27,7 +27,7 @@ public:
 
   Buffer counts, expertBegin, tileHead, tiles, slotPair, slotOfPair, blockCounts, gridBarrier;
   Buffer activated;    // [T * K, I]
-  Buffer expertOutput; // [T * K, H]; before down: gate-up's rows, where they are laid out
+  Buffer expertOutput; // [T * K, H]
   Buffer output;       // [T, H]
 };
 

@@ -74,9 +74,8 @@ public:
           Result<std::vector<double>> one = device.time(1, [&]() -> Status {
             switch (step) {
             case 0: return made->dispatch(inputs.ids(routing));
-            case 1: return made->layRows(inputs.tokens(routing));
-            case 2: return made->gateUp(inputs.tokens(routing));
-            case 3: return made->down();
+            case 1: return made->gateUp(inputs.tokens(routing));
+            case 2: return made->down();
             default: return made->combine(inputs.weights(routing));
             }
           });
@@ -105,8 +104,7 @@ public:
     if (!options.jsonPath.empty())
       json.open(options.jsonPath, std::ios::app);
     fmt::print("{:10} {:>6} {:>4} {:>7} {:32} {:>9} {:>7} {:>9} {:>6}  {}\n", "shape", "T", "skew", "experts",
-               "kernels", "us", "TFLOP/s", "floor us", "share",
-               "us of dispatch, laying rows out, gate-up, down, combine");
+               "kernels", "us", "TFLOP/s", "floor us", "share", "us of dispatch, gate-up, down, combine");
   }
 
   void line(const Problem &p, const LayerChoice &choice, double microseconds, double floor,

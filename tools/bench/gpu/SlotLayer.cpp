@@ -48,8 +48,6 @@ Status SlotLayer::load(Bundle &bundle, const LayerWeightsOnDevice &weights) {
   combineConfig = combineConfigOf(choice.down.element, shape.topK);
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Slots", dispatchConfig).name, 0, slotsKernel));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("OneBlock", dispatchConfig).name, 0, oneBlock));
-  if (choice.gateUp.rowsLaid)
-    MOEC_TRY(loadKernel(bundle, shippedLayRows(layRowsConfigOf(shape.topK)).name, 0, layRowsKernel));
   MOEC_TRY(loadKernel(bundle, shippedCombine(combineConfig).name, 0, combineKernel));
   const uint32_t H = shape.hidden, I = shape.intermediate;
   Result<DeviceGemm> first = DeviceGemm::load(*device, bundle, choice.family, choice.gateUp,
@@ -108,22 +106,12 @@ Status SlotLayer::runProducts(GroupedGemmArgs tables, const void *hidden, size_t
        *outputs = expertOutput.as<void>(firstRow * shape.hidden * 2);
   tables.topK = shape.topK;
   tables.numRows = shape.tokens;
-  tables.tokens = choice.gateUp.rowsLaid ? outputs : hidden;
+  tables.tokens = hidden;
   tables.output = rows;
   MOEC_TRY(gateUp.launch(*device, tables, static_cast<uint32_t>(count), overlap));
   tables.tokens = rows;
   tables.output = outputs;
   return down.launch(*device, tables, static_cast<uint32_t>(count), overlap);
-}
-
-/// Of all pairs: down of the slots leaves the rows of what spilled alone.
-Status SlotLayer::layRows(const void *hidden) {
-  if (!choice.gateUp.rowsLaid)
-    return {};
-  LayRowsArgs args{hidden, slotOfPair.as<int32_t>(), expertOutput.as<void>(), shape.tokens, shape.hidden};
-  void *parameters[] = {&args};
-  const LayRowsConfig config = layRowsConfigOf(shape.topK);
-  return device->launch(layRowsKernel, {layRowsBlocks(shape.tokens), config.threads, overlap}, parameters);
 }
 
 Status SlotLayer::products(const void *hidden) {
@@ -159,7 +147,6 @@ Status SlotLayer::combine(const float *pairWeights) {
 Status SlotLayer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {
   MOEC_TRY(dispatch(ids));
   MOEC_TRY(dispatchSpill());
-  MOEC_TRY(layRows(hidden));
   MOEC_TRY(products(hidden));
   MOEC_TRY(spillProducts(hidden));
   return combine(pairWeights);

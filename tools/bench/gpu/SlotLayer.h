@@ -16,7 +16,6 @@ public:
   /// Queue the steps.
   Status dispatch(const int32_t *ids);
   Status dispatchSpill();
-  Status layRows(const void *hidden); // after both dispatches; nothing where gate-up gathers its rows
   Status products(const void *hidden);
   Status spillProducts(const void *hidden);
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
@@ -44,7 +43,7 @@ private:
   Buffer activated, expertOutput; // [numSlots + T * K, I or H]: slots, then what spilled
   DispatchConfig dispatchConfig{};
   CombineConfig combineConfig{};
-  Kernel slotsKernel, oneBlock, layRowsKernel, combineKernel;
+  Kernel slotsKernel, oneBlock, combineKernel;
   DeviceGemm gateUp, down;
 };
 

@@ -359,7 +359,7 @@ Status verifyLayers(Device &device, Bundle &bundle, const VerifyOptions &options
       Prepared p;
       MOEC_TRY(prepare(device, test, element == Element::BF16, p));
       const std::vector<LayerChoice> choices = choicesOn(device, element);
-      // Another family where there is one, its rows gathered and laid out.
+      // Another family where there is one, its rows copied and fetched.
       for (const LayerChoice &choice : {choices.front(), choices[choices.size() - 2], choices.back()}) {
         if (!isWanted(options.kernels, choice))
           continue;

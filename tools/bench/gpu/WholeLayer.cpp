@@ -104,7 +104,6 @@ Status WholeLayer::forward(const void *hidden) {
            .gateStride = logitStride()};
   }
   MOEC_TRY(experts.assignSlots(ids.as<int32_t>()));
-  MOEC_TRY(experts.layRows(hidden));
   MOEC_TRY(experts.gateUp(hidden));
   MOEC_TRY(experts.down());
   return experts.combine(pairWeights.as<float>(), out);
