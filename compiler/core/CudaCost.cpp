@@ -84,9 +84,8 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
     return {};
   // Blocks of one multiprocessor share what it can do, so waves count multiprocessors. Each set of granules is dealt
   // out by itself, which keeps more rows from ever costing less.
-  const uint32_t multiprocessors = std::max(1u, gpu.multiprocessors);
-  const uint64_t columnTiles =
-      uint64_t{ceilDivide(gemm.n, tile.weights * clusterBlocksOf(tile))} * clusterBlocksOf(tile);
+  const uint32_t multiprocessors = std::max(1u, gpu.multiprocessors), together = clusterBlocksOf(tile);
+  const uint64_t columnTiles = uint64_t{ceilDivide(gemm.n, tile.weights * together)} * together;
   const auto wavesWith = [&](uint32_t granules) {
     return of(ceilDivide(tilesWith[granules] * columnTiles, multiprocessors));
   };
@@ -96,10 +95,10 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   for (uint32_t granules = 2; granules <= perTile; ++granules)
     work.fullWaves += wavesWith(granules) * rowsSaved(tile) / perTile;
   work.steps = of(ceilDivide(gemm.k, kCudaTileK));
-  if (gemm.fromTokens && tile.family == GemmFamily::Fitted && clusterBlocksOf(tile) == 1)
+  if (gemm.fromTokens && tile.family == GemmFamily::Fitted && together == 1)
     work.stretch = gatherStretch(columnTiles);
-  const double rowsLoaded = std::max(of(allRows * columnTiles) / (multiprocessors * clusterBlocksOf(tile)),
-                                     of(std::min<uint32_t>(busiest, tile.tokens)));
+  const double rowsLoaded =
+      std::max(of(allRows * columnTiles) / (multiprocessors * together), of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes(tile) * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
   work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n + tokenRows);
   return work;

@@ -12,7 +12,6 @@ constexpr uint32_t gatheringThreads(const GemmConfig &c) { return gatheringWarps
 
 /// Two-byte elements.
 template <GemmConfig C> struct FittedRing : tile::Ring<C, 2, gatheringWarps(C), gatheringThreads(C)> {
-  static constexpr uint32_t fetchingWarps = gatheringWarps(C);
   static constexpr bool gathers = gathersTokens(C), fetches = fetchesRows(C);
   static constexpr bool copies = gathers && !fetches;
   static_assert(C.swapAB && FittedRing::bytes == stageBytes(C));

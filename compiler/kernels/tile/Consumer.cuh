@@ -80,19 +80,12 @@ template <GemmConfig C, class RingOf> struct Consumer {
   __device__ void finishStore() {
     if (!storing)
       return;
-    if (ptx::elect()) { // the thread that stored
+    if (ptx::elect()) // the thread that stored
       ptx::bulkWaitRead();
+    __syncwarp();
 #pragma unroll
-      for (uint32_t i = 1; i <= Ring::held; ++i) {
-        if constexpr (Ring::blocksTogether > 1) {
-#pragma unroll
-          for (uint32_t rank = 0; rank < Ring::blocksTogether; ++rank)
-            ptx::barrierArriveAt(ring.emptyOf(ring.before(i)), rank);
-        } else {
-          ptx::barrierArrive(ring.emptyOf(ring.before(i)));
-        }
-      }
-    }
+    for (uint32_t i = 1; i <= Ring::held; ++i)
+      release(ring.before(i));
     storing = false;
   }
 };

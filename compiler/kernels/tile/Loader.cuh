@@ -132,10 +132,7 @@ template <GemmConfig C, class RingOf> struct Loader {
       for (uint32_t box = first; box < numBoxes(work); box += Ring::blocksTogether) {
         const uint32_t to = ring.tokens(span) + box * boxTokens * rowBytes,
                        k0 = step * C.tileK + span * Ring::spanElements, row = work.firstSlot + box * boxTokens;
-        if constexpr (Ring::blocksTogether > 1)
-          ptx::tmaLoad2dToAll(to, tokenMap, k0, row, ring.full(), Ring::allBlocks, tokenPolicy);
-        else
-          ptx::tmaLoad2d(to, tokenMap, k0, row, ring.full(), tokenPolicy);
+        ring.loadTokens(tokenMap, to, k0, row, tokenPolicy);
       }
   }
 };

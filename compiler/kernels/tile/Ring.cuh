@@ -2,7 +2,9 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/CachePolicy.cuh"
 #include "compiler/kernels/ptx/Cluster.cuh"
+#include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Stages.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
@@ -27,9 +29,10 @@ struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * Elemen
   // A stage's part of the sum, in pieces as long as a swizzled row: each has its weight rows and its token rows.
   static constexpr uint32_t spanElements = rowBytes / ElementBytes, spans = C.tileK / spanElements;
   static constexpr uint32_t weightBytes = C.tileWeights * rowBytes, tokenBytes = C.tileTokens * rowBytes;
-  static constexpr uint32_t fillers = LoadingThreads + 1;     // arrivals that fill a stage
-  static constexpr uint32_t releases = groups * 4;            // arrivals that empty it: of each warp that reads it
-  static constexpr uint32_t takers = releases + LoadingWarps; // warps that the loading thread tells of each tile
+  static constexpr uint32_t fillers = LoadingThreads + 1; // arrivals that fill a stage
+  static constexpr uint32_t releases = groups * 4;        // arrivals that empty it: of each warp that reads it
+  static constexpr uint32_t loadingWarps = LoadingWarps;
+  static constexpr uint32_t takers = releases + loadingWarps; // warps that the loading thread tells of each tile
   // Outputs are panels of 128 bytes of columns by all token rows, swizzled as the copy engine wants them.
   static constexpr uint32_t outputBytes = OutputBytes, panelColumns = rowBytes / OutputBytes;
   static constexpr uint32_t panels = (outputColumns(C) + panelColumns - 1) / panelColumns,
@@ -45,6 +48,15 @@ struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * Elemen
   }
   __device__ uint64_t tokenTile(uint32_t span, uint32_t row) const {
     return tileAt((spans * weightBytes + span * tokenBytes) / 16 + row * (rowBytes / 16));
+  }
+
+  /// Has the copy engine bring a box of token rows to the present stage, for all blocks of the cluster.
+  __device__ void loadTokens(const TensorMap *map, uint32_t to, uint32_t k, uint32_t row,
+                             ptx::CachePolicy policy) const {
+    if constexpr (blocksTogether > 1)
+      ptx::tmaLoad2dToAll(to, map, k, row, this->full(), allBlocks, policy);
+    else
+      ptx::tmaLoad2d(to, map, k, row, this->full(), policy);
   }
 
   /// An output panel, when the present stage is the one after the tile.

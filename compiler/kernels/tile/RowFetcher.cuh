@@ -19,7 +19,7 @@ namespace moec::tile {
 template <GemmConfig C, class RingOf> struct RowFetcher {
   using Ring = RingOf;
   using Groups = RowGroups<C.tileTokens>;
-  static constexpr uint32_t warps = Ring::fetchingWarps * Ring::blocksTogether;
+  static constexpr uint32_t warps = Ring::loadingWarps * Ring::blocksTogether;
 
   const GroupedGemmArgs &args;
   const TensorMap *tokenMap;
@@ -59,26 +59,19 @@ private:
       at.waitEmpty();
 #pragma unroll
       for (uint32_t span = 0; span < Ring::spans; ++span) {
-        const uint32_t k0 = step * C.tileK + span * Ring::spanElements, to = at.tokens(span), full = at.full();
+        const uint32_t k0 = step * C.tileK + span * Ring::spanElements, to = at.tokens(span);
         for (uint32_t group = warp; group < groups; group += warps) {
           const uint4 rows = Groups::rows(group);
           const uint32_t first = to + group * Groups::size * rowBytes;
-          load(first, k0, rows.x, full, policy);
-          load(first + rowBytes, k0, rows.y, full, policy);
-          load(first + 2 * rowBytes, k0, rows.z, full, policy);
-          load(first + 3 * rowBytes, k0, rows.w, full, policy);
+          at.loadTokens(tokenMap, first, k0, rows.x, policy);
+          at.loadTokens(tokenMap, first + rowBytes, k0, rows.y, policy);
+          at.loadTokens(tokenMap, first + 2 * rowBytes, k0, rows.z, policy);
+          at.loadTokens(tokenMap, first + 3 * rowBytes, k0, rows.w, policy);
         }
       }
       ptx::barrierArrive(at.full()); // or a warp without a group could fall behind by two phases, which look like none
       at.next();
     }
-  }
-
-  __device__ void load(uint32_t to, uint32_t k0, uint32_t row, uint32_t full, ptx::CachePolicy policy) const {
-    if constexpr (Ring::blocksTogether > 1)
-      ptx::tmaLoad2dToAll(to, tokenMap, k0, row, full, Ring::allBlocks, policy);
-    else
-      ptx::tmaLoad2d(to, tokenMap, k0, row, full, policy);
   }
 };
 

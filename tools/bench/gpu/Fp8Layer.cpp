@@ -125,8 +125,9 @@ Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
   args.gemm.tileCounter = gemm.tileCounter.as<uint32_t>();
   args.tokenScaleStride = quantised->scaleStride;
   void *parameters[] = {&gemm.weights, &gemm.tokens, &gemm.output, &args};
-  const uint32_t blocks = device->multiprocessors() * gemm.config.blocksPerSm;
-  return device->launch(gemm.kernel, {blocks, hopperThreads(gemm.config), overlap}, parameters);
+  return device->launch(gemm.kernel,
+                        {gemmBlocks(gemm.config, device->multiprocessors()), hopperThreads(gemm.config), overlap},
+                        parameters);
 }
 
 Status Fp8Layer::gateUp() {
