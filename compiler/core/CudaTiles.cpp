@@ -101,8 +101,8 @@ bool hasDenseForm(const CudaTile &tile) {
   return tile.family == GemmFamily::Portable || tile.family == GemmFamily::Hopper;
 }
 
-bool hasNoDispatch(uint64_t pairs, const CudaTile &gateUp, const CudaTile &down) {
-  return pairs <= kFewPairs && findsFewPairs(gateUp.family) && findsFewPairs(down.family);
+bool hasNoDispatch(uint64_t pairs, GemmFamily gateUp, GemmFamily down) {
+  return pairs <= kFewPairs && findsFewPairs(gateUp) && findsFewPairs(down);
 }
 
 bool givesQuantised(const CudaTile &tile) {

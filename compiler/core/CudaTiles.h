@@ -40,7 +40,7 @@ bool hasDenseForm(const CudaTile &tile);
 constexpr bool findsFewPairs(GemmFamily family) { return family == GemmFamily::Fitted || family == GemmFamily::Fp8; }
 
 /// Whether a step of so many pairs has no dispatch.
-bool hasNoDispatch(uint64_t pairs, const CudaTile &gateUp, const CudaTile &down);
+bool hasNoDispatch(uint64_t pairs, GemmFamily gateUp, GemmFamily down);
 
 /// Blocks of a cluster that share the tile's token rows (GemmConfig::clusterBlocks). Tiles of few tokens have few rows
 /// to share.

@@ -180,7 +180,7 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         config.sharedGateUp = config.gateUp; // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
-      const double glueNs = hasNoDispatch(pairs, config.gateUp, config.down) ? fewNs : manyNs;
+      const double glueNs = hasNoDispatch(pairs, config.gateUp.family, config.down.family) ? fewNs : manyNs;
       candidates.push_back({config, glueNs + sharedNs + gateUp[i] + down[j], static_cast<uint32_t>(candidates.size())});
     }
   std::sort(candidates.begin(), candidates.end(), [](const CudaCandidate &a, const CudaCandidate &b) {
@@ -193,8 +193,9 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
                           const TargetFacts &facts, const Calibration &calibration) {
   const GpuCalibration gpu = gpuOf(calibration, facts);
   CudaStepCost cost;
-  cost.glue = cudaGlueCost(shape, histogram, gpu,
-                           hasNoDispatch(uint64_t{histogram.tokens} * shape.topK, config.gateUp, config.down));
+  cost.glue =
+      cudaGlueCost(shape, histogram, gpu,
+                   hasNoDispatch(uint64_t{histogram.tokens} * shape.topK, config.gateUp.family, config.down.family));
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
   cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
-#include "compiler/kernels/ptx/Cluster.cuh"
+#include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/CachePolicy.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
-#include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/RowGroups.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"

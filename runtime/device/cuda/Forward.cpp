@@ -100,7 +100,7 @@ Status CudaForward::route(uint32_t *nonFinite) {
 Status CudaForward::assignSlots(const int32_t *ids, const CountsRing &ring) {
   const uint32_t topK = layer.shape.topK;
   few = {};
-  if (tokens * topK > kFewPairs || !findsFewPairs(kernels.gateUp.family) || !findsFewPairs(kernels.down.family))
+  if (!hasNoDispatch(uint64_t{tokens} * topK, kernels.gateUp.family, kernels.down.family))
     return dispatch(ids, ring);
   few = {ids, tokens, topK, layer.shape.experts, joinsShared(layer.shape) ? 1u : 0u};
   return {};
