@@ -116,9 +116,9 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   return cost;
 }
 
-CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const Histogram &histogram,
-                                  const GpuCalibration &gpu) {
-  if (gateUp.family != GemmFamily::Fp8)
+CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
+                                  const Histogram &histogram, const GpuCalibration &gpu) {
+  if (gateUp.family != GemmFamily::Fp8 || quantisesFew(histogram.tokens, shape.topK, gateUp, down))
     return {};
   const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
   CudaQuantiseCost cost;

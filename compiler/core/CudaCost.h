@@ -57,14 +57,14 @@ struct CudaGlueCost {
 };
 
 /// Quantising a step's token rows before gate-up, and gate-up's outputs before down, where experts are multiplied in
-/// e4m3.
+/// e4m3 and products do not do it.
 struct CudaQuantiseCost {
   double tokensNs = 0, activatedNs = 0;
 
   double ns() const { return tokensNs + activatedNs; }
 };
-CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const Histogram &histogram,
-                                  const GpuCalibration &gpu);
+CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
+                                  const Histogram &histogram, const GpuCalibration &gpu);
 
 /// `noDispatch`: as hasNoDispatch() (CudaTiles.h) says of the tiles.
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,

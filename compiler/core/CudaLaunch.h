@@ -28,6 +28,12 @@ constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole 
           .clusterBlocks = dense ? 1 : clusterBlocksOf(tile)};
 }
 
+/// A product's other form, of tiles that have one (hasQuantisingForm): it quantises the rows of few tokens.
+constexpr GemmConfig quantising(GemmConfig config) {
+  config.quantises = true;
+  return config;
+}
+
 /// What kernels take at most: experts a token and groups of experts, since a lane of route holds each; experts, by the
 /// shared memory of dispatch (below).
 inline constexpr uint32_t kMostTopK = 32, kMostExperts = 512, kMostGroups = 32;

@@ -35,9 +35,10 @@ constexpr CudaTile classes[] = {
 };
 
 // Of e4m3, columns as above; a stage has so many 128 elements of the sum. Very few rows: two blocks with all of shared
-// memory in flight, or one with long stages. Beyond, two warpgroups, of which one adds up products while the other
-// multiplies, with token rows on the 64-row side: adding up costs half there, and gate-up gives its rows quantised
-// (docs/performance-log.md, e4m3). Where experts have somewhat more than 128 rows one wide tile is as good as two.
+// memory in flight, or one with long stages; of few tokens the first quantises the rows that it brings. Beyond, two
+// warpgroups, of which one adds up products while the other multiplies, with token rows on the 64-row side: adding up
+// costs half there, and gate-up gives its rows quantised (docs/performance-log.md, e4m3). Where experts have somewhat
+// more than 128 rows one wide tile is as good as two.
 constexpr CudaTile e4m3Classes[] = {
     {GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2},
     {GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
@@ -107,6 +108,11 @@ bool hasNoDispatch(uint64_t pairs, GemmFamily gateUp, GemmFamily down) {
 
 bool givesQuantised(const CudaTile &tile) {
   return tile.family == GemmFamily::Fp8 && givesQuantised(gemmConfigOf(tile, DType::BF16, GemmRole::GateUp, false));
+}
+
+bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const CudaTile &down) {
+  return tokens <= kFewTokens && hasNoDispatch(uint64_t{tokens} * topK, gateUp.family, down.family) &&
+         hasQuantisingForm(gateUp) && hasQuantisingForm(down);
 }
 
 uint32_t sharedBytes(const CudaTile &tile) {

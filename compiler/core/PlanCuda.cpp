@@ -51,16 +51,6 @@ std::vector<double> gemmNs(const std::vector<CudaTileCost> &tiles, const CudaGem
   return ns;
 }
 
-/// What gate-up takes in each tile, with what has to come before it or down.
-std::vector<double> gateUpNs(const std::vector<CudaTileCost> &tiles, const LayerShape &shape,
-                             const Histogram &histogram, const TargetFacts &facts, const GpuCalibration &gpu) {
-  std::vector<double> ns =
-      gemmNs(tiles, CudaGemm::gateUp(shape.intermediate, shape.hidden), groupedRows(shape, histogram), facts, gpu);
-  for (size_t i = 0; i < tiles.size(); ++i)
-    ns[i] += cudaQuantiseCost(shape, tiles[i].tile, histogram, gpu).ns();
-  return ns;
-}
-
 /// Those for dense products. Where none was measured, any will do: all that the target can run at assumed costs.
 std::vector<CudaTileCost> denseTilesOf(const std::vector<CudaTileCost> &tiles, const TargetFacts &facts) {
   std::vector<CudaTileCost> dense;
@@ -152,9 +142,10 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
                                           const Calibration &calibration) {
   const GpuCalibration gpu = gpuOf(calibration, facts);
   const std::vector<CudaTileCost> tiles = expertTilesOf(gpu, shape, facts);
-  const std::vector<double> gateUp = gateUpNs(tiles, shape, histogram, facts, gpu);
-  const std::vector<double> down =
-      gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), groupedRows(shape, histogram), facts, gpu);
+  const std::vector<uint32_t> rows = groupedRows(shape, histogram);
+  const std::vector<double> gateUp =
+      gemmNs(tiles, CudaGemm::gateUp(shape.intermediate, shape.hidden), rows, facts, gpu);
+  const std::vector<double> down = gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), rows, facts, gpu);
   CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = {}, .sharedGateUp = {}, .sharedDown = {}};
   const uint64_t pairs = uint64_t{histogram.tokens} * shape.topK;
   const double fewNs = cudaGlueCost(shape, histogram, gpu, true).ns(),
@@ -165,9 +156,9 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
     const CudaGemm first = CudaGemm::gateUp(shared, shape.hidden), second = CudaGemm::down(shared, shape.hidden);
     config.sharedGateUp = sharedTile(plain, first, histogram.tokens, facts, gpu);
     config.sharedDown = sharedTile(plain, second, histogram.tokens, facts, gpu);
-    const std::span<const uint32_t> rows(&histogram.tokens, 1);
-    sharedNs += oneGemm(config.sharedGateUp, first, rows, facts, gpu).ns;
-    sharedNs += oneGemm(config.sharedDown, second, rows, facts, gpu).ns;
+    const std::span<const uint32_t> tokens(&histogram.tokens, 1);
+    sharedNs += oneGemm(config.sharedGateUp, first, tokens, facts, gpu).ns;
+    sharedNs += oneGemm(config.sharedDown, second, tokens, facts, gpu).ns;
   }
   std::vector<CudaCandidate> candidates;
   for (size_t i = 0; i < tiles.size(); ++i)
@@ -181,7 +172,9 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         config.sharedDown = config.down;
       }
       const double glueNs = hasNoDispatch(pairs, config.gateUp.family, config.down.family) ? fewNs : manyNs;
-      candidates.push_back({config, glueNs + sharedNs + gateUp[i] + down[j], static_cast<uint32_t>(candidates.size())});
+      const double quantiseNs = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu).ns();
+      candidates.push_back(
+          {config, glueNs + sharedNs + quantiseNs + gateUp[i] + down[j], static_cast<uint32_t>(candidates.size())});
     }
   std::sort(candidates.begin(), candidates.end(), [](const CudaCandidate &a, const CudaCandidate &b) {
     return std::tuple(a.predictedNs, a.place) < std::tuple(b.predictedNs, b.place);
@@ -199,7 +192,7 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
   cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);
-  cost.quantise = cudaQuantiseCost(shape, config.gateUp, histogram, gpu);
+  cost.quantise = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu);
   cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), grouped, facts, gpu);
   if (const uint32_t shared = denseShared(shape)) {
     const std::span<const uint32_t> rows(&histogram.tokens, 1);

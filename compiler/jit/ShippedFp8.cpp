@@ -13,8 +13,8 @@ std::vector<GemmConfig> shippedFp8Gemms(GemmRole role) {
 
 ShippedKernel shippedFp8Gemm(const GemmConfig &c) {
   const bool gated = c.role == GemmRole::GateUp;
-  return {fmt::format("fp8-{}-{}x{}-s{}-b{}-k{}{}", gated ? "gateup" : "down", c.tileTokens, c.tileWeights, c.stages,
-                      c.blocksPerSm, c.tileK, c.swapAB ? "" : "-rows"),
+  return {fmt::format("fp8-{}-{}x{}-s{}-b{}-k{}{}{}", gated ? "gateup" : "down", c.tileTokens, c.tileWeights, c.stages,
+                      c.blocksPerSm, c.tileK, c.swapAB ? "" : "-rows", c.quantises ? "-few" : ""),
           {.files = {KernelFile::GroupedGemmFp8},
            .functors = {},
            .kernels = {gemmFp8Kernel(c, gated ? "SiluGate" : "NoActivation")}}};
@@ -29,8 +29,12 @@ std::vector<ShippedKernel> shippedFp8Kernels() {
   std::vector<ShippedKernel> all = {shippedQuantise(quantiseConfigOf(DType::BF16)),
                                     shippedQuantise(quantiseConfigOf(DType::BF16, true))};
   for (GemmRole role : {GemmRole::GateUp, GemmRole::Down})
-    for (const GemmConfig &config : shippedFp8Gemms(role))
+    for (const CudaTile &tile : e4m3TileClasses()) {
+      const GemmConfig config = gemmConfigOf(tile, DType::BF16, role, false);
       all.push_back(shippedFp8Gemm(config));
+      if (hasQuantisingForm(tile))
+        all.push_back(shippedFp8Gemm(quantising(config)));
+    }
   return all;
 }
 

@@ -34,12 +34,13 @@ constexpr bool givesQuantised(const GemmConfig &c) {
   return c.role == GemmRole::GateUp && !c.swapAB && c.tileWeights == 2 * kFp8Block;
 }
 
-/// Arguments of groupedGemmFp8. Tokens and weights come through tensor maps; `gemm.tokens`,
-/// `weights`, `upWeights`, `slotPair`, `topK`, `expertStride` and the biases are not read. `gemm.k`
-/// is a multiple of 16, `gemm.n` of 8 (givesQuantised: of 16).
+/// Arguments of groupedGemmFp8. Weights, and rows that are quantised, come through tensor maps; `gemm.weights`,
+/// `upWeights`, `expertStride` and the biases are not read, nor, unless the config quantises, `gemm.tokens`, `slotPair`
+/// and `topK`. `gemm.k` is a multiple of 16, `gemm.n` of 8 (givesQuantised: of 16).
 struct Fp8GemmArgs {
   GroupedGemmArgs gemm;
-  const float *tokenScales;    ///< [ceil(k / 128), tokenScaleStride], of each slot (QuantiseArgs::scales)
+  const float *tokenScales;    ///< [ceil(k / 128), tokenScaleStride], of each slot (QuantiseArgs::scales); not read by
+                               ///< configs that quantise
   const float *weightScales;   ///< gate's or down's [E, ceil(n / 128), ceil(k / 128)]
   const float *upWeightScales; ///< GateUp: up's, laid out as `weightScales`
   int64_t expertScaleStride;   ///< floats from one expert's scales to the next

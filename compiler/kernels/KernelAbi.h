@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 11;
+inline constexpr uint32_t kCudaAbiVersion = 12;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -52,6 +52,9 @@ struct GemmConfig {
   /// Fitted: neighbours on the device that have the same token tiles, each with weights of its own, and fetch the rows
   /// for each other. A launch has a multiple of so many blocks.
   uint32_t clusterBlocks = 1;
+  /// e4m3: takes a step of few pairs as rows of two-byte elements, gate-up's each from its token, and quantises them as
+  /// it brings them, as quantise would.
+  bool quantises = false;
 };
 
 constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<uint32_t>((value + by - 1) / by); }
@@ -116,6 +119,9 @@ struct alignas(16) TokenTile {
 
 /// A step of so few pairs needs no dispatch: who would read what it writes finds that by itself (tile/FewPairs.cuh).
 inline constexpr uint32_t kFewPairs = 32;
+/// In e4m3 products quantise the rows of so few tokens themselves: every tile of weights does it anew, which costs less
+/// than a launch as long as there are few of them.
+inline constexpr uint32_t kFewTokens = 4;
 
 /// Shared memory that a product of the fitted family or of e4m3 has besides the dynamic: two barriers a stage, two
 /// tiles with two barriers each, and the tables of few pairs.

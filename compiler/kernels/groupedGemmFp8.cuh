@@ -1,11 +1,12 @@
 // Grouped GEMM of e4m3 for Hopper. Few rows: weights are on the 64-row side of wgmma, token rows on the
 // other, whose width each tile picks. Many: token rows are on the 64-row side. One thread loads, one warp
-// brings the scales, the other warpgroups multiply; 128 elements of the sum at a time are multiplied and
-// then added up in f32 times their scales.
+// brings the scales (of few pairs three, who quantise the rows as well), the other warpgroups multiply; 128
+// elements of the sum at a time are multiplied and then added up in f32 times their scales.
 #pragma once
 
 #include "compiler/kernels/fp8/Products.cuh"
 #include "compiler/kernels/fp8/RowMultiplier.cuh"
+#include "compiler/kernels/fp8/RowQuantiser.cuh"
 #include "compiler/kernels/fp8/ScaleLoader.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
@@ -18,11 +19,12 @@ namespace moec {
 /// scales; gate-up: activation(gate, up). `weights` maps gate and up rows interleaved by eight as
 /// (128 elements of k, 8 rows, 2, tileWeights / 16 groups, 1 expert); down: [E, n, k] in boxes of
 /// 128 elements of k by tileWeights rows. `tokens` maps [numSlots, k] in boxes of 128 elements by
-/// tokenBoxRows(C) rows, `output` args.gemm.output in boxes of 128 bytes of columns by kOutputBoxRows
-/// rows. All are swizzled by 128 bytes (compiler/core/CudaTensors.h).
+/// tokenBoxRows(C) rows (of who quantises not looked at), `output` args.gemm.output in boxes of 128 bytes of columns by
+/// kOutputBoxRows rows. All are swizzled by 128 bytes (compiler/core/CudaTensors.h).
 ///
 /// The tile tables and weights are read while the kernel before this one runs, which must have
-/// waited for dispatch before it let this one start; quantise and gate-up do.
+/// waited for dispatch before it let this one start; quantise and gate-up do. Gate-up that quantises
+/// waits itself.
 ///
 /// Launch: any grid, hopperThreads(C) threads, fp8SharedBytes(C).
 template <GemmConfig C, class Activation>
@@ -41,7 +43,8 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     ring.init();
     queue.init();
     ptx::prefetchTensorMap(&weights);
-    ptx::prefetchTensorMap(&tokens);
+    if constexpr (Ring::takesBoxes)
+      ptx::prefetchTensorMap(&tokens);
     ptx::prefetchTensorMap(&output);
   }
   __syncthreads();
@@ -58,6 +61,8 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
       loader.prepare();
       if (ptx::elect())
         loader.run();
+    } else if constexpr (C.quantises) {
+      Fp8RowQuantiser<C>{args, ring, queue, tile::uniform(threadIdx.x / 32) - 1}.run();
     } else if (threadIdx.x / 32 == 1) {
       Fp8ScaleLoader<C>{args, ring, queue}.run();
     }

@@ -3,9 +3,7 @@
 #pragma once
 
 #include "compiler/kernels/Fp8Abi.h"
-#include "compiler/kernels/fp8/QuantisedRows.cuh"
-#include "compiler/kernels/ptx/Element.cuh"
-#include "compiler/kernels/ptx/Fp8.cuh"
+#include "compiler/kernels/fp8/BlockPart.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Load.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
@@ -13,36 +11,6 @@
 #include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec {
-
-/// A lane's eight elements of a block.
-template <Element E> struct BlockPart {
-  float values[8];
-
-  __device__ explicit BlockPart(const uint4 &loaded) {
-    const uint32_t packed[4] = {loaded.x, loaded.y, loaded.z, loaded.w};
-#pragma unroll
-    for (uint32_t i = 0; i < 4; ++i) {
-      values[i * 2] = finiteOrNan(ptx::Convert<E>::low(packed[i]));
-      values[i * 2 + 1] = finiteOrNan(ptx::Convert<E>::high(packed[i]));
-    }
-  }
-  /// The largest magnitude of the sixteen lanes' elements; NaN does not count.
-  __device__ float most() const {
-    float largest = kFp8Least;
-#pragma unroll
-    for (uint32_t i = 0; i < 8; ++i)
-      largest = fmaxf(largest, fabsf(values[i]));
-#pragma unroll
-    for (uint32_t step = 8; step > 0; step /= 2)
-      largest = fmaxf(largest, __shfl_xor_sync(tile::allLanes, largest, step));
-    return largest;
-  }
-
-  __device__ uint2 times(float factor) const {
-    return make_uint2(ptx::packE4M3(values[0] * factor, values[1] * factor, values[2] * factor, values[3] * factor),
-                      ptx::packE4M3(values[4] * factor, values[5] * factor, values[6] * factor, values[7] * factor));
-  }
-};
 
 /// A block of a row, and the slots that its row goes to, sixteen at a time: one in each lane of half a warp.
 template <QuantiseConfig C> struct QuantiseItem {

@@ -7,6 +7,8 @@
 #include "ir/Moe.h"
 #include "passes/PlanFromIr.h"
 
+#include <optional>
+
 using namespace mlir;
 
 namespace moec::codegen {
@@ -106,21 +108,32 @@ private:
     const bool fp8 = tile.family == GemmFamily::Fp8;
     if (fp8 && (config.element != DType::BF16 || gemm.biased || gemm.weighted))
       return makeError(Code::InvalidModel, "tile {} has bf16 outputs, no biases and no weights on inputs", tile.text());
-    ShippedKernel kernel = shippedGemm(tile.family, gemm);
+    std::optional<Functor> functor;
     if (role == GemmRole::GateUp) {
-      Result<Functor> functor = functorOf(op.getActivation());
-      if (!functor)
-        return functor.status();
-      kernel.unit.kernels = {gemmKernel(tile.family, gemm, functor->name)};
-      kernel.unit.functors = {std::move(*functor)};
+      Result<Functor> made = functorOf(op.getActivation());
+      if (!made)
+        return made.status();
+      functor = std::move(*made);
     }
-    std::vector kernels{kernelOf(std::move(kernel), gemmThreads(tile.family, gemm), gemmSharedBytes(tile.family, gemm),
-                                 {.rows = tile.tokens, .symbol = "", .columns = tile.weights})};
+    std::vector kernels{productKernel(tile, gemm, functor)};
     if (fp8 && role == GemmRole::GateUp) { // down's tokens are quantised by it too
       const QuantiseConfig quantise = quantiseConfigOf(config.element, joined);
       kernels.push_back(kernelOf(shippedQuantise(quantise), quantise.threads, 0));
     }
+    if (hasQuantisingForm(tile))
+      kernels.push_back(productKernel(tile, quantising(gemm), functor));
     return kernels;
+  }
+
+  /// `functor`: gate-up's activation.
+  LaunchKernel productKernel(const CudaTile &tile, const GemmConfig &gemm, const std::optional<Functor> &functor) {
+    ShippedKernel kernel = shippedGemm(tile.family, gemm);
+    if (functor) {
+      kernel.unit.kernels = {gemmKernel(tile.family, gemm, functor->name)};
+      kernel.unit.functors = {*functor};
+    }
+    return kernelOf(std::move(kernel), gemmThreads(tile.family, gemm), gemmSharedBytes(tile.family, gemm),
+                    {.rows = tile.tokens, .symbol = "", .columns = tile.weights});
   }
 
   Result<std::vector<LaunchKernel>> store() {

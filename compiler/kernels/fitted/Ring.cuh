@@ -12,8 +12,8 @@ constexpr uint32_t gatheringThreads(const GemmConfig &c) { return gatheringWarps
 
 /// Two-byte elements.
 template <GemmConfig C> struct FittedRing : tile::Ring<C, 2, gatheringWarps(C), gatheringThreads(C)> {
-  static constexpr bool gathers = gathersTokens(C), fetches = fetchesRows(C);
-  static constexpr bool copies = gathers && !fetches;
+  static constexpr bool followsDispatch = gathersTokens(C), takesBoxes = !gathersTokens(C); // as rows lie
+  static constexpr bool fetches = fetchesRows(C), copies = gathersTokens(C) && !fetches;
   static_assert(C.swapAB && FittedRing::bytes == stageBytes(C));
 };
 

@@ -1,4 +1,4 @@
-// Quantising rows whose elements lie in registers as wgmma leaves them (quantise.cuh: rows in memory, by the same
+// Quantising rows whose elements lie in registers as wgmma leaves them (BlockPart.cuh: rows in memory, by the same
 // rules).
 #pragma once
 

@@ -6,10 +6,13 @@
 
 namespace moec {
 
-/// One-byte elements and, behind all stages, their scales, which one warp fetches (ScaleLoader.cuh).
-template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, 1, 32, givesQuantised(C) ? 1 : 2> {
-  static constexpr bool gathers = false; // rows of both products lie by slot
-  static constexpr bool fetches = false;
+/// Warps that bring a stage's scales (ScaleLoader.cuh), or its rows with them (RowQuantiser.cuh).
+constexpr uint32_t fp8LoadingWarps(const GemmConfig &c) { return c.quantises ? 3 : 1; }
+
+/// One-byte elements and, behind all stages, their scales, which a warp brings.
+template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, fp8LoadingWarps(C), 32, givesQuantised(C) ? 1 : 2> {
+  static constexpr bool takesBoxes = !C.quantises, fetches = false;
+  static constexpr bool followsDispatch = C.quantises && Fp8Ring::gated; // else quantise or gate-up lies between
   static constexpr uint32_t scaleBytes = fp8ScaleFloats(C) * 4;
   // Gate-up: 128 columns of gate and up at most, so that one scale of each serves the tile. Down: two.
   static_assert(C.tileWeights <= 256 && !C.biased && !C.weighted);

@@ -8,6 +8,18 @@
 
 namespace moec {
 
+/// The scales [ceil(k / 128)] of a tile's first weight rows or second ones: gate's and up's; down: of 128 and 128.
+template <GemmConfig C>
+__device__ const float *fp8WeightScales(const Fp8GemmArgs &args, const tile::Work &work, bool second) {
+  constexpr bool gated = C.role == GemmRole::GateUp;
+  const float *from = gated && second ? args.upWeightScales : args.weightScales;
+  const uint32_t rowBlocks = ceilDivide(args.gemm.n, kFp8Block);
+  uint32_t rowBlock = work.firstColumn / kFp8Block + (!gated && second);
+  rowBlock = rowBlock < rowBlocks ? rowBlock : rowBlocks - 1; // past the last: no weight row asks for it
+  return from + static_cast<int64_t>(work.expert) * args.expertScaleStride +
+         static_cast<uint64_t>(rowBlock) * ceilDivide(args.gemm.k, kFp8Block);
+}
+
 /// One warp that brings the scales of each stage. They are floats at any multiple of four bytes,
 /// which the copy engine does not take.
 template <GemmConfig C> struct Fp8ScaleLoader {
@@ -27,7 +39,7 @@ template <GemmConfig C> struct Fp8ScaleLoader {
 
   __device__ void load(const tile::Work &work) {
     const uint32_t lane = threadIdx.x % 32, kBlocks = (args.gemm.k + kFp8Block - 1) / kFp8Block;
-    const float *weightScales = weightScalesOf(work, kBlocks);
+    const float *weightScales = fp8WeightScales<C>(args, work, lane == 1);
     const float *tokenScales = args.tokenScales + work.firstSlot + lane;
     const uint32_t steps = ring.numSteps(args.gemm.k);
     for (uint32_t step = 0; step < steps; ++step) {
@@ -49,18 +61,6 @@ template <GemmConfig C> struct Fp8ScaleLoader {
       ptx::cpAsyncArrive(ring.full());
       ring.next();
     }
-  }
-
-  /// The lane's row of scales, of lanes 0 and 1: gate's and up's; down: of the tile's first and
-  /// second 128 weight rows.
-  __device__ const float *weightScalesOf(const tile::Work &work, uint32_t kBlocks) const {
-    const uint32_t second = threadIdx.x % 32 == 1;
-    const float *from = Ring::gated && second ? args.upWeightScales : args.weightScales;
-    const uint32_t rowBlocks = (args.gemm.n + kFp8Block - 1) / kFp8Block;
-    uint32_t rowBlock = work.firstColumn / kFp8Block + (Ring::gated ? 0 : second);
-    rowBlock = rowBlock < rowBlocks ? rowBlock : rowBlocks - 1; // past the last: no weight row asks for it
-    return from + static_cast<int64_t>(work.expert) * args.expertScaleStride +
-           static_cast<uint64_t>(rowBlock) * kBlocks;
   }
 };
 

@@ -36,6 +36,10 @@ inline __device__ void storeShared4(uint32_t shared, uint32_t value) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared), "r"(value) : "memory");
 }
 
+inline __device__ void storeShared8(uint32_t shared, uint2 values) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(shared), "r"(values.x), "r"(values.y) : "memory");
+}
+
 inline __device__ float2 loadShared8(uint32_t shared) {
   float2 values;
   asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(values.x), "=f"(values.y) : "r"(shared) : "memory");

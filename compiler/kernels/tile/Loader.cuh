@@ -11,8 +11,8 @@
 
 namespace moec::tile {
 
-/// One thread that picks the block's tiles and starts copies by TMA: weights, and token rows unless `RingOf`
-/// (FittedRing<C> or Fp8Ring<C>) gathers them. Its warp helps it to begin.
+/// One thread that picks the block's tiles and starts copies by TMA: weights, and token rows where `RingOf`
+/// (FittedRing<C> or Fp8Ring<C>) takes them in boxes. Its warp helps it to begin.
 template <GemmConfig C, class RingOf> struct Loader {
   using Ring = RingOf;
   using Finder = WorkFinder<C, Ring::elementBytes>;
@@ -31,7 +31,8 @@ template <GemmConfig C, class RingOf> struct Loader {
 
   /// By all lanes of a warp, the first of which then runs.
   __device__ void prepare() const {
-    if constexpr (Ring::gathers) // else neither ids nor tables come from the kernel just before this one (below)
+    if constexpr (Ring::followsDispatch) // else neither ids nor tables come from the kernel just before this one
+                                         // (below)
       ptx::waitForPrevious();
     if (args.few.ids)
       writeFewTables<C>(args.few);
@@ -43,7 +44,7 @@ template <GemmConfig C, class RingOf> struct Loader {
       queue.open();
     Finder finder{args};
     const Work first = finder.first();
-    if constexpr (!Ring::gathers) {
+    if constexpr (!Ring::followsDispatch) {
       prefetchFirst(Ring::own(first));
       ptx::waitForPrevious();
     }
@@ -51,7 +52,7 @@ template <GemmConfig C, class RingOf> struct Loader {
     if (finds)
       queue.put(first);
     Work work = taken(first);
-    for (uint32_t begun = Ring::gathers ? 0 : prefetchedSteps(); work.rows; begun = 0) {
+    for (uint32_t begun = Ring::followsDispatch ? 0 : prefetchedSteps(); work.rows; begun = 0) {
       if (finds)
         finder.restart();
       load(Ring::own(work), finder, begun);
@@ -90,7 +91,7 @@ template <GemmConfig C, class RingOf> struct Loader {
         ring.waitEmpty();
         beginStage(work, step);
       }
-      if constexpr (!Ring::gathers)
+      if constexpr (Ring::takesBoxes)
         loadTokens(work, step);
       // A piece of looking up the next tile. What it loads is waited for before the next step, so not before all that
       // was begun has its tokens: at a launch's start all blocks draw at once.
@@ -106,10 +107,8 @@ template <GemmConfig C, class RingOf> struct Loader {
   static __device__ uint32_t tokenBytes(const Work &work) {
     if constexpr (Ring::fetches) // by RowFetcher
       return RowGroups<C.tileTokens>::of(work.rows) * RowGroups<C.tileTokens>::size * rowBytes;
-    else if constexpr (Ring::gathers)
-      return 0;
     else
-      return numBoxes(work) * boxTokens * rowBytes;
+      return Ring::takesBoxes ? numBoxes(work) * boxTokens * rowBytes : 0;
   }
 
   __device__ void beginStage(const Work &work, uint32_t step) const {

@@ -27,7 +27,7 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
     MOEC_TRY(route(counters.nonFinite));
   MOEC_TRY(assignSlots(routing ? routing->ids : space.ids, counters.ring));
   const float *pairWeights = routing ? routing->weights : space.weights;
-  const bool e4m3 = kernels.gateUp.family == GemmFamily::Fp8;
+  const bool e4m3 = kernels.gateUp.family == GemmFamily::Fp8 && !quantisesFew();
   if (e4m3)
     MOEC_TRY(quantiseTokens(hidden));
   MOEC_TRY(gateUp(hidden, pairWeights));
@@ -141,6 +141,10 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   MOEC_TRY(launch(kernels.dispatchCount, args.numBlocks, parameters, "dispatch, counting"));
   MOEC_TRY(counting(kernels.dispatchScan, 1, "dispatch, scanning"));
   return launch(kernels.dispatchPlace, args.numBlocks, parameters, "dispatch, placing");
+}
+
+bool CudaForward::quantisesFew() const {
+  return moec::quantisesFew(tokens, layer.shape.topK, kernels.config.gateUp, kernels.config.down);
 }
 
 GroupedGemmArgs CudaForward::groupedArgs() const {
@@ -272,7 +276,8 @@ Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedG
   }
   void *last = gemm.family == GemmFamily::Fp8 ? static_cast<void *>(&scaled) : &args;
   void *parameters[] = {parameter(maps.first), parameter(*tokenRows), parameter(*outputRows), last};
-  return launch(gemm.kernel, blocks, parameters, name);
+  return launch(gemm.family == GemmFamily::Fp8 && quantisesFew() ? gemm.quantising : gemm.kernel, blocks, parameters,
+                name);
 }
 
 Status CudaForward::combine(const float *pairWeights, const CountsRing &ring, void *output) {

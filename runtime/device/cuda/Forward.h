@@ -55,6 +55,8 @@ private:
   /// By dispatch, or, where there are few pairs, by whoever needs them.
   Status assignSlots(const int32_t *ids, const CountsRing &ring);
   Status dispatch(const int32_t *ids, const CountsRing &ring);
+  /// Whether the step's products quantise their rows themselves.
+  bool quantisesFew() const;
   Status quantise(QuantiseArgs args, const char *name);
   Status quantiseTokens(const void *hidden);
   Status quantiseActivated();

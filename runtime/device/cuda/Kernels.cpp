@@ -93,11 +93,18 @@ private:
     std::vector<CudaKernel *> wanted{&to.kernel};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       wanted.push_back(&bound->quantise);
+    if (hasQuantisingForm(tile))
+      wanted.push_back(&to.quantising);
     MOEC_TRY(kernels(launch, wanted));
-    const uint32_t threads = gemmThreads(tile.family, to.config);
-    if (to.kernel.threads != threads || to.kernel.sharedBytes != sharedBytes(tile))
+    MOEC_TRY(checkLaunch(to.kernel, to.config, tile));
+    return hasQuantisingForm(tile) ? checkLaunch(to.quantising, to.config, tile) : Status();
+  }
+
+  static Status checkLaunch(const CudaKernel &kernel, const GemmConfig &config, const CudaTile &tile) {
+    const uint32_t threads = gemmThreads(tile.family, config);
+    if (kernel.threads != threads || kernel.sharedBytes != sharedBytes(tile))
       return makeError(Code::InvalidModel, "{} threads and {} bytes of shared memory, but tile {} takes {} and {}",
-                       to.kernel.threads, to.kernel.sharedBytes, tile.text(), threads, sharedBytes(tile));
+                       kernel.threads, kernel.sharedBytes, tile.text(), threads, sharedBytes(tile));
     return {};
   }
 

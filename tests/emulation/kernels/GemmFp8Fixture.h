@@ -13,6 +13,12 @@ constexpr GemmConfig fp8Config(GemmRole role, uint32_t tokens, uint32_t weights,
   return fittedConfig(Element::BF16, role, tokens, weights, tileK, stages, groups, blocksPerSm);
 }
 
+/// The form that quantises its rows.
+constexpr GemmConfig ofFew(GemmConfig config) {
+  config.quantises = true;
+  return config;
+}
+
 /// Token rows on the 64-row side.
 constexpr GemmConfig inRows(GemmConfig config) {
   config.swapAB = false;
@@ -33,16 +39,22 @@ struct Fp8Problem {
   GemmCase test;
   GemmRole role;
   bench::ReferenceSlots slots;
-  bench::Fp8Rows rows;           // by slot
+  std::vector<uint16_t> tokens;  // bf16, [T, k]; down: by slot
+  bench::Fp8Rows rows;           // the same quantised, by slot
   bench::Fp8Weights weights, up; // gate or down; gate-up: up
   std::vector<double> expected;  // [numSlots, n]
 };
 
 inline Fp8Problem makeFp8Problem(const GemmCase &test, GemmRole role) {
   std::mt19937_64 random(test.tokens * 7919 + test.k);
-  Fp8Problem p{.test = test, .role = role, .slots = {}, .rows = {}, .weights = {}, .up = {}, .expected = {}};
+  Fp8Problem p{
+      .test = test, .role = role, .slots = {}, .tokens = {}, .rows = {}, .weights = {}, .up = {}, .expected = {}};
   p.slots = bench::referenceSlots(drawCaseIds(test, random), test.experts);
-  p.rows = bench::quantiseRows(bench::drawElements(p.slots.slotPair.size() * test.k, 1, true, random), test.k, true);
+  const bool gathers = role == GemmRole::GateUp;
+  p.tokens = bench::drawElements((gathers ? test.tokens : p.slots.slotPair.size()) * test.k, 1, true, random);
+  p.rows = bench::quantiseRows(p.tokens, test.k, true);
+  if (gathers)
+    p.rows = bench::gatherRows(p.rows, p.slots.slotPair, test.topK);
   const double scale = 1 / std::sqrt(test.k);
   p.weights = bench::drawFp8Weights(test.experts, test.n, test.k, scale, random);
   p.expected = bench::referenceFp8Product(p.rows, p.weights, p.slots.expertBegin);
@@ -88,7 +100,7 @@ template <GemmConfig C> struct Fp8Launch {
   explicit Fp8Launch(const Fp8Problem &p)
       : p(p), tables{.test = p.test,
                      .slots = p.slots,
-                     .tokens = {0},
+                     .tokens = C.quantises ? p.tokens : std::vector<uint16_t>{0},
                      .weights = {0},
                      .up = {},
                      .bias = {},
@@ -99,7 +111,8 @@ template <GemmConfig C> struct Fp8Launch {
     constexpr bool gated = C.role == GemmRole::GateUp;
     args.gemm = gemmArgs(device, tables, C.tileTokens);
     args.gemm.tileCounter = device.output(std::vector<uint32_t>{0});
-    settleTables(device, args.gemm);
+    if (!(C.quantises && gated)) // who comes after dispatch waits for it
+      settleTables(device, args.gemm);
     args.tokenScales = device.input(p.rows.scales);
     args.tokenScaleStride = static_cast<uint32_t>(p.rows.stride);
     args.weightScales = device.constant(p.weights.scales);

@@ -19,6 +19,12 @@ template <GemmConfig C> void check() {
     check<C>(test, kSchedules, 3);
 }
 
+template <GemmConfig C> std::vector<uint16_t> bitsOf(const GemmCase &test) {
+  std::vector<uint16_t> bits;
+  REQUIRE(runFp8<C>(makeFp8Problem(test, C.role), 1, 3, &bits).empty());
+  return bits;
+}
+
 /// Against the rows of a tile that rounds them, quantised on the host.
 template <GemmConfig Quantising, GemmConfig Rounding>
 void checkQuantising(const GemmCase &test, uint32_t schedules, uint32_t blocks) {
@@ -41,6 +47,23 @@ TEST_CASE("the e4m3 gate-up product multiplies as the reference does, whatever t
 TEST_CASE("the e4m3 down product multiplies as the reference does, whatever the schedule", "[emulation][gemm][fp8]") {
   check<fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2)>();
   check<fp8Config(GemmRole::Down, 64, 256, 128, 4, 2, 1)>(); // weights under two scales; outputs in two stages
+}
+
+TEST_CASE("e4m3 products that quantise their rows multiply as the reference does, whatever the schedule",
+          "[emulation][gemm][fp8]") {
+  check<ofFew(fp8Config(GemmRole::GateUp, 16, 64, 256, 3, 1, 2))>();
+  check<ofFew(fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2))>();
+  check<ofFew(fp8Config(GemmRole::Down, 16, 64, 512, 3, 1, 1))>(); // a lane has two blocks of a row
+}
+
+TEST_CASE("an e4m3 product that quantises its rows gives the bits of one that does not", "[emulation][gemm][fp8]") {
+  constexpr GemmConfig gateUp = fp8Config(GemmRole::GateUp, 16, 64, 256, 3, 1, 2),
+                       down = fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2);
+  for (const GemmCase &test : fp8Cases()) {
+    INFO(test.name);
+    CHECK(bitsOf<ofFew(gateUp)>(test) == bitsOf<gateUp>(test));
+    CHECK(bitsOf<ofFew(down)>(test) == bitsOf<down>(test));
+  }
 }
 
 TEST_CASE("e4m3 products with token rows on the 64-row side multiply as the reference does", "[emulation][gemm][fp8]") {

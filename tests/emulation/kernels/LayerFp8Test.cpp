@@ -88,6 +88,7 @@ struct Fp8Layer {
     Fp8Problem problem{.test = {"", T, k, n, E, K, GemmCase::Drawn, true, false},
                        .role = Role,
                        .slots = {},
+                       .tokens = {},
                        .rows = {},
                        .weights = first,
                        .up = gated ? inputs().up : first,

@@ -82,6 +82,7 @@ void loadShared16(uint32_t (&values)[4], uint32_t shared);
 float loadShared4(uint32_t shared);
 void storeShared4(uint32_t shared, uint32_t value);
 /// ld.shared of 8 bytes
+void storeShared8(uint32_t shared, const uint32_t (&values)[2]);
 void loadShared8(float (&values)[2], uint32_t shared);
 uint32_t transpose8x8(uint32_t matrix);
 void mma16816(float (&sum)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bool bf16);

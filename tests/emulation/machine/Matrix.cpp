@@ -171,6 +171,14 @@ void storeShared4(uint32_t shared, uint32_t value) {
   std::memcpy(block.hostOf(shared, 4, "st.shared"), &value, 4);
 }
 
+void storeShared8(uint32_t shared, const uint32_t (&values)[2]) {
+  Block &block = Block::current();
+  if (shared % 8 != 0)
+    block.fail(Fault::OutOfBounds, fmt::format("st.shared.v2 of {:#x}: not a multiple of 8", shared));
+  block.touchShared(shared, 8, Use::Write, block.actor(block.self()), "st.shared");
+  std::memcpy(block.hostOf(shared, 8, "st.shared"), values, 8);
+}
+
 void loadShared8(float (&values)[2], uint32_t shared) {
   Block &block = Block::current();
   if (shared % 8 != 0)

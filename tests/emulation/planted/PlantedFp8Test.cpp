@@ -32,6 +32,12 @@ std::string quantising(uint64_t seed) {
   }();
   return runQuantising<inRows(fp8Config(GemmRole::GateUp, 128, 256, 128, 3, 2, 1))>(made, expected, seed, 2);
 }
+/// Products that quantise their rows, in tiles of one to sixteen of them.
+template <GemmRole Role> std::string few(uint64_t seed) {
+  static const Fp8Problem made = makeFp8Problem({"few", 21, 1296, 72, 4, 2, GemmCase::Drawn, true, false}, Role);
+  return runFp8<ofFew(fp8Config(Role, 16, 64, 256, 3, 1, 2))>(made, seed, 2);
+}
+const auto fewGateUp = few<GemmRole::GateUp>, fewDown = few<GemmRole::Down>;
 /// Tiles of which one warpgroup has no row.
 std::string skipping(uint64_t seed) {
   static const Fp8Problem oneToken =
@@ -42,7 +48,7 @@ std::string skipping(uint64_t seed) {
 } // namespace
 
 TEST_CASE("the e4m3 kernels are well without a bug", "[emulation][planted][fp8]") {
-  checkWell({+gateUp, +down, +skipping, +rows, quantising});
+  checkWell({+gateUp, +down, +skipping, +rows, quantising, +fewGateUp, +fewDown});
 }
 
 TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][planted][fp8]") {
@@ -77,6 +83,15 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
        quantising},
       {"quantising: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, quantising},
       {"quantising: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, quantising},
+      {"few: no fence.proxy.async behind quantised rows", Fault::Race, {Bug::SkipProxyFence}, fewGateUp},
+      {"few: a block's largest of half its lanes", wrongResult, {Bug::ShuffleStep}, fewGateUp},
+      {"few: full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, fewDown},
+      {"few: empty wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 3}, fewDown},
+      {"few: one arrival at a stage missing", Fault::Deadlock, {Bug::SkipRelease}, fewDown},
+      {"few: stages full before all lanes have written", Fault::Race, {Bug::ArrivalsTooFew}, fewDown},
+      {"few: a stage given back while a lane reads its scales", Fault::Race, {Bug::SkipSyncWarp}, fewGateUp},
+      {"few, gate-up: no griddepcontrol.wait", Fault::Order, {Bug::NoWaitForPrevious}, fewGateUp},
+      {"few, down: no griddepcontrol.wait", Fault::Order, {Bug::NoWaitForPrevious}, fewDown},
   };
   for (const PlantedBug &bug : bugs)
     checkCaught(bug);

@@ -132,13 +132,13 @@ public:
   CountsRing ring{};
 
 private:
-  static constexpr uint32_t samples = 4;
+  static constexpr uint32_t samples = 5;
   uint32_t experts;
 };
 
-/// Three steps of a layer, of half of `tokens`, of all and of half again, one after the other in buffers with room for
-/// more. The second is checked; the third, whose pairs are few (kFewPairs) where the second's were not, must give the
-/// same bits.
+/// Steps of a layer, of half of `tokens`, of all, of half again and, where it has kernels for so few, of kFewTokens,
+/// one after the other in buffers with room for more. The second is checked; those after it, whose pairs are few
+/// (kFewPairs) where the second's were not, must give the same bits.
 ///
 /// fill(memory, layer)    gives the layer its shape, router, kernels and weights; what the caller routes by, if he does
 /// check(space, output)   what is wrong with what the step left, [tokens, H] and in its buffers; empty if nothing is
@@ -179,17 +179,21 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
     return wrong;
   const int32_t *from = routing ? routing->ids : space->ids;
   const std::vector<int32_t> ids(from, from + tokens * layer.shape.topK);
-  step(half, again);
-  if (here.failure)
-    return here.failure->message;
-  if (std::memcmp(again, output, size_t{half} * layer.shape.hidden * 2) != 0)
-    return "a smaller step gives other bits";
+  const CudaConfig &config = layer.kernels->config;
+  std::vector<uint32_t> tokensOf{half, tokens, half}; // of the steps
+  if (quantisesFew(kFewTokens, layer.shape.topK, config.gateUp, config.down))
+    tokensOf.push_back(kFewTokens);
+  for (uint32_t count : std::span(tokensOf).subspan(2)) {
+    step(count, again);
+    if (here.failure)
+      return here.failure->message;
+    if (std::memcmp(again, output, size_t{count} * layer.shape.hidden * 2) != 0)
+      return fmt::format("a step of {} tokens gives other bits", count);
+  }
   if (space->tileCounters[0] != 0 || space->tileCounters[1] != 0)
     return "a tile counter is not left as zero";
-  const std::span<const int32_t> all(ids);
-  for (uint32_t sample : {1u, 2u, 3u})
-    if (std::string wrong = counts.check(sample, sample == 2 ? all : all.first(half * layer.shape.topK));
-        !wrong.empty())
+  for (uint32_t i = 0; i < tokensOf.size(); ++i)
+    if (std::string wrong = counts.check(i + 1, std::span(ids).first(tokensOf[i] * layer.shape.topK)); !wrong.empty())
       return wrong;
   return "";
 }

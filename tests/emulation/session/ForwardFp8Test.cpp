@@ -24,21 +24,23 @@ constexpr CudaTile few{GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2}, deep{GemmFami
     wide{GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
     inTokens{GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1}; // whose gate-up quantises
 
-template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
-  static constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
-  using Activation = std::conditional_t<Role == GemmRole::GateUp, SiluGate, NoActivation>;
+template <GemmConfig C> CudaKernel fp8Kernel() {
+  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
   static const Kernel kernel = [](const CUlaunchConfig &launch, void **parameters) {
     const TensorMap weights = argument<TensorMap>(parameters, 0), tokens = argument<TensorMap>(parameters, 1),
                     output = argument<TensorMap>(parameters, 2);
     const Fp8GemmArgs args = argument<Fp8GemmArgs>(parameters, 3);
-    runKernel(launch, unaligned, true, [&] { groupedGemmFp8<config, Activation>(weights, tokens, output, args); });
+    runKernel(launch, unaligned, true, [&] { groupedGemmFp8<C, Activation>(weights, tokens, output, args); });
   };
-  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), gemmThreads(Tile.family, config),
-           sharedBytes(Tile)},
-          Tile.family,
-          config,
-          k,
-          n};
+  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), hopperThreads(C), fp8SharedBytes(C)};
+}
+
+template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
+  constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
+  CudaProduct product{fp8Kernel<config>(), Tile.family, config, k, n};
+  if constexpr (hasQuantisingForm(Tile))
+    product.quantising = fp8Kernel<quantising(config)>();
+  return product;
 }
 
 template <GemmRole Role> CudaProduct sharedProductOf(uint32_t k, uint32_t n) {
@@ -58,6 +60,8 @@ template <CudaTile GateUp, CudaTile Down, SharedKind Shared> std::shared_ptr<con
   auto kernels = std::make_shared<CudaKernels>();
   kernels->dispatchOneBlock =
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
+  kernels->config.gateUp = GateUp;
+  kernels->config.down = Down;
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
   kernels->down = productOf<Down, GemmRole::Down>(I, H);
   kernels->quantise =

@@ -54,6 +54,9 @@ private:
                   {}};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       launch.kernels.push_back(kernel("quantise", 256));
+    if (hasQuantisingForm(tile))
+      launch.kernels.push_back(
+          kernel(fmt::format("{}:{}:few", launchName(kind), tile.text()), threads, sharedBytes(tile)));
     return launch;
   }
 

@@ -85,6 +85,32 @@ TEST_CASE("e4m3 products and what quantises their rows find few pairs themselves
   CHECK(activated.quantise.numRows == 6);
 }
 
+TEST_CASE("e4m3 products quantise the rows of few tokens themselves", "[cuda][few][fp8]") {
+  LayerShape shape = plain;
+  shape.hidden = 272;
+  shape.intermediate = 144;
+  shape.expertFormat = WeightFormat::BlockE4M3;
+  CudaBench bench({}, {describeLayer(0, shape)});
+  bench.mustOpen();
+  const std::string two = "fp8-16x64-s5-w1x2-b2", one = "fp8-16x64-s5-w1x4-b1";
+  CHECK(launchesOf(bench, two, two, kFewTokens) == 5); // and router, route, combine
+  const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+  REQUIRE(launches.size() == 2);
+  const FakeFitted &gateUp = launches[0], &down = launches[1];
+  CHECK(gateUp.symbol == "gate-up:" + two + ":few");
+  CHECK(down.symbol == "down:" + two + ":few");
+  CHECK(gateUp.args.tokens == bench.hidden.data());
+  CHECK(down.args.tokens == gateUp.args.output);
+  for (const FakeFitted *product : {&gateUp, &down})
+    checkFew(product->args.few, kFewTokens);
+  // Not of more tokens, nor where one product could not.
+  CHECK(launchesOf(bench, two, two, kFewTokens + 1) == 7);
+  CHECK(launchesOf(bench, one, two, kFewTokens) == 7);
+  CHECK(launchesOf(bench, two, one, 1) == 7);
+  for (const FakeFitted &product : bench.cuda.fittedLaunches())
+    CHECK(!product.symbol.ends_with(":few"));
+}
+
 TEST_CASE("a step of few pairs leaves its counts as any other", "[cuda][few][samples]") {
   CudaBench bench({}, {describeLayer(0, plain)});
   bench.mustOpen();

@@ -196,15 +196,15 @@ TEST_CASE("e4m3 layers of other sizes have maps of their own rows, in buffers fo
   CudaBench bench({}, {describeLayer(0, marked), describeLayer(1, wider)});
   bench.mustOpen();
   bench.cuda.forget();
-  auto step = bench.session->begin({.tokens = 2, .stream = bench.cuda.stream()});
+  auto step = bench.session->begin({.tokens = 5, .stream = bench.cuda.stream()});
   REQUIRE(step.ok());
-  const std::vector<int32_t> ids(6, 1);
-  const std::vector<float> weights(6, 0.25f);
+  const std::vector<int32_t> ids(15, 1);
+  const std::vector<float> weights(15, 0.25f);
   for (uint32_t layer : {0u, 1u}) {
     const uint32_t columns = layer ? 528 : 272;
     REQUIRE(step->layer(layer)
-                .forward({bench.hidden.data(), DType::BF16, 2, columns}, ids.data(), weights.data(),
-                         {bench.output.data(), DType::BF16, 2, columns})
+                .forward({bench.hidden.data(), DType::BF16, 5, columns}, ids.data(), weights.data(),
+                         {bench.output.data(), DType::BF16, 5, columns})
                 .ok());
   }
   const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
@@ -229,12 +229,12 @@ TEST_CASE("an e4m3 and a plain layer share a step's buffers", "[cuda][fp8]") {
   CudaBench bench({}, {describeLayer(0, marked), describeLayer(1, plain)});
   bench.mustOpen();
   bench.cuda.forget();
-  auto step = bench.session->begin({.tokens = 4, .stream = bench.cuda.stream()});
+  auto step = bench.session->begin({.tokens = 5, .stream = bench.cuda.stream()});
   REQUIRE(step.ok());
-  const ConstTensorView in{bench.hidden.data(), DType::BF16, 4, 272};
-  const TensorView out{bench.output.data(), DType::BF16, 4, 272};
-  const std::vector<int32_t> ids(16, 1);
-  const std::vector<float> weights(16, 0.25f);
+  const ConstTensorView in{bench.hidden.data(), DType::BF16, 5, 272};
+  const TensorView out{bench.output.data(), DType::BF16, 5, 272};
+  const std::vector<int32_t> ids(20, 1);
+  const std::vector<float> weights(20, 0.25f);
   for (uint32_t layer : {0u, 1u})
     REQUIRE(step->layer(layer).forward(in, ids.data(), weights.data(), out).ok());
   const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();

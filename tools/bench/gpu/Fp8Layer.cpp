@@ -17,10 +17,10 @@ std::string Fp8Choice::name() const {
 }
 
 std::vector<Fp8Choice> fp8Choices() {
-  const std::vector<GemmConfig> gateUp = shippedFp8Gemms(GemmRole::GateUp), down = shippedFp8Gemms(GemmRole::Down);
   std::vector<Fp8Choice> choices;
-  for (size_t i = 0; i < gateUp.size(); ++i)
-    choices.push_back({gateUp[i], down[i]});
+  for (const CudaTile &tile : e4m3TileClasses())
+    choices.push_back({gemmConfigOf(tile, DType::BF16, GemmRole::GateUp, false),
+                       gemmConfigOf(tile, DType::BF16, GemmRole::Down, false), hasQuantisingForm(tile)});
   return choices;
 }
 
@@ -63,6 +63,9 @@ Status Fp8Layer::loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTe
                           uint32_t k, const Buffer &output, uint32_t n, Gemm &gemm) {
   gemm.config = config;
   MOEC_TRY(loadKernel(bundle, shippedFp8Gemm(config).name, fp8SharedBytes(config), gemm.kernel));
+  if (quantisesFew)
+    MOEC_TRY(
+        loadKernel(bundle, shippedFp8Gemm(moec::quantising(config)).name, fp8SharedBytes(config), gemm.quantising));
   const uint32_t slots = std::max(numSlots(), 1u);
   const auto map = [&](const CudaTensor &tensor, CUtensorMap &to) -> Status {
     Result<CUtensorMap> made = device->tensorMap(tensor);
@@ -88,6 +91,8 @@ Status Fp8Layer::quantise(const QuantiseArgs &args) {
 }
 
 Status Fp8Layer::quantiseTokens(const void *hidden) {
+  if (quantisesInputs())
+    return {};
   return quantise({.rows = hidden,
                    .slotOfPair = buffers->slotOfPair.as<int32_t>(),
                    .rowsInUse = nullptr,
@@ -101,7 +106,7 @@ Status Fp8Layer::quantiseTokens(const void *hidden) {
 }
 
 Status Fp8Layer::quantiseActivated() {
-  if (quantisesItself())
+  if (quantisesInputs() || quantisesOutputs())
     return {};
   return quantise({.rows = buffers->activated.as<void>(),
                    .slotOfPair = nullptr,
@@ -118,6 +123,7 @@ Status Fp8Layer::quantiseActivated() {
 Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
   const GroupedGemmArgs own = args.gemm;
   args.gemm = gemmArgs();
+  args.gemm.tokens = own.tokens;
   args.gemm.output = own.output;
   args.gemm.k = own.k;
   args.gemm.n = own.n;
@@ -125,15 +131,16 @@ Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
   args.gemm.tileCounter = gemm.tileCounter.as<uint32_t>();
   args.tokenScaleStride = quantised->scaleStride;
   void *parameters[] = {&gemm.weights, &gemm.tokens, &gemm.output, &args};
-  return device->launch(gemm.kernel,
+  return device->launch(quantisesInputs() ? gemm.quantising : gemm.kernel,
                         {gemmBlocks(gemm.config, device->multiprocessors()), hopperThreads(gemm.config), overlap},
                         parameters);
 }
 
-Status Fp8Layer::gateUp() {
+Status Fp8Layer::gateUp(const void *hidden) {
   const int64_t scales = int64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block);
   Fp8GemmArgs args{};
-  args.gemm.output = quantisesItself() ? quantised->activated.as<void>() : buffers->activated.as<void>();
+  args.gemm.tokens = hidden;
+  args.gemm.output = quantisesOutputs() ? quantised->activated.as<void>() : buffers->activated.as<void>();
   args.outputScales = quantised->activatedScales.as<float>();
   args.gemm.k = shape.hidden;
   args.gemm.n = shape.intermediate;
@@ -146,6 +153,7 @@ Status Fp8Layer::gateUp() {
 
 Status Fp8Layer::down() {
   Fp8GemmArgs args{};
+  args.gemm.tokens = buffers->activated.as<void>();
   args.gemm.output = buffers->expertOutput.as<void>();
   args.gemm.k = shape.intermediate;
   args.gemm.n = shape.hidden;
@@ -158,7 +166,7 @@ Status Fp8Layer::down() {
 Status Fp8Layer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {
   MOEC_TRY(assignSlots(ids));
   MOEC_TRY(quantiseTokens(hidden));
-  MOEC_TRY(gateUp());
+  MOEC_TRY(gateUp(hidden));
   MOEC_TRY(quantiseActivated());
   MOEC_TRY(down());
   return combine(pairWeights);

@@ -9,6 +9,7 @@ namespace moec::bench {
 /// Tiles of both products, of the same tileTokens.
 struct Fp8Choice {
   GemmConfig gateUp, down;
+  bool quantisesFew = false; // in their other form, of few tokens (compiler/core/CudaTiles.h)
   std::string name() const;
 };
 std::vector<Fp8Choice> fp8Choices();
@@ -36,13 +37,14 @@ public:
                                  const Fp8WeightsOnDevice &weights, LayerBuffers &buffers, Fp8Buffers &quantised);
 
   /// Queue the steps. hidden [T, H] bf16 is on the device.
-  Status quantiseTokens(const void *hidden);
-  Status gateUp();
-  Status quantiseActivated(); // nothing where gate-up does it (givesQuantised)
+  Status quantiseTokens(const void *hidden); // nothing where products do it (quantisesFew)
+  Status gateUp(const void *hidden);
+  Status quantiseActivated(); // nor where gate-up does it (givesQuantised)
   Status down();
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
-  bool quantisesItself() const { return givesQuantised(gateUpGemm.config); }
+  bool quantisesOutputs() const { return givesQuantised(gateUpGemm.config); }
+  bool quantisesInputs() const { return few.ids && quantisesFew && shape.tokens <= kFewTokens; }
 
   static constexpr uint32_t numSteps = 6; // dispatch, the four, combine
 
@@ -52,13 +54,13 @@ private:
   /// A product's kernel and the maps that do not change.
   struct Gemm {
     GemmConfig config{};
-    Kernel kernel;
+    Kernel kernel, quantising;
     CUtensorMap weights{}, tokens{}, output{};
     Buffer tileCounter;
   };
   Fp8Layer(Device &device, const Shape &shape, const Fp8Choice &choice, LayerBuffers &buffers, Fp8Buffers &quantised)
-      : LayerEnds(device, shape, choice.gateUp.tileTokens, kMixRowsE4M3, Element::BF16, buffers),
-        quantised(&quantised) {
+      : LayerEnds(device, shape, choice.gateUp.tileTokens, kMixRowsE4M3, Element::BF16, buffers), quantised(&quantised),
+        quantisesFew(choice.quantisesFew) {
     findsFewPairs = true;
   }
   Status loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows, uint32_t k,
@@ -68,6 +70,7 @@ private:
   uint32_t numSlots() const { return shape.tokens * shape.topK; }
 
   Fp8Buffers *quantised;
+  bool quantisesFew;
   const float *gateUpScales = nullptr, *downScales = nullptr;
   QuantiseConfig quantiseConfig{};
   Kernel quantiseKernel;

@@ -147,7 +147,7 @@ private:
           switch (step) {
           case 0: return bestLayer->dispatch(inputs.ids(routing));
           case 1: return bestLayer->quantiseTokens(inputs.tokens(routing));
-          case 2: return bestLayer->gateUp();
+          case 2: return bestLayer->gateUp(inputs.tokens(routing));
           case 3: return bestLayer->quantiseActivated();
           case 4: return bestLayer->down();
           default: return bestLayer->combine(inputs.weights(routing));

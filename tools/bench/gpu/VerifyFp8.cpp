@@ -19,6 +19,9 @@ struct Case {
 /// H and I are multiples of 16 but not of 128; T is no multiple of a tile.
 constexpr Case cases[] = {
     {"one token", {1, 128, 64, 8, 2}},
+    {"few tokens", {4, 2064, 528, 8, 8}},
+    {"few tokens to one expert", {4, 272, 208, 8, 1}, Case::OneExpert},
+    {"few tokens, padding", {3, 144, 272, 8, 6}, Case::Padded},
     {"odd sizes", {37, 272, 208, 8, 2}},
     {"idle experts", {61, 208, 80, 8, 2}, Case::Idle},
     {"all pairs to one expert", {300, 400, 144, 8, 1}, Case::OneExpert},
@@ -121,7 +124,7 @@ Status checkActivated(Device &device, Prepared &p, const Fp8Layer &layer, const 
   const auto [T, H, I, E, K] = p.shape;
   const size_t slots = p.slots.slotPair.size();
   error = 0;
-  if (!layer.quantisesItself()) {
+  if (!layer.quantisesOutputs()) {
     Result<std::vector<uint16_t>> activated = device.downloaded<uint16_t>(buffers.activated, slots * I);
     MOEC_TRY(activated.status());
     error = worstError(*activated, p.activated, true);
@@ -133,6 +136,8 @@ Status checkActivated(Device &device, Prepared &p, const Fp8Layer &layer, const 
   } else if (p.outputOfGiven.empty()) {
     return makeError(Code::VerificationMismatch, "no tile before it gave rows to compare with");
   }
+  if (layer.quantisesInputs()) // where nobody can look
+    return {};
   return checkRows(device, "activated", p.givenRows, slots, quantised.activated, quantised.activatedScales,
                    quantised.scaleStride);
 }
@@ -146,7 +151,9 @@ Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffer
   MOEC_TRY(layer.forward(p.hiddenOn.as<void>(), p.idsOn.as<int32_t>(), p.weightsOn.as<float>()));
   MOEC_TRY(device.synchronise());
   const size_t slots = p.slots.slotPair.size();
-  MOEC_TRY(checkRows(device, "tokens", p.rows, slots, quantised.tokens, quantised.tokenScales, quantised.scaleStride));
+  if (!layer.quantisesInputs())
+    MOEC_TRY(
+        checkRows(device, "tokens", p.rows, slots, quantised.tokens, quantised.tokenScales, quantised.scaleStride));
   // One rounding to bf16 is 2^-8 at most; e4m3 sums keep some 14 bits of 128 terms, whose part in this is small.
   double activatedError = 0;
   MOEC_TRY(checkActivated(device, p, layer, buffers, quantised, activatedError));

@@ -17,6 +17,7 @@ inline void storeTransposed2(uint32_t shared, uint32_t a, uint32_t b) {
 inline void loadShared16(uint32_t (&values)[4], uint32_t shared) { emulation::loadShared16(values, shared); }
 inline float loadShared4(uint32_t shared) { return emulation::loadShared4(shared); }
 inline void storeShared4(uint32_t shared, uint32_t value) { emulation::storeShared4(shared, value); }
+inline void storeShared8(uint32_t shared, uint2 values) { emulation::storeShared8(shared, {values.x, values.y}); }
 inline float2 loadShared8(uint32_t shared) {
   float values[2];
   emulation::loadShared8(values, shared);
