@@ -28,7 +28,13 @@ constexpr GemmConfig gemmConfigOf(const CudaTile &tile, DType element, GemmRole 
           .clusterBlocks = dense ? 1 : clusterBlocksOf(tile)};
 }
 
-/// A product's other form, of tiles that have one (hasQuantisingForm): it quantises the rows of few tokens.
+/// Whether products in this tile have another form besides, which quantises the rows of few tokens
+/// (GemmConfig::quantises). Where one block has a multiprocessor, too few warps would do it.
+constexpr bool hasQuantisingForm(const CudaTile &tile) {
+  return tile.family == GemmFamily::Fp8 && tile.swapAB && tile.tokens == 16 && tile.blocksPerSm > 1 &&
+         tile.stages >= kQuantisingStages;
+}
+/// That form.
 constexpr GemmConfig quantising(GemmConfig config) {
   config.quantises = true;
   return config;

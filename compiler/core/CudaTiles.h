@@ -51,13 +51,8 @@ constexpr uint32_t clusterBlocksOf(const CudaTile &tile) {
 /// Whether gate-up in this tile gives its rows quantised, so that no launch has to do it before down.
 bool givesQuantised(const CudaTile &tile);
 
-/// Whether products in this tile have a form that quantises the rows of few tokens (GemmConfig::quantises), so that no
-/// launch has to do it before them. Where one block has a multiprocessor, too few warps do.
-constexpr bool hasQuantisingForm(const CudaTile &tile) {
-  return tile.family == GemmFamily::Fp8 && tile.swapAB && tile.tokens <= 16 && tile.blocksPerSm > 1;
-}
-
-/// Whether a step has its products in that form.
+/// Whether a step has its products in the form that quantises the rows of few tokens (hasQuantisingForm, CudaLaunch.h),
+/// so that no launch has to do it before them.
 bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const CudaTile &down);
 
 /// Dynamic shared memory of a block, in bytes; as GemmConfig's portableSharedBytes, hopperSharedBytes and

@@ -122,6 +122,9 @@ inline constexpr uint32_t kFewPairs = 32;
 /// In e4m3 products quantise the rows of so few tokens themselves: every tile of weights does it anew, which costs less
 /// than a launch as long as there are few of them.
 inline constexpr uint32_t kFewTokens = 4;
+/// Stages that such a product needs: warps take turns at them, anew with each tile, so two turns of one lie up to five
+/// stages apart; farther than the ring is long, and "empty two rounds ago" would look like "empty".
+inline constexpr uint32_t kQuantisingWarps = 3, kQuantisingStages = 2 * kQuantisingWarps - 1;
 
 /// Shared memory that a product of the fitted family or of e4m3 has besides the dynamic: two barriers a stage, two
 /// tiles with two barriers each, and the tables of few pairs.

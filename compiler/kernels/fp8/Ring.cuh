@@ -7,7 +7,7 @@
 namespace moec {
 
 /// Warps that bring a stage's scales (ScaleLoader.cuh), or its rows with them (RowQuantiser.cuh).
-constexpr uint32_t fp8LoadingWarps(const GemmConfig &c) { return c.quantises ? 3 : 1; }
+constexpr uint32_t fp8LoadingWarps(const GemmConfig &c) { return c.quantises ? kQuantisingWarps : 1; }
 
 /// One-byte elements and, behind all stages, their scales, which a warp brings.
 template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, fp8LoadingWarps(C), 32, givesQuantised(C) ? 1 : 2> {

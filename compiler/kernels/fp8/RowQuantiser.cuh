@@ -21,6 +21,7 @@ namespace moec {
 template <GemmConfig C> struct Fp8RowQuantiser {
   using Ring = Fp8Ring<C>;
   static constexpr uint32_t warps = Ring::loadingWarps;
+  static_assert(C.stages >= kQuantisingStages);
   static constexpr uint32_t pairs = Ring::spans / 2; // of blocks, that a stage has of a row
   static_assert(Ring::spans == 2 * pairs);
   static constexpr uint32_t together = 4; // rows
@@ -127,7 +128,7 @@ private:
   __device__ void storeScales(const Ring &at, float scale) const {
     if (bringsWeightScale())
       ptx::storeShared4(at.weightScales(threadIdx.x % 32 / 2) + threadIdx.x % 2 * 4, __float_as_uint(scale));
-    static_assert(C.tileTokens <= 16, "a lane a row");
+    static_assert(C.tileTokens == 16, "a lane a row");
 #pragma unroll
     for (uint32_t pair = 0; pair < pairs; ++pair)
       if (lane() >= work.rows)

@@ -27,11 +27,11 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
     MOEC_TRY(route(counters.nonFinite));
   MOEC_TRY(assignSlots(routing ? routing->ids : space.ids, counters.ring));
   const float *pairWeights = routing ? routing->weights : space.weights;
-  const bool e4m3 = kernels.gateUp.family == GemmFamily::Fp8 && !quantisesFew();
-  if (e4m3)
+  const bool quantisedApart = kernels.gateUp.family == GemmFamily::Fp8 && !quantisesFew();
+  if (quantisedApart)
     MOEC_TRY(quantiseTokens(hidden));
   MOEC_TRY(gateUp(hidden, pairWeights));
-  if (e4m3 && !kernels.gateUp.quantises())
+  if (quantisedApart && !kernels.gateUp.quantisesOutputs())
     MOEC_TRY(quantiseActivated());
   MOEC_TRY(down());
   if (kernels.sharedGateUp)
@@ -193,7 +193,7 @@ Status CudaForward::quantiseActivated() {
 
 Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   const GemmConfig &config = kernels.gateUp.config;
-  const bool quantises = kernels.gateUp.quantises();
+  const bool quantises = kernels.gateUp.quantisesOutputs();
   GroupedGemmArgs args = groupedArgs();
   args.tokens = hidden;
   args.output = quantises ? static_cast<void *>(space.quantised) : space.activated;

@@ -40,7 +40,7 @@ struct CudaProduct {
   CudaKernel quantising{}; // the form for few tokens, of tiles that have one (hasQuantisingForm)
 
   /// Whether its outputs are quantised rows. (Another family's config may look like one whose are.)
-  bool quantises() const { return family == GemmFamily::Fp8 && givesQuantised(config); }
+  bool quantisesOutputs() const { return family == GemmFamily::Fp8 && givesQuantised(config); }
 };
 
 /// Immutable; shared by all generations that run this config.

@@ -81,7 +81,7 @@ void loadShared16(uint32_t (&values)[4], uint32_t shared);
 /// ld.shared and st.shared of 4 bytes
 float loadShared4(uint32_t shared);
 void storeShared4(uint32_t shared, uint32_t value);
-/// ld.shared of 8 bytes
+/// ld.shared and st.shared of 8 bytes
 void storeShared8(uint32_t shared, const uint32_t (&values)[2]);
 void loadShared8(float (&values)[2], uint32_t shared);
 uint32_t transpose8x8(uint32_t matrix);

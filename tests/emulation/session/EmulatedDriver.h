@@ -181,8 +181,10 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
   const std::vector<int32_t> ids(from, from + tokens * layer.shape.topK);
   const CudaConfig &config = layer.kernels->config;
   std::vector<uint32_t> tokensOf{half, tokens, half}; // of the steps
-  if (quantisesFew(kFewTokens, layer.shape.topK, config.gateUp, config.down))
+  if (quantisesFew(kFewTokens, layer.shape.topK, config.gateUp, config.down)) {
+    REQUIRE(half >= kFewTokens); // whose outputs are compared
     tokensOf.push_back(kFewTokens);
+  }
   for (uint32_t count : std::span(tokensOf).subspan(2)) {
     step(count, again);
     if (here.failure)

@@ -145,7 +145,7 @@ private:
         const uint32_t routing = i % p.routings;
         Result<std::vector<double>> one = device.time(1, [&]() -> Status {
           switch (step) {
-          case 0: return bestLayer->dispatch(inputs.ids(routing));
+          case 0: return bestLayer->assignSlots(inputs.ids(routing)); // of few pairs nothing
           case 1: return bestLayer->quantiseTokens(inputs.tokens(routing));
           case 2: return bestLayer->gateUp(inputs.tokens(routing));
           case 3: return bestLayer->quantiseActivated();
