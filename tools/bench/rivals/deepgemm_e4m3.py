@@ -9,7 +9,7 @@ from rivals.protocol import UnknownInterface, Variant, need, need_function, need
 
 
 class DeepGemmE4m3(DeepGemm):
-    known = "2.0 to 2.6; never run here"
+    known = "2.0 to 2.6; run with 2.6.1"
 
     def check(self):
         need_function("deep_gemm", "m_grouped_fp8_gemm_nt_contiguous")
