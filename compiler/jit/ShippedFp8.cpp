@@ -6,8 +6,11 @@ namespace moec {
 
 std::vector<GemmConfig> shippedFp8Gemms(GemmRole role) {
   std::vector<GemmConfig> configs;
-  for (const CudaTile &tile : e4m3TileClasses())
+  for (const CudaTile &tile : e4m3TileClasses()) {
     configs.push_back(gemmConfigOf(tile, DType::BF16, role, false));
+    if (hasQuantisingForm(tile))
+      configs.push_back(quantising(configs.back()));
+  }
   return configs;
 }
 
@@ -29,12 +32,8 @@ std::vector<ShippedKernel> shippedFp8Kernels() {
   std::vector<ShippedKernel> all = {shippedQuantise(quantiseConfigOf(DType::BF16)),
                                     shippedQuantise(quantiseConfigOf(DType::BF16, true))};
   for (GemmRole role : {GemmRole::GateUp, GemmRole::Down})
-    for (const CudaTile &tile : e4m3TileClasses()) {
-      const GemmConfig config = gemmConfigOf(tile, DType::BF16, role, false);
+    for (const GemmConfig &config : shippedFp8Gemms(role))
       all.push_back(shippedFp8Gemm(config));
-      if (hasQuantisingForm(tile))
-        all.push_back(shippedFp8Gemm(quantising(config)));
-    }
   return all;
 }
 

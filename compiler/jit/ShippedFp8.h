@@ -6,7 +6,7 @@
 
 namespace moec {
 
-/// The classes of groupedGemmFp8 (compiler/core/CudaTiles.h) with bf16 outputs, for few rows first.
+/// The classes of groupedGemmFp8 (compiler/core/CudaTiles.h) with bf16 outputs, in all their forms, for few rows first.
 std::vector<GemmConfig> shippedFp8Gemms(GemmRole role);
 
 ShippedKernel shippedFp8Gemm(const GemmConfig &config);

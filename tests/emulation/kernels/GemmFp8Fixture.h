@@ -2,6 +2,7 @@
 // Include its .cuh first.
 #pragma once
 
+#include "compiler/core/CudaLaunch.h"
 #include "tests/emulation/kernels/GemmFittedFixture.h"
 #include "tests/emulation/kernels/QuantisedRows.h"
 #include "tools/bench/gpu/Fp8Reference.h"
@@ -11,12 +12,6 @@ namespace moec::emulation {
 constexpr GemmConfig fp8Config(GemmRole role, uint32_t tokens, uint32_t weights, uint32_t tileK, uint32_t stages,
                                uint32_t groups, uint32_t blocksPerSm) {
   return fittedConfig(Element::BF16, role, tokens, weights, tileK, stages, groups, blocksPerSm);
-}
-
-/// The form that quantises its rows.
-constexpr GemmConfig ofFew(GemmConfig config) {
-  config.quantises = true;
-  return config;
 }
 
 /// Token rows on the 64-row side.

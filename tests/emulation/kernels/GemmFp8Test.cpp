@@ -51,11 +51,11 @@ TEST_CASE("the e4m3 down product multiplies as the reference does, whatever the 
 
 TEST_CASE("e4m3 products that quantise their rows multiply as the reference does, whatever the schedule",
           "[emulation][gemm][fp8]") {
-  constexpr GemmConfig gateUp = ofFew(fp8Config(GemmRole::GateUp, 16, 64, 256, 5, 1, 2)),
-                       down = ofFew(fp8Config(GemmRole::Down, 16, 64, 256, 5, 1, 2));
+  constexpr GemmConfig gateUp = quantising(fp8Config(GemmRole::GateUp, 16, 64, 256, 5, 1, 2)),
+                       down = quantising(fp8Config(GemmRole::Down, 16, 64, 256, 5, 1, 2));
   check<gateUp>();
   check<down>();
-  check<ofFew(fp8Config(GemmRole::Down, 16, 64, 512, 5, 1, 1))>(); // a lane has two blocks of a row
+  check<quantising(fp8Config(GemmRole::Down, 16, 64, 512, 5, 1, 1))>(); // a lane has two blocks of a row
   // Five steps a tile, several tiles a block: a warp's turns lie as far apart as the ring is long.
   const GemmCase test{"turns", 4, 1168, 200, 4, 2, GemmCase::Drawn, true, false};
   check<gateUp>(test, kSchedules, 2);
@@ -67,8 +67,8 @@ TEST_CASE("an e4m3 product that quantises its rows gives the bits of one that do
                        down = fp8Config(GemmRole::Down, 16, 64, 256, 5, 1, 2);
   for (const GemmCase &test : fp8Cases()) {
     INFO(test.name);
-    CHECK(bitsOf<ofFew(gateUp)>(test) == bitsOf<gateUp>(test));
-    CHECK(bitsOf<ofFew(down)>(test) == bitsOf<down>(test));
+    CHECK(bitsOf<quantising(gateUp)>(test) == bitsOf<gateUp>(test));
+    CHECK(bitsOf<quantising(down)>(test) == bitsOf<down>(test));
   }
 }
 

@@ -22,7 +22,7 @@ template <GemmConfig C> std::string run(uint64_t seed) {
 constexpr GemmConfig rowsConfig = inRows(fp8Config(GemmRole::GateUp, 128, 128, 256, 3, 2, 1));
 const auto gateUp = run<gateUpConfig>, down = run<downConfig>, rows = run<rowsConfig>;
 /// Gate-up that gives its rows quantised.
-std::string quantising(uint64_t seed) {
+std::string quantisingOutputs(uint64_t seed) {
   static const Fp8Problem made =
       makeFp8Problem({"quantising", 40, 400, 272, 4, 2, GemmCase::Drawn, true, false}, GemmRole::GateUp);
   static const bench::Fp8Rows expected = [] {
@@ -35,7 +35,7 @@ std::string quantising(uint64_t seed) {
 /// Products that quantise their rows, in tiles of one to sixteen of them.
 template <GemmRole Role> std::string few(uint64_t seed) {
   static const Fp8Problem made = makeFp8Problem({"few", 21, 1808, 72, 4, 2, GemmCase::Drawn, true, false}, Role);
-  return runFp8<ofFew(fp8Config(Role, 16, 64, 256, 5, 1, 2))>(made, seed, 2);
+  return runFp8<quantising(fp8Config(Role, 16, 64, 256, 5, 1, 2))>(made, seed, 2);
 }
 const auto fewGateUp = few<GemmRole::GateUp>, fewDown = few<GemmRole::Down>;
 /// Tiles of which one warpgroup has no row.
@@ -48,7 +48,7 @@ std::string skipping(uint64_t seed) {
 } // namespace
 
 TEST_CASE("the e4m3 kernels are well without a bug", "[emulation][planted][fp8]") {
-  checkWell({+gateUp, +down, +skipping, +rows, quantising, +fewGateUp, +fewDown});
+  checkWell({+gateUp, +down, +skipping, +rows, quantisingOutputs, +fewGateUp, +fewDown});
 }
 
 TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][planted][fp8]") {
@@ -80,9 +80,9 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
       {"quantising: a row's largest of half its lanes, neighbours' halves mixed up",
        wrongResult,
        {Bug::ShuffleStep},
-       quantising},
-      {"quantising: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, quantising},
-      {"quantising: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, quantising},
+       quantisingOutputs},
+      {"quantising: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, quantisingOutputs},
+      {"quantising: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, quantisingOutputs},
       {"few: no fence.proxy.async behind quantised rows", Fault::Race, {Bug::SkipProxyFence}, fewGateUp},
       {"few: a block's largest of half its lanes", wrongResult, {Bug::ShuffleStep}, fewGateUp},
       {"few: full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, fewDown},
