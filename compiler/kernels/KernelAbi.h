@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 12;
+inline constexpr uint32_t kCudaAbiVersion = 13;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -97,11 +97,12 @@ constexpr uint32_t hopperSharedBytes(const GemmConfig &c) { return c.stages * st
 /// on an H100, which multiplies some 270 rows of bf16 while it reads their expert's weights (docs/performance-log.md).
 inline constexpr uint32_t kMixRows = 128, kMixRowsE4M3 = 80;
 
-/// The tiles of a step, and how those of experts with several mix with those of experts with one (tile/Schedule.cuh).
+/// The tiles of a step, and whether those of experts with several mix with those of experts with one
+/// (tile/WorkKinds.cuh, tile/Schedule.cuh).
 struct alignas(16) TileHead {
   uint32_t tokenTiles;   ///< of all experts
   uint32_t severalTiles; ///< of experts with several, which then come first; 0: tiles run in the order of the table
-  uint32_t fraction;     ///< severalTiles / tokenTiles, in 2^-32
+  uint32_t fraction;     ///< severalTiles / tokenTiles, in 2^-32 (of who has no queues: WorkOrder)
   uint32_t unused;       ///< 0: so that it is read in one access
 
   bool operator==(const TileHead &) const = default;
@@ -116,6 +117,9 @@ struct alignas(16) TokenTile {
 
   bool operator==(const TokenTile &) const = default;
 };
+
+/// Tiles of either kind (tile/WorkKinds.cuh) are drawn from a counter of their own.
+inline constexpr uint32_t kTileCounters = 2;
 
 /// A step of so few pairs needs no dispatch: who would read what it writes finds that by itself (tile/FewPairs.cuh).
 inline constexpr uint32_t kFewPairs = 32;
@@ -157,7 +161,7 @@ struct GroupedGemmArgs {
   uint32_t topK;
   uint32_t numExperts;      ///< that there are weights of; dense: 1. Of maps and tests: kernels do not read it
   uint32_t numRows;         ///< T; of maps, and of dense configs
-  uint32_t *tileCounter;    ///< Fitted: [1] zero; left as zero. No two launches that run at once may share it
+  uint32_t *tileCounters;   ///< Fitted, e4m3: [kTileCounters] zeros; left as zeros. Of one launch at a time
   const float *bias;        ///< biased: gate's or down's, [E, n]
   const float *upBias;      ///< biased, GateUp: up's, [E, n]
   const float *pairWeights; ///< weighted: [T * topK]

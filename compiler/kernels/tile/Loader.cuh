@@ -7,6 +7,7 @@
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/RowGroups.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
+#include "compiler/kernels/tile/WorkFinder.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
 namespace moec::tile {

@@ -29,11 +29,9 @@ template <GemmConfig C> __device__ uint32_t numDenseTiles(const GroupedGemmArgs 
   return ceilDivide(args.numRows, C.tileTokens);
 }
 
-/// Which work item is computed when. Weights of an expert with one token tile are read for few rows, so its tiles wait
-/// for memory; tiles of experts with several share theirs in the second-level cache and wait for products. Where one
-/// kind comes after the other, memory rests first and tensor cores then. So where dispatch says that both count
-/// (TileHead) they are spread evenly over the launch, each kind in the order of the table, in which experts with
-/// several come first.
+/// Which work item is computed when, where blocks stride over them (WorkKinds.cuh is for who draws, and says what the
+/// kinds are). Where dispatch says that both kinds count (TileHead) they are spread evenly over the launch, each in the
+/// order of the table, in which experts with several token tiles come first.
 struct WorkOrder {
   /// Turns that are shared out together, those of experts with several tiles first: who shares weights or tokens begins
   /// at about the same time and finds them in the second-level cache. (Measured with 1: up to 5 % slower.)

@@ -197,7 +197,7 @@ Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
   GroupedGemmArgs args = groupedArgs();
   args.tokens = hidden;
   args.output = quantises ? static_cast<void *>(space.quantised) : space.activated;
-  args.tileCounter = space.tileCounters;
+  args.tileCounters = space.tileCounters;
   args.bias = reinterpret_cast<const float *>(weights.gateBias);
   args.upBias = reinterpret_cast<const float *>(weights.upBias);
   args.pairWeights = layer.shape.weightOnInput ? pairWeights : nullptr;
@@ -221,7 +221,7 @@ Status CudaForward::down() {
   GroupedGemmArgs args = groupedArgs();
   args.tokens = space.activated;
   args.output = space.expertOutput;
-  args.tileCounter = space.tileCounters + 1;
+  args.tileCounters = space.tileCounters + kTileCounters;
   args.bias = reinterpret_cast<const float *>(weights.downBias);
   return gemm(kernels.down, layer.downMaps, args, {weights.down, weights.down, weights.downScales, weights.downScales},
               rows ? &rows->tokens(kernels.down.family, kernels.down.config) : nullptr,

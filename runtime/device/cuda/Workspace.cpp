@@ -10,8 +10,8 @@
 namespace moec {
 namespace {
 
-constexpr uint32_t smallestTile = 8; // tokens
-constexpr uint64_t numZeros = 4;     // tile counters and grid barrier
+constexpr uint32_t smallestTile = 8;                                            // tokens
+constexpr uint64_t numCounters = 2 * kTileCounters, numZeros = numCounters + 2; // of both products; grid barrier
 
 CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   CudaWorkspace space;
@@ -38,7 +38,7 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.tileCounters = carver.take<uint32_t>(numZeros);
   // (an address: the first carving only counts, from nothing)
   space.gridBarrier =
-      reinterpret_cast<uint32_t *>(reinterpret_cast<uintptr_t>(space.tileCounters) + 2 * sizeof(uint32_t));
+      reinterpret_cast<uint32_t *>(reinterpret_cast<uintptr_t>(space.tileCounters) + numCounters * sizeof(uint32_t));
   return space;
 }
 

@@ -91,8 +91,8 @@ struct CudaWorkspace {
   std::byte *sharedOutput = nullptr;    // [T, H]
   std::byte *hidden = nullptr;          // [T, H], where H is rounded up: added columns stay zero
   std::byte *output = nullptr;          // [T, H], likewise
-  // Zeros, and zeros again after each launch: counters of tiles [2] of gate-up and of down (fitted), dispatchGrid's
-  // barrier [2].
+  // Zeros, and zeros again after each launch: counters of tiles [kTileCounters] of gate-up, then of down (fitted,
+  // e4m3), dispatchGrid's barrier [2].
   uint32_t *tileCounters = nullptr, *gridBarrier = nullptr;
   std::vector<CudaRowMaps> rowMaps;
   DeviceBuffer memory;

@@ -11,6 +11,7 @@
 #include "compiler/kernels/routerLogits.cuh"
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/kernels/LayerFixture.h"
+#include "tests/emulation/kernels/TileCounters.h"
 #include "tests/emulation/machine/Plants.h"
 #include "tests/emulation/machine/TensorMap.h"
 
@@ -68,7 +69,7 @@ template <bool WeightOnInput> struct LayerOf {
   // What an earlier step has left: NaN.
   uint16_t *activated = device.output(std::vector<uint16_t>(rowsThere * I, 0x7fff));
   uint16_t *expertOutput = device.output(std::vector<uint16_t>(rowsThere * H, 0x7fff));
-  uint32_t *tileCounters = device.output(std::vector<uint32_t>{0, 0});
+  uint32_t *tileCounters = device.output(std::vector<uint32_t>(2 * kTileCounters));
   uint16_t *output = device.output<uint16_t>(T * H);
 
   explicit LayerOf(uint64_t seed) : seeds(seed) {}
@@ -148,7 +149,7 @@ template <bool WeightOnInput> struct LayerOf {
 
   template <GemmConfig c, class Activation> void fitted(GroupedGemmArgs args, uint32_t rows) {
     constexpr bool gated = c.role == GemmRole::GateUp;
-    args.tileCounter = tileCounters + (gated ? 0 : 1);
+    args.tileCounters = tileCounters + (gated ? 0 : kTileCounters);
     const auto stride = static_cast<uint64_t>(args.expertStride);
     const TensorMap matrix = tensorMap<TensorMap>(
         gated ? interleavedTensor(c.element, addressOf(args.weights), addressOf(args.upWeights), args.k, args.n, E,
@@ -228,7 +229,7 @@ template <bool WeightOnInput> struct LayerOf {
   std::string check() const {
     if (const std::string wrong = checkLayer(logits, E, ids, weights, output, WeightOnInput); !wrong.empty())
       return wrong;
-    if (tileCounters[0] != 0 || tileCounters[1] != 0)
+    if (leavesCounters(tileCounters) || leavesCounters(tileCounters + kTileCounters))
       return "a tile counter is not left as zero";
     return *numNonFinite == E ? "" : fmt::format("{} logits were not finite", *numNonFinite);
   }

@@ -64,10 +64,12 @@ TEST_CASE("fitted products get maps of their weights and of the step's own rows"
     checkRows(down.output, down.args.output, 48, 128, kOutputBoxRows);
 
     // Zeros, where the fake's memory holds something else at first; never the same at once.
-    REQUIRE((gateUp.args.tileCounter && down.args.tileCounter));
-    CHECK(gateUp.args.tileCounter != down.args.tileCounter);
-    CHECK(*gateUp.args.tileCounter == 0);
-    CHECK(*down.args.tileCounter == 0);
+    REQUIRE((gateUp.args.tileCounters && down.args.tileCounters));
+    CHECK(gateUp.args.tileCounters + kTileCounters <= down.args.tileCounters);
+    for (uint32_t i = 0; i < kTileCounters; ++i) {
+      CHECK(gateUp.args.tileCounters[i] == 0);
+      CHECK(down.args.tileCounters[i] == 0);
+    }
   }
 }
 
@@ -116,7 +118,7 @@ TEST_CASE("steps that run at once share neither rows nor counters of fitted prod
   std::set<const uint32_t *> counters;
   std::set<uint64_t> outputs;
   for (const FakeFitted &product : products) {
-    counters.insert(product.args.tileCounter);
+    counters.insert(product.args.tileCounters);
     outputs.insert(product.output.address);
     CHECK(product.output.address == addressOf(product.args.output));
   }

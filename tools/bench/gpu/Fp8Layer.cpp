@@ -78,8 +78,8 @@ Status Fp8Layer::loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTe
   const bool bytes = givesQuantised(config);
   const CudaTensor outputs = rowTensor(Element::BF16, output.address(), bytes ? n / 2 : n, slots, kOutputBoxRows);
   MOEC_TRY(map(bytes ? inBytes(outputs) : outputs, gemm.output));
-  MOEC_TRY(allocateBuffer(*device, 4, gemm.tileCounter));
-  return device->fill(gemm.tileCounter, 0);
+  MOEC_TRY(allocateBuffer(*device, kTileCounters * 4, gemm.tileCounters));
+  return device->fill(gemm.tileCounters, 0);
 }
 
 Status Fp8Layer::quantise(const QuantiseArgs &args) {
@@ -128,7 +128,7 @@ Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
   args.gemm.k = own.k;
   args.gemm.n = own.n;
   args.gemm.numExperts = shape.experts;
-  args.gemm.tileCounter = gemm.tileCounter.as<uint32_t>();
+  args.gemm.tileCounters = gemm.tileCounters.as<uint32_t>();
   args.tokenScaleStride = quantised->scaleStride;
   void *parameters[] = {&gemm.weights, &gemm.tokens, &gemm.output, &args};
   return device->launch(quantisesInputs() ? gemm.quantising : gemm.kernel,

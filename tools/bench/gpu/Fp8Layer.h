@@ -56,7 +56,7 @@ private:
     GemmConfig config{};
     Kernel kernel, quantising;
     CUtensorMap weights{}, tokens{}, output{};
-    Buffer tileCounter;
+    Buffer tileCounters;
   };
   Fp8Layer(Device &device, const Shape &shape, const Fp8Choice &choice, LayerBuffers &buffers, Fp8Buffers &quantised)
       : LayerEnds(device, shape, choice.gateUp.tileTokens, kMixRowsE4M3, Element::BF16, buffers), quantised(&quantised),

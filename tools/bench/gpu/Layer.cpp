@@ -67,8 +67,8 @@ Status DeviceGemm::makeMaps(Device &device) {
     MOEC_TRY(map(weights.first, firstMap));
     return map(config.role == GemmRole::GateUp ? weights.second : weights.first, secondMap);
   }
-  MOEC_TRY(allocateBuffer(device, 4, tileCounter));
-  MOEC_TRY(device.fill(tileCounter, 0));
+  MOEC_TRY(allocateBuffer(device, kTileCounters * 4, tileCounters));
+  MOEC_TRY(device.fill(tileCounters, 0));
   if (config.role == GemmRole::Down)
     return map(weights.first, firstMap);
   const uint64_t gate = addressOf(weights.first), up = addressOf(weights.second);
@@ -90,7 +90,7 @@ Status DeviceGemm::launchFitted(Device &device, GroupedGemmArgs &args, uint32_t 
         device.tensorMap(rowTensor(config.element, addressOf(args.tokens), weights.k,
                                    gathersTokens(config) ? std::max(args.numRows, 1u) : rows, tokenBoxRows(config)));
   MOEC_TRY(tokens.status());
-  args.tileCounter = tileCounter.as<uint32_t>();
+  args.tileCounters = tileCounters.as<uint32_t>();
   void *parameters[] = {&firstMap, &*tokens, &*output, &args};
   return device.launch(kernel, {gemmBlocks(config, device.multiprocessors()), hopperThreads(config), overlap},
                        parameters);

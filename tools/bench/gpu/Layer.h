@@ -48,7 +48,7 @@ private:
   Weights weights{};
   Kernel kernel;
   CUtensorMap firstMap{}, secondMap{}; // of the weights; fitted: gate and up in one
-  Buffer tileCounter;                  // fitted
+  Buffer tileCounters;                 // fitted
 
   Status makeMaps(Device &device);
   Status launchFitted(Device &device, GroupedGemmArgs &args, uint32_t numSlots, bool overlap);

@@ -1,0 +1,119 @@
+// How a block with a ring of stages finds its tiles. The tile table is that of Schedule.cuh.
+#pragma once
+
+#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/tile/FewPairs.cuh"
+#include "compiler/kernels/tile/Schedule.cuh"
+#include "compiler/kernels/tile/WorkKinds.cuh"
+
+namespace moec::tile {
+
+/// So many token tiles of an expert at most, of elements of so many bytes, meet all of its weights before its next ones
+/// do. Where 132 blocks walked 22 token tiles at a time they read those 33 MB again for every six tiles of weights; a
+/// part's 12 MB stay in the second-level cache. Mixtral, 16,384 tokens, an H100: both products read 15.6 GB of memory
+/// instead of 22.6.
+constexpr uint32_t tilesTogether(uint32_t elementBytes) { return elementBytes == 1 ? 16 : 12; }
+
+/// Finds the tiles of a block: the first is that of its number, then whichever is next of its kind (WorkKinds), so that
+/// blocks which share weights run at the same time however long their tiles are. Who finds its own kind used up goes on
+/// with the other.
+template <GemmConfig C, uint32_t ElementBytes> struct WorkFinder {
+  const GroupedGemmArgs &args;
+  Work following{};
+  TokenTile entry{};
+  WorkKind own{}, other{};
+  uint32_t items = 0, ticket = 0, index = 0, phase = 3;
+
+  /// The block's first tile; no rows if there is none.
+  __device__ Work first() {
+    const uint32_t unit = blockIdx.x / C.clusterBlocks;
+    const WorkKinds kinds = findKinds();
+    items = kinds.several.items + kinds.single.items;
+    const bool isOther = unit >= kinds.several.given;
+    own = isOther ? kinds.single : kinds.several;
+    other = isOther ? kinds.several : kinds.single;
+    index = own.begin + unit - (isOther ? kinds.several.given : 0);
+    loadTile();
+    work();
+    return following;
+  }
+
+  /// Looks for the next tile, in pieces that each use what the one before has loaded.
+  __device__ void restart() { phase = 0; }
+  __device__ bool done() const { return phase == 3; }
+  template <class Queue> __device__ void advance(Queue &queue) {
+    switch (phase++) {
+    case 0: draw(); break;
+    case 1: pick(); break;
+    default: work(); queue.put(following);
+    }
+  }
+
+private:
+  /// Who draws tiles: blocks, or clusters of them.
+  static __device__ uint32_t units() { return gridDim.x / C.clusterBlocks; }
+
+  __device__ WorkKinds findKinds() const {
+    const uint32_t columns = columnTiles<C>(args);
+    if (args.few.ids)
+      return WorkKinds::alike(fewTables().tokenTiles * columns, units());
+    const TileHead head = *args.tileHead; // one access
+    return WorkKinds::of(head, columns, units());
+  }
+
+  /// Where there are more tiles than blocks. All blocks together draw a kind's items but those they begin with, and
+  /// once in vain: its counter ends where it began.
+  __device__ void draw() {
+    if (items > units())
+      ticket = ptx::drawTicket(args.tileCounters + own.counter, own.items - own.given + units());
+    else
+      ticket = own.items; // (all are given)
+  }
+
+  __device__ void pick() {
+    const uint32_t place = own.given + ticket;
+    if (place >= own.items && other.items > 0) {
+      own = other;
+      other.items = 0;
+      restart();
+      return;
+    }
+    index = place < own.items ? own.begin + place : items;
+    loadTile();
+  }
+
+  __device__ void loadTile() {
+    if (index >= items)
+      return;
+    const uint32_t tile = index / columnTiles<C>(args);
+    entry = args.few.ids ? fewTables().tiles[tile] : args.tiles[tile];
+  }
+
+  /// An expert's tiles have the same number of rows, give or take 16: 272 rows are 144 and 128, not 256 and 16, whose
+  /// weights would cost nearly as much to load again.
+  __device__ void work() {
+    following.rows = 0;
+    if (index >= items)
+      return;
+    const uint32_t tiles = tilesOf<C>(entry), columns = columnTiles<C>(args), local = index - entry.firstTile * columns;
+    uint32_t first = 0, here = tiles, inPart = local; // the part's token tiles, and the place among the part's work
+    if (constexpr uint32_t together = tilesTogether(ElementBytes); tiles > together) {
+      const uint32_t parts = (tiles + together - 1) / together, most = (tiles + parts - 1) / parts;
+      first = local / (most * columns) * most;
+      here = tiles - first < most ? tiles - first : most;
+      inPart = local - first * columns;
+    }
+    const uint32_t which = first + inPart % here;
+    const uint32_t rows = entry.endSlot - entry.firstSlot, units = (rows + 15) / 16, each = units / tiles,
+                   more = units % tiles;
+    const uint32_t before = (which * each + (which < more ? which : more)) * 16;
+    const uint32_t share = (each + (which < more)) * 16, left = rows - before;
+    following.expert = entry.expert;
+    following.firstColumn = inPart / here * (outputColumns(C) * C.clusterBlocks);
+    following.firstSlot = entry.firstSlot + before;
+    following.rows = left < share ? left : share;
+  }
+};
+
+} // namespace moec::tile
