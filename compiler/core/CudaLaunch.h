@@ -78,4 +78,13 @@ constexpr uint32_t gemmBlocks(const GemmConfig &config, uint32_t multiprocessors
 
 inline constexpr uint32_t kRouteThreads = 128;
 
+/// DispatchArgs::mixRows of a layer whose gate-up has such tiles. Who strides over tiles, and narrow ones, of which
+/// nearly all experts have several, mix later.
+constexpr uint32_t mixRowsOf(GemmFamily family, uint32_t tileTokens) {
+  const bool wide = tileTokens > 16;
+  if (family == GemmFamily::Fp8)
+    return wide ? kMixRowsWideE4M3 : kMixRowsE4M3;
+  return wide && family == GemmFamily::Fitted ? kMixRowsWide : kMixRows;
+}
+
 } // namespace moec

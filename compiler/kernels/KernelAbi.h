@@ -92,10 +92,12 @@ constexpr uint32_t stageBytes(const GemmConfig &c) { return (c.tileTokens + c.ti
 constexpr uint32_t portableSharedBytes(const GemmConfig &c) { return c.stages * stageBytes(c); }
 constexpr uint32_t hopperSharedBytes(const GemmConfig &c) { return c.stages * stageBytes(c) + 1024; }
 
-/// Tiles mix where experts with several tiles have so many rows for each expert with one. With fewer a step reads
-/// weights all along, which gains nothing, and tokens that tiles share leave the second-level cache meanwhile. Measured
-/// on an H100, which multiplies some 270 rows of bf16 while it reads their expert's weights (docs/performance-log.md).
-inline constexpr uint32_t kMixRows = 128, kMixRowsE4M3 = 80;
+/// Tiles mix where experts with several tiles have so many rows for each expert with one (mixRowsOf()). With fewer a
+/// step reads weights all along, which gains nothing, and in one order for both kinds tokens that tiles share leave the
+/// second-level cache meanwhile; with blocks for each kind (tile/WorkKinds.cuh) wide tiles pay from few rows on.
+/// Measured on an H100, which multiplies some 270 rows of bf16 while it reads their expert's weights
+/// (docs/performance-log.md).
+inline constexpr uint32_t kMixRows = 128, kMixRowsE4M3 = 80, kMixRowsWide = 16, kMixRowsWideE4M3 = 24;
 
 /// The tiles of a step, and whether those of experts with several mix with those of experts with one
 /// (tile/WorkKinds.cuh, tile/Schedule.cuh).
@@ -303,7 +305,7 @@ struct DispatchArgs {
   uint32_t numBlocks; ///< dispatchGridBlocks(); three-kernel form: ceil(numPairs / pairsPerBlock)
   int32_t slotOffset; ///< added to what goes into slotOfPair
   uint32_t tileTokens;
-  uint32_t mixRows;   ///< kMixRows or kMixRowsE4M3; tests mix fewer rows
+  uint32_t mixRows;   ///< mixRowsOf(); tests mix fewer rows
   uint32_t numTokens; ///< joined: T; each has `topK` pairs that follow each other
   uint32_t topK;      ///< joined
 };

@@ -1,6 +1,6 @@
 #include "runtime/device/cuda/Forward.h"
 
-#include "compiler/core/CudaTiles.h"
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/core/JoinedShared.h"
 #include "runtime/ProfileRange.h"
 #include "runtime/device/cuda/TensorMap.h"
@@ -122,7 +122,7 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   args.numPairs = tokens * layer.shape.topK;
   args.numBlocks = ceilDivide(args.numPairs, config.pairsPerBlock);
   args.tileTokens = kernels.gateUp.config.tileTokens;
-  args.mixRows = kernels.gateUp.family == GemmFamily::Fp8 ? kMixRowsE4M3 : kMixRows;
+  args.mixRows = mixRowsOf(kernels.gateUp.family, args.tileTokens);
   args.numTokens = tokens;
   args.topK = layer.shape.topK;
   void *parameters[] = {&args};

@@ -42,6 +42,7 @@ TEST_CASE("fitted products get maps of their weights and of the step's own rows"
     const FakeFitted &gateUp = products[0], &down = products[1];
     CHECK(gateUp.symbol == "gate-up:" + tile);
     CHECK(down.symbol == "down:" + tile);
+    CHECK(bench.cuda.lastDispatch().mixRows == (tile == wide ? kMixRowsWide : kMixRows));
 
     const GemmConfig config = gemmConfigOf(*CudaTile::parse(tile), DType::BF16, GemmRole::Down, false);
     // Gate and up through one map: eight rows of gate, eight of up, three such groups an expert.

@@ -1,6 +1,7 @@
 // One MoE layer of e4m3 weights on the device: dispatch, quantise, gate-up, quantise, down, combine.
 #pragma once
 
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/jit/ShippedFp8.h"
 #include "tools/bench/gpu/LayerEnds.h"
 
@@ -59,8 +60,9 @@ private:
     Buffer tileCounters;
   };
   Fp8Layer(Device &device, const Shape &shape, const Fp8Choice &choice, LayerBuffers &buffers, Fp8Buffers &quantised)
-      : LayerEnds(device, shape, choice.gateUp.tileTokens, kMixRowsE4M3, Element::BF16, buffers), quantised(&quantised),
-        quantisesFew(choice.quantisesFew) {
+      : LayerEnds(device, shape, choice.gateUp.tileTokens, mixRowsOf(GemmFamily::Fp8, choice.gateUp.tileTokens),
+                  Element::BF16, buffers),
+        quantised(&quantised), quantisesFew(choice.quantisesFew) {
     findsFewPairs = true;
   }
   Status loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows, uint32_t k,

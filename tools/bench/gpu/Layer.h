@@ -1,6 +1,7 @@
 // One MoE layer on the device: dispatch, gate-up, down, combine, queued as a runtime would queue them.
 #pragma once
 
+#include "compiler/core/CudaLaunch.h"
 #include "tools/bench/gpu/LayerEnds.h"
 
 namespace moec::bench {
@@ -71,7 +72,9 @@ public:
 
 private:
   DeviceLayer(Device &device, const Shape &shape, const LayerChoice &choice, LayerBuffers &buffers)
-      : LayerEnds(device, shape, choice.gateUp.tileTokens, kMixRows, choice.down.element, buffers), choice(choice) {}
+      : LayerEnds(device, shape, choice.gateUp.tileTokens, mixRowsOf(choice.family, choice.gateUp.tileTokens),
+                  choice.down.element, buffers),
+        choice(choice) {}
 
   LayerChoice choice;
   DeviceGemm gateUpGemm, downGemm;

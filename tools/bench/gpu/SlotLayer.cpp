@@ -77,7 +77,7 @@ Status SlotLayer::dispatch(const int32_t *ids) {
   args.ring = countsRing;
   args.numPairs = shape.tokens * shape.topK;
   args.tileTokens = choice.gateUp.tileTokens;
-  args.mixRows = kMixRows;
+  args.mixRows = mixRowsOf(choice.family, args.tileTokens);
   void *parameters[] = {&args};
   const uint32_t blocks = dispatchSlotsBlocks(dispatchConfig, args.numPairs);
   return device->launch(slotsKernel, {blocks, dispatchConfig.threads, overlap}, parameters);
@@ -96,7 +96,7 @@ Status SlotLayer::dispatchSpill() {
   args.slotOfPair = slotOfPair.as<int32_t>();
   args.slotOffset = numSlots;
   args.tileTokens = choice.gateUp.tileTokens;
-  args.mixRows = kMixRows;
+  args.mixRows = mixRowsOf(choice.family, args.tileTokens);
   void *parameters[] = {&args};
   return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
 }

@@ -134,7 +134,9 @@ Status checkTiles(Device &device, const LayerBuffers &buffers, const ReferenceTi
              : makeError(Code::VerificationMismatch, "dispatch listed tiles wrongly");
 }
 
-Status checkDispatch(Device &device, const LayerBuffers &buffers, const ReferenceSlots &slots, uint32_t tileTokens) {
+Status checkDispatch(Device &device, const LayerBuffers &buffers, const ReferenceSlots &slots,
+                     const LayerChoice &choice) {
+  const uint32_t tileTokens = choice.gateUp.tileTokens;
   const uint32_t experts = static_cast<uint32_t>(slots.expertBegin.size()) - 1;
   Result<std::vector<int32_t>> begin = device.downloaded<int32_t>(buffers.expertBegin, experts + 1);
   Result<std::vector<int32_t>> counts = device.downloaded<int32_t>(buffers.counts, experts);
@@ -147,7 +149,7 @@ Status checkDispatch(Device &device, const LayerBuffers &buffers, const Referenc
   for (uint32_t e = 0; e < experts; ++e)
     if ((*counts)[e] != slots.expertBegin[e + 1] - slots.expertBegin[e])
       return makeError(Code::VerificationMismatch, "dispatch counted expert {} wrongly", e);
-  return checkTiles(device, buffers, referenceTiles(*counts, *begin, tileTokens, kMixRows));
+  return checkTiles(device, buffers, referenceTiles(*counts, *begin, tileTokens, mixRowsOf(choice.family, tileTokens)));
 }
 
 Status poison(Device &device, const LayerBuffers &buffers) {
@@ -191,7 +193,7 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
     MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
     MOEC_TRY(device.synchronise());
     if (!layer->isOfFewPairs())
-      MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice.gateUp.tileTokens));
+      MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice));
     Result<std::vector<uint16_t>> activated =
         device.downloaded<uint16_t>(buffers->activated, p.reference.activated.size());
     MOEC_TRY(activated.status());
@@ -282,7 +284,7 @@ Status verifyForms(Device &device, Bundle &bundle, const Prepared &p, const Laye
     MOEC_TRY(poison(device, *buffers));
     MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
     MOEC_TRY(device.synchronise());
-    MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice.gateUp.tileTokens));
+    MOEC_TRY(checkDispatch(device, *buffers, p.slots, choice));
     MOEC_TRY(same(buffers->output, "this form of dispatch"));
   }
   layer->setAlwaysDispatch(false);
