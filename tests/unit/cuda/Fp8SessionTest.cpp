@@ -89,9 +89,8 @@ TEST_CASE("e4m3 products get maps in bytes, and the scales of what they multiply
     REQUIRE(launches.size() == 4);
     const FakeFitted &tokens = launches[0], &gateUp = launches[1], &activated = launches[2], &down = launches[3];
     CHECK(gateUp.symbol == std::string("gate-up:") + tile);
-    CHECK(bench.cuda.lastDispatch().mixRows ==
-          (CudaTile::parse(tile)->tileTokens == 16 ? kMixRowsE4M3 : kMixRowsWideE4M3));
     const GemmConfig config = gemmConfigOf(*CudaTile::parse(tile), DType::BF16, GemmRole::Down, false);
+    CHECK(bench.cuda.lastDispatch().mixRows == (config.tileTokens == 16 ? kMixRowsE4M3 : kMixRowsWideE4M3));
 
     const uint32_t sizes[] = {272, 8, 2, 144 / 8, 6}, boxes[] = {128, 8, 2, boxGroups(config), 1};
     CHECK(gateUp.weights.rank == 5);
