@@ -5,6 +5,7 @@
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
+#include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/RowGroups.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkFinder.cuh"

@@ -1,5 +1,5 @@
 // Which tile a block computes next. The tile table comes from dispatch and stays on the device, so a launch needs no
-// count on the host: the grid is fixed, and every block strides over the tiles there are.
+// count on the host: the grid is fixed, and blocks stride over the tiles there are (or draw them, WorkFinder.cuh).
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -41,7 +41,8 @@ struct WorkOrder {
   uint32_t period;                        // items
 
   template <GemmConfig C> static __device__ WorkOrder of(const GroupedGemmArgs &args) {
-    constexpr uint32_t period = periodTiles / C.clusterBlocks;
+    static_assert(C.clusterBlocks == 1);
+    constexpr uint32_t period = periodTiles;
     if constexpr (C.dense) {
       return {numDenseTiles<C>(args) * columnTiles<C>(args), 0, 0, period};
     } else {

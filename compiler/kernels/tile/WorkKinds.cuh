@@ -9,6 +9,10 @@ namespace moec::tile {
 struct WorkKind {
   uint32_t begin = 0, items = 0, given = 0;
   uint32_t counter = 0; ///< of args.tileCounters
+
+  /// How often all blocks together draw: what they do not begin with, and each once in vain. Then the counter is where
+  /// it began.
+  __device__ uint32_t draws(uint32_t units) const { return items - given + units; }
 };
 
 /// Weights of an expert with one token tile are read for few rows, so its tiles wait for memory; tiles of experts with
@@ -16,7 +20,8 @@ struct WorkKind {
 /// rests first and tensor cores then. So where dispatch says that both count (TileHead) each has a share of the blocks.
 /// Blocks of one kind take tiles of one length, so those that begin with the same weights end with them as well and go
 /// on to the next ones together, while the second-level cache still has what they share. (In one order for both kinds
-/// they drifted apart within a round: the DSv3 slice of zipf 3 at 4,096 tokens read a quarter more than its weights.)
+/// they drifted apart within a round: gate-up of the DSv3 slice, zipf 3, 4,096 tokens, read 1.36 GB where its weights
+/// and tokens are 1.06.)
 struct WorkKinds {
   WorkKind several, single;
 
@@ -31,7 +36,8 @@ struct WorkKinds {
     if (head.severalTiles == 0 || items <= units)
       return alike(items, units);
     const uint32_t given = givenSeveral(head, units), others = items - inFront;
-    const uint32_t least = units > others ? units - others : 0, most = inFront < units ? inFront : units;
+    const uint32_t least = units > others ? units - others : 0, // (of a ratio below 1)
+        most = inFront < units ? inFront : units;
     const uint32_t first = given < least ? least : given < most ? given : most;
     return {{.begin = 0, .items = inFront, .given = first, .counter = 0},
             {.begin = inFront, .items = others, .given = units - first, .counter = 1}};
@@ -39,7 +45,8 @@ struct WorkKinds {
 
 private:
   /// So that both kinds end at about the same time: a tile of an expert with several takes some 4/3 of another's time
-  /// (measured: 125 us and 92). With 1 instead, or 5/3, layers are up to 7 and 2 % slower.
+  /// (125 us and 92 in one order for both; 1.4 to 2 times with blocks for each). With 1 instead some layers are up to 7
+  /// % slower, with 5/3 or 2 as many slower as quicker (docs/performance-log.md).
   static __device__ uint32_t givenSeveral(const TileHead &head, uint32_t units) {
     const float time = 4.0f * static_cast<float>(head.severalTiles),
                 all = time + 3.0f * static_cast<float>(head.tokenTiles - head.severalTiles);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What each kernel of a bf16 layer must at least take, beside moec's times and the floor of the whole layer.
 
-    docs/results/2026-11-27-h100-few/kernel-floors.py docs/results/2026-11-27-h100-edges/peers-{uniform,zipf,hot}.json
+    docs/results/2026-11-27-h100-queues/kernel-floors.py docs/results/2026-11-27-h100-queues/peers-{uniform,zipf,hot}.json
 
 A product takes the longer of its operations at 788 TFLOP/s and of its bytes at 2.9 TB/s (the weights of the experts hit, the rows it
 reads and those it writes, each once); combine its bytes (a row read for each pair, one written for each token); dispatch nothing.

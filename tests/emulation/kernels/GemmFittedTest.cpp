@@ -70,6 +70,20 @@ TEST_CASE("an expert with more token tiles than go together gets each of them on
   check<inPairs(fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2))>(test, kFewSchedules, 4);
 }
 
+TEST_CASE("fitted tiles of both kinds each run once, by blocks and by clusters that begin with either",
+          "[emulation][gemm]") {
+  constexpr GemmConfig gateUp = fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2),
+                       down = fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2);
+  const GemmCase test = hotBesideCold();
+  const TileHead head = tilesOf(makeProblem(test, GemmRole::Down, Element::BF16), 16).head;
+  const tile::WorkKinds kinds = tile::WorkKinds::of(head, 2, 4);
+  REQUIRE((kinds.several.given > 0 && kinds.single.given > 0));
+  check<gateUp>(test, kFewSchedules, 4);
+  check<down>(test, kFewSchedules, 4);
+  check<inPairs(gateUp)>(test, kFewSchedules, 8);
+  check<inPairs(down)>(test, kFewSchedules, 8);
+}
+
 TEST_CASE("the widest fitted tile multiplies as the reference does", "[emulation][gemm]") {
   // 185 rows: one tile of twelve sixteens, and the planner's widest, whose outputs fill one (gate-up) or two (down)
   // stages.

@@ -30,9 +30,9 @@ template <GemmConfig C> using ActivationOf = std::conditional_t<C.role == GemmRo
 struct GemmCase {
   std::string name;
   uint32_t tokens, k, n, experts, topK;
-  enum Routing : uint8_t { Drawn, OneExpert, IdleExperts, Padded, PaddingAlone } routing;
+  enum Routing : uint8_t { Drawn, OneExpert, OneHot, IdleExperts, Padded, PaddingAlone } routing;
   bool fused;   // gate and up of an expert one after the other in memory
-  bool ordered; // with an order of experts, and tiles mixed
+  bool ordered; // with an order of experts, and tiles mixed; `experts` is no multiple of 3
 };
 
 inline std::vector<GemmCase> gemmCases() {
@@ -67,6 +67,11 @@ struct GemmProblem {
   bool bf16;
 };
 
+/// One expert gets all pairs but one of 20: more token tiles of 16 rows than go together, beside experts with one.
+inline GemmCase hotBesideCold() {
+  return {"a hot expert and cold ones", 320, 80, 144, 7, 1, GemmCase::OneHot, true, true};
+}
+
 inline double dotOf(const uint16_t *a, const uint16_t *b, uint32_t length, bool bf16) {
   double sum = 0;
   for (uint32_t i = 0; i < length; ++i)
@@ -77,7 +82,9 @@ inline double dotOf(const uint16_t *a, const uint16_t *b, uint32_t length, bool 
 inline std::vector<int32_t> drawCaseIds(const GemmCase &test, std::mt19937_64 &random) {
   std::vector<int32_t> ids = bench::drawIds(test.tokens, test.experts, test.topK, 0.7, random);
   for (size_t i = 0; i < ids.size(); ++i)
-    ids[i] = test.routing == GemmCase::OneExpert     ? 2
+    ids[i] = test.routing == GemmCase::OneExpert ? 2
+             : test.routing == GemmCase::OneHot
+                 ? (i % 20 == 0 ? 1 + static_cast<int32_t>(i / 20 % (test.experts - 1)) : 0)
              : test.routing == GemmCase::IdleExperts ? ids[i] % 3 * 2
              : test.routing == GemmCase::PaddingAlone || (test.routing == GemmCase::Padded && i % 3 == 0) ? -1
                                                                                                           : ids[i];

@@ -96,6 +96,12 @@ TEST_CASE("an expert with more token tiles than go together gets each of them on
   check<fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2)>(test, 10, 3);
 }
 
+TEST_CASE("e4m3 tiles of both kinds each run once, by blocks that begin with either", "[emulation][gemm][fp8]") {
+  const GemmCase test = hotBesideCold();
+  check<fp8Config(GemmRole::GateUp, 16, 64, 256, 3, 1, 2)>(test, 10, 4);
+  check<fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2)>(test, 10, 4);
+}
+
 TEST_CASE("the widest e4m3 tile multiplies as the reference does", "[emulation][gemm][fp8]") {
   // 125 rows: one tile of eight sixteens, or two blocks of 64 rows.
   const GemmCase test{"a wide tile", 125, 272, 200, 4, 1, GemmCase::OneExpert, true, false};

@@ -63,7 +63,7 @@ private:
 
   /// False where the unit is at its end.
   bool step(Unit &unit, uint32_t units) {
-    const uint32_t limit = unit.own.items - unit.own.given + units;
+    const uint32_t limit = unit.own.draws(units);
     uint32_t &counter = counters[unit.own.counter];
     const uint32_t ticket = counter;
     counter = counter + 1 == limit ? 0 : counter + 1;

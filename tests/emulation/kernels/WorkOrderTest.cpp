@@ -65,22 +65,6 @@ TEST_CASE("every tile has one turn, and tiles of both kinds are spread evenly", 
     CHECK(checkOrder(headOf(several, 100'000), 64 * 7) == "");
 }
 
-TEST_CASE("clusters share out half as many of their tiles, which are as many of its blocks'", "[emulation][schedule]") {
-  static constexpr GemmConfig inPairs = [] {
-    GemmConfig pairs = config;
-    pairs.clusterBlocks = 2;
-    return pairs;
-  }();
-  const TileHead head = headOf(3, 40);
-  GroupedGemmArgs args{};
-  args.tileHead = &head;
-  args.n = 64 * 5;
-  const tile::WorkOrder order = tile::WorkOrder::of<inPairs>(args);
-  CHECK(order.items == 40 * 3);
-  CHECK(order.severalItems == 3 * 3);
-  CHECK(order.period == tile::WorkOrder::periodTiles / 2);
-}
-
 TEST_CASE("tiles run in the order of the table where nothing mixes", "[emulation][schedule]") {
   const tile::WorkOrder order = orderOf({300, 0, 0, 0}, 640);
   for (uint32_t turn = 0; turn < order.items; ++turn)

@@ -195,6 +195,8 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
   }
   if (leavesCounters(space->tileCounters) || leavesCounters(space->tileCounters + kTileCounters))
     return "a tile counter is not left as zero";
+  if (space->gridBarrier < space->tileCounters + 2 * kTileCounters)
+    return "dispatch's barrier lies among the tile counters";
   for (uint32_t i = 0; i < tokensOf.size(); ++i)
     if (std::string wrong = counts.check(i + 1, std::span(ids).first(tokensOf[i] * layer.shape.topK)); !wrong.empty())
       return wrong;

@@ -1,4 +1,5 @@
 #include "compiler/core/PlanCuda.h"
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/core/JoinedShared.h"
 #include "tests/unit/core/GpuFixtures.h"
 
@@ -162,6 +163,17 @@ TEST_CASE("a cluster's blocks load half of the token rows each, and take whole c
   CHECK(work(wide, 256 * 8).loadBytes < work(alone, 256 * 8).loadBytes);
   CHECK(work(wide, 256 * 33).waves == work(wide, 256 * 34).waves); // the second block of the last cluster has nothing
   CHECK(work(wide, 256 * 33).waves == work(alone, 256 * 34).waves);
+}
+
+TEST_CASE("wide tiles of who has blocks for both kinds of experts mix from few rows on", "[core][gpu]") {
+  CHECK(mixRowsOf(GemmFamily::Fitted, 192) == kMixRowsWide);
+  CHECK(mixRowsOf(GemmFamily::Fp8, 128) == kMixRowsWideE4M3);
+  CHECK(mixRowsOf(GemmFamily::Fitted, 16) == kMixRows);
+  CHECK(mixRowsOf(GemmFamily::Fp8, 16) == kMixRowsE4M3);
+  for (uint32_t tokens : {16u, 128u}) { // who strides over tiles
+    CHECK(mixRowsOf(GemmFamily::Hopper, tokens) == kMixRows);
+    CHECK(mixRowsOf(GemmFamily::Portable, tokens) == kMixRows);
+  }
 }
 
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {
