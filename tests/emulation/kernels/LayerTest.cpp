@@ -229,7 +229,7 @@ template <bool WeightOnInput> struct LayerOf {
   std::string check() const {
     if (const std::string wrong = checkLayer(logits, E, ids, weights, output, WeightOnInput); !wrong.empty())
       return wrong;
-    if (leavesCounters(tileCounters) || leavesCounters(tileCounters + kTileCounters))
+    if (leavesCounters(tileCounters, 2))
       return "a tile counter is not left as zero";
     return *numNonFinite == E ? "" : fmt::format("{} logits were not finite", *numNonFinite);
   }

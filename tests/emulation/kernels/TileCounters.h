@@ -7,9 +7,9 @@
 
 namespace moec::emulation {
 
-/// Whether any of a launch's counters is not zero.
-inline bool leavesCounters(const uint32_t *counters) {
-  return std::any_of(counters, counters + kTileCounters, [](uint32_t counter) { return counter != 0; });
+/// Whether any counter of so many launches is not zero.
+inline bool leavesCounters(const uint32_t *counters, uint32_t launches = 1) {
+  return std::any_of(counters, counters + launches * kTileCounters, [](uint32_t counter) { return counter != 0; });
 }
 
 } // namespace moec::emulation

@@ -10,6 +10,14 @@
 
 namespace moec::test {
 
+/// A small layer whose routed experts are in e4m3.
+inline constexpr LayerShape e4m3Shape{.hidden = 272,
+                                      .intermediate = 144,
+                                      .experts = 6,
+                                      .topK = 2,
+                                      .dtype = DType::BF16,
+                                      .expertFormat = WeightFormat::BlockE4M3};
+
 /// Compiles for GPUs; names are those that FakeCuda acts on.
 struct CudaCompiler {
   std::atomic<int> compiles{0};

@@ -7,12 +7,6 @@ using namespace moec::test;
 namespace {
 
 constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK = 2, .dtype = DType::BF16};
-constexpr LayerShape inE4M3{.hidden = 272,
-                            .intermediate = 144,
-                            .experts = 6,
-                            .topK = 2,
-                            .dtype = DType::BF16,
-                            .expertFormat = WeightFormat::BlockE4M3};
 constexpr uint32_t most = kFewPairs / 2; // tokens
 const std::string wide = "fitted-192x256-s4-w2x1-b1", narrow = "fitted-16x64-s5-w1x4-b1";
 
@@ -72,7 +66,7 @@ TEST_CASE("a joined expert takes part in steps of few pairs", "[cuda][few][joine
 }
 
 TEST_CASE("e4m3 products and what quantises their rows find few pairs themselves", "[cuda][few][fp8]") {
-  CudaBench bench({}, {describeLayer(0, inE4M3)});
+  CudaBench bench({}, {describeLayer(0, e4m3Shape)});
   bench.mustOpen();
   const std::string tile = "fp8-16x64-s5-w1x4-b1";
   CHECK(launchesOf(bench, tile, tile, 3) == 7);
@@ -88,7 +82,7 @@ TEST_CASE("e4m3 products and what quantises their rows find few pairs themselves
 }
 
 TEST_CASE("e4m3 products quantise the rows of few tokens themselves", "[cuda][few][fp8]") {
-  CudaBench bench({}, {describeLayer(0, inE4M3)});
+  CudaBench bench({}, {describeLayer(0, e4m3Shape)});
   bench.mustOpen();
   const std::string two = "fp8-16x64-s5-w1x2-b2", one = "fp8-16x64-s5-w1x4-b1";
   CHECK(launchesOf(bench, two, two, kFewTokens) == 5); // and router, route, combine

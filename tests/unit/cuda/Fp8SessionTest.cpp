@@ -10,12 +10,6 @@ using namespace moec::test;
 
 namespace {
 
-constexpr LayerShape marked{.hidden = 272,
-                            .intermediate = 144,
-                            .experts = 6,
-                            .topK = 2,
-                            .dtype = DType::BF16,
-                            .expertFormat = WeightFormat::BlockE4M3};
 constexpr uint32_t mostRows = 128; // 64 tokens, two experts each
 
 uint64_t addressOf(const void *pointer) { return reinterpret_cast<uint64_t>(pointer); }
@@ -37,7 +31,7 @@ void checkWeights(const WeightRef &ref, const void *codes, const float *scales, 
   const MadeUpWeights weights;
   std::vector<uint8_t> expectedCodes(expertCodes);
   std::vector<float> expectedScales(expertScales);
-  for (uint32_t e = 0; e < marked.experts; ++e) {
+  for (uint32_t e = 0; e < e4m3Shape.experts; ++e) {
     REQUIRE(weights.readBlockE4M3(ref, e, expectedCodes, expectedScales).ok());
     CAPTURE(ref.name, e);
     CHECK(std::memcmp(static_cast<const uint8_t *>(codes) + e * expertCodes, expectedCodes.data(), expertCodes) == 0);
@@ -48,7 +42,7 @@ void checkWeights(const WeightRef &ref, const void *codes, const float *scales, 
 } // namespace
 
 TEST_CASE("e4m3 layers get e4m3 tiles, and quantise before each product", "[cuda][fp8]") {
-  CudaBench bench({}, {describeLayer(0, marked)});
+  CudaBench bench({}, {describeLayer(0, e4m3Shape)});
   bench.mustOpen();
   bench.cuda.forget();
   REQUIRE(bench.step(bench.cuda.stream()).ok());
@@ -68,7 +62,7 @@ TEST_CASE("e4m3 layers get e4m3 tiles, and quantise before each product", "[cuda
   CHECK((tokens.quantise.numRows == 20 && tokens.quantise.k == 272 && tokens.quantise.topK == 2));
   CHECK(activated.quantise.rows == gateUp.args.output);
   CHECK(activated.quantise.slotOfPair == nullptr);
-  CHECK(activated.quantise.rowsInUse == bench.cuda.lastDispatch().expertBegin + marked.experts);
+  CHECK(activated.quantise.rowsInUse == bench.cuda.lastDispatch().expertBegin + e4m3Shape.experts);
   CHECK((activated.quantise.numRows == 40 && activated.quantise.k == 144 && activated.quantise.topK == 1));
   for (const FakeFitted *quantise : {&tokens, &activated})
     CHECK(quantise->quantise.scaleStride == mostRows);
@@ -78,7 +72,7 @@ TEST_CASE("e4m3 layers get e4m3 tiles, and quantise before each product", "[cuda
 }
 
 TEST_CASE("e4m3 products get maps in bytes, and the scales of what they multiply", "[cuda][fp8]") {
-  CudaBench bench({}, {describeLayer(0, marked)});
+  CudaBench bench({}, {describeLayer(0, e4m3Shape)});
   bench.mustOpen();
   for (const char *tile : {"fp8-16x64-s5-w1x4-b1", "fp8-192x128-s5-w2x1-b1"}) {
     CAPTURE(tile);
@@ -116,7 +110,7 @@ TEST_CASE("e4m3 products get maps in bytes, and the scales of what they multiply
 }
 
 TEST_CASE("gate-up that gives its rows quantised leaves them and their scales where down takes them", "[cuda][fp8]") {
-  CudaBench bench({}, {describeLayer(0, marked)});
+  CudaBench bench({}, {describeLayer(0, e4m3Shape)});
   bench.mustOpen();
   const char *tile = "fp8rows-128x256-s4-w2x1-b1";
   bench.publish(tile, tile);
@@ -137,7 +131,7 @@ TEST_CASE("gate-up that gives its rows quantised leaves them and their scales wh
 }
 
 TEST_CASE("products of e4m3 experts are all of e4m3", "[cuda][fp8]") {
-  CudaBench bench({}, {describeLayer(0, marked)});
+  CudaBench bench({}, {describeLayer(0, e4m3Shape)});
   bench.mustOpen();
   LayerPlan plan = bench.session->host().livePlan(0);
   plan.config.cuda.gateUp = *CudaTile::parse("fitted-16x64-s5-w1x4-b1");
@@ -148,7 +142,7 @@ TEST_CASE("products of e4m3 experts are all of e4m3", "[cuda][fp8]") {
 }
 
 TEST_CASE("products of other experts are not of e4m3", "[cuda][fp8]") {
-  LayerShape plain = marked;
+  LayerShape plain = e4m3Shape;
   plain.expertFormat = WeightFormat::Plain;
   CudaBench bench({}, {describeLayer(0, plain)});
   bench.mustOpen();
@@ -159,7 +153,7 @@ TEST_CASE("products of other experts are not of e4m3", "[cuda][fp8]") {
 }
 
 TEST_CASE("shared experts of an e4m3 layer are multiplied in the layer's dtype", "[cuda][fp8]") {
-  LayerShape shape = marked;
+  LayerShape shape = e4m3Shape;
   shape.sharedIntermediate = 64;
   CudaBench bench({}, {describeLayer(0, shape)});
   bench.mustOpen();
@@ -172,7 +166,7 @@ TEST_CASE("shared experts of an e4m3 layer are multiplied in the layer's dtype",
 }
 
 TEST_CASE("what no e4m3 kernel computes is multiplied as the numbers that are stored", "[cuda][fp8]") {
-  LayerShape odd = marked, biased = marked, halves = marked;
+  LayerShape odd = e4m3Shape, biased = e4m3Shape, halves = e4m3Shape;
   odd.hidden = 264; // no multiple of 16
   biased.expertBias = true;
   halves.dtype = DType::F16;
@@ -181,7 +175,7 @@ TEST_CASE("what no e4m3 kernel computes is multiplied as the numbers that are st
     bench.mustOpen();
     CHECK(bench.session->host().livePlan(0).config.cuda.gateUp.family != GemmFamily::Fp8);
   }
-  CudaBench older({}, {describeLayer(0, marked)});
+  CudaBench older({}, {describeLayer(0, e4m3Shape)});
   older.cuda.model = "NVIDIA A100-SXM4-80GB", older.cuda.major = 8, older.cuda.multiprocessors = 108,
   older.cuda.memoryKhz = 1'593'000;
   older.mustOpen();
@@ -190,11 +184,11 @@ TEST_CASE("what no e4m3 kernel computes is multiplied as the numbers that are st
 }
 
 TEST_CASE("e4m3 layers of other sizes have maps of their own rows, in buffers for the largest", "[cuda][fp8]") {
-  LayerShape wider = marked;
+  LayerShape wider = e4m3Shape;
   wider.hidden = 528;
   wider.intermediate = 64;
   wider.topK = 3;
-  CudaBench bench({}, {describeLayer(0, marked), describeLayer(1, wider)});
+  CudaBench bench({}, {describeLayer(0, e4m3Shape), describeLayer(1, wider)});
   bench.mustOpen();
   bench.cuda.forget();
   auto step = bench.session->begin({.tokens = 5, .stream = bench.cuda.stream()});
@@ -227,7 +221,7 @@ TEST_CASE("e4m3 layers of other sizes have maps of their own rows, in buffers fo
 
 TEST_CASE("an e4m3 and a plain layer share a step's buffers", "[cuda][fp8]") {
   LayerShape plain{.hidden = 272, .intermediate = 160, .experts = 8, .topK = 4, .dtype = DType::BF16};
-  CudaBench bench({}, {describeLayer(0, marked), describeLayer(1, plain)});
+  CudaBench bench({}, {describeLayer(0, e4m3Shape), describeLayer(1, plain)});
   bench.mustOpen();
   bench.cuda.forget();
   auto step = bench.session->begin({.tokens = 5, .stream = bench.cuda.stream()});
