@@ -36,7 +36,6 @@ double launchShare(const CudaTile &tile) {
 /// skewed steps of Mixtral that they are 8 to 11 % slower at than fitted ones.
 double overlapShare(const CudaTile &tile) { return tile.family == GemmFamily::Hopper ? 1.35 : 1; }
 
-uint64_t ceilDivide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 double of(uint64_t count) { return static_cast<double>(count); }
 
 /// What a fitted gate-up that gathers its token rows takes of arithmetic beside one whose rows follow each other: it
@@ -56,7 +55,7 @@ uint32_t granulesOf(const CudaTile &tile) {
 double tokenPasses(uint32_t rows, const CudaTile &tile, const CudaGemm &gemm, const GpuFacts &gpu) {
   if (2.0 * elementBytes(tile) * rows * gemm.k <= of(gpu.l2Bytes))
     return 1;
-  const uint64_t tiles = ceilDivide(rows, tile.tokens) * ceilDivide(gemm.n, tile.weights);
+  const uint64_t tiles = uint64_t{ceilDivide(rows, tile.tokens)} * ceilDivide(gemm.n, tile.weights);
   return std::max(1.0, of(tiles) / gpu.multiprocessors);
 }
 

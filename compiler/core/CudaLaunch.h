@@ -81,10 +81,25 @@ inline constexpr uint32_t kRouteThreads = 128;
 /// DispatchArgs::mixRows of a layer whose gate-up has such tiles. Who strides over tiles, and narrow ones, of which
 /// nearly all experts have several, mix later.
 constexpr uint32_t mixRowsOf(GemmFamily family, uint32_t tileTokens) {
-  const bool wide = tileTokens > 16;
   if (family == GemmFamily::Fp8)
-    return wide ? kMixRowsWideE4M3 : kMixRowsE4M3;
-  return wide && family == GemmFamily::Fitted ? kMixRowsWide : kMixRows;
+    return isWide(tileTokens) ? kMixRowsWideE4M3 : kMixRowsE4M3;
+  return isWide(tileTokens) && family == GemmFamily::Fitted ? kMixRowsWide : kMixRows;
+}
+
+/// Whether down, launched just behind gate-up in such tiles, begins with experts that gate-up is done with
+/// (GateUpProgress). Where its tiles last longer than gate-up's, as Mixtral's, those that share weights would begin far
+/// apart and stay so (docs/performance-log.md).
+constexpr bool overlapsProducts(GemmFamily family, const GemmConfig &gateUp, uint32_t hidden, uint32_t intermediate) {
+  return family == GemmFamily::Fitted && isWide(gateUp.tileTokens) && intermediate <= hidden;
+}
+
+/// What gate-up, with `intermediate` columns, and down are told then.
+constexpr GateUpProgress gateUpProgress(uint32_t *counts, const GemmConfig &gateUp, uint32_t intermediate,
+                                        uint32_t multiprocessors) {
+  const uint32_t storingWarps = 4 * gateUp.warpsTokens, columns = gateUp.tileWeights / 2 * gateUp.clusterBlocks;
+  return {.counts = counts,
+          .all = gemmBlocks(gateUp, multiprocessors) * storingWarps,
+          .ofTile = ceilDivide(intermediate, columns) * gateUp.clusterBlocks * storingWarps};
 }
 
 } // namespace moec

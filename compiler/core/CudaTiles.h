@@ -5,6 +5,7 @@
 #pragma once
 
 #include "compiler/core/Config.h"
+#include "compiler/kernels/KernelAbi.h"
 
 #include <span>
 #include <vector>
@@ -45,7 +46,7 @@ bool hasNoDispatch(uint64_t pairs, GemmFamily gateUp, GemmFamily down);
 /// Blocks of a cluster that share the tile's token rows (GemmConfig::clusterBlocks). Tiles of few tokens have few rows
 /// to share.
 constexpr uint32_t clusterBlocksOf(const CudaTile &tile) {
-  return tile.family == GemmFamily::Fitted && tile.tokens > 16 && tile.blocksPerSm == 1 ? 2 : 1;
+  return tile.family == GemmFamily::Fitted && isWide(tile.tokens) && tile.blocksPerSm == 1 ? 2 : 1;
 }
 
 /// Whether gate-up in this tile gives its rows quantised, so that no launch has to do it before down.

@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 13;
+inline constexpr uint32_t kCudaAbiVersion = 14;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -56,6 +56,9 @@ struct GemmConfig {
   /// it brings them, as quantise would.
   bool quantises = false;
 };
+
+/// Whether a tile has more token rows than the fewest that fitted tiles and those of e4m3 multiply.
+constexpr bool isWide(uint32_t tileTokens) { return tileTokens > 16; }
 
 constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<uint32_t>((value + by - 1) / by); }
 
@@ -146,6 +149,16 @@ struct FewPairs {
   uint32_t joined;     ///< 1: every token goes to one more expert besides (DispatchConfig::joined); else 0
 };
 
+/// What gate-up has written, so that down begins with experts whose rows are there while gate-up's last tiles are
+/// computed (tile/Progress.cuh). Each warp that stores adds one to an expert's count for each of its tiles, when its
+/// part is written, and one to the first count after its last tile.
+struct GateUpProgress {
+  uint32_t *counts; ///< [1 + numExperts]: of warps that have ended, then of each expert; zeros before gate-up. Null:
+                    ///< down waits for the whole of gate-up
+  uint32_t all;     ///< Down: the first count once all is written
+  uint32_t ofTile;  ///< Down: what a token tile adds to its expert's count
+};
+
 /// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
 /// int32 are rows of `output` and (Down) of `tokens`. A dense config reads `numRows` and none of the tables; nor does a
 /// step of few pairs, which fitted and e4m3 products take.
@@ -168,6 +181,7 @@ struct GroupedGemmArgs {
   const float *upBias;      ///< biased, GateUp: up's, [E, n]
   const float *pairWeights; ///< weighted: [T * topK]
   FewPairs few;             ///< Fitted, e4m3
+  GateUpProgress progress;  ///< Fitted, wide tiles: where dispatch ran and down is the launch just behind gate-up
 };
 
 /// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits. All configs add
@@ -294,6 +308,7 @@ struct DispatchArgs {
   const int32_t *plannedOrder;  ///< [X] order of experts, where tiles do not mix; null: 0 .. X-1
   int32_t *counts;              ///< [X] rows of each expert
   int32_t *expertBegin;         ///< [X + 1]
+  uint32_t *progress;           ///< [1 + X], cleared (GateUpProgress::counts); null where products do not overlap
   TileHead *tileHead;           ///< [1]
   TokenTile *tiles;             ///< [R / tileTokens + X] at most
   int32_t *slotPair;            ///< [R]; of a joined expert's slots the token's first pair

@@ -13,6 +13,9 @@ constexpr uint32_t gatheringThreads(const GemmConfig &c) { return gatheringWarps
 /// Two-byte elements.
 template <GemmConfig C> struct FittedRing : tile::Ring<C, 2, gatheringWarps(C), gatheringThreads(C)> {
   static constexpr bool followsDispatch = gathersTokens(C), takesBoxes = !gathersTokens(C); // as rows lie
+  /// Narrow tiles end so often that saying so costs gate-up more than down saves, likewise those of e4m3
+  /// (docs/performance-log.md).
+  static constexpr bool overlaps = isWide(C.tileTokens);
   static constexpr bool fetches = fetchesRows(C), copies = gathersTokens(C) && !fetches;
   static_assert(C.swapAB && FittedRing::bytes == stageBytes(C));
 };

@@ -40,5 +40,7 @@ template <uint32_t Number, uint32_t Threads> __device__ void namedBarrier() {
 
 /// Orders what this thread knows of shared memory before what the async proxy (wgmma, TMA) does next for it.
 inline __device__ void fenceProxyAsync() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/// The same of device memory.
+inline __device__ void fenceProxyAsyncGlobal() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 } // namespace moec::ptx

@@ -13,6 +13,19 @@ inline __device__ uint32_t addAcquireRelease(uint32_t *address, uint32_t value) 
   return before;
 }
 
+/// As addAcquireRelease, for who wants no answer and sees nothing.
+inline __device__ void addRelease(uint32_t *address, uint32_t value) {
+  asm volatile("red.add.release.gpu.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
+}
+
+/// What others have left there. fenceAcquire() behind it makes what they did before they released it seen.
+inline __device__ uint32_t loadRelaxed(const uint32_t *address) {
+  uint32_t value;
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
+  return value;
+}
+inline __device__ void fenceAcquire() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+
 inline __device__ uint32_t loadAcquire(const uint32_t *address) {
   uint32_t value;
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");

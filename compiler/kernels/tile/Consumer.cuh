@@ -8,6 +8,7 @@
 #include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
+#include "compiler/kernels/tile/Progress.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
@@ -21,8 +22,26 @@ template <GemmConfig C, class RingOf> struct Consumer {
   const TensorMap *outputMap;
   Ring ring;
   WorkQueue<Ring::takers, Ring::blocksTogether> queue;
-  uint32_t group;       // this warpgroup among the multiplying ones
-  bool storing = false; // outputs of the last tile are still leaving the held stages
+  uint32_t group; // this warpgroup among the multiplying ones
+  static constexpr uint32_t nobody = ~0u;
+  uint32_t stored = nobody; // the expert of the last tile (tellsProgress)
+  bool storing = false;     // outputs of the last tile are still leaving the held stages
+
+  /// Before the first tile.
+  __device__ void begin() const {
+    if (!followsProgress<Ring>(args)) // else who finds tiles sees to it that they may be computed
+      ptx::waitForPrevious();
+  }
+  /// After the last one.
+  __device__ void end() const {
+    if (!ptx::elect()) // the thread that stored
+      return;
+    ptx::bulkWait(); // before the block, and its shared memory, goes away
+    if (tellsProgress<Ring>(args)) {
+      tellStored();
+      ptx::addRelease(args.progress.counts, 1);
+    }
+  }
 
   /// Takes part in a tile without any row for this warpgroup.
   __device__ void skip() {
@@ -54,6 +73,7 @@ template <GemmConfig C, class RingOf> struct Consumer {
     constexpr bool byEngine = outputColumns(C) % Ring::panelColumns == 0;
     const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
     if (ptx::elect()) {
+      tellStored();
       for (uint32_t i = threadIdx.x / 32 - 4; i < boxes * Ring::panels; i += Ring::multipliers / 32) {
         const uint32_t panel = i % Ring::panels, row = i / Ring::panels * kOutputBoxRows;
         if (const uint32_t column = work.firstColumn + panel * Ring::panelColumns; column < args.n)
@@ -74,6 +94,14 @@ template <GemmConfig C, class RingOf> struct Consumer {
     }
     __syncwarp();
     storing = true;
+    if constexpr (Ring::overlaps && Ring::gated)
+      stored = work.expert;
+  }
+
+  /// Says that the last tile is written: not before the next one's outputs are stored, when nobody waits for that.
+  __device__ void tellStored() const {
+    if (tellsProgress<Ring>(args) && stored != nobody)
+      tellWritten(args.progress.counts + 1 + stored);
   }
 
   /// In the first step of a tile: gives the stages back that the last tile's outputs have left.
@@ -93,7 +121,7 @@ template <GemmConfig C, class RingOf> struct Consumer {
 /// All that a multiplying warpgroup does. `Multiplier` is a Consumer with multiplyTile(work), which leaves a tile's
 /// sums in registers, and keepOutputs(work), which writes what becomes of them into the ring's panels.
 template <class Multiplier> __device__ void multiplyTiles(Multiplier &&multiplier) {
-  ptx::waitForPrevious();
+  multiplier.begin();
   for (Work work = multiplier.queue.take(); work.rows; work = multiplier.queue.take()) {
     work = Multiplier::Ring::own(work);
     multiplier.multiplyTile(work);
@@ -103,8 +131,7 @@ template <class Multiplier> __device__ void multiplyTiles(Multiplier &&multiplie
     ptx::namedBarrier<1, Multiplier::Ring::multipliers>();
     multiplier.storeOutputs(work);
   }
-  if (ptx::elect())
-    ptx::bulkWait(); // before the block, and its shared memory, goes away
+  multiplier.end();
 }
 
 } // namespace moec::tile

@@ -6,6 +6,7 @@
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
+#include "compiler/kernels/tile/Progress.cuh"
 #include "compiler/kernels/tile/RowGroups.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/WorkFinder.cuh"
@@ -17,7 +18,7 @@ namespace moec::tile {
 /// (FittedRing<C> or Fp8Ring<C>) takes them in boxes. Its warp helps it to begin.
 template <GemmConfig C, class RingOf> struct Loader {
   using Ring = RingOf;
-  using Finder = WorkFinder<C, Ring::elementBytes>;
+  using Finder = WorkFinder<C, Ring>;
   static constexpr uint32_t boxTokens = tokenBoxRows(C);
   static_assert(C.tileTokens % boxTokens == 0, "boxes stay within their tile");
 
@@ -46,31 +47,45 @@ template <GemmConfig C, class RingOf> struct Loader {
       queue.open();
     Finder finder{args};
     const Work first = finder.first();
+    const bool finds = Ring::blocksTogether == 1 || ptx::clusterRank() == 0, follows = followsProgress<Ring>(args),
+               tells = tellsProgress<Ring>(args);
     if constexpr (!Ring::followsDispatch) {
       prefetchFirst(Ring::own(first));
-      ptx::waitForPrevious();
+      if (!follows)
+        ptx::waitForPrevious();
+      else if (finds)
+        finder.waitForFirst();
     }
-    const bool finds = Ring::blocksTogether == 1 || ptx::clusterRank() == 0;
+    if (tells) // its blocks take the places of ours that have ended, and wait for experts
+      ptx::startNext();
     if (finds)
       queue.put(first);
-    Work work = taken(first);
+    Work work = taken(finder, finds);
     for (uint32_t begun = Ring::followsDispatch ? 0 : prefetchedSteps(); work.rows; begun = 0) {
       if (finds)
         finder.restart();
       load(Ring::own(work), finder, begun);
       while (!finder.done())
         finder.advance(queue);
-      work = taken(finder.following);
+      work = taken(finder, finds);
     }
-    ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
+    if (!tells)
+      ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
+    if (follows)
+      ptx::waitForPrevious(); // who waits for this launch has then waited for that one as well
   }
 
   /// The next tile, which this thread found if it finds them.
-  __device__ Work taken(const Work &found) {
-    if constexpr (Ring::blocksTogether > 1)
-      return taking.takeAlone();
-    else
-      return found;
+  __device__ Work taken(Finder &finder, bool finds) {
+    Work work = finder.following;
+    if constexpr (Ring::blocksTogether > 1) {
+      work = taking.takeAlone();
+      if (!finds)
+        finder.seeGiven(work);
+    }
+    if (followsProgress<Ring>(args))
+      ptx::fenceProxyAsyncGlobal(); // the copy engine reads what gate-up wrote
+    return work;
   }
 
   /// Begins the first tile with as much of its weights as the ring holds. Where dispatch is not the kernel just before

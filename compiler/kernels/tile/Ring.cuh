@@ -18,6 +18,7 @@ template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t L
 struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * ElementBytes> {
   using Ring::Stages::at, Ring::Stages::before, Ring::Stages::bytes, Ring::Stages::stage, Ring::Stages::tileAt;
   static constexpr bool gated = C.role == GemmRole::GateUp;
+  static constexpr bool overlaps = false;                     // whether down begins while gate-up ends (Progress.cuh)
   static constexpr uint32_t elementBytes = ElementBytes;      // of tokens and weights
   static constexpr uint32_t blocksTogether = C.clusterBlocks; // that share token tiles
   static constexpr uint16_t allBlocks = (1u << blocksTogether) - 1;

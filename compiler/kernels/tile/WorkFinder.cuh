@@ -4,6 +4,7 @@
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
+#include "compiler/kernels/tile/Progress.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/WorkKinds.cuh"
 
@@ -20,13 +21,14 @@ constexpr uint32_t tilesTogether(uint32_t elementBytes, bool mixed) { return ele
 /// Finds the tiles of a block: the first is that of its number, then whichever is next of its kind (WorkKinds), so that
 /// blocks which share weights run at the same time however long their tiles are. Who finds its own kind used up goes on
 /// with the other.
-template <GemmConfig C, uint32_t ElementBytes> struct WorkFinder {
+template <GemmConfig C, class Ring> struct WorkFinder {
   const GroupedGemmArgs &args;
   Work following{};
   TokenTile entry{};
   WorkKind own{}, other{};
-  uint32_t items = 0, ticket = 0, index = 0, phase = 3;
+  uint32_t items = 0, ticket = 0, index = 0, phase = end;
   bool mixed = false;
+  ProgressView<C, Ring> view{args};
 
   /// The block's first tile; no rows if there is none.
   __device__ Work first() {
@@ -34,10 +36,10 @@ template <GemmConfig C, uint32_t ElementBytes> struct WorkFinder {
     const WorkKinds kinds = findKinds();
     items = kinds.several.items + kinds.single.items;
     mixed = kinds.single.items > 0;
-    const bool isOther = unit >= kinds.several.given;
-    own = isOther ? kinds.single : kinds.several;
-    other = isOther ? kinds.several : kinds.single;
-    index = own.begin + unit - (isOther ? kinds.several.given : 0);
+    const WorkKinds::Start start = kinds.startOf(unit);
+    own = start.own;
+    other = start.other;
+    index = start.item;
     loadTile();
     work();
     return following;
@@ -45,16 +47,51 @@ template <GemmConfig C, uint32_t ElementBytes> struct WorkFinder {
 
   /// Looks for the next tile, in pieces that each use what the one before has loaded.
   __device__ void restart() { phase = 0; }
-  __device__ bool done() const { return phase == 3; }
+  __device__ bool done() const { return phase == end; }
   template <class Queue> __device__ void advance(Queue &queue) {
-    switch (phase++) {
-    case 0: draw(); break;
-    case 1: pick(); break;
-    default: work(); queue.put(following);
+    switch (phase++) { // (of few cases: a table of them costs e4m3's narrow tiles 1 %)
+    case 0: return draw();
+    case 1: return pick();
+    default:
+      if (!isReady())
+        return;
+      queue.put(following);
+      phase = end;
     }
   }
 
+  /// Waits until the first tile's rows are written, if it goes by that.
+  __device__ void waitForFirst() {
+    if (!mayBeUnwritten())
+      return;
+    do
+      view.look(following.expert);
+    while (!view.isWritten(entry));
+  }
+
+  /// As if it had found and looked at a tile which another block of the cluster gave this one.
+  __device__ void seeGiven(const Work &work) {
+    if (view.isOpen() && work.rows > 0)
+      view.seeTold(work.expert);
+  }
+
 private:
+  static constexpr uint32_t looked = 3, end = Ring::overlaps ? 4 : 3; // phases
+
+  __device__ bool mayBeUnwritten() const { return view.isOpen() && following.rows > 0; }
+
+  /// Finds the tile, and whether its rows are there: what it has looked at before it sees in the next piece.
+  __device__ bool isReady() {
+    const bool first = !Ring::overlaps || phase == looked;
+    if (first)
+      work();
+    if (first ? !mayBeUnwritten() : view.isWritten(entry))
+      return true;
+    view.look(following.expert);
+    phase = looked;
+    return false;
+  }
+
   /// Who draws tiles: blocks, or clusters of them.
   static __device__ uint32_t units() { return gridDim.x / C.clusterBlocks; }
 
@@ -101,7 +138,7 @@ private:
       return;
     const uint32_t tiles = tilesOf<C>(entry), columns = columnTiles<C>(args), local = index - entry.firstTile * columns;
     uint32_t first = 0, here = tiles, inPart = local; // the part's token tiles, and the place among the part's work
-    if (const uint32_t together = tilesTogether(ElementBytes, mixed); tiles > together) {
+    if (const uint32_t together = tilesTogether(Ring::elementBytes, mixed); tiles > together) {
       const uint32_t parts = (tiles + together - 1) / together, most = (tiles + parts - 1) / parts;
       first = local / (most * columns) * most;
       here = tiles - first < most ? tiles - first : most;

@@ -35,16 +35,26 @@ struct WorkKinds {
     const uint32_t items = head.tokenTiles * columns, inFront = head.severalTiles * columns;
     if (head.severalTiles == 0 || items <= units)
       return alike(items, units);
-    const uint32_t given = givenSeveral(head, units), others = items - inFront;
-    const uint32_t least = units > others ? units - others : 0, // (of a ratio below 1)
-        most = inFront < units ? inFront : units;
-    const uint32_t first = given < least ? least : given < most ? given : most;
+    const uint32_t given = givenSeveral(head, units), most = inFront < units ? inFront : units;
+    const uint32_t first = given < most ? given : most;
     return {{.begin = 0, .items = inFront, .given = first, .counter = 0},
-            {.begin = inFront, .items = others, .given = units - first, .counter = 1}};
+            {.begin = inFront, .items = items - inFront, .given = units - first, .counter = 1}};
+  }
+
+  /// What a unit begins with: its kind, the one that it goes on with, and its first item.
+  struct Start {
+    WorkKind own, other;
+    uint32_t item;
+  };
+  __device__ Start startOf(uint32_t unit) const {
+    const bool isSingle = unit >= several.given; // (selects, not branches)
+    const WorkKind &own = isSingle ? single : several, &other = isSingle ? several : single;
+    return {own, other, own.begin + unit - (isSingle ? several.given : 0)};
   }
 
 private:
-  /// So that both kinds end at about the same time: a tile of an expert with several takes some 4/3 of another's time
+  /// So that both kinds end at about the same time (and, with a ratio of 1 or more, never fewer than leave each other
+  /// unit a tile of its own): a tile of an expert with several takes some 4/3 of another's time
   /// (125 us and 92 in one order for both; 1.4 to 2 times with blocks for each). With 1 instead some layers are up to 7
   /// % slower, with 5/3 or 2 as many slower as quicker (docs/performance-log.md).
   static __device__ uint32_t givenSeveral(const TileHead &head, uint32_t units) {

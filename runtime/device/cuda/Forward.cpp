@@ -112,6 +112,7 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   args.ids = ids;
   args.plannedOrder = layer.asNumbered ? nullptr : reinterpret_cast<const int32_t *>(*layer.order);
   args.counts = space.counts;
+  args.progress = overlapsProducts() ? space.progress : nullptr;
   args.expertBegin = space.expertBegin;
   args.tileHead = space.tileHead;
   args.tiles = space.tiles;
@@ -147,6 +148,10 @@ bool CudaForward::quantisesFew() const {
   return moec::quantisesFew(tokens, layer.shape.topK, kernels.config.gateUp, kernels.config.down);
 }
 
+bool CudaForward::overlapsProducts() const {
+  return moec::overlapsProducts(kernels.gateUp.family, kernels.gateUp.config, kernels.gateUp.k, kernels.gateUp.n);
+}
+
 GroupedGemmArgs CudaForward::groupedArgs() const {
   GroupedGemmArgs args{};
   args.slotPair = space.slotPair;
@@ -155,6 +160,8 @@ GroupedGemmArgs CudaForward::groupedArgs() const {
   args.topK = layer.shape.topK;
   args.numExperts = groupedExperts(layer.shape);
   args.few = few;
+  if (!few.ids && overlapsProducts())
+    args.progress = gateUpProgress(space.progress, kernels.gateUp.config, kernels.gateUp.n, site.multiprocessors);
   return args;
 }
 

@@ -57,6 +57,8 @@ private:
   Status dispatch(const int32_t *ids, const CountsRing &ring);
   /// Whether the step's products quantise their rows themselves.
   bool quantisesFew() const;
+  /// Whether down begins while gate-up ends.
+  bool overlapsProducts() const;
   Status quantise(QuantiseArgs args, const char *name);
   Status quantiseTokens(const void *hidden);
   Status quantiseActivated();

@@ -19,6 +19,7 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.ids = carver.take<int32_t>(needs.pairs);
   space.weights = carver.take<float>(needs.pairs);
   space.counts = carver.take<int32_t>(needs.experts);
+  space.progress = carver.take<uint32_t>(1 + needs.experts);
   space.expertBegin = carver.take<int32_t>(needs.experts + 1);
   space.tileHead = carver.take<TileHead>(1);
   space.tiles = carver.take<TokenTile>(needs.tiles);

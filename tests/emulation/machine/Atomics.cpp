@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace moec::emulation {
 namespace {
@@ -13,6 +14,21 @@ void touch(void *address) {
   Block &block = Block::current();
   block.pause();
   block.touch(address, 4, Use::Atomic);
+}
+
+/// Who loads the same value again waits until something has changed.
+void waitIfSeen(Block &block, Thread &thread, const uint32_t *address) {
+  for (const LastLoad &last : thread.lastLoads)
+    if (last.address == address && last.value == *address)
+      return block.waitForChange();
+}
+
+uint32_t keepLoaded(Thread &thread, const uint32_t *address) {
+  LastLoad &newest = thread.lastLoads[0], &other = thread.lastLoads[1];
+  if (newest.address != address)
+    std::swap(newest, other);
+  newest = {address, *address};
+  return *address;
 }
 
 } // namespace
@@ -54,12 +70,37 @@ uint32_t atomicAddAcquireRelease(uint32_t *address, uint32_t value) {
 uint32_t loadAcquire(const uint32_t *address) {
   Block &block = Block::current();
   Thread &thread = block.self();
-  if (thread.lastLoad.address == address && thread.lastLoad.value == *address)
-    block.waitForChange();
+  waitIfSeen(block, thread, address);
   touch(const_cast<uint32_t *>(address));
   thread.known.join(block.grid.released[address]);
-  thread.lastLoad = {address, *address};
-  return *address;
+  return keepLoaded(thread, address);
+}
+
+void addRelease(uint32_t *address, uint32_t value) {
+  touch(address);
+  Block &block = Block::current();
+  if (!isPlanted(Bug::RelaxedAtomics)) {
+    block.release(block.self(), block.grid.released[address]);
+    block.noteReleased(address);
+  }
+  *address += value;
+}
+
+uint32_t loadRelaxed(const uint32_t *address) {
+  Block &block = Block::current();
+  Thread &thread = block.self();
+  waitIfSeen(block, thread, address);
+  block.pause();
+  block.touchReleased(address);
+  thread.relaxed.join(block.grid.released[address]);
+  thread.readsPrevious |= block.wasReleased(address);
+  return keepLoaded(thread, address);
+}
+
+void fenceAcquire() {
+  Thread &thread = Block::current().self();
+  thread.known.join(thread.relaxed);
+  thread.acquiredPrevious |= thread.readsPrevious;
 }
 
 uint32_t atomicMax32(uint32_t *address, uint32_t value) {

@@ -137,7 +137,8 @@ void clusterBarrier(bool orders) {
   if (isPlanted(Bug::SkipClusterBarrier) && block.syncs[thread.index]++ == planted.detail)
     return;
   block.pause();
-  Grid::ClusterBarrier &barrier = block.grid.clusterBarriers[block.blockIdx.x / block.shape.clusterBlocks];
+  Grid::ClusterBarrier &barrier =
+      block.grid.clusterBarriers[{&block.shape, block.blockIdx.x / block.shape.clusterBlocks}];
   if (isPlanted(Bug::RelaxedClusterBarrier))
     orders = false;
   barrier.known.join(thread.fenced);
@@ -175,14 +176,20 @@ void barrierWait(uint32_t address, uint32_t parity) {
   block.self().known.join(barrier.completed);
 }
 
-void fenceProxyAsync() {
-  if (isPlanted(Bug::SkipProxyFence))
+namespace {
+
+void fenceProxy(Bug leftOut) {
+  if (isPlanted(leftOut))
     return;
-  Block &block = Block::current();
-  Thread &thread = block.self();
+  Thread &thread = Block::current().self();
   thread.known.async.join(thread.known.generic);
   thread.known.generic.raise(thread.agent, ++thread.time);
 }
+
+} // namespace
+
+void fenceProxyAsync() { fenceProxy(Bug::SkipProxyFence); }
+void fenceProxyAsyncGlobal() { fenceProxy(Bug::SkipGlobalProxyFence); }
 
 namespace {
 
@@ -234,14 +241,10 @@ void namedBarrierArrive(uint32_t id, uint32_t threads) { sync(id, threads, false
 
 void waitForPrevious() {
   if (!isPlanted(Bug::NoWaitForPrevious))
-    Block::current().self().waitedForPrevious = true;
+    Block::current().waitForPrevious();
 }
 
-void startNext() {
-  Block &block = Block::current();
-  if (!block.self().waitedForPrevious)
-    block.startsNextEarly();
-}
+void startNext() { Block::current().startNext(); }
 
 namespace {
 

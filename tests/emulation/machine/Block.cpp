@@ -1,5 +1,6 @@
 #include "tests/emulation/machine/Block.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -61,7 +62,7 @@ const char *nameOf(Fault fault) {
 
 Block::Block(DeviceMemory &device, const LaunchShape &shape, Grid &grid, uint32_t place, uint64_t seed)
     : shape(shape), grid(grid), blockIdx{grid.blocks[place], 0, 0}, gridDim{shape.blocks, 1, 1}, threads(shape.threads),
-      warps((shape.threads + 31) / 32), shared(sharedMemory(place)), random(seed), device(device),
+      warps((shape.threads + 31) / 32), shared(sharedMemory(place)), random(seed), place(place), device(device),
       blockId(static_cast<uint16_t>(grid.blocks[0] + 1)), firstStack(grid.threadsPerBlock * place) {
   constexpr uint32_t eager[] = {0, 8, 128};
   // Laggards most: which of many threads must lag to show a mistake is luck already.
@@ -89,9 +90,10 @@ void Block::makeThreads(const std::function<void()> &kernel) {
     thread.lane = i % 32;
     thread.threadIdx = {i, 0, 0};
     thread.known.generic.raise(thread.agent, thread.time);
-    thread.context.start(firstStack + i, [&thread, &kernel] {
+    thread.context.start(firstStack + i, [this, &thread, &kernel] {
       kernel();
       thread.done = true;
+      endThread(thread);
     });
   }
   for (size_t i = 0; i < warps.size(); ++i)
@@ -148,6 +150,42 @@ void Block::fail(Fault fault, std::string message) {
   std::abort(); // nobody resumes a thread after a failure
 }
 
+/// The launch that overlaps this one waits for all of its threads.
+void Block::endThread(Thread &thread) {
+  if (grid.firstBlocks == UINT32_MAX || overlapsPrevious())
+    return;
+  release(thread, grid.firstEnded);
+  changed();
+}
+
+bool Block::previousHasEnded() const {
+  return std::all_of(grid.running.begin(), grid.running.begin() + grid.firstBlocks,
+                     [](const Block *block) { return block->isDone(); });
+}
+
+bool Block::isHeld() const {
+  return overlapsPrevious() && !std::all_of(grid.running.begin(), grid.running.begin() + grid.firstBlocks,
+                                            [](const Block *block) { return block->startedNext || block->isDone(); });
+}
+
+void Block::startNext() {
+  startedNext = true;
+  if (self().waitedForPrevious)
+    return;
+  device.startsNextEarly();
+  grid.startedEarly |= !overlapsPrevious();
+}
+
+void Block::waitForPrevious() {
+  while (overlapsPrevious() && !previousHasEnded())
+    waitForChange();
+  if (overlapsPrevious()) { // and seen through all proxies
+    self().known.join(grid.firstEnded);
+    self().known.async.join(grid.firstEnded.generic);
+  }
+  self().waitedForPrevious = true;
+}
+
 void Block::begin(const std::function<void()> &kernel) {
   makeThreads(kernel);
   alive = shape.threads;
@@ -174,7 +212,7 @@ void Block::end() {
 Block &Block::neighbour(uint32_t rank, const char *what) {
   const uint32_t wanted = blockIdx.x - clusterRank() + rank;
   for (Block *block : grid.running)
-    if (rank < shape.clusterBlocks && block->blockIdx.x == wanted) {
+    if (rank < shape.clusterBlocks && block->blockIdx.x == wanted && &block->shape == &shape) {
       if (block->isDone())
         fail(Fault::OutOfBounds, fmt::format("{} at block {}, which has ended", what, wanted));
       return *block;

@@ -125,7 +125,13 @@ public:
   /// Whether somebody wrote these bytes, some time.
   bool isWritten(uint32_t address, uint32_t bytes);
   void touchShared(uint32_t address, uint32_t bytes, Use use, const Actor &actor, const char *what);
-  void touchGlobal(const void *address, size_t bytes, Use use, const Actor &actor, const char *what);
+  /// `ordered`: not before griddepcontrol.wait, unless nothing that may still run has to do with these bytes.
+  void touchGlobal(const void *address, size_t bytes, Use use, const Actor &actor, const char *what,
+                   bool ordered = true);
+  /// A row of a box that the copy engine reads, some of which the kernel may have no use for. Where the launch before
+  /// runs besides (launchOverlapped), false if that one may still write it or this thread has not seen that it did;
+  /// otherwise as touchGlobal.
+  bool readRow(const void *address, size_t bytes, const Actor &actor, const char *what);
   /// A plain load or store of the kernel's.
   void touch(const void *address, uint32_t bytes, Use use);
   uint8_t *hostOf(uint32_t address, uint32_t bytes, const char *what);
@@ -139,8 +145,20 @@ public:
   void completePhase(Barrier &barrier);
   Barrier &barrierAt(uint32_t address, const char *what);
 
-  /// The next launch may start though this thread has not waited for the one before.
-  void startsNextEarly() { device.startsNextEarly(); }
+  /// griddepcontrol.launch_dependents of the running thread
+  void startNext();
+  /// griddepcontrol.wait of the running thread
+  void waitForPrevious();
+  bool hasStartedNext() const { return startedNext; }
+  /// Whether it is of the launch that overlaps the one before it (launchOverlapped), whose blocks have not all let it
+  /// start.
+  bool isHeld() const;
+
+  /// What the launch before released, for kernels that go by it before they have waited for that launch.
+  void noteReleased(const void *address) { device.noteReleased(address); }
+  bool wasReleased(const void *address) const { return device.wasReleased(address); }
+  /// An atomic load that needs not wait for the launch before.
+  void touchReleased(const uint32_t *address);
 
   /// Stops this thread until somebody writes to device memory.
   void waitForChange();
@@ -166,6 +184,10 @@ public:
   std::map<uint32_t, uint32_t> syncs; // or named barriers that each thread has passed; for planted bugs
 
 private:
+  bool overlapsPrevious() const { return place >= grid.firstBlocks; }
+  bool previousHasEnded() const;
+  bool mayTouchEarly(const DeviceMemory::Buffer &buffer, uint32_t offset, uint32_t bytes, Use use);
+  void endThread(Thread &thread);
   void makeThreads(const std::function<void()> &kernel);
   uint64_t drawPriority(const Thread &thread);
   void enqueue(Thread &thread);
@@ -181,6 +203,8 @@ private:
   }
   void report(const Conflict &conflict, Use use, const Actor &actor, const char *what, uint64_t address);
 
+  const uint32_t place; // in the grid
+  bool startedNext = false;
   static Block *active;
   DeviceMemory &device;
   uint16_t blockId; // in epochs: blocks that run together share one

@@ -7,11 +7,15 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cstring>
 #include <fmt/format.h>
 
 namespace moec::emulation {
 namespace {
+
+/// Of a box, which has at most 256 of 128 bytes in each of its dimensions.
+using Rows = std::bitset<1024>;
 
 /// Calls `row(shared offset, coordinates of its first element)` for each row of 128 bytes of a box at `at`.
 template <class Row> void forRows(const Box &map, const int32_t *at, Row row) {
@@ -42,12 +46,14 @@ const uint8_t *rowInTensor(const Box &map, const int32_t *position, uint32_t &co
 }
 
 /// PTX ISA, "Tensors", "Swizzling Modes", 128B: bits 4-6 of the shared address are XORed with bits 7-9. Elements
-/// outside of the tensor are zeros.
-void moveBox(Block &block, const Box &map, uint32_t address, const int32_t *at) {
+/// outside of the tensor are zeros; `unseen` rows, which may hold anything, are as if nothing had come.
+void moveBox(Block &block, const Box &map, uint32_t address, const int32_t *at, const Rows &unseen) {
   forRows(map, at, [&](uint32_t offset, const int32_t *position) {
     uint8_t bytes[128] = {};
     uint32_t count = 0;
-    if (const uint8_t *from = rowInTensor(map, position, count))
+    if (unseen[offset / 128])
+      std::memset(bytes, notThere, sizeof(bytes));
+    else if (const uint8_t *from = rowInTensor(map, position, count))
       std::memcpy(bytes, from, count * map.elementBytes);
     for (uint32_t piece = 0; piece < 8; ++piece) {
       const uint32_t linear = address + offset + piece * 16;
@@ -118,6 +124,7 @@ void bulkCommit() {
 void bulkWait(uint32_t pending, bool readsAlone) {
   if (isPlanted(readsAlone ? Bug::SkipBulkWaitRead : Bug::SkipBulkWait))
     return;
+  readsAlone |= isPlanted(Bug::BulkWaitReads);
   Block &block = Block::current();
   Thread &thread = block.self();
   block.pause();
@@ -190,17 +197,19 @@ void tmaLoadToAll(uint32_t address, const void *tensorMap, std::initializer_list
   std::copy(coordinates.begin(), coordinates.end(), at.begin());
   if (isPlanted(Bug::TmaWrongRow))
     ++at[1];
-  const Actor actor = block.actor(thread);
-  forRows(map, at.data(), [&](uint32_t, const int32_t *position) {
+  // (Through the async proxy; what was written before the launch needs no fence.)
+  const Actor actor{block.actor(thread).epoch, &thread.known.async, &thread.known.generic};
+  Rows unseen;
+  forRows(map, at.data(), [&](uint32_t offset, const int32_t *position) {
     uint32_t count = 0;
     if (const uint8_t *from = rowInTensor(map, position, count))
-      block.touchGlobal(from, count * map.elementBytes, Use::Read, actor, "cp.async.bulk.tensor");
+      unseen[offset / 128] = !block.readRow(from, count * map.elementBytes, actor, "cp.async.bulk.tensor");
   });
   for (uint32_t rank = 0; rank < 16; ++rank)
     if (blocks >> rank & 1) {
       Block &to = block.neighbour(rank, "cp.async.bulk.tensor");
       startBulk(to, address, map.bytes(), barrierAddress, "cp.async.bulk.tensor", true,
-                [&to, map, address, at] { moveBox(to, map, address, at.data()); });
+                [&to, map, address, at, unseen] { moveBox(to, map, address, at.data(), unseen); });
     }
   block.pause();
 }

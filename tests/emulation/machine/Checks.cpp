@@ -37,18 +37,35 @@ bool Block::isWritten(uint32_t address, uint32_t bytes) {
   return place.host && place.shadow->isWritten(place.offset, bytes);
 }
 
-void Block::touchGlobal(const void *address, size_t bytes, Use use, const Actor &actor, const char *what) {
+/// What launches before the last one have left is there, and what they read is free, if the last one waited for them
+/// before it let this one start. Of the last one this launch has to know by what that released, or, if they overlap, in
+/// an order that the accesses show.
+bool Block::mayTouchEarly(const DeviceMemory::Buffer &buffer, uint32_t offset, uint32_t bytes, Use use) {
+  if (buffer.content == Content::Constant || self().acquiredPrevious)
+    return true;
+  if (overlapsPrevious())
+    return !grid.startedEarly;
+  if (buffer.content == Content::Input)
+    return use == Use::Read && device.inputsAreSettled();
+  return use == Use::Read ? buffer.shadow.isOld(offset, bytes)
+                          : use == Use::Write && device.inputsAreSettled() && buffer.shadow.isIdle(offset, bytes);
+}
+
+void Block::touchReleased(const uint32_t *address) {
+  if (!self().waitedForPrevious && (overlapsPrevious() ? grid.startedEarly : device.previousStartedEarly()))
+    fail(Fault::Order, "ld.relaxed of what a launch before the last one may still clear");
+  touchGlobal(address, 4, Use::Atomic, actor(self()), "ld.relaxed", false);
+}
+
+void Block::touchGlobal(const void *address, size_t bytes, Use use, const Actor &actor, const char *what,
+                        bool ordered) {
   DeviceMemory::Buffer *buffer = device.find(address, bytes);
   if (!buffer)
     fail(Fault::OutOfBounds,
          fmt::format("{} {} {} bytes of device memory that are in no buffer", what, verb(use), bytes));
   const size_t offset = static_cast<size_t>(static_cast<const uint8_t *>(address) - buffer->begin);
-  // What launches before the last one have left is there, if the last one waited for them before it let this one start.
-  const bool settled = buffer->content == Content::Constant ||
-                       (use == Use::Read && buffer->content == Content::Input && device.inputsAreSettled()) ||
-                       (use == Use::Read && buffer->content == Content::Output &&
-                        buffer->shadow.isOld(static_cast<uint32_t>(offset), static_cast<uint32_t>(bytes)));
-  if (!settled && !self().waitedForPrevious)
+  if (ordered && !self().waitedForPrevious &&
+      !mayTouchEarly(*buffer, static_cast<uint32_t>(offset), static_cast<uint32_t>(bytes), use))
     fail(Fault::Order, fmt::format("{} {} device memory before griddepcontrol.wait", what, verb(use)));
   if (use != Use::Read)
     changed();
@@ -60,6 +77,16 @@ void Block::touchGlobal(const void *address, size_t bytes, Use use, const Actor 
   if (const auto conflict =
           buffer->shadow.touch(static_cast<uint32_t>(offset), static_cast<uint32_t>(bytes), use, actor))
     report(*conflict, use, actor, what, offset);
+}
+
+bool Block::readRow(const void *address, size_t bytes, const Actor &actor, const char *what) {
+  const DeviceMemory::Buffer *buffer = device.find(address, bytes);
+  if (!overlapsPrevious() || grid.startedEarly || !buffer || buffer->content != Content::Output) {
+    touchGlobal(address, bytes, Use::Read, actor, what);
+    return true;
+  }
+  const auto offset = static_cast<uint32_t>(static_cast<const uint8_t *>(address) - buffer->begin);
+  return buffer->shadow.isSeen(offset, static_cast<uint32_t>(bytes), actor);
 }
 
 void Block::touch(const void *address, uint32_t bytes, Use use) {

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <sys/mman.h>
+#include <utility>
 
 namespace moec::emulation {
 
@@ -50,7 +51,8 @@ void DeviceMemory::settle() {
       buffer.shadow.settle(early);
   inputsSettled = inputsSettled || (launched && !early);
   launched = true;
-  early = false;
+  previousEarly = std::exchange(early, false);
+  releasedBefore = std::exchange(released, {});
 }
 
 } // namespace moec::emulation

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <set>
 #include <vector>
 
 namespace moec::emulation {
@@ -62,6 +63,11 @@ public:
   bool inputsAreSettled() const { return inputsSettled; }
   /// The launch lets the next one start before it has waited for those before it.
   void startsNextEarly() { early = true; }
+  /// Whether the launch before did.
+  bool previousStartedEarly() const { return previousEarly; }
+  /// An atomic with release order there; whether the launch before had one.
+  void noteReleased(const void *address) { released.insert(address); }
+  bool wasReleased(const void *address) const { return releasedBefore.contains(address); }
 
 private:
   void *allocate(size_t bytes, Content content);
@@ -70,6 +76,8 @@ private:
   uint8_t *arena;
   size_t used = 0;
   bool early = false; // what the last launch did
+  bool previousEarly = false;
+  std::set<const void *> released, releasedBefore;
   bool launched = false, inputsSettled = false;
   std::vector<Buffer> buffers; // by address
 };

@@ -3,6 +3,7 @@
 
 #include "tests/emulation/machine/Clock.h"
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -32,7 +33,13 @@ struct Grid {
     std::vector<Watcher> waiting = {};
     Knowledge known = {};
   };
-  std::map<uint32_t, ClusterBarrier> clusterBarriers = {}; ///< by cluster
+  /// By launch and cluster.
+  std::map<std::pair<const void *, uint32_t>, ClusterBarrier> clusterBarriers = {};
+
+  // Of two launches, of which the second may begin before the first has ended:
+  uint32_t firstBlocks = UINT32_MAX; ///< places from this on are the second's
+  bool startedEarly = false;         ///< the first let it start before it had waited itself
+  Knowledge firstEnded = {};         ///< of the first's threads that have ended
 
   bool isAlone() const { return blocks.size() == 1; }
   uint32_t numThreads() const { return threadsPerBlock * static_cast<uint32_t>(blocks.size()); }

@@ -20,6 +20,7 @@ uint32_t clusterRank();
 /// and arrivals at other blocks may still be on their way after it.
 void clusterBarrier(bool orders);
 void fenceProxyAsync();
+void fenceProxyAsyncGlobal();
 void syncThreads();
 /// bar.sync of `threads` threads; id 1 .. 15.
 void namedBarrierSync(uint32_t id, uint32_t threads);
@@ -71,6 +72,12 @@ uint32_t atomicCompareExchange32(uint32_t *address, uint32_t expected, uint32_t 
 uint32_t atomicAddAcquireRelease(uint32_t *address, uint32_t value);
 /// "ld.acquire"
 uint32_t loadAcquire(const uint32_t *address);
+/// "red.release"
+void addRelease(uint32_t *address, uint32_t value);
+/// "ld.relaxed": before griddepcontrol.wait too, where the launch before says by it what it has written.
+uint32_t loadRelaxed(const uint32_t *address);
+/// "fence.acq_rel" behind it
+void fenceAcquire();
 
 // Matrix.cpp: "ldmatrix", "stmatrix", "movmatrix", "mma"
 void ldmatrix4(uint32_t (&matrix)[4], uint32_t shared);

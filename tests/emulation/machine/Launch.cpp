@@ -19,20 +19,25 @@ std::optional<Failure> runAlone(DeviceMemory &device, const LaunchShape &shape, 
   return block.result();
 }
 
-/// Turns of random length for random blocks, those at `order` of the launch.
-std::optional<Failure> runTogether(DeviceMemory &device, const LaunchShape &shape, std::vector<uint32_t> order,
-                                   Random &random, const std::function<void()> &kernel) {
-  Grid grid{shape.threads, std::move(order)};
+struct Part {
+  const LaunchShape *shape;
+  const std::function<void()> *kernel;
+};
+
+/// Turns of random length for random blocks. `partOf(place)`: whose block is at a place of the grid.
+template <class PartOf>
+std::optional<Failure> runGrid(DeviceMemory &device, Grid &grid, Random &random, PartOf partOf) {
   std::vector<std::unique_ptr<Block>> blocks;
   for (uint32_t place = 0; place < grid.blocks.size(); ++place) {
-    blocks.push_back(std::make_unique<Block>(device, shape, grid, place, random.next()));
-    blocks.back()->begin(kernel);
+    const Part part = partOf(place);
+    blocks.push_back(std::make_unique<Block>(device, *part.shape, grid, place, random.next()));
+    blocks.back()->begin(*part.kernel);
   }
   for (;;) {
     std::vector<Block *> able, waiting;
     for (const auto &block : blocks)
       if (!block->isDone())
-        (block->canStep() ? able : waiting).push_back(block.get());
+        (block->canStep() && !block->isHeld() ? able : waiting).push_back(block.get());
     if (able.empty() && !waiting.empty())
       waiting[0]->reportDeadlock();
     else if (able.empty())
@@ -49,6 +54,21 @@ std::optional<Failure> runTogether(DeviceMemory &device, const LaunchShape &shap
       return block->result();
   }
   return {};
+}
+
+/// Those at `order` of the launch.
+std::optional<Failure> runTogether(DeviceMemory &device, const LaunchShape &shape, std::vector<uint32_t> order,
+                                   Random &random, const std::function<void()> &kernel) {
+  Grid grid{shape.threads, std::move(order)};
+  return runGrid(device, grid, random, [&](uint32_t) { return Part{&shape, &kernel}; });
+}
+
+std::vector<uint32_t> shuffledBlocks(const LaunchShape &shape, Random &random) {
+  std::vector<uint32_t> order(shape.blocks);
+  std::iota(order.begin(), order.end(), 0u);
+  for (uint32_t i = shape.blocks; i > 1; --i)
+    std::swap(order[i - 1], order[random.below(i)]);
+  return order;
 }
 
 /// One cluster after the other, in the order in which their first blocks come.
@@ -73,10 +93,7 @@ std::optional<Failure> launch(DeviceMemory &device, const LaunchShape &shape, ui
   if (shape.blocks % shape.clusterBlocks != 0)
     return Failure{Fault::Barrier, fmt::format("{} blocks in clusters of {}", shape.blocks, shape.clusterBlocks)};
   Random random(seed);
-  std::vector<uint32_t> order(shape.blocks);
-  std::iota(order.begin(), order.end(), 0u);
-  for (uint32_t i = shape.blocks; i > 1; --i)
-    std::swap(order[i - 1], order[random.below(i)]);
+  std::vector<uint32_t> order = shuffledBlocks(shape, random);
   if (shape.together)
     return runTogether(device, shape, std::move(order), random, kernel);
   if (shape.clusterBlocks > 1)
@@ -85,6 +102,22 @@ std::optional<Failure> launch(DeviceMemory &device, const LaunchShape &shape, ui
     if (std::optional<Failure> failure = runAlone(device, shape, index, random.next(), kernel))
       return failure;
   return {};
+}
+
+std::optional<Failure> launchOverlapped(DeviceMemory &device, const LaunchShape &first,
+                                        const std::function<void()> &firstKernel, const LaunchShape &second,
+                                        const std::function<void()> &secondKernel, uint64_t seed) {
+  device.settle();
+  if (first.threads != second.threads)
+    return Failure{Fault::Barrier, "launches that overlap have as many threads a block here"};
+  Random random(seed);
+  Grid grid{first.threads, shuffledBlocks(first, random)};
+  const std::vector<uint32_t> others = shuffledBlocks(second, random);
+  grid.blocks.insert(grid.blocks.end(), others.begin(), others.end());
+  grid.firstBlocks = first.blocks;
+  return runGrid(device, grid, random, [&](uint32_t place) {
+    return place < first.blocks ? Part{&first, &firstKernel} : Part{&second, &secondKernel};
+  });
 }
 
 } // namespace moec::emulation

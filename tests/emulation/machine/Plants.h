@@ -13,6 +13,7 @@ enum class Bug : uint8_t {
   ArrivalsTooMany, // barrierInit with one more
   ArrivalsTooFew,  // barrierInit with one less
   SkipProxyFence,
+  SkipGlobalProxyFence,
   BytesTooFew, // expect_tx half of what comes
   BytesTooMany,
   BytesNotExpected,  // arrive without expect_tx
@@ -42,6 +43,7 @@ enum class Bug : uint8_t {
   SkipBulkCommit,    // stores belong to no group
   SkipBulkWaitRead,  // cp.async.bulk.wait_group.read
   SkipBulkWait,      // the same without .read
+  BulkWaitReads,     // that one waits for the reads alone
   FragmentRow,       // ldmatrix takes the row of the lane next to it
   FragmentTranspose, // movmatrix does not transpose
   MmaOperandOrder,   // mma.sync gets b1 and b0

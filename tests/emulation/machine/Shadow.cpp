@@ -42,18 +42,27 @@ bool Shadow::isOld(uint32_t offset, uint32_t bytes) const {
   return true;
 }
 
+bool Shadow::isIdle(uint32_t offset, uint32_t bytes) const {
+  for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i)
+    if (!granules[i].idle)
+      return false;
+  return true;
+}
+
 void Shadow::settle(bool early) {
   const auto isAtomic = [](const Epoch &user) { return user.atomic != 0; };
   for (Granule &granule : granules) {
     const std::vector<Epoch> &more = users[granule.more]; // none where it is 0
     const bool changed = granule.recent || granule.write.time != 0 || isAtomic(granule.user) ||
                          std::any_of(more.begin(), more.end(), isAtomic);
+    const bool touched = changed || granule.user.time != 0 || !more.empty();
     granule = {.write = {},
                .user = {},
                .more = 0,
                .written = granule.written,
                .recent = false,
-               .old = granule.written && !changed && (!early || granule.old)};
+               .old = granule.written && !changed && (!early || granule.old),
+               .idle = !touched && (!early || granule.idle)};
   }
   users.resize(1);
   freeUsers.clear();
@@ -110,6 +119,13 @@ void Shadow::addUser(Granule &granule, const Actor &actor) {
       return;
     }
   users[granule.more].push_back(actor.epoch);
+}
+
+bool Shadow::isSeen(uint32_t offset, uint32_t bytes, const Actor &actor) const {
+  for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i)
+    if (!granules[i].written || !known(granules[i].write, *actor.writes, actor))
+      return false;
+  return true;
 }
 
 std::optional<Conflict> Shadow::touch(uint32_t offset, uint32_t bytes, Use use, const Actor &by) {

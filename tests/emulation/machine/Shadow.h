@@ -55,6 +55,10 @@ public:
   /// All of it written, and changed neither by the launch just before this one (or the host since then) nor by any that
   /// may still run.
   bool isOld(uint32_t offset, uint32_t bytes) const;
+  /// Nor read by any of these.
+  bool isIdle(uint32_t offset, uint32_t bytes) const;
+  /// Whether all of it is written, and the actor knows by whom.
+  bool isSeen(uint32_t offset, uint32_t bytes, const Actor &actor) const;
   std::optional<Conflict> touch(uint32_t offset, uint32_t bytes, Use use, const Actor &actor);
   uint32_t bytes() const { return static_cast<uint32_t>(granules.size()) * granuleBytes; }
 
@@ -66,6 +70,7 @@ private:
     bool written = false;
     bool recent = false; // by the host, since the launch began
     bool old = false;    // when the launch began
+    bool idle = false;   // likewise
   };
   const Epoch *unknownUser(const Granule &granule, Use use, const Actor &actor) const;
   void addUser(Granule &granule, const Actor &actor);

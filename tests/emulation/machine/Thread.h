@@ -87,7 +87,10 @@ struct Thread {
   bool arrivalsUnderWay = false; // at other blocks' barriers, since a cluster barrier that waits for them
   Copies copies;
   BulkStores stores;
-  LastLoad lastLoad;
+  LastLoad lastLoads[2];         // of the last two addresses
+  Knowledge relaxed;             // what relaxed loads have read of, to be known from a fence on
+  bool readsPrevious = false;    // they read what the launch before released
+  bool acquiredPrevious = false; // and a fence followed
 };
 
 /// Lanes of a warp that execute the same instruction together; each brings its operands.

@@ -176,6 +176,24 @@ TEST_CASE("wide tiles of who has blocks for both kinds of experts mix from few r
   }
 }
 
+TEST_CASE("down overlaps gate-up where tiles are wide and down's no longer", "[core][gpu]") {
+  const GemmConfig wide = gemmConfigOf(*CudaTile::parse("fitted-192x256-s4-w2x1-b1"), DType::BF16, GemmRole::GateUp,
+                                       false),
+                   narrow =
+                       gemmConfigOf(*CudaTile::parse("fitted-16x64-s5-w1x4-b1"), DType::BF16, GemmRole::GateUp, false);
+  CHECK(overlapsProducts(GemmFamily::Fitted, wide, 2048, 1024));
+  CHECK(overlapsProducts(GemmFamily::Fitted, wide, 2048, 2048));
+  CHECK(!overlapsProducts(GemmFamily::Fitted, wide, 4096, 14336));
+  CHECK(!overlapsProducts(GemmFamily::Fitted, narrow, 2048, 1024));
+  CHECK(!overlapsProducts(GemmFamily::Fp8, wide, 2048, 1024));
+  CHECK(!overlapsProducts(GemmFamily::Hopper, wide, 2048, 1024));
+  uint32_t counts[1]{};
+  const GateUpProgress progress = gateUpProgress(counts, wide, 1000, 131);
+  CHECK(progress.counts == counts);
+  CHECK(progress.all == 130 * 8);      // whole clusters of two blocks, with eight storing warps each
+  CHECK(progress.ofTile == 4 * 2 * 8); // 256 columns a cluster
+}
+
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {
   Random random(35);
   const TargetFacts facts = gpuFacts("h200");

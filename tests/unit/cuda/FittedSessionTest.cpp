@@ -45,6 +45,13 @@ TEST_CASE("fitted products get maps of their weights and of the step's own rows"
     CHECK(bench.cuda.lastDispatch().mixRows == (tile == wide ? kMixRowsWide : kMixRows));
 
     const GemmConfig config = gemmConfigOf(*CudaTile::parse(tile), DType::BF16, GemmRole::Down, false);
+    // Down overlaps gate-up in wide tiles: both go by counts that dispatch clears.
+    const uint32_t *counts = bench.cuda.lastDispatch().progress;
+    CHECK((counts != nullptr) == (tile == wide));
+    CHECK(gateUp.args.progress.counts == counts);
+    CHECK(down.args.progress.counts == counts);
+    CHECK((down.args.progress.all > 0 && down.args.progress.ofTile > 0) == (tile == wide));
+
     // Gate and up through one map: eight rows of gate, eight of up, three such groups an expert.
     const uint32_t sizes[] = {48, 8, 2, 3, 6}, boxes[] = {64, 8, 2, boxGroups(config), 1};
     CHECK(gateUp.weights.rank == 5);

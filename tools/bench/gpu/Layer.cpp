@@ -126,6 +126,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
                                              {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(down.status());
   layer.findsFewPairs = moec::findsFewPairs(choice.family);
+  layer.overlapsProducts = moec::overlapsProducts(choice.family, choice.gateUp, H, I);
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
   return layer;
@@ -135,6 +136,7 @@ Status DeviceLayer::gateUp(const void *hidden) {
   GroupedGemmArgs args = gemmArgs();
   args.tokens = hidden;
   args.output = buffers->activated.as<void>();
+  args.progress = progressOf(choice.gateUp);
   return gateUpGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 
@@ -142,6 +144,7 @@ Status DeviceLayer::down() {
   GroupedGemmArgs args = gemmArgs();
   args.tokens = buffers->activated.as<void>();
   args.output = buffers->expertOutput.as<void>();
+  args.progress = progressOf(choice.gateUp);
   return downGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 

@@ -37,6 +37,7 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   MOEC_TRY(get(all.activated, pairs * shape.intermediate * 2));
   MOEC_TRY(get(all.expertOutput, pairs * shape.hidden * 2));
   MOEC_TRY(get(all.output, size_t{shape.tokens} * shape.hidden * 2));
+  MOEC_TRY(get(all.progress, (1 + shape.experts) * 4));
   return all;
 }
 
@@ -68,6 +69,7 @@ Status LayerEnds::dispatch(const int32_t *ids) {
   DispatchArgs args{};
   args.ids = ids;
   args.counts = buffers->counts.as<int32_t>();
+  args.progress = overlapsProducts ? buffers->progress.as<uint32_t>() : nullptr;
   args.expertBegin = buffers->expertBegin.as<int32_t>();
   args.tileHead = buffers->tileHead.as<TileHead>();
   args.tiles = buffers->tiles.as<TokenTile>();
@@ -100,6 +102,12 @@ GroupedGemmArgs LayerEnds::gemmArgs() const {
   args.numRows = shape.tokens;
   args.few = few;
   return args;
+}
+
+GateUpProgress LayerEnds::progressOf(const GemmConfig &gateUp) const {
+  if (few.ids || !overlapsProducts)
+    return {};
+  return gateUpProgress(buffers->progress.as<uint32_t>(), gateUp, shape.intermediate, device->multiprocessors());
 }
 
 Status LayerEnds::combine(const float *pairWeights, const SharedOutput &shared) {

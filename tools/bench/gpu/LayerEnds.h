@@ -25,7 +25,7 @@ class LayerBuffers {
 public:
   static Result<LayerBuffers> allocate(Device &device, const Shape &shape);
 
-  Buffer counts, expertBegin, tileHead, tiles, slotPair, slotOfPair, blockCounts, gridBarrier;
+  Buffer counts, progress, expertBegin, tileHead, tiles, slotPair, slotOfPair, blockCounts, gridBarrier;
   Buffer activated;    // [T * K, I]
   Buffer expertOutput; // [T * K, H]
   Buffer output;       // [T, H]
@@ -69,12 +69,15 @@ protected:
   Status loadEnds(Bundle &bundle);
   /// What dispatch says to the products.
   GroupedGemmArgs gemmArgs() const;
+  /// What they are told of each other, in the step under way.
+  GateUpProgress progressOf(const GemmConfig &gateUp) const;
 
   Device *device;
   Shape shape;
   LayerBuffers *buffers;
   bool overlap = false;
   bool findsFewPairs = false; // whether the products can
+  bool overlapsProducts = false;
   bool alwaysDispatch = false;
   FewPairs few{}; // of the step under way, if dispatch did not run
 

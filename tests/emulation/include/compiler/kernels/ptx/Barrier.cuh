@@ -16,5 +16,6 @@ template <uint32_t Number, uint32_t Threads> void namedBarrierArrive() {
   emulation::namedBarrierArrive(Number, Threads);
 }
 inline void fenceProxyAsync() { emulation::fenceProxyAsync(); }
+inline void fenceProxyAsyncGlobal() { emulation::fenceProxyAsyncGlobal(); }
 
 } // namespace moec::ptx

@@ -1,0 +1,226 @@
+// Down that begins with experts' rows while gate-up still computes others (tile/Progress.cuh): both launches at the
+// same time, in random turns, and one after the other.
+#include "tests/emulation/machine/Cuda.h"
+
+#include "compiler/kernels/groupedGemmFitted.cuh"
+#include "tests/emulation/kernels/GemmFittedFixture.h"
+#include "tests/emulation/planted/Caught.h"
+
+using namespace moec;
+using namespace moec::emulation;
+
+namespace {
+
+// A hot expert with several tiles, one without a row, cold ones with odd numbers of rows; sizes that fill no tile.
+constexpr uint32_t T = 45, H = 264, I = 136, E = 5, K = 2;
+
+constexpr uint32_t schedules = 25;
+
+constexpr GemmConfig configOf(GemmRole role, uint32_t clusterBlocks) {
+  GemmConfig config = fittedConfig(Element::BF16, role, 32, 128, 64, 3, 1, 1);
+  config.clusterBlocks = clusterBlocks;
+  return config;
+}
+
+struct Problem {
+  bench::LayerInputs inputs;
+  bench::ReferenceSlots slots;
+  bench::ReferenceTiles tiles;
+  std::vector<double> expected; // [T * K, H] what down gives, by slot
+};
+
+const Problem &problem() {
+  static const Problem made = [] {
+    Problem p;
+    std::mt19937_64 random(23);
+    const auto draw = [&](size_t count, double scale) { return bench::drawElements(count, scale, true, random); };
+    p.inputs.shape = {T, H, I, E, K};
+    p.inputs.bf16 = true;
+    p.inputs.hidden = draw(T * H, 1);
+    p.inputs.gate = draw(E * I * H, 1 / std::sqrt(H));
+    p.inputs.up = draw(E * I * H, 1 / std::sqrt(H));
+    p.inputs.down = draw(E * H * I, 1 / std::sqrt(I));
+    for (uint32_t t = 0; t < T; ++t)
+      for (int32_t expert : {1, t % 7 == 0 ? 4 : t % 3 == 0 ? 0 : 3})
+        p.inputs.ids.push_back(expert);
+    p.inputs.weights.assign(T * K, 1);
+    p.slots = bench::referenceSlots(p.inputs.ids, E);
+    std::vector<int32_t> rows;
+    for (uint32_t e = 0; e < E; ++e)
+      rows.push_back(p.slots.expertBegin[e + 1] - p.slots.expertBegin[e]);
+    p.tiles = bench::referenceTiles(rows, p.slots.expertBegin, 32, 1);
+    const bench::ReferenceLayer layer = bench::referenceLayer(p.inputs, p.slots);
+    for (uint32_t e = 0; e < E; ++e)
+      for (auto slot = static_cast<uint32_t>(p.slots.expertBegin[e]);
+           slot < static_cast<uint32_t>(p.slots.expertBegin[e + 1]); ++slot)
+        for (uint32_t h = 0; h < H; ++h) {
+          double sum = 0;
+          for (uint32_t i = 0; i < I; ++i)
+            sum +=
+                layer.activated[slot * I + i] * double{bench::elementValue(p.inputs.down[(e * H + h) * I + i], true)};
+          p.expected.push_back(sum);
+        }
+    return p;
+  }();
+  return made;
+}
+
+/// Both products on buffers of their own.
+template <uint32_t ClusterBlocks> class Products {
+public:
+  static constexpr GemmConfig gateUpConfig = configOf(GemmRole::GateUp, ClusterBlocks),
+                              downConfig = configOf(GemmRole::Down, ClusterBlocks);
+
+  Products(uint64_t seed, bool follows) : seeds(seed) {
+    gateUp.tokens = device.constant(p.inputs.hidden);
+    gateUp.weights = device.constant(p.inputs.gate);
+    gateUp.upWeights = device.constant(p.inputs.up);
+    gateUp.output = activated;
+    gateUp.expertStride = int64_t{H} * I;
+    gateUp.k = H;
+    gateUp.n = I;
+    gateUp.numExperts = E;
+    gateUp.topK = K;
+    gateUp.slotPair = device.constant(p.slots.slotPair);
+    gateUp.tileHead = device.constant(std::vector<TileHead>{p.tiles.head});
+    gateUp.tiles = device.constant(p.tiles.tiles);
+    gateUp.tileCounters = counters;
+    gateUp.progress = {counts, storingWarps * gateUpBlocks,
+                       storingWarps * ceilDivide(I, 64 * ClusterBlocks) * ClusterBlocks};
+    down = gateUp;
+    down.tokens = activated;
+    down.weights = down.upWeights = device.constant(p.inputs.down);
+    down.output = output;
+    down.k = I;
+    down.n = H;
+    down.tileCounters = counters + kTileCounters;
+    if (!follows)
+      down.progress = {};
+    tokenRows = rowMap(gateUp.tokens, H, T, tokenBoxRows(gateUpConfig));
+    gateWeights = fittedWeightMap(gateUpConfig, gateUp);
+    downWeights = fittedWeightMap(downConfig, down);
+    activatedRows = rowMap(activated, I, T * K, kOutputBoxRows);
+    activatedTokens = rowMap(activated, I, T * K, tokenBoxRows(downConfig));
+    outputRows = rowMap(output, H, T * K, kOutputBoxRows);
+  }
+
+  /// As dispatch does.
+  void clear() {
+    run([&] {
+      return launch(device, {.blocks = 1, .threads = 32}, seeds.next(), [&] {
+        ptx::startNext();
+        ptx::waitForPrevious();
+        if (threadIdx.x <= E)
+          counts[threadIdx.x] = 0;
+      });
+    });
+  }
+  void overlapped() {
+    run([&] {
+      return launchOverlapped(
+          device, shape(gateUpConfig, gateUpBlocks), [&] { runGateUp(); }, shape(downConfig, downBlocks),
+          [&] { runDown(); }, seeds.next());
+    });
+  }
+  void oneAfterTheOther() {
+    run([&] { return launch(device, shape(gateUpConfig, gateUpBlocks), seeds.next(), [&] { runGateUp(); }); });
+    run([&] { return launch(device, shape(downConfig, downBlocks), seeds.next(), [&] { runDown(); }); });
+  }
+  void downAlone() {
+    run([&] { return launch(device, shape(downConfig, downBlocks), seeds.next(), [&] { runDown(); }); });
+  }
+
+  /// Empty, or what is wrong.
+  std::string check() const {
+    if (failure)
+      return failure->message;
+    for (size_t i = 0; i < p.expected.size(); ++i)
+      if (const float got = bench::elementValue(output[i], true);
+          !(std::abs(got - p.expected[i]) <= 3.0 / 256 * (std::abs(p.expected[i]) + 1)))
+        return fmt::format("slot {} column {}: {}, expected {}", i / H, i % H, got, p.expected[i]);
+    return leavesCounters(counters, 2) ? "a tile counter is not left as zero" : "";
+  }
+
+private:
+  static constexpr uint32_t storingWarps = 4, gateUpBlocks = 4, downBlocks = 4;
+
+  static LaunchShape shape(const GemmConfig &config, uint32_t blocks) {
+    return {.blocks = blocks,
+            .threads = hopperThreads(config),
+            .sharedBytes = hopperSharedBytes(config),
+            .dynamicShared = unaligned,
+            .unwrittenRows = true,
+            .together = true,
+            .clusterBlocks = config.clusterBlocks};
+  }
+  template <class Launch> void run(Launch launch) {
+    if (!failure)
+      failure = launch();
+  }
+  void runGateUp() const { groupedGemmFitted<gateUpConfig, SiluGate>(gateWeights, tokenRows, activatedRows, gateUp); }
+  void runDown() const { groupedGemmFitted<downConfig, NoActivation>(downWeights, activatedTokens, outputRows, down); }
+
+  const Problem &p = problem();
+  DeviceMemory device;
+  Random seeds;
+  std::optional<Failure> failure = {};
+  uint16_t *activated = device.output(std::vector<uint16_t>(T * K * I, 0x7fff)),
+           *output = device.output<uint16_t>(T * K * H);
+  uint32_t *counters = device.output(std::vector<uint32_t>(2 * kTileCounters)),
+           *counts = device.output(std::vector<uint32_t>(1 + E, 77)); // what an earlier step has left
+  GroupedGemmArgs gateUp{}, down{};
+  TensorMap gateWeights{}, downWeights{}, tokenRows{}, activatedRows{}, activatedTokens{}, outputRows{};
+};
+
+template <uint32_t ClusterBlocks, bool Follows = true> std::string runOverlapped(uint64_t seed) {
+  Products<ClusterBlocks> products(seed, Follows);
+  products.clear();
+  products.overlapped();
+  return products.check();
+}
+
+template <uint32_t ClusterBlocks> std::string runInTurn(uint64_t seed) {
+  Products<ClusterBlocks> products(seed, true);
+  products.clear();
+  products.oneAfterTheOther();
+  return products.check();
+}
+
+/// Behind dispatch itself, which lets it start before the counts are cleared.
+std::string runDownBehindDispatch(uint64_t seed) {
+  Products<1> products(seed, true);
+  products.clear();
+  products.downAlone();
+  return products.check();
+}
+
+} // namespace
+
+TEST_CASE("down begins with what gate-up has written, and gives what the reference does", "[emulation][overlap]") {
+  REQUIRE(problem().tiles.head.severalTiles > 0);
+  forSchedules(schedules, runOverlapped<1>);
+  forSchedules(schedules, runOverlapped<2>);
+}
+
+TEST_CASE("down that waits for the whole of gate-up does so where both overlap", "[emulation][overlap]") {
+  forSchedules(5, runOverlapped<1, false>);
+  forSchedules(5, runOverlapped<2, false>);
+}
+
+TEST_CASE("down finds all written where gate-up has ended", "[emulation][overlap]") {
+  forSchedules(schedules, runInTurn<1>);
+  forSchedules(schedules, runInTurn<2>);
+}
+
+TEST_CASE("what would let down read rows too early is caught", "[emulation][overlap]") {
+  // Rows that the copy engine need not have seen count as NaN, for it may bring some that nobody uses.
+  checkCaught({"counts that release nothing", wrongResult, {Bug::RelaxedAtomics}, runOverlapped<1>});
+  checkCaught({"counts that release nothing, in pairs", wrongResult, {Bug::RelaxedAtomics}, runOverlapped<2>});
+  checkCaught({"counts that release nothing, in turn", Fault::Order, {Bug::RelaxedAtomics}, runInTurn<1>});
+  checkCaught({"counted before it is written", wrongResult, {Bug::BulkWaitReads}, runOverlapped<1>});
+  checkCaught({"no fence.proxy.async.global", wrongResult, {Bug::SkipGlobalProxyFence}, runOverlapped<1>});
+  checkCaught({"no fence.proxy.async.global, in pairs", wrongResult, {Bug::SkipGlobalProxyFence}, runOverlapped<2>});
+  const Caught early = firstFailure({}, runDownBehindDispatch);
+  INFO(early.message);
+  CHECK(early.fault() == Fault::Order);
+}
