@@ -60,6 +60,9 @@ class ExitCodes(MoecTest):
         self.expect(2, "compile", MIXTRAL, "-o", "x", "--layer=7", says=["no MoE layer 7"])
         self.expect(2, "compile", MIXTRAL, "-o", "x", "--pack-budget=lots", says=["'lots'"])
         self.expect(2, "cache", "gc", "--max-size=40%", says=["'40%'"])
+        call = [*RUN]
+        call[call.index("--output") + 1] = "-"
+        self.expect(2, *call, says=["--output -", "stdout has the report"])
 
     def test_2_a_profile_of_another_model(self):
         profile = self.folder / "profile.json"

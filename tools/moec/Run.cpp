@@ -102,6 +102,8 @@ Status report(const RunOptions &options, const HiddenStates &result, DType compu
 }
 
 Status runRun(const RunOptions &options, const Tool &tool) {
+  if (options.output == "-") // as other verbs would take it
+    return makeError(Code::InvalidArgument, "--output -: stdout has the report, so name a file for the output");
   Result<HiddenStates> input = readHiddenStates(options.input);
   if (!input)
     return input.status();
