@@ -86,9 +86,9 @@ constexpr uint32_t mixRowsOf(GemmFamily family, uint32_t tileTokens) {
   return isWide(tileTokens) && family == GemmFamily::Fitted ? kMixRowsWide : kMixRows;
 }
 
-/// Whether down, launched just behind gate-up in such tiles, begins with experts that gate-up is done with
-/// (GateUpProgress). Where its tiles last longer than gate-up's, as Mixtral's, those that share weights would begin far
-/// apart and stay so (docs/performance-log.md).
+/// Whether blocks of down, launched just behind gate-up in such tiles, begin when their expert's rows are written
+/// (GateUpProgress), not when gate-up has ended. Where its tiles last longer than gate-up's, as Mixtral's, those that
+/// share weights would begin far apart and stay so (docs/performance-log.md).
 constexpr bool overlapsProducts(GemmFamily family, const GemmConfig &gateUp, uint32_t hidden, uint32_t intermediate) {
   return family == GemmFamily::Fitted && isWide(gateUp.tileTokens) && intermediate <= hidden;
 }

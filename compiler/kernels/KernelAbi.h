@@ -149,13 +149,13 @@ struct FewPairs {
   uint32_t joined;     ///< 1: every token goes to one more expert besides (DispatchConfig::joined); else 0
 };
 
-/// What gate-up has written, so that down begins with experts whose rows are there while gate-up's last tiles are
-/// computed (tile/Progress.cuh). Each warp that stores adds one to an expert's count for each of its tiles, when its
+/// What gate-up has written, so that a block of down waits for the expert of its tile and not for all of gate-up
+/// (tile/Progress.cuh). Each warp that stores adds one to an expert's count for each of its tiles, when its
 /// part is written, and one to the first count after its last tile.
 struct GateUpProgress {
   uint32_t *counts; ///< [1 + numExperts]: of warps that have ended, then of each expert; zeros before gate-up. Null:
                     ///< down waits for the whole of gate-up
-  uint32_t all;     ///< Down: the first count once all is written
+  uint32_t all;     ///< Down: the first count once all is written: of gate-up's grid
   uint32_t ofTile;  ///< Down: what a token tile adds to its expert's count
 };
 

@@ -60,8 +60,8 @@ inline __device__ void sampleFew(const CombineArgs &args) {
 
 /// See CombineArgs. Pairs without a slot (padding) add nothing, whatever lies in their weight.
 ///
-/// Ids and slots are read before the kernel before this one is done: it waited for those before it before it let this
-/// one start.
+/// Ids and slots are read before the kernel before this one is done: when that one let this one start, dispatch (or
+/// what gave the ids) was done. Nothing of gate-up's is: down may still go by its progress (tile/Progress.cuh).
 ///
 /// Launch: any grid of C.threads threads (combineBlocks()); each thread sums eight columns of a token at a time.
 template <CombineConfig C>

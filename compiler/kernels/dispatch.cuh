@@ -134,7 +134,7 @@ __device__ void writeTables(const DispatchArgs &args, ExpertRows<C> &experts, in
   constexpr uint32_t warps = C.threads / 32, numExperts = tableExperts(C);
   const int32_t *rows = experts.rows;
   if (args.progress)
-#pragma unroll 1
+#pragma unroll 1 // one turn or two
     for (uint32_t i = threadIdx.x; i <= numExperts; i += C.threads)
       args.progress[i] = 0;
   if (threadIdx.x < 32) {

@@ -1,4 +1,4 @@
-// How down begins with experts whose rows are written while gate-up still computes others (GateUpProgress).
+// How blocks of down begin with tiles whose rows are written while gate-up still computes others (GateUpProgress).
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -46,7 +46,9 @@ public:
     return true;
   }
 
-  /// By a thread that was told by another block of its cluster, which has looked, that an expert's rows are written.
+  /// By a thread that was told by another block of its cluster, which has looked, that an expert's rows are written. It
+  /// looks for itself, since st.async hands on nothing of what its sender has seen; not whether counts are full: a look
+  /// after the message reads what the sender's look did, or later (both are at the second-level cache).
   __device__ void seeTold(uint32_t expert) {
     look(expert);
     see();

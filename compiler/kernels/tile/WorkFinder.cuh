@@ -80,7 +80,8 @@ private:
 
   __device__ bool mayBeUnwritten() const { return view.isOpen() && following.rows > 0; }
 
-  /// Finds the tile, and whether its rows are there: what it has looked at before it sees in the next piece.
+  /// Finds the tile, in the first of these pieces, and says whether its rows are there: a look's answer is used in the
+  /// piece after it. (`phase` is past that piece's already, so who returns false sets it back.)
   __device__ bool isReady() {
     const bool first = !Ring::overlaps || phase == looked;
     if (first)

@@ -101,6 +101,7 @@ void fenceAcquire() {
   Thread &thread = Block::current().self();
   thread.known.join(thread.relaxed);
   thread.acquiredPrevious |= thread.readsPrevious;
+  std::fill(std::begin(thread.lastLoads), std::end(thread.lastLoads), LastLoad{}); // it goes on: no spin
 }
 
 uint32_t atomicMax32(uint32_t *address, uint32_t value) {

@@ -14,7 +14,7 @@
 namespace moec::emulation {
 namespace {
 
-/// Of a box, which has at most 256 of 128 bytes in each of its dimensions.
+/// Of a box of at most 128 KB, in 128 bytes: more than a stage holds.
 using Rows = std::bitset<1024>;
 
 /// Calls `row(shared offset, coordinates of its first element)` for each row of 128 bytes of a box at `at`.

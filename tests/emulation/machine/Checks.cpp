@@ -1,6 +1,7 @@
 // What accesses are checked for, and what a block must not leave behind.
 #include "tests/emulation/machine/Block.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 namespace moec::emulation {
@@ -119,6 +120,10 @@ void Block::checkEnd() {
       time = std::max(time, thread.known.generic.of(agent));
     return time;
   };
+  // Who waits for this launch relies on it for the one before as well.
+  const auto waited = [](const Thread &thread) { return thread.waitedForPrevious; };
+  if (overlapsPrevious() && std::none_of(threads.begin(), threads.end(), waited))
+    end(Fault::Order, "ended while the launch before may still run");
   for (const Thread &thread : threads)
     if (thread.arrivalsUnderWay)
       end(Fault::OutOfBounds,

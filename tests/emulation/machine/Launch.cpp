@@ -63,6 +63,10 @@ std::optional<Failure> runTogether(DeviceMemory &device, const LaunchShape &shap
   return runGrid(device, grid, random, [&](uint32_t) { return Part{&shape, &kernel}; });
 }
 
+Failure wholeClusters(const LaunchShape &shape) {
+  return {Fault::Barrier, fmt::format("{} blocks in clusters of {}", shape.blocks, shape.clusterBlocks)};
+}
+
 std::vector<uint32_t> shuffledBlocks(const LaunchShape &shape, Random &random) {
   std::vector<uint32_t> order(shape.blocks);
   std::iota(order.begin(), order.end(), 0u);
@@ -91,7 +95,7 @@ std::optional<Failure> launch(DeviceMemory &device, const LaunchShape &shape, ui
                               const std::function<void()> &kernel) {
   device.settle();
   if (shape.blocks % shape.clusterBlocks != 0)
-    return Failure{Fault::Barrier, fmt::format("{} blocks in clusters of {}", shape.blocks, shape.clusterBlocks)};
+    return wholeClusters(shape);
   Random random(seed);
   std::vector<uint32_t> order = shuffledBlocks(shape, random);
   if (shape.together)
@@ -110,6 +114,9 @@ std::optional<Failure> launchOverlapped(DeviceMemory &device, const LaunchShape 
   device.settle();
   if (first.threads != second.threads)
     return Failure{Fault::Barrier, "launches that overlap have as many threads a block here"};
+  for (const LaunchShape *shape : {&first, &second})
+    if (shape->blocks % shape->clusterBlocks != 0)
+      return wholeClusters(*shape);
   Random random(seed);
   Grid grid{first.threads, shuffledBlocks(first, random)};
   const std::vector<uint32_t> others = shuffledBlocks(second, random);

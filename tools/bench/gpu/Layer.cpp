@@ -126,7 +126,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
                                              {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(down.status());
   layer.findsFewPairs = moec::findsFewPairs(choice.family);
-  layer.overlapsProducts = moec::overlapsProducts(choice.family, choice.gateUp, H, I);
+  layer.productsOverlap = overlapsProducts(choice.family, choice.gateUp, H, I);
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
   return layer;

@@ -69,7 +69,7 @@ Status LayerEnds::dispatch(const int32_t *ids) {
   DispatchArgs args{};
   args.ids = ids;
   args.counts = buffers->counts.as<int32_t>();
-  args.progress = overlapsProducts ? buffers->progress.as<uint32_t>() : nullptr;
+  args.progress = productsOverlap ? buffers->progress.as<uint32_t>() : nullptr;
   args.expertBegin = buffers->expertBegin.as<int32_t>();
   args.tileHead = buffers->tileHead.as<TileHead>();
   args.tiles = buffers->tiles.as<TokenTile>();
@@ -105,7 +105,7 @@ GroupedGemmArgs LayerEnds::gemmArgs() const {
 }
 
 GateUpProgress LayerEnds::progressOf(const GemmConfig &gateUp) const {
-  if (few.ids || !overlapsProducts)
+  if (few.ids || !productsOverlap)
     return {};
   return gateUpProgress(buffers->progress.as<uint32_t>(), gateUp, shape.intermediate, device->multiprocessors());
 }

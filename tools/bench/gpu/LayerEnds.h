@@ -50,6 +50,9 @@ public:
   /// Where dispatch leaves samples of its counts; nowhere at first.
   void setRing(const CountsRing &ring) { countsRing = ring; }
 
+  /// For products that are launched by themselves: down waits for the launch before it, whatever that is.
+  void keepProductsApart() { productsOverlap = false; }
+
   /// Whether steps of few pairs have a dispatch too. Off at first.
   void setAlwaysDispatch(bool on) { alwaysDispatch = on; }
   /// Whether the layer's steps have none: their pairs are few (kFewPairs), and its products find them themselves.
@@ -76,8 +79,8 @@ protected:
   Shape shape;
   LayerBuffers *buffers;
   bool overlap = false;
-  bool findsFewPairs = false; // whether the products can
-  bool overlapsProducts = false;
+  bool findsFewPairs = false;   // whether the products can
+  bool productsOverlap = false; // down goes by gate-up's progress
   bool alwaysDispatch = false;
   FewPairs few{}; // of the step under way, if dispatch did not run
 

@@ -67,6 +67,7 @@ public:
   Result<std::vector<double>> steps(const LayerChoice &choice, uint32_t repeats) {
     Result<DeviceLayer> made = layer(choice);
     MOEC_TRY(made.status());
+    made->keepProductsApart();
     std::vector<std::vector<double>> times(DeviceLayer::numSteps);
     for (uint32_t repeat = 0; repeat < repeats; ++repeat)
       for (uint32_t routing = 0; routing < p.routings; ++routing)
