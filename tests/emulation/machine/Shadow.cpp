@@ -28,25 +28,22 @@ void Shadow::setWritten(uint32_t offset, uint32_t bytes) {
   }
 }
 
+template <class Holds> bool Shadow::all(uint32_t offset, uint32_t bytes, Holds holds) const {
+  const auto begin = granules.begin() + offset / granuleBytes,
+             end = granules.begin() + (offset + bytes + granuleBytes - 1) / granuleBytes;
+  return std::all_of(begin, end, holds);
+}
+
 bool Shadow::isWritten(uint32_t offset, uint32_t bytes) const {
-  for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i)
-    if (!granules[i].written)
-      return false;
-  return true;
+  return all(offset, bytes, [](const Granule &granule) { return granule.written; });
 }
 
 bool Shadow::isOld(uint32_t offset, uint32_t bytes) const {
-  for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i)
-    if (!granules[i].old)
-      return false;
-  return true;
+  return all(offset, bytes, [](const Granule &granule) { return granule.old; });
 }
 
 bool Shadow::isIdle(uint32_t offset, uint32_t bytes) const {
-  for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i)
-    if (!granules[i].idle)
-      return false;
-  return true;
+  return all(offset, bytes, [](const Granule &granule) { return granule.idle; });
 }
 
 void Shadow::settle(bool early) {
@@ -122,10 +119,8 @@ void Shadow::addUser(Granule &granule, const Actor &actor) {
 }
 
 bool Shadow::isSeen(uint32_t offset, uint32_t bytes, const Actor &actor) const {
-  for (uint32_t i = offset / granuleBytes; i < (offset + bytes + granuleBytes - 1) / granuleBytes; ++i)
-    if (!granules[i].written || !known(granules[i].write, *actor.writes, actor))
-      return false;
-  return true;
+  return all(offset, bytes,
+             [&](const Granule &granule) { return granule.written && known(granule.write, *actor.writes, actor); });
 }
 
 std::optional<Conflict> Shadow::touch(uint32_t offset, uint32_t bytes, Use use, const Actor &by) {

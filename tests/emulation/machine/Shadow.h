@@ -72,6 +72,8 @@ private:
     bool old = false;    // when the launch began
     bool idle = false;   // likewise
   };
+  /// Whether it holds of every granule that the bytes touch.
+  template <class Holds> bool all(uint32_t offset, uint32_t bytes, Holds holds) const;
   const Epoch *unknownUser(const Granule &granule, Use use, const Actor &actor) const;
   void addUser(Granule &granule, const Actor &actor);
   void dropUsers(Granule &granule);
