@@ -86,7 +86,7 @@ constexpr uint32_t mixRowsOf(GemmFamily family, uint32_t tileTokens) {
   return isWide(tileTokens) && family == GemmFamily::Fitted ? kMixRowsWide : kMixRows;
 }
 
-/// Whether blocks of down, launched just behind gate-up in such tiles, begin when their expert's rows are written
+/// Whether blocks of down, launched just behind gate-up in such tiles, begin when their tile's rows are written
 /// (GateUpProgress), not when gate-up has ended. Where its tiles last longer than gate-up's, as Mixtral's, those that
 /// share weights would begin far apart and stay so (docs/performance-log.md).
 constexpr bool overlapsProducts(GemmFamily family, const GemmConfig &gateUp, uint32_t hidden, uint32_t intermediate) {
@@ -96,7 +96,7 @@ constexpr bool overlapsProducts(GemmFamily family, const GemmConfig &gateUp, uin
 /// What gate-up, with `intermediate` columns, and down are told then.
 constexpr GateUpProgress gateUpProgress(uint32_t *counts, const GemmConfig &gateUp, uint32_t intermediate,
                                         uint32_t multiprocessors) {
-  const uint32_t storingWarps = 4 * gateUp.warpsTokens, columns = gateUp.tileWeights / 2 * gateUp.clusterBlocks;
+  const uint32_t storingWarps = multiplyingThreads(gateUp) / 32, columns = outputColumns(gateUp) * gateUp.clusterBlocks;
   return {.counts = counts,
           .all = gemmBlocks(gateUp, multiprocessors) * storingWarps,
           .ofTile = ceilDivide(intermediate, columns) * gateUp.clusterBlocks * storingWarps};

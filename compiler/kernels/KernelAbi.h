@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 14;
+inline constexpr uint32_t kCudaAbiVersion = 15;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -64,7 +64,14 @@ constexpr uint32_t ceilDivide(uint64_t value, uint64_t by) { return static_cast<
 
 /// Threads of a block.
 constexpr uint32_t portableThreads(const GemmConfig &c) { return c.warpsTokens * c.warpsWeights * 32; }
-constexpr uint32_t hopperThreads(const GemmConfig &c) { return (1 + c.warpsTokens) * 128; }
+/// (Hopper: those that multiply, and a warpgroup that loads.)
+constexpr uint32_t multiplyingThreads(const GemmConfig &c) { return c.warpsTokens * 128; }
+constexpr uint32_t hopperThreads(const GemmConfig &c) { return 128 + multiplyingThreads(c); }
+
+/// Output columns of a tile: gate and up rows make one column together.
+constexpr uint32_t outputColumns(const GemmConfig &c) {
+  return c.role == GemmRole::GateUp ? c.tileWeights / 2 : c.tileWeights;
+}
 
 /// Fitted family: rows of a box of the tensor map of the outputs.
 inline constexpr uint32_t kOutputBoxRows = 16;
@@ -83,9 +90,7 @@ constexpr uint32_t tokenBoxRows(const GemmConfig &c) {
 constexpr uint32_t boxGroups(const GemmConfig &c) { return c.tileWeights / 16; }
 
 /// Weight rows of the box of a tensor map.
-constexpr uint32_t boxRows(const GemmConfig &c) {
-  return c.role == GemmRole::GateUp ? c.tileWeights / 2 : c.tileWeights;
-}
+constexpr uint32_t boxRows(const GemmConfig &c) { return outputColumns(c); }
 
 /// Bytes of one stage: a token tile and a weight tile of two-byte elements.
 constexpr uint32_t stageBytes(const GemmConfig &c) { return (c.tileTokens + c.tileWeights) * c.tileK * 2; }
@@ -149,15 +154,26 @@ struct FewPairs {
   uint32_t joined;     ///< 1: every token goes to one more expert besides (DispatchConfig::joined); else 0
 };
 
-/// What gate-up has written, so that a block of down waits for the expert of its tile and not for all of gate-up
-/// (tile/Progress.cuh). Each warp that stores adds one to an expert's count for each of its tiles, when its
-/// part is written, and one to the first count after its last tile.
+/// What gate-up has written, so that a block of down waits for the rows of its tile and not for all of gate-up
+/// (tile/Progress.cuh). Each warp that stores adds one to a token tile's count for each tile of weights that meets it,
+/// when its part is written, and one to the first count after its last tile.
 struct GateUpProgress {
-  uint32_t *counts; ///< [1 + numExperts]: of warps that have ended, then of each expert; zeros before gate-up. Null:
-                    ///< down waits for the whole of gate-up
+  uint32_t *counts; ///< [numProgressCounts()]: of warps that have ended, then at progressCount(); zeros before gate-up.
+                    ///< Null: down waits for the whole of gate-up
   uint32_t all;     ///< Down: the first count once all is written: of gate-up's grid
-  uint32_t ofTile;  ///< Down: what a token tile adds to its expert's count
+  uint32_t ofTile;  ///< Down: a token tile's count once its rows are written
 };
+
+/// Where the count of an expert's token tile is that begins with a slot. Slots follow the experts' numbers, and of an
+/// expert's tiles all have half of tileTokens rows or more if there are several (tile/WorkFinder.cuh), so no two have
+/// the same.
+constexpr uint32_t progressCount(uint32_t tileTokens, uint32_t expert, uint32_t firstSlot) {
+  return 1 + expert + firstSlot / (tileTokens / 2);
+}
+/// `rows`: of all experts.
+constexpr uint32_t numProgressCounts(uint32_t tileTokens, uint32_t experts, uint64_t rows) {
+  return 1 + experts + static_cast<uint32_t>(rows / (tileTokens / 2));
+}
 
 /// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
 /// int32 are rows of `output` and (Down) of `tokens`. A dense config reads `numRows` and none of the tables; nor does a
@@ -308,7 +324,7 @@ struct DispatchArgs {
   const int32_t *plannedOrder;  ///< [X] order of experts, where tiles do not mix; null: 0 .. X-1
   int32_t *counts;              ///< [X] rows of each expert
   int32_t *expertBegin;         ///< [X + 1]
-  uint32_t *progress;           ///< [1 + X], cleared (GateUpProgress::counts); null where products do not overlap
+  uint32_t *progress;           ///< [numProgress], cleared (GateUpProgress::counts)
   TileHead *tileHead;           ///< [1]
   TokenTile *tiles;             ///< [R / tileTokens + X] at most
   int32_t *slotPair;            ///< [R]; of a joined expert's slots the token's first pair
@@ -320,9 +336,10 @@ struct DispatchArgs {
   uint32_t numBlocks; ///< dispatchGridBlocks(); three-kernel form: ceil(numPairs / pairsPerBlock)
   int32_t slotOffset; ///< added to what goes into slotOfPair
   uint32_t tileTokens;
-  uint32_t mixRows;   ///< mixRowsOf(); tests mix fewer rows
-  uint32_t numTokens; ///< joined: T; each has `topK` pairs that follow each other
-  uint32_t topK;      ///< joined
+  uint32_t mixRows;     ///< mixRowsOf(); tests mix fewer rows
+  uint32_t numProgress; ///< numProgressCounts() where down goes by gate-up's progress, else 0
+  uint32_t numTokens;   ///< joined: T; each has `topK` pairs that follow each other
+  uint32_t topK;        ///< joined
 };
 
 /// Blocks of dispatchGrid. They wait for each other, so all must run at once: at most one a multiprocessor.

@@ -133,10 +133,9 @@ template <DispatchConfig C>
 __device__ void writeTables(const DispatchArgs &args, ExpertRows<C> &experts, int32_t *begin) {
   constexpr uint32_t warps = C.threads / 32, numExperts = tableExperts(C);
   const int32_t *rows = experts.rows;
-  if (args.progress)
-#pragma unroll 1 // one turn or two
-    for (uint32_t i = threadIdx.x; i <= numExperts; i += C.threads)
-      args.progress[i] = 0;
+#pragma unroll 1 // (else so many stores are kept ready)
+  for (uint32_t i = threadIdx.x; i < args.numProgress; i += C.threads)
+    args.progress[i] = 0;
   if (threadIdx.x < 32) {
     const int32_t slots = tile::warpScan<numExperts>([&](uint32_t expert) { return rows[expert]; },
                                                      [&](uint32_t expert, int32_t slot) { begin[expert] = slot; });

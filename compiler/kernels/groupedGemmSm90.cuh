@@ -240,7 +240,7 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
   }
 
   __device__ void addBiasPlain(const tile::Work &work) {
-    constexpr uint32_t outputBlocks = tile::outputColumns(C) / 8;
+    constexpr uint32_t outputBlocks = outputColumns(C) / 8;
 #pragma unroll
     for (uint32_t eight = 0; eight < width / 8; ++eight) {
       const float *biases = eight < outputBlocks ? args.bias : args.upBias;
@@ -274,7 +274,7 @@ template <GemmConfig C, class Activation> struct HopperMultiplier {
   }
 
   __device__ void storePlain(const tile::Work &work) const {
-    constexpr uint32_t outputBlocks = tile::outputColumns(C) / 8;
+    constexpr uint32_t outputBlocks = outputColumns(C) / 8;
     const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
 #pragma unroll
     for (uint32_t half = 0; half < 2; ++half) {

@@ -22,8 +22,8 @@ template <GemmConfig C, class Activation> struct Fp8RowMultiplier : tile::Consum
   using Base::args, Base::ring, Base::group;
   static constexpr bool gated = Ring::gated;
   static constexpr uint32_t blocks = Ring::blocks, groups = Ring::groups, width = kFp8Block;
-  static constexpr uint32_t halves = C.tileWeights / width;               // of the weight rows
-  static constexpr uint32_t pieces = tile::outputColumns(C) / halves / 8; // of eight output columns, in a part
+  static constexpr uint32_t halves = C.tileWeights / width;         // of the weight rows
+  static constexpr uint32_t pieces = outputColumns(C) / halves / 8; // of eight output columns, in a part
   static_assert(!C.swapAB && C.tileWeights % width == 0 && blocks * halves <= 2);
   static_assert(!gated || halves == 1 || givesQuantised(C), "bf16 outputs of gate-up are written by halves");
 

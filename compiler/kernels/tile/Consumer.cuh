@@ -22,10 +22,10 @@ template <GemmConfig C, class RingOf> struct Consumer {
   const TensorMap *outputMap;
   Ring ring;
   WorkQueue<Ring::takers, Ring::blocksTogether> queue;
-  uint32_t group; // this warpgroup among the multiplying ones
-  static constexpr uint32_t nobody = ~0u;
-  uint32_t stored = nobody; // the expert of the last tile (tellsProgress)
-  bool storing = false;     // outputs of the last tile are still leaving the held stages
+  uint32_t group;                       // this warpgroup among the multiplying ones
+  static constexpr uint32_t nobody = 0; // (the first count is of no tile)
+  uint32_t stored = nobody;             // where the last tile's count is (tellsProgress)
+  bool storing = false;                 // outputs of the last tile are still leaving the held stages
 
   /// Before the first tile.
   __device__ void begin() const {
@@ -36,10 +36,11 @@ template <GemmConfig C, class RingOf> struct Consumer {
   __device__ void end() const {
     if (!ptx::elect()) // the thread that stored
       return;
-    ptx::bulkWait(); // before the block, and its shared memory, goes away
     if (tellsProgress<Ring>(args)) {
       tellStored();
       ptx::addRelease(args.progress.counts, 1);
+    } else {
+      ptx::bulkWait(); // before the block, and its shared memory, goes away
     }
   }
 
@@ -95,13 +96,13 @@ template <GemmConfig C, class RingOf> struct Consumer {
     __syncwarp();
     storing = true;
     if constexpr (Ring::overlaps && Ring::gated)
-      stored = work.expert;
+      stored = progressCount(C.tileTokens, work.expert, work.firstSlot);
   }
 
   /// Says that the last tile is written: not before the next one's outputs are stored, when nobody waits for that.
   __device__ void tellStored() const {
     if (tellsProgress<Ring>(args) && stored != nobody)
-      tellWritten(args.progress.counts + 1 + stored);
+      tellWritten(args.progress.counts + stored);
   }
 
   /// In the first step of a tile: gives the stages back that the last tile's outputs have left.

@@ -54,9 +54,9 @@ template <GemmConfig C, class RingOf> struct Loader {
       if (!follows)
         ptx::waitForPrevious();
       else if (finds)
-        finder.waitForFirst();
+        finder.waitForRows();
     }
-    if (tells) // its blocks take the places of ours that have ended, and wait for experts
+    if (tells) // its blocks take the places of ours that have ended, and wait for tiles
       ptx::startNext();
     if (finds)
       queue.put(first);
@@ -71,7 +71,7 @@ template <GemmConfig C, class RingOf> struct Loader {
     }
     if (!tells)
       ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
-    if (follows)
+    if (follows && blockIdx.x == 0)
       ptx::waitForPrevious(); // who waits for this launch has then waited for that one as well
   }
 

@@ -23,8 +23,8 @@ inline __device__ void tellWritten(uint32_t *count) {
   ptx::addRelease(count, 1);
 }
 
-/// Down, in the thread that finds tiles. Looking costs a way to the second-level cache, so it is a step of its own, and
-/// there is nothing to look at any more once gate-up is seen to have ended.
+/// Down, in the thread that finds tiles or is given them. Looking costs a way to the second-level cache, so it is a
+/// step of its own, and there is nothing to look at any more once gate-up is seen to have ended.
 template <GemmConfig C, class Ring> class ProgressView {
 public:
   __device__ explicit ProgressView(const GroupedGemmArgs &args) : args(args), open(followsProgress<Ring>(args)) {}
@@ -32,38 +32,25 @@ public:
   /// Whether rows may be missing still.
   __device__ bool isOpen() const { return Ring::overlaps && open; }
 
-  __device__ void look(uint32_t expert) {
+  __device__ void look(const Work &work) {
     ended = ptx::loadRelaxed(args.progress.counts);
-    ofExpert = ptx::loadRelaxed(args.progress.counts + 1 + expert);
+    ofTile = ptx::loadRelaxed(args.progress.counts + progressCount(C.tileTokens, work.expert, work.firstSlot));
   }
 
-  /// Whether all rows of the entry's expert, which was looked at, are written; then what this thread does from now on
-  /// comes after that.
-  __device__ bool isWritten(const TokenTile &entry) {
-    if (!isWhole() && ofExpert < tilesOf<C>(entry) * args.progress.ofTile)
+  /// Whether the rows of the work that was looked at are written; then what this thread does from now on comes after
+  /// that. (Counts are greater where a benchmark repeats gate-up alone.)
+  __device__ bool isWritten() {
+    const bool whole = ended >= args.progress.all;
+    if (!whole && ofTile < args.progress.ofTile)
       return false;
-    see();
+    ptx::fenceAcquire();
+    open = !whole;
     return true;
   }
 
-  /// By a thread that was told by another block of its cluster, which has looked, that an expert's rows are written. It
-  /// looks for itself, since st.async hands on nothing of what its sender has seen; not whether counts are full: a look
-  /// after the message reads what the sender's look did, or later (both are at the second-level cache).
-  __device__ void seeTold(uint32_t expert) {
-    look(expert);
-    see();
-  }
-
 private:
-  /// (More than all, where a benchmark repeats gate-up alone.)
-  __device__ bool isWhole() const { return ended >= args.progress.all; }
-  __device__ void see() {
-    ptx::fenceAcquire();
-    open = !isWhole();
-  }
-
   const GroupedGemmArgs &args;
-  uint32_t ended = 0, ofExpert = 0;
+  uint32_t ended = 0, ofTile = 0;
   bool open;
 };
 

@@ -22,8 +22,8 @@ struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * Elemen
   static constexpr uint32_t elementBytes = ElementBytes;      // of tokens and weights
   static constexpr uint32_t blocksTogether = C.clusterBlocks; // that share token tiles
   static constexpr uint16_t allBlocks = (1u << blocksTogether) - 1;
-  static constexpr uint32_t groups = C.warpsTokens;     // multiplying warpgroups
-  static constexpr uint32_t multipliers = groups * 128; // threads
+  static constexpr uint32_t groups = C.warpsTokens; // multiplying warpgroups
+  static constexpr uint32_t multipliers = multiplyingThreads(C);
   // Of 64 rows of wgmma, for each of them.
   static constexpr uint32_t wgmmaRows = C.swapAB ? C.tileWeights : C.tileTokens, blocks = wgmmaRows / 64 / groups;
   static_assert(wgmmaRows == groups * blocks * 64 && !C.dense);

@@ -14,12 +14,7 @@ struct Work {
   uint32_t firstColumn; ///< of the output
 };
 
-/// Output columns of a tile: gate and up rows make one column together.
-constexpr uint32_t outputColumns(const GemmConfig &c) {
-  return c.role == GemmRole::GateUp ? c.tileWeights / 2 : c.tileWeights;
-}
-
-/// Of all blocks of a cluster together.
+/// Tiles of columns, of all blocks of a cluster together.
 template <GemmConfig C> __device__ uint32_t columnTiles(const GroupedGemmArgs &args) {
   constexpr uint32_t columns = outputColumns(C) * C.clusterBlocks;
   return (args.n + columns - 1) / columns;

@@ -60,19 +60,20 @@ template <GemmConfig C, class Ring> struct WorkFinder {
     }
   }
 
-  /// Waits until the first tile's rows are written, if it goes by that.
-  __device__ void waitForFirst() {
+  /// Waits until the rows of the tile found last are written, if it goes by that.
+  __device__ void waitForRows() {
     if (!mayBeUnwritten())
       return;
     do
-      view.look(following.expert);
-    while (!view.isWritten(entry));
+      view.look(following);
+    while (!view.isWritten());
   }
 
-  /// As if it had found and looked at a tile which another block of the cluster gave this one.
+  /// As if it had found and looked at a tile which another block of the cluster gave this one: st.async hands on
+  /// nothing of what its sender has seen.
   __device__ void seeGiven(const Work &work) {
-    if (view.isOpen() && work.rows > 0)
-      view.seeTold(work.expert);
+    following = work;
+    waitForRows();
   }
 
 private:
@@ -86,9 +87,9 @@ private:
     const bool first = !Ring::overlaps || phase == looked;
     if (first)
       work();
-    if (first ? !mayBeUnwritten() : view.isWritten(entry))
+    if (first ? !mayBeUnwritten() : view.isWritten())
       return true;
-    view.look(following.expert);
+    view.look(following);
     phase = looked;
     return false;
   }

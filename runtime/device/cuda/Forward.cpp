@@ -112,7 +112,7 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   args.ids = ids;
   args.plannedOrder = layer.asNumbered ? nullptr : reinterpret_cast<const int32_t *>(*layer.order);
   args.counts = space.counts;
-  args.progress = overlapsProducts() ? space.progress : nullptr;
+  args.progress = space.progress;
   args.expertBegin = space.expertBegin;
   args.tileHead = space.tileHead;
   args.tiles = space.tiles;
@@ -124,6 +124,9 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
   args.numBlocks = ceilDivide(args.numPairs, config.pairsPerBlock);
   args.tileTokens = kernels.gateUp.config.tileTokens;
   args.mixRows = mixRowsOf(kernels.gateUp.family, args.tileTokens);
+  if (overlapsProducts())
+    args.numProgress =
+        numProgressCounts(args.tileTokens, groupedExperts(layer.shape), uint64_t{tokens} * rowsPerToken(layer.shape));
   args.numTokens = tokens;
   args.topK = layer.shape.topK;
   void *parameters[] = {&args};

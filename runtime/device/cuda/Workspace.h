@@ -75,7 +75,7 @@ struct CudaWorkspace {
   int32_t *ids = nullptr;            // [T, K]
   float *weights = nullptr;          // [T, K]
   int32_t *counts = nullptr;         // [X]
-  uint32_t *progress = nullptr;      // [1 + X], GateUpProgress::counts
+  uint32_t *progress = nullptr;      // GateUpProgress::counts
   int32_t *expertBegin = nullptr;    // [X + 1]
   TileHead *tileHead = nullptr;      // [1]
   TokenTile *tiles = nullptr;        // [tiles]

@@ -95,7 +95,8 @@ template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, Di
   args.plannedOrder = test.ordered ? device.input(planned) : nullptr;
   args.counts = device.output<int32_t>(experts);
   args.expertBegin = device.output<int32_t>(experts + 1);
-  args.progress = test.ordered ? device.output<uint32_t>(1 + experts) : nullptr;
+  args.numProgress = test.ordered ? numProgressCounts(test.tileTokens, experts, rows) : 0;
+  args.progress = device.output<uint32_t>(args.numProgress);
   args.tileHead = device.output<TileHead>(1);
   args.tiles = device.output<TokenTile>(rows / test.tileTokens + experts);
   args.slotPair = device.output<int32_t>(rows);
@@ -117,7 +118,7 @@ template <DispatchConfig C> std::string runDispatch(const DispatchCase &test, Di
   for (uint32_t e = 0; e < experts; ++e)
     if (args.counts[e] != expected.expertBegin[e + 1] - expected.expertBegin[e])
       return fmt::format("counts[{}] is {}", e, args.counts[e]);
-  if (args.progress && std::any_of(args.progress, args.progress + 1 + experts, [](uint32_t count) { return count; }))
+  if (std::any_of(args.progress, args.progress + args.numProgress, [](uint32_t count) { return count; }))
     return "progress is not cleared";
   if (args.gridBarrier[0] != 0 || args.gridBarrier[1] != 0)
     return "the barrier is not left as zero";

@@ -1,5 +1,5 @@
-// Down that begins with experts' rows while gate-up still computes others (tile/Progress.cuh): both launches at the
-// same time, in random turns, and one after the other.
+// Down that begins with rows while gate-up still computes others (tile/Progress.cuh): both launches at the same time,
+// in random turns, and one after the other.
 #include "tests/emulation/machine/Cuda.h"
 
 #include "compiler/core/CudaLaunch.h"
@@ -112,8 +112,8 @@ public:
       return launch(device, {.blocks = 1, .threads = 32}, seeds.next(), [&] {
         ptx::startNext();
         ptx::waitForPrevious();
-        if (threadIdx.x <= E)
-          counts[threadIdx.x] = 0;
+        for (uint32_t i = threadIdx.x; i < numCounts; i += 32)
+          counts[i] = 0;
       });
     });
   }
@@ -144,7 +144,7 @@ public:
   }
 
 private:
-  static constexpr uint32_t gateUpBlocks = 4, downBlocks = 4;
+  static constexpr uint32_t gateUpBlocks = 4, downBlocks = 4, numCounts = numProgressCounts(tileTokens, E, T *K);
 
   static LaunchShape shape(const GemmConfig &config, uint32_t blocks) {
     return {.blocks = blocks,
@@ -169,7 +169,7 @@ private:
   uint16_t *activated = device.output(std::vector<uint16_t>(T * K * I, 0x7fff)),
            *output = device.output<uint16_t>(T * K * H);
   uint32_t *counters = device.output(std::vector<uint32_t>(2 * kTileCounters)),
-           *counts = device.output(std::vector<uint32_t>(1 + E, 77)); // what an earlier step has left
+           *counts = device.output(std::vector<uint32_t>(numCounts, 77)); // what an earlier step has left
   GroupedGemmArgs gateUp{}, down{};
   TensorMap gateWeights{}, downWeights{}, tokenRows{}, activatedRows{}, activatedTokens{}, outputRows{};
 };

@@ -182,6 +182,7 @@ void Block::waitForPrevious() {
   if (overlapsPrevious()) { // and seen through all proxies
     self().known.join(grid.firstEnded);
     self().known.async.join(grid.firstEnded.generic);
+    grid.secondWaited = true;
   }
   self().waitedForPrevious = true;
 }

@@ -120,10 +120,11 @@ void Block::checkEnd() {
       time = std::max(time, thread.known.generic.of(agent));
     return time;
   };
-  // Who waits for this launch relies on it for the one before as well.
-  const auto waited = [](const Thread &thread) { return thread.waitedForPrevious; };
-  if (overlapsPrevious() && std::none_of(threads.begin(), threads.end(), waited))
-    end(Fault::Order, "ended while the launch before may still run");
+  // Who waits for this launch relies on it for the one before as well. A launch ends with its last block.
+  const auto done = [](const Block *block) { return block->isDone(); };
+  if (overlapsPrevious() && !grid.secondWaited &&
+      std::all_of(grid.running.begin() + grid.firstBlocks, grid.running.end(), done))
+    end(Fault::Order, "ended, as the last one, while the launch before may still run");
   for (const Thread &thread : threads)
     if (thread.arrivalsUnderWay)
       end(Fault::OutOfBounds,

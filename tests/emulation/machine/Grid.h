@@ -40,6 +40,7 @@ struct Grid {
   uint32_t firstBlocks = UINT32_MAX; ///< places from this on are the second's
   bool startedEarly = false;         ///< the first let it start before it had waited itself
   Knowledge firstEnded = {};         ///< of the first's threads that have ended
+  bool secondWaited = false;         ///< a thread of the second has waited for the first
 
   bool isAlone() const { return blocks.size() == 1; }
   uint32_t numThreads() const { return threadsPerBlock * static_cast<uint32_t>(blocks.size()); }

@@ -192,6 +192,11 @@ TEST_CASE("down overlaps gate-up where tiles are wide and down's no longer", "[c
   CHECK(progress.counts == counts);
   CHECK(progress.all == 130 * 8);      // whole clusters of two blocks, with eight storing warps each
   CHECK(progress.ofTile == 4 * 2 * 8); // 256 columns a cluster
+  // 193 rows of expert 0 are tiles of 112 and 81, then expert 1.
+  CHECK(progressCount(192, 0, 0) == 1);
+  CHECK(progressCount(192, 0, 112) == 2);
+  CHECK(progressCount(192, 1, 193) == 4);
+  CHECK(numProgressCounts(192, 2, 194) == 5);
 }
 
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {

@@ -46,8 +46,9 @@ TEST_CASE("fitted products get maps of their weights and of the step's own rows"
 
     const GemmConfig config = gemmConfigOf(*CudaTile::parse(tile), DType::BF16, GemmRole::Down, false);
     // Down overlaps gate-up in wide tiles: both go by counts that dispatch clears.
-    const uint32_t *counts = bench.cuda.lastDispatch().progress;
-    CHECK((counts != nullptr) == (tile == wide));
+    const DispatchArgs dispatched = bench.cuda.lastDispatch();
+    CHECK(dispatched.numProgress == (tile == wide ? numProgressCounts(192, 6, dispatched.numPairs) : 0));
+    const uint32_t *counts = tile == wide ? dispatched.progress : nullptr;
     CHECK(gateUp.args.progress.counts == counts);
     CHECK(down.args.progress.counts == counts);
     CHECK((down.args.progress.all > 0 && down.args.progress.ofTile > 0) == (tile == wide));

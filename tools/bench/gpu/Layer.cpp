@@ -132,19 +132,25 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
   return layer;
 }
 
-Status DeviceLayer::gateUp(const void *hidden) {
+GroupedGemmArgs DeviceLayer::productArgs() const {
   GroupedGemmArgs args = gemmArgs();
+  if (productsOverlap && !args.few.ids)
+    args.progress =
+        gateUpProgress(buffers->progress.as<uint32_t>(), choice.gateUp, shape.intermediate, device->multiprocessors());
+  return args;
+}
+
+Status DeviceLayer::gateUp(const void *hidden) {
+  GroupedGemmArgs args = productArgs();
   args.tokens = hidden;
   args.output = buffers->activated.as<void>();
-  args.progress = progressOf(choice.gateUp);
   return gateUpGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 
 Status DeviceLayer::down() {
-  GroupedGemmArgs args = gemmArgs();
+  GroupedGemmArgs args = productArgs();
   args.tokens = buffers->activated.as<void>();
   args.output = buffers->expertOutput.as<void>();
-  args.progress = progressOf(choice.gateUp);
   return downGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 

@@ -75,6 +75,8 @@ private:
       : LayerEnds(device, shape, choice.gateUp.tileTokens, mixRowsOf(choice.family, choice.gateUp.tileTokens),
                   choice.down.element, buffers),
         choice(choice) {}
+  /// What dispatch says to the products, and they to each other.
+  GroupedGemmArgs productArgs() const;
 
   LayerChoice choice;
   DeviceGemm gateUpGemm, downGemm;

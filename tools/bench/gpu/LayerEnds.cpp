@@ -37,7 +37,7 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   MOEC_TRY(get(all.activated, pairs * shape.intermediate * 2));
   MOEC_TRY(get(all.expertOutput, pairs * shape.hidden * 2));
   MOEC_TRY(get(all.output, size_t{shape.tokens} * shape.hidden * 2));
-  MOEC_TRY(get(all.progress, (1 + shape.experts) * 4));
+  MOEC_TRY(get(all.progress, numProgressCounts(32, shape.experts, pairs) * 4)); // 32: the smallest wide tile
   return all;
 }
 
@@ -69,7 +69,7 @@ Status LayerEnds::dispatch(const int32_t *ids) {
   DispatchArgs args{};
   args.ids = ids;
   args.counts = buffers->counts.as<int32_t>();
-  args.progress = productsOverlap ? buffers->progress.as<uint32_t>() : nullptr;
+  args.progress = buffers->progress.as<uint32_t>();
   args.expertBegin = buffers->expertBegin.as<int32_t>();
   args.tileHead = buffers->tileHead.as<TileHead>();
   args.tiles = buffers->tiles.as<TokenTile>();
@@ -83,6 +83,8 @@ Status LayerEnds::dispatch(const int32_t *ids) {
                                                       : ceilDivide(args.numPairs, dispatchConfig.pairsPerBlock);
   args.tileTokens = tileTokens;
   args.mixRows = mixRows;
+  if (productsOverlap)
+    args.numProgress = numProgressCounts(tileTokens, shape.experts, args.numPairs);
   void *parameters[] = {&args};
   if (dispatchForm == DispatchForm::OneBlock)
     return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
@@ -102,12 +104,6 @@ GroupedGemmArgs LayerEnds::gemmArgs() const {
   args.numRows = shape.tokens;
   args.few = few;
   return args;
-}
-
-GateUpProgress LayerEnds::progressOf(const GemmConfig &gateUp) const {
-  if (few.ids || !productsOverlap)
-    return {};
-  return gateUpProgress(buffers->progress.as<uint32_t>(), gateUp, shape.intermediate, device->multiprocessors());
 }
 
 Status LayerEnds::combine(const float *pairWeights, const SharedOutput &shared) {

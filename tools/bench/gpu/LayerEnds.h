@@ -72,8 +72,6 @@ protected:
   Status loadEnds(Bundle &bundle);
   /// What dispatch says to the products.
   GroupedGemmArgs gemmArgs() const;
-  /// What they are told of each other, in the step under way.
-  GateUpProgress progressOf(const GemmConfig &gateUp) const;
 
   Device *device;
   Shape shape;
