@@ -26,6 +26,9 @@ constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11
 // bf16 but for the DeepSeek-V3 slice's 1.1, and 4 to 7 in e4m3 (docs/results/2026-11-27-h100/few-pairs.txt). Less than
 // a dispatch by itself: products find the pairs instead.
 constexpr double noDispatchSavesNs = 4000;
+// What down that combines saves of combine's launch, and the part of its traffic that down takes longer for: the
+// DeepSeek-V3 slice on an H100, 1 to 16,384 tokens (docs/results/2026-11-27-h100-combining/forms.txt).
+constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
@@ -128,17 +131,19 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
 }
 
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
-                          bool noDispatch) {
+                          GemmFamily gateUp, GemmFamily down) {
   const double rowBytes = rowElementBytes * shape.hidden, pairs = of(histogram.total());
   CudaGlueCost cost;
   // Two launches: products, which are few beside the rows that they read, and top-k.
   cost.routerNs = 2 * gpu.launchNs + (of(shape.experts) + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.dispatchNs =
       pairs <= oneBlockPairs ? gpu.launchNs + gpu.dispatchNs + gpu.dispatchNsPerPair * pairs : gpu.dispatchGridNs;
-  if (noDispatch)
+  if (hasNoDispatch(uint64_t{histogram.tokens} * shape.topK, gateUp, down))
     cost.dispatchNs = std::max(0.0, cost.dispatchNs - noDispatchSavesNs);
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
-  cost.combineNs = gpu.launchNs + (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
+  const double trafficNs = (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
+  cost.combineNs = downCombines(shape, down) ? gpu.launchNs - combiningSavesNs + combiningShare * trafficNs
+                                             : gpu.launchNs + trafficNs;
   return cost;
 }
 

@@ -47,7 +47,8 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
                           const GpuFacts &gpu);
 CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu);
 
-/// What a step spends besides its GEMMs; no choice of tiles changes it, but whether few pairs need a dispatch.
+/// What a step spends besides its GEMMs; no choice of tiles changes it, but whether few pairs need a dispatch and
+/// outputs a combine.
 struct CudaGlueCost {
   double routerNs = 0;   // logits and top-k
   double dispatchNs = 0; // pairs sorted by expert; of few pairs what finding them costs others
@@ -66,8 +67,8 @@ struct CudaQuantiseCost {
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
                                   const Histogram &histogram, const GpuCalibration &gpu);
 
-/// `noDispatch`: as hasNoDispatch() (CudaTiles.h) says of the tiles.
+/// `gateUp`, `down`: the products' families.
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
-                          bool noDispatch);
+                          GemmFamily gateUp, GemmFamily down);
 
 } // namespace moec

@@ -40,6 +40,12 @@ constexpr GemmConfig quantising(GemmConfig config) {
   return config;
 }
 
+/// The form of down that writes outputs itself (downCombines, CudaTiles.h).
+constexpr GemmConfig combining(GemmConfig config) {
+  config.combines = true;
+  return config;
+}
+
 /// What kernels take at most: experts a token and groups of experts, since a lane of route holds each; experts, by the
 /// shared memory of dispatch (below).
 inline constexpr uint32_t kMostTopK = 32, kMostExperts = 512, kMostGroups = 32;

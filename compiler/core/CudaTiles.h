@@ -40,6 +40,14 @@ bool hasDenseForm(const CudaTile &tile);
 /// dispatch.
 constexpr bool findsFewPairs(GemmFamily family) { return family == GemmFamily::Fitted || family == GemmFamily::Fp8; }
 
+/// Whether down of a family has a form that writes outputs itself where tokens have one expert (GemmConfig::combines).
+constexpr bool hasCombiningForm(GemmFamily down) { return down == GemmFamily::Fitted || down == GemmFamily::Fp8; }
+
+/// Whether a layer's down has that form, so that no combine runs: tokens have one expert, and no shared one adds to it.
+constexpr bool downCombines(const LayerShape &shape, GemmFamily down) {
+  return shape.topK == 1 && shape.sharedIntermediate == 0 && hasCombiningForm(down);
+}
+
 /// Whether a step of so many pairs has no dispatch.
 bool hasNoDispatch(uint64_t pairs, GemmFamily gateUp, GemmFamily down);
 

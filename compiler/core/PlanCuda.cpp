@@ -147,9 +147,6 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
       gemmNs(tiles, CudaGemm::gateUp(shape.intermediate, shape.hidden), rows, facts, gpu);
   const std::vector<double> down = gemmNs(tiles, CudaGemm::down(shape.intermediate, shape.hidden), rows, facts, gpu);
   CudaConfig config{.element = shape.dtype, .gateUp = {}, .down = {}, .sharedGateUp = {}, .sharedDown = {}};
-  const uint64_t pairs = uint64_t{histogram.tokens} * shape.topK;
-  const double fewNs = cudaGlueCost(shape, histogram, gpu, true).ns(),
-               manyNs = cudaGlueCost(shape, histogram, gpu, false).ns();
   double sharedNs = 0;
   if (const uint32_t shared = denseShared(shape)) {
     const std::vector<CudaTileCost> plain = tilesOf(gpu, facts);
@@ -171,7 +168,7 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         config.sharedGateUp = config.gateUp; // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
-      const double glueNs = hasNoDispatch(pairs, config.gateUp.family, config.down.family) ? fewNs : manyNs;
+      const double glueNs = cudaGlueCost(shape, histogram, gpu, config.gateUp.family, config.down.family).ns();
       const double quantiseNs = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu).ns();
       candidates.push_back(
           {config, glueNs + sharedNs + quantiseNs + gateUp[i] + down[j], static_cast<uint32_t>(candidates.size())});
@@ -186,9 +183,7 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
                           const TargetFacts &facts, const Calibration &calibration) {
   const GpuCalibration gpu = gpuOf(calibration, facts);
   CudaStepCost cost;
-  cost.glue =
-      cudaGlueCost(shape, histogram, gpu,
-                   hasNoDispatch(uint64_t{histogram.tokens} * shape.topK, config.gateUp.family, config.down.family));
+  cost.glue = cudaGlueCost(shape, histogram, gpu, config.gateUp.family, config.down.family);
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
   cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);

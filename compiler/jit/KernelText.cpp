@@ -34,11 +34,11 @@ const char *nameOf(RouteScoring scoring) {
 std::string text(const GemmConfig &c) {
   return fmt::format("moec::GemmConfig{{.element = moec::Element::{}, .role = moec::GemmRole::{}, .tileTokens = {}u, "
                      ".tileWeights = {}u, .tileK = {}u, .stages = {}u, .warpsTokens = {}u, .warpsWeights = {}u, "
-                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}, .weighted = {}{}{}}}",
+                     ".swapAB = {}, .blocksPerSm = {}u, .dense = {}, .biased = {}, .weighted = {}{}{}{}}}",
                      nameOf(c.element), nameOf(c.role), c.tileTokens, c.tileWeights, c.tileK, c.stages, c.warpsTokens,
                      c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.weighted,
                      c.clusterBlocks > 1 ? fmt::format(", .clusterBlocks = {}u", c.clusterBlocks) : "",
-                     c.quantises ? ", .quantises = true" : "");
+                     c.quantises ? ", .quantises = true" : "", c.combines ? ", .combines = true" : "");
 }
 
 /// Left out where nothing is joined, as in the texts that caches are keyed by.

@@ -16,8 +16,9 @@ std::vector<GemmConfig> shippedFp8Gemms(GemmRole role) {
 
 ShippedKernel shippedFp8Gemm(const GemmConfig &c) {
   const bool gated = c.role == GemmRole::GateUp;
-  return {fmt::format("fp8-{}-{}x{}-s{}-b{}-k{}{}{}", gated ? "gateup" : "down", c.tileTokens, c.tileWeights, c.stages,
-                      c.blocksPerSm, c.tileK, c.swapAB ? "" : "-rows", c.quantises ? "-few" : ""),
+  return {fmt::format("fp8-{}-{}x{}-s{}-b{}-k{}{}{}{}", gated ? "gateup" : "down", c.tileTokens, c.tileWeights,
+                      c.stages, c.blocksPerSm, c.tileK, c.swapAB ? "" : "-rows", c.quantises ? "-few" : "",
+                      c.combines ? "-combining" : ""),
           {.files = {KernelFile::GroupedGemmFp8},
            .functors = {},
            .kernels = {gemmFp8Kernel(c, gated ? "SiluGate" : "NoActivation")}}};
@@ -32,8 +33,11 @@ std::vector<ShippedKernel> shippedFp8Kernels() {
   std::vector<ShippedKernel> all = {shippedQuantise(quantiseConfigOf(DType::BF16)),
                                     shippedQuantise(quantiseConfigOf(DType::BF16, true))};
   for (GemmRole role : {GemmRole::GateUp, GemmRole::Down})
-    for (const GemmConfig &config : shippedFp8Gemms(role))
+    for (const GemmConfig &config : shippedFp8Gemms(role)) {
       all.push_back(shippedFp8Gemm(config));
+      if (role == GemmRole::Down)
+        all.push_back(shippedFp8Gemm(combining(config)));
+    }
   return all;
 }
 

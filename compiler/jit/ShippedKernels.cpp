@@ -121,9 +121,9 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &c) {
                                                       : "hopper";
   const std::string activation = c.role == GemmRole::GateUp ? "SiluGate" : "NoActivation";
   ShippedKernel kernel;
-  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}{}{}", prefix, shortName(c.role), shortName(c.element),
+  kernel.name = fmt::format("{}-{}-{}-{}x{}-s{}-b{}{}{}{}{}", prefix, shortName(c.role), shortName(c.element),
                             c.tileTokens, c.tileWeights, c.stages, c.blocksPerSm, c.dense ? "-dense" : "",
-                            c.biased ? "-bias" : "", c.weighted ? "-weighted" : "");
+                            c.biased ? "-bias" : "", c.weighted ? "-weighted" : "", c.combines ? "-combining" : "");
   if (c.tileK != kCudaTileK)
     kernel.name += fmt::format("-k{}", c.tileK);
   kernel.unit.files = {family == GemmFamily::Portable ? KernelFile::GroupedGemmPortable
@@ -245,8 +245,11 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
       for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper, GemmFamily::Fitted}) {
         if (family != GemmFamily::Portable && target != "sm_90a")
           continue;
-        for (const GemmConfig &config : shippedGemms(family, element, role))
+        for (const GemmConfig &config : shippedGemms(family, element, role)) {
           all.push_back(shippedGemm(family, config));
+          if (family == GemmFamily::Fitted && role == GemmRole::Down)
+            all.push_back(shippedGemm(family, combining(config)));
+        }
         for (const GemmConfig &config : shippedDenseGemms(family, element, role))
           all.push_back(shippedGemm(family, config));
       }

@@ -55,6 +55,9 @@ struct GemmConfig {
   /// e4m3: takes a step of few pairs as rows of two-byte elements, gate-up's each from its token, and quantises them as
   /// it brings them, as quantise would.
   bool quantises = false;
+  /// Down of the fitted family and e4m3's, one expert a token: weighs each row and writes it as its token's output, so
+  /// that no combine runs (tile/CombinedRows.cuh). The same bits.
+  bool combines = false;
 };
 
 /// Whether a tile has more token rows than the fewest that fitted tiles and those of e4m3 multiply.
@@ -175,6 +178,18 @@ constexpr uint32_t numProgressCounts(uint32_t tileTokens, uint32_t experts, uint
   return 1 + experts + static_cast<uint32_t>(rows / (tileTokens / 2));
 }
 
+/// Where dispatch leaves each step's pairs per expert for the host: a ring of samples in pinned memory. Nobody waits
+/// for anybody. Each word carries its sample's number above a count, so a reader that finds one number in all words of
+/// a sample has the whole of it, in whatever order they arrived; a number missed was overwritten before it was read.
+struct CountsRing {
+  uint64_t *words;    ///< pinned [numSamples, E + 1], zero at first; null: no samples. Word E counts pairs with padding
+  uint32_t *sequence; ///< device memory, 0 at first; sample n (from 1) lies at n % numSamples
+  uint32_t numSamples;
+};
+constexpr uint64_t countWord(uint32_t sequence, uint32_t count) { return uint64_t{sequence} << 32 | count; }
+constexpr uint32_t countOf(uint64_t word) { return static_cast<uint32_t>(word); }
+constexpr uint32_t sequenceOf(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
+
 /// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
 /// int32 are rows of `output` and (Down) of `tokens`. A dense config reads `numRows` and none of the tables; nor does a
 /// step of few pairs, which fitted and e4m3 products take.
@@ -182,7 +197,7 @@ struct GroupedGemmArgs {
   const void *tokens;       ///< GateUp: [T, k]; Down: [numSlots, k]; row-major
   const void *weights;      ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)
   const void *upWeights;    ///< GateUp: up, laid out as `weights`
-  void *output;             ///< [numSlots, n]; dense: [numRows, n]
+  void *output;             ///< [numSlots, n]; dense, combines: [numRows, n]
   const int32_t *slotPair;  ///< [numSlots] pair (token * topK + k) of each slot
   const TileHead *tileHead; ///< [1]
   const TokenTile *tiles;   ///< [tileHead->tokenTiles] experts in the order in which they run
@@ -190,14 +205,16 @@ struct GroupedGemmArgs {
   uint32_t k;               ///< length of the sum; a multiple of 8
   uint32_t n;               ///< columns of the output; a multiple of 8
   uint32_t topK;
-  uint32_t numExperts;      ///< that there are weights of; dense: 1. Of maps and tests: kernels do not read it
-  uint32_t numRows;         ///< T; of maps, and of dense configs
+  uint32_t numExperts;      ///< that there are weights of; dense: 1. Of maps, tests and configs that combine
+  uint32_t numRows;         ///< T; of maps, and of configs that are dense or combine
   uint32_t *tileCounters;   ///< Fitted, e4m3: [kTileCounters] zeros; left as zeros. Of one launch at a time
   const float *bias;        ///< biased: gate's or down's, [E, n]
   const float *upBias;      ///< biased, GateUp: up's, [E, n]
-  const float *pairWeights; ///< weighted: [T * topK]
+  const float *pairWeights; ///< weighted: [T * topK]; combines: likewise, or null: rows count fully
   FewPairs few;             ///< Fitted, e4m3
   GateUpProgress progress;  ///< Fitted, wide tiles: where dispatch ran and down is the launch just behind gate-up
+  const int32_t *ids;       ///< combines: [T], whose tokens without an expert get zeros
+  CountsRing ring;          ///< combines, few: as CombineArgs'
 };
 
 /// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits. All configs add
@@ -288,18 +305,6 @@ struct RouteArgs {
 constexpr uint32_t routeBlocks(const RouteConfig &c, uint32_t numTokens) {
   return ceilDivide(numTokens, c.threads / 32);
 }
-
-/// Where dispatch leaves each step's pairs per expert for the host: a ring of samples in pinned memory. Nobody waits
-/// for anybody. Each word carries its sample's number above a count, so a reader that finds one number in all words of
-/// a sample has the whole of it, in whatever order they arrived; a number missed was overwritten before it was read.
-struct CountsRing {
-  uint64_t *words;    ///< pinned [numSamples, E + 1], zero at first; null: no samples. Word E counts pairs with padding
-  uint32_t *sequence; ///< device memory, 0 at first; sample n (from 1) lies at n % numSamples
-  uint32_t numSamples;
-};
-constexpr uint64_t countWord(uint32_t sequence, uint32_t count) { return uint64_t{sequence} << 32 | count; }
-constexpr uint32_t countOf(uint64_t word) { return static_cast<uint32_t>(word); }
-constexpr uint32_t sequenceOf(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
 
 /// Compile-time choices of dispatch.
 struct DispatchConfig {

@@ -3,36 +3,14 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
-#include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
 #include "compiler/kernels/tile/Counters.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
+#include "compiler/kernels/tile/RowSum.cuh"
 
 namespace moec {
-
-/// Eight columns' sums, and what is added to them.
-template <Element E> struct RowSum {
-  float sums[8] = {};
-
-  __device__ void add(const uint4 &row, float weight) {
-    const uint32_t packed[4] = {row.x, row.y, row.z, row.w};
-#pragma unroll
-    for (uint32_t i = 0; i < 4; ++i) {
-      sums[i * 2] += weight * ptx::Convert<E>::low(packed[i]);
-      sums[i * 2 + 1] += weight * ptx::Convert<E>::high(packed[i]);
-    }
-  }
-
-  __device__ void store(void *to) const {
-    uint32_t packed[4];
-#pragma unroll
-    for (uint32_t i = 0; i < 4; ++i)
-      packed[i] = ptx::Convert<E>::pack(sums[i * 2], sums[i * 2 + 1]);
-    tile::store16(to, packed);
-  }
-};
 
 /// The slots of a token's pairs; of few pairs from those that the warp has found.
 template <CombineConfig C>
@@ -41,21 +19,6 @@ __device__ void findSlots(const CombineArgs &args, const int32_t *few, uint32_t 
 #pragma unroll
   for (uint32_t k = 0; k < C.topK; ++k)
     slots[k] = from[static_cast<uint64_t>(token) * C.topK + k];
-}
-
-/// Leaves the counts of a step that dispatch did not count, by one warp of the last block, which has nothing else to do
-/// where there is one more than combineBlocks().
-inline __device__ void sampleFew(const CombineArgs &args) {
-  if (!args.ring.words || blockIdx.x != gridDim.x - 1 || threadIdx.x >= 32)
-    return;
-  const uint32_t numExperts = args.few.numExperts;
-  const tile::FewPlace place = tile::fewPlace(args.few);
-  const tile::Sample sample = tile::Sample::next(args.ring, numExperts);
-  for (uint32_t first = 0; first < numExperts; first += 32) // all lanes count
-    if (const uint32_t i = first + threadIdx.x, count = tile::fewCounts(place, i); i < numExperts)
-      sample.write(i, count);
-  if (threadIdx.x == 0)
-    sample.write(numExperts, args.few.numTokens * args.few.topK);
 }
 
 /// See CombineArgs. Pairs without a slot (padding) add nothing, whatever lies in their weight.
@@ -77,8 +40,9 @@ __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ Com
   if (item < total)
     findSlots<C>(args, fewOfWarp, static_cast<uint32_t>(item / pieces), slots);
   ptx::waitForPrevious();
-  if (args.few.ids)
-    sampleFew(args);
+  // The last block has nothing else to do where there is one more than combineBlocks().
+  if (args.few.ids && blockIdx.x == gridDim.x - 1 && threadIdx.x < 32)
+    tile::sampleFewCounts(args.ring, args.few);
   while (item < total) {
     const uint32_t token = static_cast<uint32_t>(item / pieces), column = static_cast<uint32_t>(item % pieces) * 8;
     const float *weights = args.weights + static_cast<uint64_t>(token) * C.topK;
@@ -88,7 +52,7 @@ __global__ void __launch_bounds__(C.threads) combine(const __grid_constant__ Com
       rows[k] = slots[k] < 0 ? make_uint4(0, 0, 0, 0)
                              : *reinterpret_cast<const uint4 *>(tile::elementAt(
                                    args.expertOutput, static_cast<uint64_t>(slots[k]), args.hidden, column));
-    RowSum<C.element> sum;
+    tile::RowSum<C.element> sum;
     if (args.shared) {
       const float gate =
           args.sharedGate ? sigmoid(args.sharedGate[static_cast<uint64_t>(token) * args.gateStride]) : 1.0f;

@@ -65,6 +65,7 @@ __global__ void __cluster_dims__(C.clusterBlocks, 1, 1) __launch_bounds__(hopper
       loader.prepare();
       if (ptx::elect())
         loader.run();
+      loader.end();
     } else if constexpr (fetchesRows(C)) {
       const uint32_t warp = tile::uniform(threadIdx.x / 32) - 1;
       tile::RowFetcher<C, Ring>{args, &tokens, ring, queue, rank * gatheringWarps(C) + warp}.run();

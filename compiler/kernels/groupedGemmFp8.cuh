@@ -61,6 +61,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
       loader.prepare();
       if (ptx::elect())
         loader.run();
+      loader.end();
     } else if constexpr (C.quantises) {
       Fp8RowQuantiser<C>{args, ring, queue, tile::uniform(threadIdx.x / 32) - 1}.run();
     } else if (threadIdx.x / 32 == 1) {

@@ -26,7 +26,9 @@ RouteScoring scoringOf(Attribute attribute) {
 /// Kernels from the launches of one layer.
 class LayerKernels {
 public:
-  LayerKernels(const CudaConfig &config, const std::string &arch) : config(config), arch(arch) {}
+  /// `shared`: whether the layer has a shared expert.
+  LayerKernels(const CudaConfig &config, const std::string &arch, bool shared)
+      : config(config), arch(arch), shared(shared) {}
 
   Result<std::vector<LaunchKernel>> of(moe::LaunchOp op) {
     switch (op.getKind()) {
@@ -104,6 +106,7 @@ private:
     GemmConfig gemm = gemmConfig(tile, element(), role, dense);
     gemm.biased = op.getBiased();
     gemm.weighted = op.getWeightOnInput();
+    gemm.combines = role == GemmRole::Down && !dense && topK == 1 && !shared && hasCombiningForm(tile.family);
     weightOnInput |= gemm.weighted;
     const bool fp8 = tile.family == GemmFamily::Fp8;
     if (fp8 && (config.element != DType::BF16 || gemm.biased || gemm.weighted))
@@ -144,6 +147,7 @@ private:
 
   const CudaConfig &config;
   const std::string &arch;    // of the cubins, e.g. "sm_90a"
+  const bool shared;          // (downCombines())
   int64_t topK = 0;           // as the dispatch, which comes before the products and the store, says
   bool weightOnInput = false; // as gate-up says
   bool joined = false;        // a shared expert to the routed ones, as the dispatch says
@@ -162,7 +166,10 @@ CudaConfig configOf(func::FuncOp layer) {
 Result<CudaLayerCode> cudaCodeOf(func::FuncOp layer, const std::string &arch) {
   CudaLayerCode code;
   const CudaConfig config = configOf(layer);
-  LayerKernels kernels(config, arch);
+  const bool shared = llvm::any_of(layer.getOps<moe::LaunchOp>(), [](moe::LaunchOp op) {
+    return op.getKind() == moe::LaunchKind::SharedDown || op.getJoined();
+  });
+  LayerKernels kernels(config, arch, shared);
   for (auto op : layer.getOps<moe::LaunchOp>()) {
     Launch launch;
     launch.kind = static_cast<LaunchKind>(op.getKind());

@@ -7,6 +7,7 @@
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
+#include "compiler/kernels/tile/CombinedRows.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Progress.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
@@ -26,6 +27,7 @@ template <GemmConfig C, class RingOf> struct Consumer {
   static constexpr uint32_t nobody = 0; // (the first count is of no tile)
   uint32_t stored = nobody;             // where the last tile's count is (tellsProgress)
   bool storing = false;                 // outputs of the last tile are still leaving the held stages
+  CombinedRows<C> combined;             // of this tile, if the config combines
 
   /// Before the first tile.
   __device__ void begin() const {
@@ -71,6 +73,8 @@ template <GemmConfig C, class RingOf> struct Consumer {
   /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left
   /// of an expert's last rows (and all of a tile too narrow for the engine's boxes) is copied here.
   __device__ void storeOutputs(const Work &work) {
+    if constexpr (C.combines)
+      return writeCombined(work);
     constexpr bool byEngine = outputColumns(C) % Ring::panelColumns == 0;
     const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
     if (ptx::elect()) {
@@ -99,6 +103,14 @@ template <GemmConfig C, class RingOf> struct Consumer {
       stored = progressCount(C.tileTokens, work.expert, work.firstSlot);
   }
 
+  /// Writes the panels' rows where their tokens' outputs are.
+  __device__ void writeCombined(const Work &work) const {
+    combined.write(args, work,
+                   [&](uint32_t row, uint32_t piece) { return ring.panel(piece / 8) + swizzled(row, piece % 8); });
+    __syncwarp();
+    releaseHeld();
+  }
+
   /// Says that the last tile is written: not before the next one's outputs are stored, when nobody waits for that.
   __device__ void tellStored() const {
     if (tellsProgress<Ring>(args) && stored != nobody)
@@ -112,10 +124,13 @@ template <GemmConfig C, class RingOf> struct Consumer {
     if (ptx::elect()) // the thread that stored
       ptx::bulkWaitRead();
     __syncwarp();
+    releaseHeld();
+    storing = false;
+  }
+  __device__ void releaseHeld() const {
 #pragma unroll
     for (uint32_t i = 1; i <= Ring::held; ++i)
       release(ring.before(i));
-    storing = false;
   }
 };
 
@@ -126,6 +141,8 @@ template <class Multiplier> __device__ void multiplyTiles(Multiplier &&multiplie
   for (Work work = multiplier.queue.take(); work.rows; work = multiplier.queue.take()) {
     work = Multiplier::Ring::own(work);
     multiplier.multiplyTile(work);
+    if constexpr (Multiplier::Ring::combines)
+      multiplier.combined.find(multiplier.args, work);
     ptx::namedBarrier<1, Multiplier::Ring::multipliers>(); // all have read the held stages
     multiplier.keepOutputs(work);
     ptx::fenceProxyAsync();

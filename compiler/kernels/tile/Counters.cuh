@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec::tile {
@@ -34,6 +35,20 @@ __device__ void sampleCounts(const CountsRing &ring, uint32_t numExperts, Count 
   const Sample sample = Sample::next(ring, numExperts);
   for (uint32_t i = threadIdx.x % 32; i <= numExperts; i += 32)
     sample.write(i, i < numExperts ? count(i) : numPairs);
+}
+
+/// Likewise of a step that dispatch did not count.
+inline __device__ void sampleFewCounts(const CountsRing &ring, const FewPairs &few) {
+  if (!ring.words)
+    return;
+  const uint32_t lane = threadIdx.x % 32;
+  const FewPlace place = fewPlace(few);
+  const Sample sample = Sample::next(ring, few.numExperts);
+  for (uint32_t first = 0; first < few.numExperts; first += 32) // all lanes count
+    if (const uint32_t i = first + lane, count = fewCounts(place, i); i < few.numExperts)
+      sample.write(i, count);
+  if (lane == 0)
+    sample.write(few.numExperts, few.numTokens * few.topK);
 }
 
 } // namespace moec::tile

@@ -5,6 +5,7 @@
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
+#include "compiler/kernels/tile/CombinedRows.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Progress.cuh"
 #include "compiler/kernels/tile/RowGroups.cuh"
@@ -39,6 +40,16 @@ template <GemmConfig C, class RingOf> struct Loader {
       ptx::waitForPrevious();
     if (args.few.ids)
       writeFewTables<C>(args.few);
+  }
+
+  /// By all lanes, behind run().
+  __device__ void end() const {
+    if constexpr (Ring::combines) {
+      __syncwarp();
+      if (!followsProgress<Ring>(args))
+        ptx::waitForPrevious(); // (each lane, for what it reads and writes itself)
+      finishStep(args);
+    }
   }
 
   __device__ void run() {

@@ -17,7 +17,8 @@ namespace moec::tile {
 template <GemmConfig C, uint32_t ElementBytes, uint32_t LoadingWarps, uint32_t LoadingThreads, uint32_t OutputBytes = 2>
 struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * ElementBytes> {
   using Ring::Stages::at, Ring::Stages::before, Ring::Stages::bytes, Ring::Stages::stage, Ring::Stages::tileAt;
-  static constexpr bool gated = C.role == GemmRole::GateUp;
+  static constexpr bool gated = C.role == GemmRole::GateUp, combines = C.combines;
+  static_assert(!gated || !combines);
   static constexpr bool overlaps = false;                     // whether down begins while gate-up ends (Progress.cuh)
   static constexpr uint32_t elementBytes = ElementBytes;      // of tokens and weights
   static constexpr uint32_t blocksTogether = C.clusterBlocks; // that share token tiles

@@ -25,7 +25,8 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
     MOEC_TRY(routerLogits(hidden, !routing));
   if (!routing)
     MOEC_TRY(route(counters.nonFinite));
-  MOEC_TRY(assignSlots(routing ? routing->ids : space.ids, counters.ring));
+  const int32_t *ids = routing ? routing->ids : space.ids;
+  MOEC_TRY(assignSlots(ids, counters.ring));
   const float *pairWeights = routing ? routing->weights : space.weights;
   const bool quantisedApart = kernels.gateUp.family == GemmFamily::Fp8 && !quantisesFew();
   if (quantisedApart)
@@ -33,11 +34,13 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   MOEC_TRY(gateUp(hidden, pairWeights));
   if (quantisedApart && !kernels.gateUp.quantisesOutputs())
     MOEC_TRY(quantiseActivated());
-  MOEC_TRY(down());
+  void *outputs = isPadded() ? space.output : output;
+  MOEC_TRY(down(ids, pairWeights, counters.ring, outputs));
   if (kernels.sharedGateUp)
     MOEC_TRY(shared(hidden));
-  MOEC_TRY(combine(pairWeights, counters.ring, isPadded() ? space.output : output));
-  countsQueued = true; // of few pairs combine leaves them
+  if (!kernels.down.config.combines)
+    MOEC_TRY(combine(pairWeights, counters.ring, outputs));
+  countsQueued = true; // of few pairs who combines leaves them
   return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
 }
 
@@ -227,12 +230,19 @@ Status CudaForward::gateUp(const void *hidden, const float *pairWeights) {
               tokenRows, map);
 }
 
-Status CudaForward::down() {
+Status CudaForward::down(const int32_t *ids, const float *pairWeights, const CountsRing &ring, void *output) {
   GroupedGemmArgs args = groupedArgs();
   args.tokens = space.activated;
   args.output = space.expertOutput;
   args.tileCounters = space.tileCounters + kTileCounters;
   args.bias = reinterpret_cast<const float *>(weights.downBias);
+  if (kernels.down.config.combines) { // (its map of outputs is not looked at)
+    args.output = output;
+    args.numRows = tokens;
+    args.pairWeights = layer.shape.weightOnInput ? nullptr : pairWeights;
+    args.ids = ids;
+    args.ring = ring;
+  }
   return gemm(kernels.down, layer.downMaps, args, {weights.down, weights.down, weights.downScales, weights.downScales},
               rows ? &rows->tokens(kernels.down.family, kernels.down.config) : nullptr,
               rows ? &rows->expertOutput : nullptr);

@@ -45,7 +45,7 @@ public:
   /// Parts alone, for who measures them: dispatch of `ids` [numTokens, topK], and down's product over the tables and
   /// rows that lie in the workspace.
   Status dispatchAlone(const int32_t *ids, uint32_t numTokens);
-  Status downAlone() { return down(); }
+  Status downAlone() { return down(nullptr, nullptr, {}, space.expertOutput); }
 
 private:
   bool isPadded() const { return layer.shape.hidden % 8 != 0; }
@@ -63,7 +63,8 @@ private:
   Status quantiseTokens(const void *hidden);
   Status quantiseActivated();
   Status gateUp(const void *hidden, const float *pairWeights);
-  Status down();
+  /// `ids`, `pairWeights` of the step, `ring` and `output` of who combines (GemmConfig::combines).
+  Status down(const int32_t *ids, const float *pairWeights, const CountsRing &ring, void *output);
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, const CountsRing &ring, void *output);
   GroupedGemmArgs groupedArgs() const;

@@ -83,6 +83,7 @@ private:
     const uint32_t inner = dense ? shape.sharedIntermediate : shape.intermediate;
     to.family = tile.family;
     to.config = gemmConfigOf(tile, bound->config.element, role, dense);
+    to.config.combines = role == GemmRole::Down && !dense && downCombines(shape, tile.family);
     const uint32_t k = role == GemmRole::GateUp ? shape.hidden : inner,
                    n = role == GemmRole::GateUp ? inner : shape.hidden;
     to.k = paddedForCuda(k);

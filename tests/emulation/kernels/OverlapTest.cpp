@@ -13,7 +13,7 @@ using namespace moec::emulation;
 namespace {
 
 // A hot expert with several tiles, one without a row, cold ones with odd numbers of rows; sizes that fill no tile.
-constexpr uint32_t T = 90, H = 264, I = 136, E = 5, K = 2;
+constexpr uint32_t H = 264, I = 136, E = 5;
 
 constexpr uint32_t schedules = 25;
 
@@ -25,16 +25,26 @@ constexpr GemmConfig configOf(GemmRole role, uint32_t clusterBlocks) {
   return config;
 }
 
+constexpr GemmConfig combiningIf(bool combines, GemmConfig config) {
+  config.combines = combines;
+  return config;
+}
+
 struct Problem {
+  uint32_t T, K;
   bench::LayerInputs inputs;
   bench::ReferenceSlots slots;
   bench::ReferenceTiles tiles;
   std::vector<double> expected; // [T * K, H] what down gives, by slot
 };
 
-const Problem &problem() {
+/// Tokens have one expert or two: as many pairs.
+template <uint32_t K> const Problem &problem() {
   static const Problem made = [] {
+    constexpr uint32_t T = 180 / K;
     Problem p;
+    p.T = T;
+    p.K = K;
     std::mt19937_64 random(23);
     const auto draw = [&](size_t count, double scale) { return bench::drawElements(count, scale, true, random); };
     p.inputs.shape = {T, H, I, E, K};
@@ -44,9 +54,14 @@ const Problem &problem() {
     p.inputs.up = draw(E * I * H, 1 / std::sqrt(H));
     p.inputs.down = draw(E * H * I, 1 / std::sqrt(I));
     for (uint32_t t = 0; t < T; ++t)
-      for (int32_t expert : {1, t % 7 == 0 ? 4 : t % 3 == 0 ? 0 : 3})
-        p.inputs.ids.push_back(expert);
-    p.inputs.weights.assign(T * K, 1);
+      for (uint32_t k = 0; k < K; ++k) // the hot expert's, and others', some of which have none
+        p.inputs.ids.push_back(k + 1 < K || (K == 1 && t % 5 < 3) ? 1
+                               : K == 1 && t % 11 == 0            ? -1
+                               : t % 7 == 0                       ? 4
+                               : t % 3 == 0                       ? 0
+                                                                  : 3);
+    for (uint32_t pair = 0; pair < T * K; ++pair)
+      p.inputs.weights.push_back(static_cast<float>(pair % 9 + 1) / 8);
     p.slots = bench::referenceSlots(p.inputs.ids, E);
     std::vector<int32_t> rows;
     for (uint32_t e = 0; e < E; ++e)
@@ -68,11 +83,11 @@ const Problem &problem() {
   return made;
 }
 
-/// Both products on buffers of their own.
-template <uint32_t ClusterBlocks> class Products {
+/// Both products on buffers of their own. `Combines`: down's form for tokens of one expert.
+template <uint32_t ClusterBlocks, bool Combines = false> class Products {
 public:
   static constexpr GemmConfig gateUpConfig = configOf(GemmRole::GateUp, ClusterBlocks),
-                              downConfig = configOf(GemmRole::Down, ClusterBlocks);
+                              downConfig = combiningIf(Combines, configOf(GemmRole::Down, ClusterBlocks));
 
   Products(uint64_t seed, bool follows) : seeds(seed) {
     gateUp.tokens = device.constant(p.inputs.hidden);
@@ -96,14 +111,19 @@ public:
     down.k = I;
     down.n = H;
     down.tileCounters = counters + kTileCounters;
+    if (Combines) {
+      down.numRows = T;
+      down.pairWeights = device.constant(p.inputs.weights);
+      down.ids = device.constant(p.inputs.ids);
+    }
     if (!follows)
       down.progress = {};
     tokenRows = rowMap(gateUp.tokens, H, T, tokenBoxRows(gateUpConfig));
     gateWeights = fittedWeightMap(gateUpConfig, gateUp);
     downWeights = fittedWeightMap(downConfig, down);
-    activatedRows = rowMap(activated, I, T * K, kOutputBoxRows);
-    activatedTokens = rowMap(activated, I, T * K, tokenBoxRows(downConfig));
-    outputRows = rowMap(output, H, T * K, kOutputBoxRows);
+    activatedRows = rowMap(activated, I, slots, kOutputBoxRows);
+    activatedTokens = rowMap(activated, I, slots, tokenBoxRows(downConfig));
+    outputRows = rowMap(output, H, slots, kOutputBoxRows);
   }
 
   /// As dispatch does.
@@ -136,15 +156,18 @@ public:
   std::string check() const {
     if (failure)
       return failure->message;
-    for (size_t i = 0; i < p.expected.size(); ++i)
-      if (const float got = bench::elementValue(output[i], true);
-          !(std::abs(got - p.expected[i]) <= 3.0 / 256 * (std::abs(p.expected[i]) + 1)))
-        return fmt::format("slot {} column {}: {}, expected {}", i / H, i % H, got, p.expected[i]);
+    for (uint32_t row = 0; row < (Combines ? T : slots); ++row)
+      for (uint32_t h = 0; h < H; ++h) {
+        const double expected = Combines ? ofToken(row, h) : p.expected[row * H + h];
+        if (const float got = bench::elementValue(output[row * H + h], true);
+            !(std::abs(got - expected) <= 3.0 / 256 * (std::abs(expected) + 1)))
+          return fmt::format("row {} column {}: {}, expected {}", row, h, got, expected);
+      }
     return leavesCounters(counters, 2) ? "a tile counter is not left as zero" : "";
   }
 
 private:
-  static constexpr uint32_t gateUpBlocks = 4, downBlocks = 4, numCounts = numProgressCounts(tileTokens, E, T *K);
+  static constexpr uint32_t gateUpBlocks = 4, downBlocks = 4, numCounts = numProgressCounts(tileTokens, E, 180);
 
   static LaunchShape shape(const GemmConfig &config, uint32_t blocks) {
     return {.blocks = blocks,
@@ -162,20 +185,27 @@ private:
   void runGateUp() const { groupedGemmFitted<gateUpConfig, SiluGate>(gateWeights, tokenRows, activatedRows, gateUp); }
   void runDown() const { groupedGemmFitted<downConfig, NoActivation>(downWeights, activatedTokens, outputRows, down); }
 
-  const Problem &p = problem();
+  double ofToken(uint32_t token, uint32_t h) const {
+    const int32_t slot = p.slots.slotOfPair[token];
+    return slot < 0 ? 0 : double{p.inputs.weights[token]} * p.expected[static_cast<size_t>(slot) * H + h];
+  }
+
+  static constexpr uint32_t K = Combines ? 1 : 2;
+  const Problem &p = problem<K>();
+  const uint32_t T = p.T, slots = static_cast<uint32_t>(p.slots.slotPair.size());
   DeviceMemory device;
   Random seeds;
   std::optional<Failure> failure = {};
-  uint16_t *activated = device.output(std::vector<uint16_t>(T * K * I, 0x7fff)),
-           *output = device.output<uint16_t>(T * K * H);
+  uint16_t *activated = device.output(std::vector<uint16_t>(slots * I, 0x7fff)),
+           *output = device.output(std::vector<uint16_t>(T * K * H, 0x7fff));
   uint32_t *counters = device.output(std::vector<uint32_t>(2 * kTileCounters)),
            *counts = device.output(std::vector<uint32_t>(numCounts, 77)); // what an earlier step has left
   GroupedGemmArgs gateUp{}, down{};
   TensorMap gateWeights{}, downWeights{}, tokenRows{}, activatedRows{}, activatedTokens{}, outputRows{};
 };
 
-template <uint32_t ClusterBlocks, bool Follows = true> std::string runOverlapped(uint64_t seed) {
-  Products<ClusterBlocks> products(seed, Follows);
+template <uint32_t ClusterBlocks, bool Follows = true, bool Combines = false> std::string runOverlapped(uint64_t seed) {
+  Products<ClusterBlocks, Combines> products(seed, Follows);
   products.clear();
   products.overlapped();
   return products.check();
@@ -199,9 +229,15 @@ std::string runDownBehindDispatch(uint64_t seed) {
 } // namespace
 
 TEST_CASE("down begins with what gate-up has written, and gives what the reference does", "[emulation][overlap]") {
-  REQUIRE(problem().tiles.head.severalTiles > 0);
+  REQUIRE(problem<2>().tiles.head.severalTiles > 0);
   forSchedules(schedules, runOverlapped<1>);
   forSchedules(schedules, runOverlapped<2>);
+}
+
+TEST_CASE("down that combines begins with what gate-up has written as well", "[emulation][overlap]") {
+  REQUIRE(problem<1>().tiles.head.severalTiles > 0);
+  forSchedules(schedules, runOverlapped<1, true, true>);
+  forSchedules(schedules, runOverlapped<2, true, true>);
 }
 
 TEST_CASE("down that waits for the whole of gate-up does so where both overlap", "[emulation][overlap]") {

@@ -169,6 +169,32 @@ TEST_CASE("a layer with weights on its input gets a gate-up that weighs and a su
   }
 }
 
+TEST_CASE("down combines where tokens have one expert and no shared one adds to it", "[compiler][cuda]") {
+  const auto combining = [](uint32_t topK, uint32_t sharedIntermediate, WeightFormat format, const char *target) {
+    LayerShape shape = tiny;
+    shape.topK = topK;
+    shape.sharedIntermediate = sharedIntermediate;
+    shape.expertFormat = format;
+    Result<Package> package = compile(requestFor(tinyModel(shape), target), sharedCache().hooks());
+    INFO(package.status().message());
+    REQUIRE(package.ok());
+    size_t found = 0;
+    for (const Image &image : package->images) {
+      const bool named = image.name.find("-combining") != std::string::npos;
+      CHECK(named == (image.key.find(".combines = true") != std::string::npos));
+      CHECK((!named || image.name.find("-down-") != std::string::npos));
+      found += named;
+    }
+    return found;
+  };
+  CHECK(combining(1, 0, WeightFormat::Plain, "sm_90a") == 1);
+  CHECK(combining(1, 0, WeightFormat::BlockE4M3, "sm_90a") > 0);
+  CHECK(combining(2, 0, WeightFormat::Plain, "sm_90a") == 0);
+  CHECK(combining(1, 16, WeightFormat::Plain, "sm_90a") == 0);                // a shared expert of another size
+  CHECK(combining(1, tiny.intermediate, WeightFormat::Plain, "sm_90a") == 0); // one that joins the routed ones
+  CHECK(combining(1, 0, WeightFormat::Plain, "sm_80") == 0);                  // portable tiles have no such form
+}
+
 TEST_CASE("a shared expert like the routed ones has no launches of its own on a GPU, and joins their kernels",
           "[compiler][cuda]") {
   for (WeightFormat format : {WeightFormat::Plain, WeightFormat::BlockE4M3}) {

@@ -31,6 +31,13 @@ void combine(const CombineArgs &args, int value) {
     leaveCounts(args.ring, args.few.ids, args.few.numTokens * args.few.topK, args.few.numExperts);
 }
 
+/// Down that combines: as combine.
+void combineInDown(const GroupedGemmArgs &args) {
+  std::memset(args.output, 0, size_t{args.numRows} * args.n * 2);
+  if (args.few.ids)
+    leaveCounts(args.ring, args.few.ids, args.few.numTokens, args.few.numExperts);
+}
+
 /// Kernels are named "what" or "what:number"; a dispatch's number is that of its experts.
 std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
   const std::string what = kernel.symbol.substr(0, kernel.symbol.find(':'));
@@ -51,6 +58,9 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     const CombineArgs args = *static_cast<const CombineArgs *>(parameters[0]);
     return [args, value = what == "combine" ? 0 : 0x3f] { combine(args, value); };
   }
+  if (what == "down" && kernel.symbol.find(":fitted-") != std::string::npos)
+    if (const auto args = *static_cast<const GroupedGemmArgs *>(parameters[3]); args.ids)
+      return [args] { combineInDown(args); };
   if (fake().recordProducts && (what == "gate-up" || what == "down")) {
     // Tensor maps come first: of weights (two), or of weights, tokens and outputs. Arguments of e4m3 begin with the
     // others'.

@@ -183,3 +183,62 @@ TEST_CASE("a step on fitted tiles only queues", "[cuda][fitted]") {
         1); // of the hidden states, which are the caller's; host code alone
   CHECK(bench.cuda.count("cuLaunchKernelEx") == 6);
 }
+
+namespace {
+
+/// A layer of one expert a token, and steps whose routing is given: to expert 1, one token to none.
+struct OneExpertBench : CudaBench {
+  std::vector<int32_t> ids = std::vector<int32_t>(40, 1);
+  const std::vector<float> weights = std::vector<float>(40, 0.5f);
+
+  explicit OneExpertBench(uint32_t sharedIntermediate = 0)
+      : CudaBench({}, {describeLayer(0, {.hidden = 48,
+                                         .intermediate = 24,
+                                         .experts = 6,
+                                         .topK = 1,
+                                         .dtype = DType::BF16,
+                                         .sharedIntermediate = sharedIntermediate})}) {
+    ids[3] = -1;
+    hidden.resize(ids.size() * 48);
+    output.resize(ids.size() * 48);
+    mustOpen();
+  }
+
+  /// How many a step makes.
+  size_t launches(const std::string &gateUp, const std::string &down, uint32_t tokens) {
+    publish(gateUp, down);
+    cuda.forget();
+    const TensorView in{hidden.data(), DType::BF16, tokens, 48}, out{output.data(), DType::BF16, tokens, 48};
+    Result<Step> step = session->begin({.tokens = tokens, .stream = cuda.stream()});
+    REQUIRE(step.ok());
+    REQUIRE(step->layer(0).forward(in, ids.data(), weights.data(), out).ok());
+    return cuda.count("cuLaunchKernelEx");
+  }
+};
+
+} // namespace
+
+TEST_CASE("down writes the outputs of tokens with one expert, and no combine runs", "[cuda][fitted]") {
+  OneExpertBench bench;
+  for (const std::string &tile : {wide, narrow})
+    for (const uint32_t tokens : {20u, 40u}) { // few pairs, and with dispatch
+      CAPTURE(tile, tokens);
+      CHECK(bench.launches(tile, tile, tokens) == (tokens > kFewPairs ? 3 : 2));
+      const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
+      REQUIRE(products.size() == 2);
+      const GroupedGemmArgs &gateUp = products[0].args, &down = products[1].args;
+      CHECK(gateUp.ids == nullptr);
+      CHECK(down.output == bench.output.data());
+      CHECK(down.ids == bench.ids.data());
+      CHECK(down.pairWeights == bench.weights.data());
+      CHECK((down.numRows == tokens && down.numExperts == 6));
+      CHECK(down.ring.words != nullptr);
+    }
+  CHECK(bench.launches(narrow, "portable-16x128-s5-w1x4-b2", 40) == 4); // whose down has no such form
+}
+
+TEST_CASE("a shared expert's output is added by combine, however few experts a token has", "[cuda][fitted]") {
+  OneExpertBench bench(16);
+  CHECK(bench.launches(narrow, narrow, 20) == 5); // both products, both of the shared expert, combine
+  CHECK(bench.cuda.fittedLaunches().back().args.ids == nullptr);
+}

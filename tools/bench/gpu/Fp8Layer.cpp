@@ -16,6 +16,12 @@ std::string Fp8Choice::name() const {
   return full.substr(0, 3) + full.substr(full.find("-gateup") + 7);
 }
 
+Fp8Choice Fp8Choice::combiningFor(const Shape &shape) const {
+  Fp8Choice other = *this;
+  other.down.combines = shape.topK == 1 && hasCombiningForm(GemmFamily::Fp8);
+  return other;
+}
+
 std::vector<Fp8Choice> fp8Choices() {
   std::vector<Fp8Choice> choices;
   for (const CudaTile &tile : e4m3TileClasses())
@@ -44,6 +50,7 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
   Fp8Layer layer(device, shape, choice, buffers, quantised);
   layer.gateUpScales = weights.gateUpScales;
   layer.downScales = weights.downScales;
+  layer.downCombines = choice.down.combines;
   layer.quantiseConfig = quantiseConfigOf(DType::BF16);
   MOEC_TRY(layer.loadEnds(bundle));
   MOEC_TRY(loadKernel(bundle, shippedQuantise(layer.quantiseConfig).name, 0, layer.quantiseKernel));
@@ -127,6 +134,9 @@ Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
   args.gemm.output = own.output;
   args.gemm.k = own.k;
   args.gemm.n = own.n;
+  args.gemm.pairWeights = own.pairWeights;
+  args.gemm.ids = own.ids;
+  args.gemm.ring = own.ring;
   args.gemm.numExperts = shape.experts;
   args.gemm.tileCounters = gemm.tileCounters.as<uint32_t>();
   args.tokenScaleStride = quantised->scaleStride;
@@ -151,10 +161,12 @@ Status Fp8Layer::gateUp(const void *hidden) {
   return launch(gateUpGemm, args);
 }
 
-Status Fp8Layer::down() {
+Status Fp8Layer::down(const float *pairWeights) {
   Fp8GemmArgs args{};
   args.gemm.tokens = buffers->activated.as<void>();
   args.gemm.output = buffers->expertOutput.as<void>();
+  if (downCombines)
+    letDownCombine(args.gemm, pairWeights);
   args.gemm.k = shape.intermediate;
   args.gemm.n = shape.hidden;
   args.tokenScales = quantised->activatedScales.as<float>();
@@ -168,7 +180,7 @@ Status Fp8Layer::forward(const void *hidden, const int32_t *ids, const float *pa
   MOEC_TRY(quantiseTokens(hidden));
   MOEC_TRY(gateUp(hidden));
   MOEC_TRY(quantiseActivated());
-  MOEC_TRY(down());
+  MOEC_TRY(down(pairWeights));
   return combine(pairWeights);
 }
 

@@ -12,6 +12,9 @@ struct Fp8Choice {
   GemmConfig gateUp, down;
   bool quantisesFew = false; // in their other form, of few tokens (compiler/core/CudaTiles.h)
   std::string name() const;
+
+  /// As LayerChoice's.
+  Fp8Choice combiningFor(const Shape &shape) const;
 };
 std::vector<Fp8Choice> fp8Choices();
 
@@ -41,7 +44,7 @@ public:
   Status quantiseTokens(const void *hidden); // nothing where products do it (quantisesFew)
   Status gateUp(const void *hidden);
   Status quantiseActivated(); // nor where gate-up does it (givesQuantised)
-  Status down();
+  Status down(const float *pairWeights);
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
   bool quantisesOutputs() const { return givesQuantised(gateUpGemm.config); }

@@ -20,6 +20,12 @@ std::string LayerChoice::name() const {
   return full.substr(0, role) + full.substr(role + 7);
 }
 
+LayerChoice LayerChoice::combiningFor(const Shape &shape) const {
+  LayerChoice other = *this;
+  other.down.combines = shape.topK == 1 && hasCombiningForm(family);
+  return other;
+}
+
 std::vector<LayerChoice> layerChoices(GemmFamily family, Element element) {
   const std::vector<GemmConfig> gateUp = shippedGemms(family, element, GemmRole::GateUp);
   const std::vector<GemmConfig> down = shippedGemms(family, element, GemmRole::Down);
@@ -126,6 +132,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
                                              {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(down.status());
   layer.findsFewPairs = moec::findsFewPairs(choice.family);
+  layer.downCombines = choice.down.combines;
   layer.productsOverlap = overlapsProducts(choice.family, choice.gateUp, H, I);
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
@@ -147,17 +154,19 @@ Status DeviceLayer::gateUp(const void *hidden) {
   return gateUpGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 
-Status DeviceLayer::down() {
+Status DeviceLayer::down(const float *pairWeights) {
   GroupedGemmArgs args = productArgs();
   args.tokens = buffers->activated.as<void>();
   args.output = buffers->expertOutput.as<void>();
+  if (downCombines)
+    letDownCombine(args, pairWeights);
   return downGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 
 Status DeviceLayer::forward(const void *hidden, const int32_t *ids, const float *pairWeights) {
   MOEC_TRY(assignSlots(ids));
   MOEC_TRY(gateUp(hidden));
-  MOEC_TRY(down());
+  MOEC_TRY(down(pairWeights));
   return combine(pairWeights);
 }
 

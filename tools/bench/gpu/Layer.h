@@ -11,6 +11,9 @@ struct LayerChoice {
   GemmFamily family;
   GemmConfig gateUp, down; // of the same tileTokens
   std::string name() const;
+
+  /// With down in the form that combines, where tokens have one expert. Not for layers with a shared output.
+  LayerChoice combiningFor(const Shape &shape) const;
 };
 
 /// All choices of a family for an element.
@@ -63,7 +66,7 @@ public:
 
   /// Queue the steps. hidden [T, H] is on the device.
   Status gateUp(const void *hidden);
-  Status down();
+  Status down(const float *pairWeights);
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
   static constexpr uint32_t numSteps = 4; // dispatch, gate-up, down, combine

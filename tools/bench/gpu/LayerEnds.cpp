@@ -60,11 +60,13 @@ Status LayerEnds::loadEnds(Bundle &bundle) {
 Status LayerEnds::assignSlots(const int32_t *ids) {
   if (!isOfFewPairs())
     return dispatch(ids);
+  stepIds = ids;
   few = {ids, shape.tokens, shape.topK, shape.experts, 0};
   return {};
 }
 
 Status LayerEnds::dispatch(const int32_t *ids) {
+  stepIds = ids;
   few = {};
   DispatchArgs args{};
   args.ids = ids;
@@ -106,7 +108,17 @@ GroupedGemmArgs LayerEnds::gemmArgs() const {
   return args;
 }
 
+void LayerEnds::letDownCombine(GroupedGemmArgs &args, const float *pairWeights) const {
+  args.output = buffers->output.as<void>();
+  args.numExperts = shape.experts;
+  args.pairWeights = pairWeights;
+  args.ids = stepIds;
+  args.ring = countsRing;
+}
+
 Status LayerEnds::combine(const float *pairWeights, const SharedOutput &shared) {
+  if (downCombines)
+    return shared.output ? makeError(Code::InvalidArgument, "down that combines adds no shared output") : Status();
   CombineArgs args{};
   args.expertOutput = buffers->expertOutput.as<void>();
   args.slotOfPair = buffers->slotOfPair.as<int32_t>();

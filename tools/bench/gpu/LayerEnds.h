@@ -63,7 +63,7 @@ public:
   /// By dispatch, but of few pairs by the kernels that need them.
   Status assignSlots(const int32_t *ids);
   Status dispatch(const int32_t *ids);
-  Status combine(const float *pairWeights, const SharedOutput &shared = {});
+  Status combine(const float *pairWeights, const SharedOutput &shared = {}); // nothing where down does it
 
 protected:
   /// Tiles are of `tileTokens` rows and mix from `mixRows` on, outputs are of `element`.
@@ -72,15 +72,19 @@ protected:
   Status loadEnds(Bundle &bundle);
   /// What dispatch says to the products.
   GroupedGemmArgs gemmArgs() const;
+  /// What down is told to write outputs itself (GemmConfig::combines).
+  void letDownCombine(GroupedGemmArgs &args, const float *pairWeights) const;
 
   Device *device;
   Shape shape;
   LayerBuffers *buffers;
   bool overlap = false;
   bool findsFewPairs = false;   // whether the products can
+  bool downCombines = false;    // its config does
   bool productsOverlap = false; // down goes by gate-up's progress
   bool alwaysDispatch = false;
-  FewPairs few{}; // of the step under way, if dispatch did not run
+  const int32_t *stepIds = nullptr; // of the step under way
+  FewPairs few{};                   // likewise, if dispatch did not run
 
 private:
   uint32_t tileTokens, mixRows;

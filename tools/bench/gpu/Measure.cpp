@@ -39,7 +39,7 @@ public:
   Result<DeviceLayer> layer(const LayerChoice &choice) {
     const int64_t expert = int64_t{p.shape.intermediate} * p.shape.hidden;
     Result<DeviceLayer> made =
-        DeviceLayer::create(device, bundle, p.shape, choice,
+        DeviceLayer::create(device, bundle, p.shape, choice.combiningFor(p.shape),
                             {shared.gateUp.as<void>(), shared.gateUp.as<void>(static_cast<size_t>(expert) * 2),
                              shared.down.as<void>(), expert * 2},
                             buffers);
@@ -76,7 +76,7 @@ public:
             switch (step) {
             case 0: return made->dispatch(inputs.ids(routing));
             case 1: return made->gateUp(inputs.tokens(routing));
-            case 2: return made->down();
+            case 2: return made->down(inputs.weights(routing));
             default: return made->combine(inputs.weights(routing));
             }
           });

@@ -93,7 +93,7 @@ private:
       if (choice.gateUp.tileTokens == 16 && rows > 32)
         continue;
       Result<DeviceLayer> layer =
-          DeviceLayer::create(device, bundle, p.shape, choice,
+          DeviceLayer::create(device, bundle, p.shape, choice.combiningFor(p.shape),
                               {weights.gateUp.as<void>(), weights.gateUp.as<void>(static_cast<size_t>(expert) * 2),
                                weights.down.as<void>(), expert * 2},
                               buffers);
@@ -109,8 +109,8 @@ private:
 
   Status timeFp8() {
     for (const Fp8Choice &choice : fp8ChoicesFor(p, options)) {
-      Result<Fp8Layer> layer =
-          Fp8Layer::create(device, bundle, p.shape, choice, weights.fp8.weights(), buffers, quantised);
+      Result<Fp8Layer> layer = Fp8Layer::create(device, bundle, p.shape, choice.combiningFor(p.shape),
+                                                weights.fp8.weights(), buffers, quantised);
       MOEC_TRY(layer.status());
       layer->setAlwaysDispatch(options.alwaysDispatch);
       fp8Layers.push_back(std::make_unique<Fp8Layer>(std::move(*layer)));
@@ -149,7 +149,7 @@ private:
           case 1: return bestLayer->quantiseTokens(inputs.tokens(routing));
           case 2: return bestLayer->gateUp(inputs.tokens(routing));
           case 3: return bestLayer->quantiseActivated();
-          case 4: return bestLayer->down();
+          case 4: return bestLayer->down(inputs.weights(routing));
           default: return bestLayer->combine(inputs.weights(routing));
           }
         });

@@ -66,8 +66,8 @@ public:
 
 private:
   Result<Fp8Layer> layer(const Fp8Choice &choice) {
-    Result<Fp8Layer> made =
-        Fp8Layer::create(device, bundle, p.shape, choice, given.tensors.weights(), buffers, quantised);
+    Result<Fp8Layer> made = Fp8Layer::create(device, bundle, p.shape, choice.combiningFor(p.shape),
+                                             given.tensors.weights(), buffers, quantised);
     if (made) {
       made->setOverlap(options.overlap);
       made->setAlwaysDispatch(options.alwaysDispatch);

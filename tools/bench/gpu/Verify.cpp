@@ -49,6 +49,18 @@ std::vector<Case> allCases() {
            ids[i] = -1;
          ids[10] = ids[11] = -1; // a token without any expert
        }},
+      {"one expert a token, some none",
+       {99, 136, 200, 8, 1},
+       [](std::vector<int32_t> &ids) {
+         for (size_t i = 0; i < ids.size(); i += 7)
+           ids[i] = i % 2 ? -1 : 8;
+       }},
+      {"few tokens of one expert, some of none",
+       {30, 1032, 520, 8, 1},
+       [](std::vector<int32_t> &ids) {
+         for (size_t i = 0; i < ids.size(); i += 4)
+           ids[i] = -1;
+       }},
       {"padding alone", {5, 128, 64, 8, 2}, [](std::vector<int32_t> &ids) { std::fill(ids.begin(), ids.end(), -1); }},
       {"few pairs",
        {4, 136, 200, 16, 8},
@@ -168,6 +180,29 @@ struct Prepared {
   DeviceInputs on;
 };
 
+/// Down that writes outputs itself, with dispatch and without: the same bits as by combine.
+Status verifyCombining(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice,
+                       const LayerWeightsOnDevice &weights, LayerBuffers &buffers,
+                       const std::vector<uint16_t> &wanted) {
+  const LayerChoice other = choice.combiningFor(p.inputs.shape);
+  if (!other.down.combines)
+    return {};
+  Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, p.inputs.shape, other, weights, buffers);
+  MOEC_TRY(layer.status());
+  layer->setOverlap(true);
+  for (bool dispatched : {true, false}) {
+    layer->setAlwaysDispatch(dispatched);
+    MOEC_TRY(poison(device, buffers));
+    MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
+    MOEC_TRY(device.synchronise());
+    Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers.output, wanted.size());
+    MOEC_TRY(got.status());
+    if (*got != wanted)
+      return makeError(Code::VerificationMismatch, "down that combines gives other bits");
+  }
+  return {};
+}
+
 /// One choice on one case, gate and up apart or fused. Runs three times, from the second on with overlapping launches
 /// where the device can, and from the third on without dispatch where the layer can: the bits must be the same.
 Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice, bool fused,
@@ -216,7 +251,7 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
     return makeError(Code::VerificationMismatch, "two runs differ");
   if (outputs[0] != outputs[2])
     return makeError(Code::VerificationMismatch, "without dispatch other bits come out");
-  return {};
+  return verifyCombining(device, bundle, p, choice, weights, *buffers, output);
 }
 
 /// A ring of two samples that must hold what the dispatches counted.

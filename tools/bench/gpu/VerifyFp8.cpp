@@ -26,6 +26,8 @@ constexpr Case cases[] = {
     {"idle experts", {61, 208, 80, 8, 2}, Case::Idle},
     {"all pairs to one expert", {300, 400, 144, 8, 1}, Case::OneExpert},
     {"padding", {130, 144, 272, 8, 2}, Case::Padded},
+    {"one expert a token, some none", {99, 144, 272, 8, 1}, Case::Padded},
+    {"few tokens of one expert, some of none", {30, 1040, 528, 8, 1}, Case::Padded},
     {"padding alone", {5, 128, 64, 8, 2}, Case::PaddingAlone},
     {"long sums", {129, 2064, 528, 8, 2}},
     {"many experts", {45, 80, 48, 128, 8}},
@@ -175,10 +177,13 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
   MOEC_TRY(buffers.status());
   Result<Fp8Buffers> quantised = Fp8Buffers::allocate(device, p.shape);
   MOEC_TRY(quantised.status());
-  Result<Fp8Layer> layer = Fp8Layer::create(
-      device, bundle, p.shape, choice,
-      {p.gateUpOn.as<uint8_t>(), p.downOn.as<uint8_t>(), p.gateUpScalesOn.as<float>(), p.downScalesOn.as<float>()},
-      *buffers, *quantised);
+  const auto layerOf = [&](const Fp8Choice &form) {
+    return Fp8Layer::create(
+        device, bundle, p.shape, form,
+        {p.gateUpOn.as<uint8_t>(), p.downOn.as<uint8_t>(), p.gateUpScalesOn.as<float>(), p.downScalesOn.as<float>()},
+        *buffers, *quantised);
+  };
+  Result<Fp8Layer> layer = layerOf(choice);
   MOEC_TRY(layer.status());
   std::vector<uint16_t> outputs[3]; // launches one by one; overlapping; and without dispatch where the pairs are few
   for (std::vector<uint16_t> &mine : outputs) {
@@ -187,8 +192,22 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
     MOEC_TRY(verifyRun(device, p, *layer, *buffers, *quantised, mine, report));
   }
   output = outputs[0];
-  return outputs[0] == outputs[1] && outputs[0] == outputs[2] ? Status()
-                                                              : makeError(Code::VerificationMismatch, "runs differ");
+  if (outputs[0] != outputs[1] || outputs[0] != outputs[2])
+    return makeError(Code::VerificationMismatch, "runs differ");
+  const Fp8Choice other = choice.combiningFor(p.shape);
+  if (!other.down.combines)
+    return {};
+  Result<Fp8Layer> combining = layerOf(other);
+  MOEC_TRY(combining.status());
+  combining->setOverlap(true);
+  for (bool dispatched : {true, false}) {
+    combining->setAlwaysDispatch(dispatched);
+    std::vector<uint16_t> mine;
+    MOEC_TRY(verifyRun(device, p, *combining, *buffers, *quantised, mine, report));
+    if (mine != output)
+      return makeError(Code::VerificationMismatch, "down that combines gives other bits");
+  }
+  return {};
 }
 
 } // namespace

@@ -105,7 +105,7 @@ Status WholeLayer::forward(const void *hidden) {
   }
   MOEC_TRY(experts.assignSlots(ids.as<int32_t>()));
   MOEC_TRY(experts.gateUp(hidden));
-  MOEC_TRY(experts.down());
+  MOEC_TRY(experts.down(pairWeights.as<float>()));
   return experts.combine(pairWeights.as<float>(), out);
 }
 
