@@ -5,9 +5,12 @@
 
 A product takes the longer of its operations at 788 TFLOP/s and of its bytes at 2.9 TB/s (the weights of the experts hit, the rows it
 reads and those it writes, each once); combine its bytes (a row read for each pair, one written for each token); dispatch nothing.
+--combining: down writes the outputs of tokens with one expert, and no combine runs there.
 """
 import json
 import sys
+
+COMBINING = "--combining" in sys.argv
 
 SHAPES = {  # hidden, intermediate, experts, experts a token
     "olmoe": (2048, 1024, 64, 8),
@@ -27,13 +30,13 @@ def kernels_us(shape, tokens, skew):
     matrix, product = 2 * hidden * inner, 2 * pairs * hidden * inner  # bytes of an expert's; operations with one matrix
     gate_up = max(2 * product / FLOPS, (2 * hit * matrix + 2 * tokens * hidden + 2 * pairs * inner) / BYTES)
     down = max(product / FLOPS, (hit * matrix + 2 * pairs * inner + 2 * pairs * hidden) / BYTES)
-    combine = 2 * (pairs + tokens) * hidden / BYTES
+    combine = 0 if COMBINING and top_k == 1 else 2 * (pairs + tokens) * hidden / BYTES
     return [1e6 * seconds for seconds in (gate_up, down, combine)]
 
 
 print("| shape | skew | T | floor us | kernels' floors us (gate-up, down, combine) | moec us | of the floor | of the kernels' | most that they allow |")
 print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-for path in sys.argv[1:]:
+for path in [path for path in sys.argv[1:] if path != "--combining"]:
     for row in json.load(open(path))["rows"]:
         if row["tokens"] < 1024:
             continue
