@@ -336,6 +336,33 @@ TEST_CASE("a captured step keeps its generation and its buffers until the graph 
   REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
 }
 
+TEST_CASE("many pairs are dispatched in one launch, in a graph in three", "[cuda][graphs]") {
+  constexpr uint32_t tokens = kOneBlockPairs / 2 + 1; // of two experts
+  CudaBench bench([](SessionOptions &options) {
+    options.maxGraphs = 1;
+    options.maxTokens = options.maxGraphTokens = tokens;
+  });
+  bench.mustOpen();
+  bench.hidden.resize(size_t{tokens} * 44);
+  bench.output.resize(size_t{tokens} * 44);
+  CUstream stream = bench.cuda.stream();
+  bench.cuda.forget();
+  REQUIRE(bench.step(stream, tokens).ok());
+  const uint64_t onStream = bench.cuda.count("cuLaunchKernelEx");
+  CHECK(bench.cuda.lastDispatch().numBlocks == dispatchGridBlocks(2 * tokens, 132));
+  CHECK(bench.cuda.lastDispatch().gridBarrier != nullptr);
+
+  const CudaApi &api = *bench.cuda.api();
+  CUgraph graph = nullptr;
+  bench.cuda.forget();
+  REQUIRE(api.cuStreamBeginCaptureFn(stream, CU_STREAM_CAPTURE_MODE_GLOBAL) == CUDA_SUCCESS);
+  REQUIRE(bench.step(stream, tokens).ok());
+  REQUIRE(api.cuStreamEndCaptureFn(stream, &graph) == CUDA_SUCCESS);
+  CHECK(bench.cuda.count("cuLaunchKernelEx") == onStream + 2);
+  CHECK(bench.cuda.lastDispatch().gridBarrier == nullptr);
+  REQUIRE(api.cuGraphDestroyFn(graph) == CUDA_SUCCESS);
+}
+
 TEST_CASE("a graph runner follows the live generation, and alternates when the session does", "[cuda][graphs]") {
   CudaBench bench([](SessionOptions &options) { options.maxGraphs = 6; });
   bench.mustOpen();
