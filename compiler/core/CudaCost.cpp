@@ -142,8 +142,9 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
     cost.dispatchNs = std::max(0.0, cost.dispatchNs - noDispatchSavesNs);
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
   const double trafficNs = (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
-  cost.combineNs = downCombines(shape, down) ? gpu.launchNs - combiningSavesNs + combiningShare * trafficNs
-                                             : gpu.launchNs + trafficNs;
+  cost.combineNs = downCombines(shape, down)
+                       ? std::max(0.0, gpu.launchNs - combiningSavesNs) + combiningShare * trafficNs
+                       : gpu.launchNs + trafficNs;
   return cost;
 }
 

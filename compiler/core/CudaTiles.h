@@ -44,8 +44,11 @@ constexpr bool findsFewPairs(GemmFamily family) { return family == GemmFamily::F
 constexpr bool hasCombiningForm(GemmFamily down) { return down == GemmFamily::Fitted || down == GemmFamily::Fp8; }
 
 /// Whether a layer's down has that form, so that no combine runs: tokens have one expert, and no shared one adds to it.
+constexpr bool downCombines(uint64_t topK, bool hasShared, GemmFamily down) {
+  return topK == 1 && !hasShared && hasCombiningForm(down);
+}
 constexpr bool downCombines(const LayerShape &shape, GemmFamily down) {
-  return shape.topK == 1 && shape.sharedIntermediate == 0 && hasCombiningForm(down);
+  return downCombines(shape.topK, shape.sharedIntermediate != 0, down);
 }
 
 /// Whether a step of so many pairs has no dispatch.

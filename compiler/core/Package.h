@@ -48,7 +48,7 @@ struct KernelRef {
 ///                 and of down's; then its quantising form, where it has one (hasQuantisingForm)
 ///   Down          the grouped GEMM of the config's tile; then its quantising form, where it has one
 ///   SharedGateUp, SharedDown  dense ones: one expert over all tokens in their order
-///   Store         combine, which also adds the shared expert's output
+///   Store         combine, which also adds the shared expert's output (packed, but not launched, where down combines)
 /// Their arguments and grids: compiler/kernels/KernelAbi.h; threads and dynamic shared memory: the image's resources.
 struct Launch {
   LaunchKind kind = LaunchKind::Route;

@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 15;
+inline constexpr uint32_t kCudaAbiVersion = 16;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -191,8 +191,8 @@ constexpr uint32_t countOf(uint64_t word) { return static_cast<uint32_t>(word); 
 constexpr uint32_t sequenceOf(uint64_t word) { return static_cast<uint32_t>(word >> 32); }
 
 /// Arguments of a grouped GEMM, made by dispatch (dispatch.cuh) and by whoever owns the weights. Slots in pointers to
-/// int32 are rows of `output` and (Down) of `tokens`. A dense config reads `numRows` and none of the tables; nor does a
-/// step of few pairs, which fitted and e4m3 products take.
+/// int32 are rows of (Down) `tokens` and, but where it combines, of `output`. A dense config reads `numRows` and none
+/// of the tables; nor does a step of few pairs, which fitted and e4m3 products take.
 struct GroupedGemmArgs {
   const void *tokens;       ///< GateUp: [T, k]; Down: [numSlots, k]; row-major
   const void *weights;      ///< gate or down; [E, n, k], rows of one expert contiguous (Hopper: tensor map instead)

@@ -181,7 +181,9 @@ private:
            {std::pair{"dispatch", cost.glue.dispatchNs}, std::pair{"quantise-tokens", cost.quantise.tokensNs},
             std::pair{"gate-up", cost.gateUp.ns}, std::pair{"quantise-activated", cost.quantise.activatedNs},
             std::pair{"down", cost.down.ns}, std::pair{"shared-gate-up", cost.sharedGateUp.ns},
-            std::pair{"shared-down", cost.sharedDown.ns}, std::pair{"combine", cost.glue.combineNs}})
+            std::pair{"shared-down", cost.sharedDown.ns},
+            // (what down takes longer where it combines)
+            std::pair{downCombines(bench.shape, config.down.family) ? "down" : "combine", cost.glue.combineNs}})
         add(name, ns);
     }
   }

@@ -106,7 +106,7 @@ private:
     GemmConfig gemm = gemmConfig(tile, element(), role, dense);
     gemm.biased = op.getBiased();
     gemm.weighted = op.getWeightOnInput();
-    gemm.combines = role == GemmRole::Down && !dense && topK == 1 && !shared && hasCombiningForm(tile.family);
+    gemm.combines = role == GemmRole::Down && !dense && downCombines(static_cast<uint64_t>(topK), shared, tile.family);
     weightOnInput |= gemm.weighted;
     const bool fp8 = tile.family == GemmFamily::Fp8;
     if (fp8 && (config.element != DType::BF16 || gemm.biased || gemm.weighted))

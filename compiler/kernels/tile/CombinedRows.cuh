@@ -24,7 +24,7 @@ template <GemmConfig C> struct CombinedRows {
   static __device__ uint32_t thread() { return threadIdx.x - 128; }
   static __device__ uint32_t firstRow() { return thread() / 32 * rowsOfWarp; }
 
-  /// Looks up where the rows of a tile go. What it loads is not waited for.
+  /// Looks up where the rows of a tile go, and begins to load what they weigh.
   __device__ void find(const GroupedGemmArgs &args, const Work &work) {
     const uint32_t lane = threadIdx.x % 32, row = lane / rowsOfWarp * rowsOfTurn + firstRow() + lane % rowsOfWarp;
     if (row >= work.rows)
@@ -64,7 +64,7 @@ inline __device__ void finishStep(const GroupedGemmArgs &args) {
     const uint32_t token = first + lane;
     const bool isPadding = token < args.numRows && static_cast<uint32_t>(args.ids[token]) >= args.numExperts;
     for (uint32_t left = __ballot_sync(allLanes, isPadding); left; left &= left - 1) {
-      const uint64_t row = first + 31 - __clz(left & (0 - left));
+      const uint64_t row = first + __ffs(static_cast<int>(left)) - 1;
       for (uint32_t column = lane * 8; column < args.n; column += 32 * 8)
         store16(elementAt(args.output, row, args.n, column), {0, 0, 0, 0});
     }

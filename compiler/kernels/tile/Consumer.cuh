@@ -73,8 +73,6 @@ template <GemmConfig C, class RingOf> struct Consumer {
   /// Starts the panels' way to device memory: whole boxes by the copy engine, shared out among the warps; what is left
   /// of an expert's last rows (and all of a tile too narrow for the engine's boxes) is copied here.
   __device__ void storeOutputs(const Work &work) {
-    if constexpr (C.combines)
-      return writeCombined(work);
     constexpr bool byEngine = outputColumns(C) % Ring::panelColumns == 0;
     const uint32_t boxes = byEngine ? work.rows / kOutputBoxRows : 0;
     if (ptx::elect()) {
@@ -147,7 +145,10 @@ template <class Multiplier> __device__ void multiplyTiles(Multiplier &&multiplie
     multiplier.keepOutputs(work);
     ptx::fenceProxyAsync();
     ptx::namedBarrier<1, Multiplier::Ring::multipliers>();
-    multiplier.storeOutputs(work);
+    if constexpr (Multiplier::Ring::combines)
+      multiplier.writeCombined(work);
+    else
+      multiplier.storeOutputs(work);
   }
   multiplier.end();
 }

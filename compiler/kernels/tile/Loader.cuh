@@ -47,7 +47,7 @@ template <GemmConfig C, class RingOf> struct Loader {
     if constexpr (Ring::combines) {
       __syncwarp();
       if (!followsProgress<Ring>(args))
-        ptx::waitForPrevious(); // (each lane, for what it reads and writes itself)
+        ptx::waitForPrevious(); // (each lane for itself; it costs nothing here, at the end)
       finishStep(args);
     }
   }

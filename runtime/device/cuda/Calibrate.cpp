@@ -180,7 +180,8 @@ private:
     const TileHead head{static_cast<uint32_t>(tiles.size()), 0, 0, 0};
     MOEC_TRY(uploader.copy(reinterpret_cast<CUdeviceptr>(space.tileHead), &head, sizeof(head)));
     MOEC_TRY(uploader.copy(reinterpret_cast<CUdeviceptr>(space.tiles), tiles.data(), tiles.size() * sizeof(TokenTile)));
-    std::vector<int32_t> pairs(slot); // where rows go, of a down that combines
+    // Where rows go, of a down that combines: that is what is timed where the session's first layer has such a one.
+    std::vector<int32_t> pairs(slot);
     std::iota(pairs.begin(), pairs.end(), 0);
     MOEC_TRY(
         uploader.copy(reinterpret_cast<CUdeviceptr>(space.slotPair), pairs.data(), pairs.size() * sizeof(int32_t)));

@@ -26,8 +26,8 @@ struct CudaCounters {
   uint32_t *nonFinite = nullptr; // may be null
 };
 
-/// Queues router, routing, dispatch, both products, the shared expert and combine. Every pointer is the device's.
-/// Nothing waits or allocates, so that a capture can record it.
+/// Queues router, routing, dispatch, both products, the shared expert and combine, as far as a step has them. Every
+/// pointer is the device's. Nothing waits or allocates, so that a capture can record it.
 class CudaForward {
 public:
   CudaForward(const CudaLayer &layer, const CudaWorkspace &space, const CudaLaunchSite &site)

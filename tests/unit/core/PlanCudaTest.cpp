@@ -199,6 +199,21 @@ TEST_CASE("down overlaps gate-up where tiles are wide and down's no longer", "[c
   CHECK(numProgressCounts(192, 2, 194) == 5);
 }
 
+TEST_CASE("down that combines saves most of combine, and never costs less than nothing", "[core][gpu]") {
+  GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h100"));
+  LayerShape shape{.hidden = 7168, .intermediate = 2048, .experts = 32, .topK = 1, .dtype = DType::BF16};
+  const auto combineNs = [&](uint32_t tokens, GemmFamily down) {
+    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, GemmFamily::Fitted, down)
+        .combineNs;
+  };
+  CHECK(combineNs(16384, GemmFamily::Fitted) < combineNs(16384, GemmFamily::Hopper) / 2);
+  CHECK(combineNs(16384, GemmFamily::Fp8) == combineNs(16384, GemmFamily::Fitted));
+  gpu.launchNs = 100;
+  CHECK(combineNs(1, GemmFamily::Fitted) >= 0);
+  shape.sharedIntermediate = 64;
+  CHECK(combineNs(16384, GemmFamily::Fitted) == combineNs(16384, GemmFamily::Hopper));
+}
+
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {
   Random random(35);
   const TargetFacts facts = gpuFacts("h200");

@@ -58,7 +58,8 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     const CombineArgs args = *static_cast<const CombineArgs *>(parameters[0]);
     return [args, value = what == "combine" ? 0 : 0x3f] { combine(args, value); };
   }
-  if (what == "down" && kernel.symbol.find(":fitted-") != std::string::npos)
+  if (what == "down" && (kernel.symbol.find(":fitted-") != std::string::npos ||
+                         kernel.symbol.find(":fp8") != std::string::npos)) // whose arguments begin with the others'
     if (const auto args = *static_cast<const GroupedGemmArgs *>(parameters[3]); args.ids)
       return [args] { combineInDown(args); };
   if (fake().recordProducts && (what == "gate-up" || what == "down")) {

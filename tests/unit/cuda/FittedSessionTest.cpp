@@ -191,16 +191,12 @@ struct OneExpertBench : CudaBench {
   std::vector<int32_t> ids = std::vector<int32_t>(40, 1);
   const std::vector<float> weights = std::vector<float>(40, 0.5f);
 
-  explicit OneExpertBench(uint32_t sharedIntermediate = 0)
-      : CudaBench({}, {describeLayer(0, {.hidden = 48,
-                                         .intermediate = 24,
-                                         .experts = 6,
-                                         .topK = 1,
-                                         .dtype = DType::BF16,
-                                         .sharedIntermediate = sharedIntermediate})}) {
+  static constexpr LayerShape plain{.hidden = 48, .intermediate = 24, .experts = 6, .topK = 1, .dtype = DType::BF16};
+
+  explicit OneExpertBench(const LayerShape &shape = plain) : CudaBench({}, {describeLayer(0, shape)}) {
     ids[3] = -1;
-    hidden.resize(ids.size() * 48);
-    output.resize(ids.size() * 48);
+    hidden.resize(ids.size() * shape.hidden);
+    output.resize(ids.size() * shape.hidden);
     mustOpen();
   }
 
@@ -208,7 +204,8 @@ struct OneExpertBench : CudaBench {
   size_t launches(const std::string &gateUp, const std::string &down, uint32_t tokens) {
     publish(gateUp, down);
     cuda.forget();
-    const TensorView in{hidden.data(), DType::BF16, tokens, 48}, out{output.data(), DType::BF16, tokens, 48};
+    const uint32_t columns = layers[0].shape.hidden;
+    const TensorView in{hidden.data(), DType::BF16, tokens, columns}, out{output.data(), DType::BF16, tokens, columns};
     Result<Step> step = session->begin({.tokens = tokens, .stream = cuda.stream()});
     REQUIRE(step.ok());
     REQUIRE(step->layer(0).forward(in, ids.data(), weights.data(), out).ok());
@@ -237,8 +234,45 @@ TEST_CASE("down writes the outputs of tokens with one expert, and no combine run
   CHECK(bench.launches(narrow, "portable-16x128-s5-w1x4-b2", 40) == 4); // whose down has no such form
 }
 
+TEST_CASE("down that combines writes padded rows where they are copied from, and weighs no rows twice",
+          "[cuda][fitted]") {
+  LayerShape shape = OneExpertBench::plain;
+  SECTION("hidden states of an odd length") {
+    shape.hidden = 44;
+    OneExpertBench bench(shape);
+    CHECK(bench.launches(wide, wide, 40) == 3);
+    const GroupedGemmArgs down = bench.cuda.fittedLaunches().back().args;
+    REQUIRE(down.ids == bench.ids.data());
+    CHECK(down.n == 48);
+    CHECK(down.output != bench.output.data()); // rows of 48
+  }
+  SECTION("weights on the experts' input") {
+    shape.weightOnInput = true;
+    OneExpertBench bench(shape);
+    CHECK(bench.launches(narrow, narrow, 40) == 3);
+    const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
+    CHECK(products.front().args.pairWeights == bench.weights.data());
+    CHECK(products.back().args.ids == bench.ids.data());
+    CHECK(products.back().args.pairWeights == nullptr);
+  }
+}
+
+TEST_CASE("e4m3 down combines as well", "[cuda][fitted][fp8]") {
+  LayerShape shape = e4m3Shape;
+  shape.topK = 1;
+  OneExpertBench bench(shape);
+  const std::string tile = "fp8-16x64-s5-w1x4-b1";
+  CHECK(bench.launches(tile, tile, 40) == 5); // dispatch, and what quantises rows before either product
+  const FakeFitted down = bench.cuda.fittedLaunches().back();
+  CHECK(down.symbol == "down:" + tile);
+  CHECK(down.args.output == bench.output.data());
+  CHECK((down.args.ids == bench.ids.data() && down.args.pairWeights == bench.weights.data()));
+}
+
 TEST_CASE("a shared expert's output is added by combine, however few experts a token has", "[cuda][fitted]") {
-  OneExpertBench bench(16);
+  LayerShape shape = OneExpertBench::plain;
+  shape.sharedIntermediate = 16;
+  OneExpertBench bench(shape);
   CHECK(bench.launches(narrow, narrow, 20) == 5); // both products, both of the shared expert, combine
   CHECK(bench.cuda.fittedLaunches().back().args.ids == nullptr);
 }

@@ -86,7 +86,10 @@ TEST_CASE("a joined shared expert is the first of the products' experts, and has
     const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
     REQUIRE(products.size() == 2);
     const FakeFitted &gateUp = products[0], &down = products[1];
-    checkOrder(bench, bench.cuda.lastDispatch());
+    const DispatchArgs dispatched = bench.cuda.lastDispatch();
+    checkOrder(bench, dispatched);
+    if (dispatched.tileTokens == 192) // 20 tokens, each with two experts and the joined one
+      CHECK(dispatched.numProgress == numProgressCounts(192, 7, 60));
     checkTiles(bench.cuda.lastDispatch(), gateUp.args);
     checkTiles(bench.cuda.lastDispatch(), down.args);
     CHECK(gateUp.weights.sizes[4] == 7);

@@ -18,7 +18,8 @@ std::string Fp8Choice::name() const {
 
 Fp8Choice Fp8Choice::combiningFor(const Shape &shape) const {
   Fp8Choice other = *this;
-  other.down.combines = shape.topK == 1 && hasCombiningForm(GemmFamily::Fp8);
+  if (downCombines(shape.topK, false, GemmFamily::Fp8))
+    other.down = combining(other.down);
   return other;
 }
 

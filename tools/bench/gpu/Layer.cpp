@@ -22,7 +22,8 @@ std::string LayerChoice::name() const {
 
 LayerChoice LayerChoice::combiningFor(const Shape &shape) const {
   LayerChoice other = *this;
-  other.down.combines = shape.topK == 1 && hasCombiningForm(family);
+  if (downCombines(shape.topK, false, family))
+    other.down = combining(other.down);
   return other;
 }
 

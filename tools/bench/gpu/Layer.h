@@ -1,4 +1,4 @@
-// One MoE layer on the device: dispatch, gate-up, down, combine, queued as a runtime would queue them.
+// One MoE layer on the device: dispatch, gate-up, down and, but where down does it, combine, queued as a runtime would.
 #pragma once
 
 #include "compiler/core/CudaLaunch.h"

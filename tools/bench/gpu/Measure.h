@@ -28,8 +28,9 @@ struct MeasureOptions {
   std::string jsonPath;    // one JSON line a measurement; empty: none
 };
 
-/// Prints a table. "Layer" is dispatch, gate-up, down and combine. Each graph replay runs as many layers as there are
-/// routings, each with its own tokens and ids, so that weights come from memory; times are medians over replays.
+/// Prints a table. "Layer" is dispatch, gate-up, down and combine, which down does where tokens have one expert. Each
+/// graph replay runs as many layers as there are routings, each with its own tokens and ids, so that weights come from
+/// memory; times are medians over replays.
 Status measureLayers(Device &device, Bundle &bundle, const MeasureOptions &options);
 
 /// As measureLayers, of e4m3 weights beside bf16 ones: the best tiles of both, timed in turns.
