@@ -40,16 +40,23 @@ template <GemmConfig C> Kernel fittedKernel() {
   };
 }
 
-/// What a layer has besides its routed experts.
-enum class Kind { Plain, WeightOnInput, Joined }; // Joined: a shared expert as one of them, scaled by its gate
+/// What is particular about a layer.
+enum class Kind {
+  Plain,
+  WeightOnInput,
+  Joined,    // has a shared expert as one of the routed ones, scaled by its gate
+  OneExpert, // a token: down combines
+};
 
-constexpr GemmConfig weighted(GemmConfig config, bool weightOnInput) {
-  config.weighted = weightOnInput && config.role == GemmRole::GateUp;
+constexpr GemmConfig configOf(const CudaTile &tile, GemmRole role, Kind kind) {
+  GemmConfig config = gemmConfigOf(tile, DType::BF16, role, false);
+  config.weighted = kind == Kind::WeightOnInput && role == GemmRole::GateUp;
+  config.combines = kind == Kind::OneExpert && role == GemmRole::Down;
   return config;
 }
 
-template <CudaTile Tile, GemmRole Role, bool WeightOnInput> CudaProduct productOf(uint32_t k, uint32_t n) {
-  static constexpr GemmConfig config = weighted(gemmConfigOf(Tile, DType::BF16, Role, false), WeightOnInput);
+template <CudaTile Tile, GemmRole Role, Kind What> CudaProduct productOf(uint32_t k, uint32_t n) {
+  static constexpr GemmConfig config = configOf(Tile, Role, What);
   static const Kernel kernel = [] {
     if constexpr (Tile.family == GemmFamily::Fitted)
       return fittedKernel<config>();
@@ -83,8 +90,8 @@ template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaK
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
   kernels->dispatchOneBlock =
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
-  kernels->gateUp = productOf<GateUp, GemmRole::GateUp, WeightOnInput>(H, I);
-  kernels->down = productOf<Down, GemmRole::Down, WeightOnInput>(I, H);
+  kernels->gateUp = productOf<GateUp, GemmRole::GateUp, What>(H, I);
+  kernels->down = productOf<Down, GemmRole::Down, What>(I, H);
   static constexpr CombineConfig sum{
       .element = Element::BF16, .topK = K, .threads = combineConfig.threads, .weighted = !WeightOnInput};
   kernels->combine = plainKernel<CombineArgs>(sum.threads, [](const CombineArgs &args) { combine<sum>(args); });
@@ -129,7 +136,51 @@ template <CudaTile GateUp, CudaTile Down, Kind What = Kind::Plain> std::string r
   });
 }
 
+/// Tokens of one expert, some of none; half of them are few pairs, all are not.
+const bench::LayerInputs &oneExpert() {
+  static const bench::LayerInputs made = [] {
+    constexpr uint32_t tokens = 40;
+    static_assert(tokens / 2 <= kFewPairs && tokens > kFewPairs);
+    std::mt19937_64 random(29);
+    bench::LayerInputs in = inputs().layer;
+    in.shape = {tokens, H, I, E, 1};
+    in.hidden = bench::drawElements(size_t{tokens} * H, 1, true, random);
+    in.ids.clear();
+    for (uint32_t t = 0; t < tokens; ++t) {
+      in.ids.push_back(static_cast<int32_t>(t % 9 == 4 ? E : t % 2 ? 5 : t % E));
+      in.weights.push_back(static_cast<float>(t % 7 + 1) / 8);
+    }
+    in.ids[3] = -1;
+    return in;
+  }();
+  return made;
+}
+
+template <CudaTile GateUp, CudaTile Down> std::string runOneExpert(uint64_t seed) {
+  const bench::LayerInputs &in = oneExpert();
+  const auto fill = [&](emulation::DeviceMemory &memory, CudaLayer &layer) {
+    layer.shape = {.hidden = H, .intermediate = I, .experts = E, .topK = 1, .dtype = DType::BF16};
+    layer.kernels = kernelsOf<GateUp, Down, Kind::OneExpert>();
+    layer.weights = weightsOf(memory, false);
+    return std::optional(RoutingView{memory.constant(in.ids), memory.constant(in.weights)});
+  };
+  return runSteps(seed, in.hidden, in.shape.tokens, fill, [&](const CudaWorkspace &, const uint16_t *output) {
+    static const bench::ReferenceLayer expected =
+        bench::referenceLayer(in, bench::referenceSlots(in.ids, E)); // zeros of tokens without an expert
+    for (size_t i = 0; i < expected.output.size(); ++i)
+      if (const float got = bench::elementValue(output[i], true);
+          !(std::abs(got - expected.output[i]) <= 4.0 / 256 * (std::abs(expected.output[i]) + 1)))
+        return fmt::format("token {} column {}: {}, expected {}", i / H, i % H, got, expected.output[i]);
+    return std::string();
+  });
+}
+
 } // namespace
+
+TEST_CASE("a session's forward lets down combine where tokens have one expert", "[emulation][session]") {
+  forSchedules(kSchedules, runOneExpert<wide, wide>);
+  forSchedules(kSchedules, runOneExpert<deep, deep>);
+}
 
 TEST_CASE("a session's forward on fitted tiles gives the reference's output", "[emulation][session]") {
   forSchedules(kSchedules, runLayer<wide, wide>);
