@@ -92,6 +92,10 @@ constexpr uint32_t mixRowsOf(GemmFamily family, uint32_t tileTokens) {
   return isWide(tileTokens) && family == GemmFamily::Fitted ? kMixRowsWide : kMixRows;
 }
 
+/// The fewest token rows of a wide tile, with which numProgressCounts() is greatest.
+inline constexpr uint32_t kLeastWideTile = 32;
+static_assert(isWide(kLeastWideTile));
+
 /// Whether blocks of down, launched just behind gate-up in such tiles, begin when their tile's rows are written
 /// (GateUpProgress), not when gate-up has ended. Where its tiles last longer than gate-up's, as Mixtral's, those that
 /// share weights would begin far apart and stay so (docs/performance-log.md).

@@ -10,7 +10,7 @@
 namespace moec {
 namespace {
 
-constexpr uint32_t smallestTile = 8, smallestWideTile = 32;                     // tokens
+constexpr uint32_t smallestTile = 8;                                            // tokens
 constexpr uint64_t numCounters = 2 * kTileCounters, numZeros = numCounters + 2; // of both products; grid barrier
 
 CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
@@ -19,7 +19,7 @@ CudaWorkspace carve(Carver &carver, const CudaWorkspaceNeeds &needs) {
   space.ids = carver.take<int32_t>(needs.pairs);
   space.weights = carver.take<float>(needs.pairs);
   space.counts = carver.take<int32_t>(needs.experts);
-  space.progress = carver.take<uint32_t>(numProgressCounts(smallestWideTile, needs.experts, needs.rows));
+  space.progress = carver.take<uint32_t>(numProgressCounts(kLeastWideTile, needs.experts, needs.rows));
   space.expertBegin = carver.take<int32_t>(needs.experts + 1);
   space.tileHead = carver.take<TileHead>(1);
   space.tiles = carver.take<TokenTile>(needs.tiles);

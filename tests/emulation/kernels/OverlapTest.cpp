@@ -25,26 +25,34 @@ constexpr GemmConfig configOf(GemmRole role, uint32_t clusterBlocks) {
   return config;
 }
 
-constexpr GemmConfig combiningIf(bool combines, GemmConfig config) {
-  config.combines = combines;
-  return config;
-}
+constexpr uint32_t pairs = 180;
 
 struct Problem {
-  uint32_t T, K;
+  uint32_t T;
   bench::LayerInputs inputs;
   bench::ReferenceSlots slots;
   bench::ReferenceTiles tiles;
   std::vector<double> expected; // [T * K, H] what down gives, by slot
 };
 
-/// Tokens have one expert or two: as many pairs.
+/// Whom a token goes to besides the hot expert.
+int32_t coldExpert(uint32_t token) { return token % 7 == 0 ? 4 : token % 3 == 0 ? 0 : 3; }
+
+/// Tokens have the hot expert and a cold one, or one expert: the hot one, a cold one or none.
+template <uint32_t K> void addExperts(uint32_t token, std::vector<int32_t> &ids) {
+  static_assert(K == 1 || K == 2);
+  const bool isHot = K == 2 || token % 5 < 3;
+  if (isHot)
+    ids.push_back(1);
+  if (K == 2 || !isHot)
+    ids.push_back(K == 1 && token % 11 == 0 ? -1 : coldExpert(token));
+}
+
 template <uint32_t K> const Problem &problem() {
   static const Problem made = [] {
-    constexpr uint32_t T = 180 / K;
+    constexpr uint32_t T = pairs / K;
     Problem p;
     p.T = T;
-    p.K = K;
     std::mt19937_64 random(23);
     const auto draw = [&](size_t count, double scale) { return bench::drawElements(count, scale, true, random); };
     p.inputs.shape = {T, H, I, E, K};
@@ -54,13 +62,8 @@ template <uint32_t K> const Problem &problem() {
     p.inputs.up = draw(E * I * H, 1 / std::sqrt(H));
     p.inputs.down = draw(E * H * I, 1 / std::sqrt(I));
     for (uint32_t t = 0; t < T; ++t)
-      for (uint32_t k = 0; k < K; ++k) // the hot expert's, and others', some of which have none
-        p.inputs.ids.push_back(k + 1 < K || (K == 1 && t % 5 < 3) ? 1
-                               : K == 1 && t % 11 == 0            ? -1
-                               : t % 7 == 0                       ? 4
-                               : t % 3 == 0                       ? 0
-                                                                  : 3);
-    for (uint32_t pair = 0; pair < T * K; ++pair)
+      addExperts<K>(t, p.inputs.ids);
+    for (uint32_t pair = 0; pair < pairs; ++pair)
       p.inputs.weights.push_back(static_cast<float>(pair % 9 + 1) / 8);
     p.slots = bench::referenceSlots(p.inputs.ids, E);
     std::vector<int32_t> rows;
@@ -87,7 +90,8 @@ template <uint32_t K> const Problem &problem() {
 template <uint32_t ClusterBlocks, bool Combines = false> class Products {
 public:
   static constexpr GemmConfig gateUpConfig = configOf(GemmRole::GateUp, ClusterBlocks),
-                              downConfig = combiningIf(Combines, configOf(GemmRole::Down, ClusterBlocks));
+                              downConfig = Combines ? combining(configOf(GemmRole::Down, ClusterBlocks))
+                                                    : configOf(GemmRole::Down, ClusterBlocks);
 
   Products(uint64_t seed, bool follows) : seeds(seed) {
     gateUp.tokens = device.constant(p.inputs.hidden);
@@ -167,7 +171,7 @@ public:
   }
 
 private:
-  static constexpr uint32_t gateUpBlocks = 4, downBlocks = 4, numCounts = numProgressCounts(tileTokens, E, 180);
+  static constexpr uint32_t gateUpBlocks = 4, downBlocks = 4, numCounts = numProgressCounts(tileTokens, E, pairs);
 
   static LaunchShape shape(const GemmConfig &config, uint32_t blocks) {
     return {.blocks = blocks,
@@ -197,7 +201,7 @@ private:
   Random seeds;
   std::optional<Failure> failure = {};
   uint16_t *activated = device.output(std::vector<uint16_t>(slots * I, 0x7fff)),
-           *output = device.output(std::vector<uint16_t>(T * K * H, 0x7fff));
+           *output = device.output(std::vector<uint16_t>(pairs * H, 0x7fff));
   uint32_t *counters = device.output(std::vector<uint32_t>(2 * kTileCounters)),
            *counts = device.output(std::vector<uint32_t>(numCounts, 77)); // what an earlier step has left
   GroupedGemmArgs gateUp{}, down{};

@@ -90,8 +90,8 @@ TEST_CASE("a joined shared expert is the first of the products' experts, and has
     checkOrder(bench, dispatched);
     if (dispatched.tileTokens == 192) // 20 tokens, each with two experts and the joined one
       CHECK(dispatched.numProgress == numProgressCounts(192, 7, 60));
-    checkTiles(bench.cuda.lastDispatch(), gateUp.args);
-    checkTiles(bench.cuda.lastDispatch(), down.args);
+    checkTiles(dispatched, gateUp.args);
+    checkTiles(dispatched, down.args);
     CHECK(gateUp.weights.sizes[4] == 7);
     CHECK(down.weights.sizes[2] == 7);
     for (const FakeFitted *product : {&gateUp, &down})

@@ -129,15 +129,6 @@ Status Fp8Layer::quantiseActivated() {
 }
 
 Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
-  const GroupedGemmArgs own = args.gemm;
-  args.gemm = gemmArgs();
-  args.gemm.tokens = own.tokens;
-  args.gemm.output = own.output;
-  args.gemm.k = own.k;
-  args.gemm.n = own.n;
-  args.gemm.pairWeights = own.pairWeights;
-  args.gemm.ids = own.ids;
-  args.gemm.ring = own.ring;
   args.gemm.numExperts = shape.experts;
   args.gemm.tileCounters = gemm.tileCounters.as<uint32_t>();
   args.tokenScaleStride = quantised->scaleStride;
@@ -150,6 +141,7 @@ Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
 Status Fp8Layer::gateUp(const void *hidden) {
   const int64_t scales = int64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block);
   Fp8GemmArgs args{};
+  args.gemm = gemmArgs();
   args.gemm.tokens = hidden;
   args.gemm.output = quantisesOutputs() ? quantised->activated.as<void>() : buffers->activated.as<void>();
   args.outputScales = quantised->activatedScales.as<float>();
@@ -164,6 +156,7 @@ Status Fp8Layer::gateUp(const void *hidden) {
 
 Status Fp8Layer::down(const float *pairWeights) {
   Fp8GemmArgs args{};
+  args.gemm = gemmArgs();
   args.gemm.tokens = buffers->activated.as<void>();
   args.gemm.output = buffers->expertOutput.as<void>();
   if (downCombines)

@@ -37,7 +37,7 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   MOEC_TRY(get(all.activated, pairs * shape.intermediate * 2));
   MOEC_TRY(get(all.expertOutput, pairs * shape.hidden * 2));
   MOEC_TRY(get(all.output, size_t{shape.tokens} * shape.hidden * 2));
-  MOEC_TRY(get(all.progress, numProgressCounts(32, shape.experts, pairs) * 4)); // 32: the smallest wide tile
+  MOEC_TRY(get(all.progress, numProgressCounts(kLeastWideTile, shape.experts, pairs) * 4));
   return all;
 }
 
@@ -110,7 +110,6 @@ GroupedGemmArgs LayerEnds::gemmArgs() const {
 
 void LayerEnds::letDownCombine(GroupedGemmArgs &args, const float *pairWeights) const {
   args.output = buffers->output.as<void>();
-  args.numExperts = shape.experts;
   args.pairWeights = pairWeights;
   args.ids = stepIds;
   args.ring = countsRing;
