@@ -57,7 +57,8 @@ __global__ void __cluster_dims__(C.clusterBlocks, 1, 1) __launch_bounds__(hopper
   // forever.
   constexpr bool trade = Ring::groups == 2;
   static_assert(56 + 2 * 224 <= 3 * 168);
-  if (threadIdx.x < 128) {
+  const uint32_t warpgroup = tile::warpgroup();
+  if (warpgroup == 0) {
     if constexpr (trade)
       ptx::giveRegisters<56>();
     if (threadIdx.x < 32) {
@@ -76,7 +77,7 @@ __global__ void __cluster_dims__(C.clusterBlocks, 1, 1) __launch_bounds__(hopper
     if constexpr (trade)
       ptx::takeRegisters<224>();
     using Multiplier = tile::SwappedMultiplier<C, FittedProducts<C>, Activation>;
-    tile::multiplyTiles(Multiplier{{{args, &output, ring, queue, tile::uniform(threadIdx.x / 128) - 1}}});
+    tile::multiplyTiles(Multiplier{{{args, &output, ring, queue, warpgroup - 1}}});
   }
   if constexpr (Ring::blocksTogether > 1) {
     __syncwarp();

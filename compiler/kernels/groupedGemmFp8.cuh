@@ -53,7 +53,8 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   // asking for more waits forever.
   constexpr bool trade = Ring::groups == 2 && C.blocksPerSm == 1;
   static_assert(56 + 2 * 224 <= 3 * 168);
-  if (threadIdx.x < 128) {
+  const uint32_t warpgroup = tile::warpgroup();
+  if (warpgroup == 0) {
     if constexpr (trade)
       ptx::giveRegisters<56>();
     if (threadIdx.x < 32) {
@@ -70,7 +71,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   } else {
     if constexpr (trade)
       ptx::takeRegisters<224>();
-    const tile::Consumer<C, Ring> consumer{args.gemm, &output, ring, queue, tile::uniform(threadIdx.x / 128) - 1};
+    const tile::Consumer<C, Ring> consumer{args.gemm, &output, ring, queue, warpgroup - 1};
     if constexpr (C.swapAB)
       tile::multiplyTiles(tile::SwappedMultiplier<C, Fp8Products<C>, Activation>{{consumer}});
     else

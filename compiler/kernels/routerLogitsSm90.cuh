@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(routerThreads(C), 1) routerLogitsSm90(const __
   ptx::waitForPrevious();
 
   const uint32_t tiles = routerBlocks(C, args.numTokens, args.numExperts + (args.extraRow ? 1 : 0));
-  if (threadIdx.x < 128) {
+  if (tile::warpgroup() == 0) {
     RouterGatherer<C> gatherer(args, ring);
     for (uint32_t index = blockIdx.x; index < tiles; index += gridDim.x)
       gatherer.gatherTile(tile::RouterPlace<C>(args, index));

@@ -19,7 +19,7 @@ template <RouterGemmConfig C> struct RouterMultiplier {
   float sums[numSums], total[numSums];
 
   __device__ RouterMultiplier(const RouterGemmArgs &args, const RouterRing<C> &ring)
-      : args(args), ring(ring), group(tile::uniform(threadIdx.x / 128) - 1) {}
+      : args(args), ring(ring), group(tile::warpgroup() - 1) {}
 
   __device__ void multiplyTile(const tile::RouterPlace<C> &place) {
 #pragma unroll

@@ -12,6 +12,10 @@ inline constexpr uint32_t allLanes = 0xffffffffu;
 /// of arithmetic and four moves (docs/performance-log.md).
 inline __device__ uint32_t uniform(uint32_t value) { return __shfl_sync(allLanes, value, 0); }
 
+/// The thread's warpgroup, to branch on. Below a branch that lanes of a warp might take apart the compiler uses no
+/// uniform registers at all, whatever it knows of a value. By all lanes.
+inline __device__ uint32_t warpgroup() { return uniform(threadIdx.x / 128); }
+
 inline __device__ float warpSum(float value) {
   for (uint32_t step = 16; step > 0; step /= 2)
     value += __shfl_xor_sync(allLanes, value, step);
