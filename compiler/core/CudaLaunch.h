@@ -82,6 +82,19 @@ constexpr uint32_t gemmBlocks(const GemmConfig &config, uint32_t multiprocessors
   return multiprocessors * config.blocksPerSm / config.clusterBlocks * config.clusterBlocks;
 }
 
+/// Dynamic shared memory with which a block has a multiprocessor to itself (sm_90: of 228 KB, 1 KB a block).
+inline constexpr uint32_t kAloneSharedBytes = 116 * 1024;
+
+/// Whether blocks of a product that fit two by two on a multiprocessor are launched so that each has one to itself:
+/// where a step of few pairs has no more tiles than there are multiprocessors. Those that are still busy with the
+/// launch before take no block, so that others would have two and go on alone (one token of the DSv3 slice: 64 tiles on
+/// 44 to 64 multiprocessors, by luck; docs/performance-log.md).
+constexpr bool runsAlone(const GemmConfig &config, const FewPairs &few, uint32_t columns, uint32_t multiprocessors) {
+  const uint32_t tokenTiles = few.numTokens * few.topK + few.joined * ceilDivide(few.numTokens, config.tileTokens);
+  return few.ids && config.blocksPerSm > 1 &&
+         tokenTiles * ceilDivide(columns, outputColumns(config)) <= multiprocessors;
+}
+
 inline constexpr uint32_t kRouteThreads = 128;
 
 /// DispatchArgs::mixRows of a layer whose gate-up has such tiles. Who strides over tiles, and narrow ones, of which

@@ -296,8 +296,10 @@ Status CudaForward::gemm(const CudaProduct &gemm, const GemmMaps &maps, GroupedG
   }
   void *last = gemm.family == GemmFamily::Fp8 ? static_cast<void *>(&scaled) : &args;
   void *parameters[] = {parameter(maps.first), parameter(*tokenRows), parameter(*outputRows), last};
-  return launch(gemm.family == GemmFamily::Fp8 && quantisesFew() ? gemm.quantising : gemm.kernel, blocks, parameters,
-                name);
+  CudaKernel kernel = gemm.family == GemmFamily::Fp8 && quantisesFew() ? gemm.quantising : gemm.kernel;
+  if (runsAlone(gemm.config, args.few, gemm.n, site.multiprocessors))
+    kernel.sharedBytes = kAloneSharedBytes;
+  return launch(kernel, blocks, parameters, name);
 }
 
 Status CudaForward::combine(const float *pairWeights, const CountsRing &ring, void *output) {

@@ -97,8 +97,21 @@ private:
     if (hasQuantisingForm(tile))
       wanted.push_back(&to.quantising);
     MOEC_TRY(kernels(launch, wanted));
-    MOEC_TRY(checkLaunch(to.kernel, to.config, tile));
-    return hasQuantisingForm(tile) ? checkLaunch(to.quantising, to.config, tile) : Status();
+    for (CudaKernel *kernel : {&to.kernel, &to.quantising}) {
+      if (!kernel->function)
+        continue;
+      MOEC_TRY(checkLaunch(*kernel, to.config, tile));
+      if (findsFewPairs(tile.family) && to.config.blocksPerSm > 1)
+        MOEC_TRY(allowShared(*kernel, kAloneSharedBytes)); // (runsAlone)
+    }
+    return {};
+  }
+
+  Status allowShared(const CudaKernel &kernel, uint32_t bytes) const {
+    MOEC_CUDA(*loader.driver, cuFuncSetAttribute,
+              (kernel.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(bytes)),
+              "{} bytes of shared memory", bytes);
+    return {};
   }
 
   static Status checkLaunch(const CudaKernel &kernel, const GemmConfig &config, const CudaTile &tile) {
@@ -135,10 +148,7 @@ private:
     MOEC_CUDA(driver, cuKernelGetFunction, (&loaded.function, found), "its function");
     MOEC_CUDA(driver, cuFuncLoad, (loaded.function), "bringing it to the device");
     if (loaded.sharedBytes > 0)
-      MOEC_CUDA(
-          driver, cuFuncSetAttribute,
-          (loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(loaded.sharedBytes)),
-          "{} bytes of shared memory", loaded.sharedBytes);
+      MOEC_TRY(allowShared(loaded, loaded.sharedBytes));
     to = loaded;
     bound->images.push_back(std::move(*image));
     return {};

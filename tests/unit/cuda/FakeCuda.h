@@ -21,6 +21,7 @@ namespace moec::test {
 
 struct FakeKernel {
   std::string symbol;
+  uint32_t mostShared = 48 * 1024; // dynamic, unless an attribute says more
 };
 struct FakeLibrary {
   std::vector<std::unique_ptr<FakeKernel>> kernels;
@@ -53,6 +54,7 @@ struct FakeFitted {
   std::string symbol;
   const FakeStream *stream = nullptr;
   FakeTensorMap weights, tokens, output;
+  uint32_t sharedBytes = 0; // dynamic
   GroupedGemmArgs args{};
   Fp8GemmArgs scaled{};    // of e4m3; its `gemm` is in `args` too
   QuantiseArgs quantise{}; // of quantise alone

@@ -74,12 +74,13 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
 
 /// Products of the fitted family and of e4m3 ("gate-up:fitted-...", "down:fp8-..."), and quantise: their parameters are
 /// kept, for tests to look at.
-void keepFitted(const FakeKernel &kernel, CUstream stream, void **parameters) {
+void keepFitted(const FakeKernel &kernel, const CUlaunchConfig &config, void **parameters) {
   const bool fitted = kernel.symbol.find(":fitted-") != std::string::npos,
              fp8 = kernel.symbol.find(":fp8") != std::string::npos;
   FakeFitted product;
   product.symbol = kernel.symbol;
-  product.stream = streamOf(stream);
+  product.stream = streamOf(config.hStream);
+  product.sharedBytes = config.sharedMemBytes;
   if (kernel.symbol == "quantise") {
     product.quantise = *static_cast<const QuantiseArgs *>(parameters[0]);
     return fake().launched(std::move(product));
@@ -114,7 +115,7 @@ CUresult fakeLibraryUnload(CUlibrary library) {
 CUresult fakeLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name) {
   CALLED("cuLibraryGetKernel");
   auto &kernels = reinterpret_cast<FakeLibrary *>(library)->kernels;
-  kernels.push_back(std::make_unique<FakeKernel>(FakeKernel{name}));
+  kernels.push_back(std::make_unique<FakeKernel>(FakeKernel{.symbol = name}));
   *kernel = reinterpret_cast<CUkernel>(kernels.back().get());
   return CUDA_SUCCESS;
 }
@@ -127,8 +128,10 @@ CUresult fakeFuncLoad(CUfunction) {
   CALLED("cuFuncLoad");
   return CUDA_SUCCESS;
 }
-CUresult fakeFuncSetAttribute(CUfunction, CUfunction_attribute, int) {
+CUresult fakeFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
   CALLED("cuFuncSetAttribute");
+  if (attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
+    reinterpret_cast<FakeKernel *>(function)->mostShared = static_cast<uint32_t>(value);
   return CUDA_SUCCESS;
 }
 CUresult fakeLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **parameters, void **) {
@@ -137,7 +140,9 @@ CUresult fakeLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, v
   if (config->gridDimX == 0 || config->blockDimX == 0 || config->blockDimX > 1024)
     return CUDA_ERROR_INVALID_VALUE;
   const FakeKernel &kernel = *reinterpret_cast<FakeKernel *>(function);
-  keepFitted(kernel, config->hStream, parameters);
+  if (config->sharedMemBytes > kernel.mostShared)
+    return CUDA_ERROR_INVALID_VALUE;
+  keepFitted(kernel, *config, parameters);
   if (fake().durationNs)
     run(config->hStream, [ns = fake().durationNs(kernel.symbol, parameters)] { fake().advance(ns); });
   run(config->hStream, workOf(kernel, parameters));

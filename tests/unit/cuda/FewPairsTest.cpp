@@ -1,6 +1,8 @@
 // Steps of few pairs: dispatch is not launched, and who would have read its tables is told the pairs.
 #include "tests/unit/cuda/CudaBench.h"
 
+#include "compiler/core/CudaLaunch.h"
+
 using namespace moec;
 using namespace moec::test;
 
@@ -42,6 +44,40 @@ TEST_CASE("fitted products find few pairs themselves", "[cuda][few]") {
         else
           CHECK(product.args.few.ids == nullptr);
     }
+}
+
+TEST_CASE("blocks of a step with no more tiles than multiprocessors get one each", "[cuda][few]") {
+  CudaBench bench({}, {describeLayer(0, plain)});
+  bench.mustOpen();
+  const std::string two = "fitted-16x64-s5-w1x2-b2";
+  const auto sharedBytes = [&](const std::string &tile, uint32_t tokens) {
+    launchesOf(bench, tile, tile, tokens);
+    std::vector<uint32_t> bytes;
+    for (const FakeFitted &product : bench.cuda.fittedLaunches())
+      bytes.push_back(product.sharedBytes);
+    return bytes;
+  };
+  const uint32_t usual = 5 * 80 * 128 * 2 + 1024;
+  CHECK(sharedBytes(two, 1) == std::vector{kAloneSharedBytes, kAloneSharedBytes});
+  CHECK(sharedBytes(two, most + 1) == std::vector{usual, usual}); // with dispatch: nobody knows how many tiles
+  CHECK(sharedBytes(narrow, 1) == std::vector(2, 5 * 80 * 256 * 2 + 1024u)); // one a multiprocessor as it is
+}
+
+TEST_CASE("who has a multiprocessor to itself", "[cuda][few]") {
+  const GemmConfig gateUp{.role = GemmRole::GateUp, .tileTokens = 16, .tileWeights = 64, .blocksPerSm = 2};
+  GemmConfig down = gateUp;
+  down.role = GemmRole::Down;
+  const int32_t ids[1] = {0};
+  const FewPairs one{ids, 1, 1, 32, 0}, four{ids, 4, 1, 32, 0}, joined{ids, 1, 1, 32, 1};
+  // One token of the DSv3 slice on an H100: 64 tiles of gate-up, 112 of down.
+  CHECK((runsAlone(gateUp, one, 2048, 132) && runsAlone(down, one, 7168, 132)));
+  CHECK((runsAlone(gateUp, joined, 2048, 132) && !runsAlone(down, joined, 7168, 132))); // 128 and 224
+  CHECK((!runsAlone(gateUp, four, 2048, 132) && runsAlone(gateUp, four, 1024, 132)));   // 256 and 128, if all differ
+  CHECK((runsAlone(gateUp, one, 32 * 132, 132) && !runsAlone(gateUp, one, 32 * 132 + 8, 132)));
+  CHECK(!runsAlone(gateUp, {}, 64, 132));
+  GemmConfig lone = gateUp;
+  lone.blocksPerSm = 1;
+  CHECK(!runsAlone(lone, one, 2048, 132));
 }
 
 TEST_CASE("a product that needs dispatch's tables gets them, however few the pairs", "[cuda][few]") {

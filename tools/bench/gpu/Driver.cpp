@@ -109,10 +109,14 @@ Result<Kernel> Device::load(const std::vector<uint8_t> &cubin, const std::string
   MOEC_TRY(check(api->cuKernelGetFunctionFn(&loaded.function, kernel), "cuKernelGetFunction"));
   MOEC_TRY(check(api->cuFuncLoadFn(loaded.function), "cuFuncLoad"));
   if (sharedBytes > 0)
-    MOEC_TRY(check(api->cuFuncSetAttributeFn(loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                             static_cast<int>(sharedBytes)),
-                   "cuFuncSetAttribute"));
+    MOEC_TRY(allowShared(loaded, sharedBytes));
   return loaded;
+}
+
+Status Device::allowShared(const Kernel &kernel, uint32_t bytes) {
+  return check(api->cuFuncSetAttributeFn(kernel.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                         static_cast<int>(bytes)),
+               "cuFuncSetAttribute");
 }
 
 Status Device::launch(const Kernel &kernel, const LaunchShape &shape, void **parameters) {

@@ -70,10 +70,12 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
 Status Fp8Layer::loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows,
                           uint32_t k, const Buffer &output, uint32_t n, Gemm &gemm) {
   gemm.config = config;
-  MOEC_TRY(loadKernel(bundle, shippedFp8Gemm(config).name, fp8SharedBytes(config), gemm.kernel));
+  const auto load = [&](const GemmConfig &form, Kernel &kernel) {
+    return loadProduct(*device, bundle, shippedFp8Gemm(form).name, form, fp8SharedBytes(form), kernel);
+  };
+  MOEC_TRY(load(config, gemm.kernel));
   if (quantisesFew)
-    MOEC_TRY(
-        loadKernel(bundle, shippedFp8Gemm(moec::quantising(config)).name, fp8SharedBytes(config), gemm.quantising));
+    MOEC_TRY(load(moec::quantising(config), gemm.quantising));
   const uint32_t slots = std::max(numSlots(), 1u);
   const auto map = [&](const CudaTensor &tensor, CUtensorMap &to) -> Status {
     Result<CUtensorMap> made = device->tensorMap(tensor);
@@ -133,9 +135,10 @@ Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
   args.gemm.tileCounters = gemm.tileCounters.as<uint32_t>();
   args.tokenScaleStride = quantised->scaleStride;
   void *parameters[] = {&gemm.weights, &gemm.tokens, &gemm.output, &args};
-  return device->launch(quantisesInputs() ? gemm.quantising : gemm.kernel,
-                        {gemmBlocks(gemm.config, device->multiprocessors()), hopperThreads(gemm.config), overlap},
-                        parameters);
+  const uint32_t multiprocessors = device->multiprocessors();
+  return device->launch(launchedKernel(quantisesInputs() ? gemm.quantising : gemm.kernel, gemm.config, args.gemm.few,
+                                       args.gemm.n, multiprocessors),
+                        {gemmBlocks(gemm.config, multiprocessors), hopperThreads(gemm.config), overlap}, parameters);
 }
 
 Status Fp8Layer::gateUp(const void *hidden) {

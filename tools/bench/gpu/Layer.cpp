@@ -48,9 +48,12 @@ Result<DeviceGemm> DeviceGemm::load(Device &device, Bundle &bundle, GemmFamily f
   gemm.family = family;
   gemm.config = config;
   gemm.weights = weights;
-  MOEC_TRY(loadKernel(bundle, shippedGemm(family, config).name,
-                      family == GemmFamily::Portable ? portableSharedBytes(config) : hopperSharedBytes(config),
-                      gemm.kernel));
+  const std::string name = shippedGemm(family, config).name;
+  const uint32_t sharedBytes = gemmSharedBytes(family, config);
+  if (moec::findsFewPairs(family))
+    MOEC_TRY(loadProduct(device, bundle, name, config, sharedBytes, gemm.kernel));
+  else
+    MOEC_TRY(loadKernel(bundle, name, sharedBytes, gemm.kernel));
   MOEC_TRY(gemm.makeMaps(device));
   return gemm;
 }
@@ -99,8 +102,8 @@ Status DeviceGemm::launchFitted(Device &device, GroupedGemmArgs &args, uint32_t 
   MOEC_TRY(tokens.status());
   args.tileCounters = tileCounters.as<uint32_t>();
   void *parameters[] = {&firstMap, &*tokens, &*output, &args};
-  return device.launch(kernel, {gemmBlocks(config, device.multiprocessors()), hopperThreads(config), overlap},
-                       parameters);
+  return device.launch(launchedKernel(kernel, config, args.few, weights.n, device.multiprocessors()),
+                       {gemmBlocks(config, device.multiprocessors()), hopperThreads(config), overlap}, parameters);
 }
 
 Status DeviceGemm::launch(Device &device, GroupedGemmArgs args, uint32_t numSlots, bool overlap) {

@@ -13,6 +13,19 @@ Status loadKernel(Bundle &bundle, const std::string &name, uint32_t sharedBytes,
   return {};
 }
 
+Status loadProduct(Device &device, Bundle &bundle, const std::string &name, const GemmConfig &config,
+                   uint32_t sharedBytes, Kernel &kernel) {
+  MOEC_TRY(loadKernel(bundle, name, sharedBytes, kernel));
+  return config.blocksPerSm > 1 ? device.allowShared(kernel, kAloneSharedBytes) : Status();
+}
+
+Kernel launchedKernel(Kernel kernel, const GemmConfig &config, const FewPairs &few, uint32_t columns,
+                      uint32_t multiprocessors) {
+  if (runsAlone(config, few, columns, multiprocessors))
+    kernel.sharedBytes = kAloneSharedBytes;
+  return kernel;
+}
+
 Status allocateBuffer(Device &device, size_t bytes, Buffer &buffer) {
   Result<Buffer> allocated = device.allocate(std::max<size_t>(bytes, 16));
   MOEC_TRY(allocated.status());
