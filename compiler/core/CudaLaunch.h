@@ -82,13 +82,15 @@ constexpr uint32_t gemmBlocks(const GemmConfig &config, uint32_t multiprocessors
   return multiprocessors * config.blocksPerSm / config.clusterBlocks * config.clusterBlocks;
 }
 
-/// Dynamic shared memory with which a block has a multiprocessor to itself (sm_90: of 228 KB, 1 KB a block).
+/// Dynamic shared memory of which a multiprocessor of sm_90 (228 KB, of which each block takes 1 KB besides) has room
+/// for one block of a launch.
 inline constexpr uint32_t kAloneSharedBytes = 116 * 1024;
 
-/// Whether blocks of a product that fit two by two on a multiprocessor are launched so that each has one to itself:
-/// where a step of few pairs has no more tiles than there are multiprocessors. Those that are still busy with the
-/// launch before take no block, so that others would have two and go on alone (one token of the DSv3 slice: 64 tiles on
-/// 44 to 64 multiprocessors, by luck; docs/performance-log.md).
+/// Whether a product whose blocks fit two by two on a multiprocessor is launched with kAloneSharedBytes, so that each
+/// has one to itself: where a step of few pairs has no more tiles than there are multiprocessors. Blocks go where there
+/// is room first, so without this those multiprocessors that are done with the launch before get two each and others, a
+/// little later, none (one token of the DSv3 slice: 64 tiles on 44 to 64 multiprocessors, by luck;
+/// docs/performance-log.md).
 constexpr bool runsAlone(const GemmConfig &config, const FewPairs &few, uint32_t columns, uint32_t multiprocessors) {
   const uint32_t tokenTiles = few.numTokens * few.topK + few.joined * ceilDivide(few.numTokens, config.tileTokens);
   return few.ids && config.blocksPerSm > 1 &&

@@ -328,9 +328,9 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   __shared__ uint64_t barriers[2 * C.stages];
   StageRing<C> ring;
   // Uniform registers (tile/Warp.cuh) cost others: the fullest tile would spill with the dearest activation.
-  constexpr bool uniform = C.swapAB || C.tileTokens * C.tileWeights < 128 * 256;
+  constexpr bool inUniformRegisters = C.swapAB || C.tileTokens * C.tileWeights < 128 * 256;
   const uint32_t tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
-  ring.tiles = uniform ? tile::uniform(tiles) : tiles;
+  ring.tiles = inUniformRegisters ? tile::uniform(tiles) : tiles;
   ring.barriers = ptx::sharedAddress(barriers);
   if (threadIdx.x == 0) {
     ring.init();
@@ -343,7 +343,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
 
   // Registers follow the work: 65,536 a multiprocessor, 168 a thread at the start with two multiplying warpgroups.
   constexpr bool trade = C.blocksPerSm == 1 && C.warpsTokens == 2;
-  const uint32_t warpgroup = uniform ? tile::warpgroup() : threadIdx.x / 128;
+  const uint32_t warpgroup = inUniformRegisters ? tile::warpgroup() : threadIdx.x / 128;
   if (warpgroup == 0) {
     if constexpr (trade)
       ptx::giveRegisters<40>();

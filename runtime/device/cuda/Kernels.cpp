@@ -96,22 +96,9 @@ private:
       wanted.push_back(&bound->quantise);
     if (hasQuantisingForm(tile))
       wanted.push_back(&to.quantising);
-    MOEC_TRY(kernels(launch, wanted));
-    for (CudaKernel *kernel : {&to.kernel, &to.quantising}) {
-      if (!kernel->function)
-        continue;
-      MOEC_TRY(checkLaunch(*kernel, to.config, tile));
-      if (findsFewPairs(tile.family) && to.config.blocksPerSm > 1)
-        MOEC_TRY(allowShared(*kernel, kAloneSharedBytes)); // (runsAlone)
-    }
-    return {};
-  }
-
-  Status allowShared(const CudaKernel &kernel, uint32_t bytes) const {
-    MOEC_CUDA(*loader.driver, cuFuncSetAttribute,
-              (kernel.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(bytes)),
-              "{} bytes of shared memory", bytes);
-    return {};
+    MOEC_TRY(kernels(launch, wanted, findsFewPairs(tile.family) && to.config.blocksPerSm > 1 ? kAloneSharedBytes : 0));
+    MOEC_TRY(checkLaunch(to.kernel, to.config, tile));
+    return hasQuantisingForm(tile) ? checkLaunch(to.quantising, to.config, tile) : Status();
   }
 
   static Status checkLaunch(const CudaKernel &kernel, const GemmConfig &config, const CudaTile &tile) {
@@ -122,17 +109,18 @@ private:
     return {};
   }
 
-  /// Loads a launch's kernels in order.
-  Status kernels(const Launch &launch, const std::vector<CudaKernel *> &wanted) {
+  /// Loads a launch's kernels in order. `mostShared`: dynamic shared memory that those which have some may be launched
+  /// with besides their own (runsAlone).
+  Status kernels(const Launch &launch, const std::vector<CudaKernel *> &wanted, uint32_t mostShared = 0) {
     if (launch.kernels.size() != wanted.size())
       return makeError(Code::InvalidModel, "{} kernels, expected {}", launch.kernels.size(), wanted.size());
     for (size_t i = 0; i < wanted.size(); ++i)
-      if (Status status = function(launch.kernels[i], *wanted[i]); !status.ok())
+      if (Status status = function(launch.kernels[i], *wanted[i], mostShared); !status.ok())
         return status.withContext("kernel {}", launch.kernels[i].symbol);
     return {};
   }
 
-  Status function(const KernelRef &kernel, CudaKernel &to) {
+  Status function(const KernelRef &kernel, CudaKernel &to, uint32_t mostShared = 0) {
     const CudaDriver &driver = *loader.driver;
     if (kernel.image >= package.images.size())
       return makeError(Code::InvalidModel, "image {} of {}", kernel.image, package.images.size());
@@ -147,8 +135,12 @@ private:
     MOEC_CUDA(driver, cuLibraryGetKernel, (&found, (*image)->library.get(), kernel.symbol.c_str()), "finding it");
     MOEC_CUDA(driver, cuKernelGetFunction, (&loaded.function, found), "its function");
     MOEC_CUDA(driver, cuFuncLoad, (loaded.function), "bringing it to the device");
-    if (loaded.sharedBytes > 0)
-      MOEC_TRY(allowShared(loaded, loaded.sharedBytes));
+    if (loaded.sharedBytes > 0) { // once and for all: another generation may be launching the same function meanwhile
+      const uint32_t most = std::max(loaded.sharedBytes, mostShared);
+      MOEC_CUDA(driver, cuFuncSetAttribute,
+                (loaded.function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, static_cast<int>(most)),
+                "{} bytes of shared memory", most);
+    }
     to = loaded;
     bound->images.push_back(std::move(*image));
     return {};

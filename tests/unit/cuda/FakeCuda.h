@@ -21,7 +21,8 @@ namespace moec::test {
 
 struct FakeKernel {
   std::string symbol;
-  uint32_t mostShared = 48 * 1024; // dynamic, unless an attribute says more
+  uint32_t mostShared = 48 * 1024; // dynamic, unless an attribute says otherwise
+  bool mostSharedIsSet = false;
 };
 struct FakeLibrary {
   std::vector<std::unique_ptr<FakeKernel>> kernels;

@@ -1,6 +1,7 @@
 // Kernels: how they are loaded and launched, and what they leave behind.
 #include "tests/unit/cuda/FakeDriver.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -115,8 +116,11 @@ CUresult fakeLibraryUnload(CUlibrary library) {
 CUresult fakeLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name) {
   CALLED("cuLibraryGetKernel");
   auto &kernels = reinterpret_cast<FakeLibrary *>(library)->kernels;
-  kernels.push_back(std::make_unique<FakeKernel>(FakeKernel{.symbol = name}));
-  *kernel = reinterpret_cast<CUkernel>(kernels.back().get());
+  const auto found = std::find_if(kernels.begin(), kernels.end(), [&](const auto &one) { return one->symbol == name; });
+  FakeKernel *own = found == kernels.end() ? nullptr : found->get();
+  if (!own)
+    own = kernels.emplace_back(std::make_unique<FakeKernel>(FakeKernel{.symbol = name})).get();
+  *kernel = reinterpret_cast<CUkernel>(own);
   return CUDA_SUCCESS;
 }
 CUresult fakeKernelGetFunction(CUfunction *function, CUkernel kernel) {
@@ -130,8 +134,14 @@ CUresult fakeFuncLoad(CUfunction) {
 }
 CUresult fakeFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
   CALLED("cuFuncSetAttribute");
-  if (attribute == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
-    reinterpret_cast<FakeKernel *>(function)->mostShared = static_cast<uint32_t>(value);
+  if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
+    return CUDA_SUCCESS;
+  FakeKernel &kernel = *reinterpret_cast<FakeKernel *>(function);
+  const auto bytes = static_cast<uint32_t>(value);
+  if (kernel.mostSharedIsSet && bytes < kernel.mostShared)
+    return CUDA_ERROR_INVALID_VALUE; // CUDA allows it, but whoever launches it meanwhile would fail
+  kernel.mostShared = bytes;
+  kernel.mostSharedIsSet = true;
   return CUDA_SUCCESS;
 }
 CUresult fakeLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **parameters, void **) {

@@ -63,16 +63,42 @@ TEST_CASE("blocks of a step with no more tiles than multiprocessors get one each
   CHECK(sharedBytes(narrow, 1) == std::vector(2, 5 * 80 * 256 * 2 + 1024u)); // one a multiprocessor as it is
 }
 
+TEST_CASE("each product of a step is launched alone by its own tiles", "[cuda][few]") {
+  LayerShape shape = plain;
+  shape.hidden = 64 * 70; // down: 70 tiles of columns, gate-up 2
+  CudaBench bench({}, {describeLayer(0, shape)});
+  const uint32_t usual = 5 * 80 * 128 * 2 + 1024;
+  const auto sharedBytes = [&] { // of one token: 4 tiles and 140
+    bench.mustOpen();
+    launchesOf(bench, "fitted-16x64-s5-w1x2-b2", "fitted-16x64-s5-w1x2-b2", 1);
+    const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
+    REQUIRE(products.size() == 2);
+    return std::pair{products[0].sharedBytes, products[1].sharedBytes};
+  };
+  SECTION("132 multiprocessors") { CHECK(sharedBytes() == std::pair{kAloneSharedBytes, usual}); }
+  SECTION("140") {
+    bench.cuda.multiprocessors = 140;
+    CHECK(sharedBytes() == std::pair{kAloneSharedBytes, kAloneSharedBytes});
+  }
+  SECTION("3") {
+    bench.cuda.multiprocessors = 3;
+    CHECK(sharedBytes() == std::pair{usual, usual});
+  }
+}
+
 TEST_CASE("who has a multiprocessor to itself", "[cuda][few]") {
   const GemmConfig gateUp{.role = GemmRole::GateUp, .tileTokens = 16, .tileWeights = 64, .blocksPerSm = 2};
   GemmConfig down = gateUp;
   down.role = GemmRole::Down;
   const int32_t ids[1] = {0};
-  const FewPairs one{ids, 1, 1, 32, 0}, four{ids, 4, 1, 32, 0}, joined{ids, 1, 1, 32, 1};
+  const FewPairs one{ids, 1, 1, 32, 0}, four{ids, 4, 1, 32, 0}, twice{ids, 2, 2, 32, 0}, joined{ids, 1, 1, 32, 1};
   // One token of the DSv3 slice on an H100: 64 tiles of gate-up, 112 of down.
   CHECK((runsAlone(gateUp, one, 2048, 132) && runsAlone(down, one, 7168, 132)));
   CHECK((runsAlone(gateUp, joined, 2048, 132) && !runsAlone(down, joined, 7168, 132))); // 128 and 224
   CHECK((!runsAlone(gateUp, four, 2048, 132) && runsAlone(gateUp, four, 1024, 132)));   // 256 and 128, if all differ
+  CHECK((!runsAlone(gateUp, twice, 2048, 132) && runsAlone(gateUp, twice, 1024, 132)));
+  const FewPairs many{ids, 17, 1, 32, 1}; // 17 tiles and two of the joined expert
+  CHECK((runsAlone(gateUp, many, 32, 19) && !runsAlone(gateUp, many, 32, 18)));
   CHECK((runsAlone(gateUp, one, 32 * 132, 132) && !runsAlone(gateUp, one, 32 * 132 + 8, 132)));
   CHECK(!runsAlone(gateUp, {}, 64, 132));
   GemmConfig lone = gateUp;
@@ -131,6 +157,9 @@ TEST_CASE("e4m3 products quantise the rows of few tokens themselves", "[cuda][fe
   CHECK(down.args.tokens == gateUp.args.output);
   for (const FakeFitted *product : {&gateUp, &down})
     checkFew(product->args.few, kFewTokens);
+  CHECK(launchesOf(bench, two, two, 1) == 5);
+  for (const FakeFitted &product : bench.cuda.fittedLaunches())
+    CHECK((product.symbol.ends_with(":few") && product.sharedBytes == kAloneSharedBytes));
   // Not of more tokens, nor where one product could not.
   CHECK(launchesOf(bench, two, two, kFewTokens + 1) == 7);
   CHECK(launchesOf(bench, one, two, kFewTokens) == 7);

@@ -1,4 +1,5 @@
 #include "compiler/jit/ShippedKernels.h"
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/core/CudaTiles.h"
 #include "compiler/jit/Nvrtc.h"
 #include "compiler/jit/ShippedFp8.h"
@@ -157,6 +158,20 @@ TEST_CASE("shared memory of an e4m3 tile fits its multiprocessor", "[kernels][sh
       const uint32_t bytes = fp8SharedBytes(c) + fittedStaticBytes(c);
       CHECK(bytes <= 227u * 1024);
       CHECK(c.blocksPerSm * (bytes + 1024) <= 228u * 1024);
+    }
+}
+
+TEST_CASE("one block alone fits a multiprocessor of sm_90, and two do not", "[kernels][shipped]") {
+  constexpr uint32_t kib = 1024;
+  CHECK(2 * (kAloneSharedBytes + kib) > 228 * kib);
+  for (const GemmFamily family : {GemmFamily::Fitted, GemmFamily::Fp8})
+    for (const CudaTile &tile : family == GemmFamily::Fp8 ? e4m3TileClasses() : cudaTileClasses()) {
+      if (tile.family != family || tile.blocksPerSm == 1)
+        continue;
+      const GemmConfig config = gemmConfigOf(tile, DType::BF16, GemmRole::Down, false);
+      CAPTURE(tile.text());
+      CHECK(gemmSharedBytes(family, config) <= kAloneSharedBytes);
+      CHECK(kAloneSharedBytes + fittedStaticBytes(config) <= 227 * kib);
     }
 }
 
