@@ -26,7 +26,7 @@ namespace moec {
 /// boxes of 64 columns by kOutputBoxRows rows. All are swizzled by 128 bytes; `args.weights` and `args.upWeights` are
 /// not read.
 ///
-/// Launch: any grid of whole clusters, hopperThreads(C) threads, hopperSharedBytes(C).
+/// Launch: any grid of whole clusters, hopperThreads(C) threads, hopperSharedBytes(C) or more.
 template <GemmConfig C, class Activation>
 __global__ void __cluster_dims__(C.clusterBlocks, 1, 1) __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     groupedGemmFitted(const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap tokens,

@@ -26,7 +26,7 @@ namespace moec {
 /// waited for dispatch before it let this one start; quantise and gate-up do. Gate-up that quantises
 /// waits itself.
 ///
-/// Launch: any grid, hopperThreads(C) threads, fp8SharedBytes(C).
+/// Launch: any grid, hopperThreads(C) threads, fp8SharedBytes(C) or more.
 template <GemmConfig C, class Activation>
 __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     groupedGemmFp8(const __grid_constant__ TensorMap weights, const __grid_constant__ TensorMap tokens,
