@@ -4,14 +4,14 @@ stamps.patch prints (TIMED, then S lines: event, block, %globaltimer, %smid).
 
     docs/results/2026-11-28-h100-uniform/stamps.py OUTPUT...
 
-us from the first block's entry; medians over the layers of the least, the tenth, half, nine tenths and the last.
+(bothProducts.patch: "waited" is when a row was first looked for.) us from the first block's entry; medians over the layers of the least, the tenth, half, nine tenths and the last.
 """
 import collections
 import statistics
 import sys
 
 EVENTS = {0: "gate-up entered", 1: "gate-up found its tiles", 3: "gate-up stored", 4: "down entered",
-          10: "down found its tiles", 5: "down's loader waited", 6: "down stored", 7: "combine entered",
+          10: "down found its tiles", 5: "down's loader waited", 11: "its rows were there", 6: "down stored", 7: "combine entered",
           8: "combine waited", 9: "combine ended"}
 
 
