@@ -97,6 +97,11 @@ constexpr bool runsAlone(const GemmConfig &config, const FewPairs &few, uint32_t
          tokenTiles * ceilDivide(columns, outputColumns(config)) <= multiprocessors;
 }
 
+/// The most dynamic shared memory that steps launch a product with.
+constexpr uint32_t mostSharedBytes(GemmFamily family, const GemmConfig &config) {
+  return findsFewPairs(family) && config.blocksPerSm > 1 ? kAloneSharedBytes : gemmSharedBytes(family, config);
+}
+
 inline constexpr uint32_t kRouteThreads = 128;
 
 /// DispatchArgs::mixRows of a layer whose gate-up has such tiles. Who strides over tiles, and narrow ones, of which

@@ -77,7 +77,7 @@ struct LayerPackage {
 /// What a GPU kernel takes: for its launch, and as ptxas reported it.
 struct KernelResources {
   uint32_t threads = 0;            // of a block
-  uint32_t dynamicSharedBytes = 0; // to be given at launch
+  uint32_t dynamicSharedBytes = 0; // to be given at launch, at least
   uint32_t staticSharedBytes = 0;
   uint32_t registers = 0;  // a thread
   uint32_t localBytes = 0; // stack frame of a thread; no register ever spills into it

@@ -96,7 +96,7 @@ private:
       wanted.push_back(&bound->quantise);
     if (hasQuantisingForm(tile))
       wanted.push_back(&to.quantising);
-    MOEC_TRY(kernels(launch, wanted, findsFewPairs(tile.family) && to.config.blocksPerSm > 1 ? kAloneSharedBytes : 0));
+    MOEC_TRY(kernels(launch, wanted, mostSharedBytes(tile.family, to.config)));
     MOEC_TRY(checkLaunch(to.kernel, to.config, tile));
     return hasQuantisingForm(tile) ? checkLaunch(to.quantising, to.config, tile) : Status();
   }

@@ -10,7 +10,9 @@ namespace {
 
 constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK = 2, .dtype = DType::BF16};
 constexpr uint32_t most = kFewPairs / 2; // tokens
-const std::string wide = "fitted-192x256-s4-w2x1-b1", narrow = "fitted-16x64-s5-w1x4-b1";
+const std::string wide = "fitted-192x256-s4-w2x1-b1", narrow = "fitted-16x64-s5-w1x4-b1",
+                  two = "fitted-16x64-s5-w1x2-b2";  // blocks a multiprocessor
+constexpr uint32_t usual = 5 * 80 * 128 * 2 + 1024; // bytes of shared memory of the last
 
 /// Launches of a step of `tokens` on `tile`, whose products are kept.
 size_t launchesOf(CudaBench &bench, const std::string &gateUp, const std::string &down, uint32_t tokens) {
@@ -18,6 +20,15 @@ size_t launchesOf(CudaBench &bench, const std::string &gateUp, const std::string
   bench.cuda.forget();
   REQUIRE(bench.step(bench.cuda.stream(), tokens).ok());
   return bench.cuda.count("cuLaunchKernelEx");
+}
+
+/// Dynamic shared memory of both products of such a step.
+std::vector<uint32_t> sharedBytes(CudaBench &bench, const std::string &tile, uint32_t tokens) {
+  launchesOf(bench, tile, tile, tokens);
+  std::vector<uint32_t> bytes;
+  for (const FakeFitted &product : bench.cuda.fittedLaunches())
+    bytes.push_back(product.sharedBytes);
+  return bytes;
 }
 
 void checkFew(const FewPairs &few, uint32_t tokens, uint32_t joined = 0) {
@@ -49,40 +60,27 @@ TEST_CASE("fitted products find few pairs themselves", "[cuda][few]") {
 TEST_CASE("blocks of a step with no more tiles than multiprocessors get one each", "[cuda][few]") {
   CudaBench bench({}, {describeLayer(0, plain)});
   bench.mustOpen();
-  const std::string two = "fitted-16x64-s5-w1x2-b2";
-  const auto sharedBytes = [&](const std::string &tile, uint32_t tokens) {
-    launchesOf(bench, tile, tile, tokens);
-    std::vector<uint32_t> bytes;
-    for (const FakeFitted &product : bench.cuda.fittedLaunches())
-      bytes.push_back(product.sharedBytes);
-    return bytes;
-  };
-  const uint32_t usual = 5 * 80 * 128 * 2 + 1024;
-  CHECK(sharedBytes(two, 1) == std::vector{kAloneSharedBytes, kAloneSharedBytes});
-  CHECK(sharedBytes(two, most + 1) == std::vector{usual, usual}); // with dispatch: nobody knows how many tiles
-  CHECK(sharedBytes(narrow, 1) == std::vector(2, 5 * 80 * 256 * 2 + 1024u)); // one a multiprocessor as it is
+  CHECK(sharedBytes(bench, two, 1) == std::vector{kAloneSharedBytes, kAloneSharedBytes});
+  CHECK(sharedBytes(bench, two, most + 1) == std::vector{usual, usual}); // with dispatch: nobody knows how many tiles
+  CHECK(sharedBytes(bench, narrow, 1) == std::vector(2, 5 * 80 * 256 * 2 + 1024u)); // one a multiprocessor as it is
 }
 
 TEST_CASE("each product of a step is launched alone by its own tiles", "[cuda][few]") {
   LayerShape shape = plain;
-  shape.hidden = 64 * 70; // down: 70 tiles of columns, gate-up 2
+  shape.hidden = 64 * 70; // of one token gate-up has 4 tiles and down 140
   CudaBench bench({}, {describeLayer(0, shape)});
-  const uint32_t usual = 5 * 80 * 128 * 2 + 1024;
-  const auto sharedBytes = [&] { // of one token: 4 tiles and 140
+  const auto ofOneToken = [&] {
     bench.mustOpen();
-    launchesOf(bench, "fitted-16x64-s5-w1x2-b2", "fitted-16x64-s5-w1x2-b2", 1);
-    const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
-    REQUIRE(products.size() == 2);
-    return std::pair{products[0].sharedBytes, products[1].sharedBytes};
+    return sharedBytes(bench, two, 1);
   };
-  SECTION("132 multiprocessors") { CHECK(sharedBytes() == std::pair{kAloneSharedBytes, usual}); }
+  SECTION("132 multiprocessors") { CHECK(ofOneToken() == std::vector{kAloneSharedBytes, usual}); }
   SECTION("140") {
     bench.cuda.multiprocessors = 140;
-    CHECK(sharedBytes() == std::pair{kAloneSharedBytes, kAloneSharedBytes});
+    CHECK(ofOneToken() == std::vector{kAloneSharedBytes, kAloneSharedBytes});
   }
   SECTION("3") {
     bench.cuda.multiprocessors = 3;
-    CHECK(sharedBytes() == std::pair{usual, usual});
+    CHECK(ofOneToken() == std::vector{usual, usual});
   }
 }
 

@@ -70,12 +70,9 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
 Status Fp8Layer::loadGemm(Bundle &bundle, const GemmConfig &config, const CudaTensor &weights, const Buffer &rows,
                           uint32_t k, const Buffer &output, uint32_t n, Gemm &gemm) {
   gemm.config = config;
-  const auto load = [&](const GemmConfig &form, Kernel &kernel) {
-    return loadProduct(*device, bundle, shippedFp8Gemm(form).name, form, fp8SharedBytes(form), kernel);
-  };
-  MOEC_TRY(load(config, gemm.kernel));
+  MOEC_TRY(loadProduct(*device, bundle, GemmFamily::Fp8, config, gemm.kernel));
   if (quantisesFew)
-    MOEC_TRY(load(moec::quantising(config), gemm.quantising));
+    MOEC_TRY(loadProduct(*device, bundle, GemmFamily::Fp8, moec::quantising(config), gemm.quantising));
   const uint32_t slots = std::max(numSlots(), 1u);
   const auto map = [&](const CudaTensor &tensor, CUtensorMap &to) -> Status {
     Result<CUtensorMap> made = device->tensorMap(tensor);

@@ -48,12 +48,7 @@ Result<DeviceGemm> DeviceGemm::load(Device &device, Bundle &bundle, GemmFamily f
   gemm.family = family;
   gemm.config = config;
   gemm.weights = weights;
-  const std::string name = shippedGemm(family, config).name;
-  const uint32_t sharedBytes = gemmSharedBytes(family, config);
-  if (moec::findsFewPairs(family))
-    MOEC_TRY(loadProduct(device, bundle, name, config, sharedBytes, gemm.kernel));
-  else
-    MOEC_TRY(loadKernel(bundle, name, sharedBytes, gemm.kernel));
+  MOEC_TRY(loadProduct(device, bundle, family, config, gemm.kernel));
   MOEC_TRY(gemm.makeMaps(device));
   return gemm;
 }

@@ -13,10 +13,9 @@ Status loadKernel(Bundle &bundle, const std::string &name, uint32_t sharedBytes,
   return {};
 }
 
-Status loadProduct(Device &device, Bundle &bundle, const std::string &name, const GemmConfig &config,
-                   uint32_t sharedBytes, Kernel &kernel) {
-  MOEC_TRY(loadKernel(bundle, name, sharedBytes, kernel));
-  return config.blocksPerSm > 1 ? device.allowShared(kernel, kAloneSharedBytes) : Status();
+Status loadProduct(Device &device, Bundle &bundle, GemmFamily family, const GemmConfig &config, Kernel &kernel) {
+  MOEC_TRY(loadKernel(bundle, shippedGemm(family, config).name, gemmSharedBytes(family, config), kernel));
+  return device.allowShared(kernel, mostSharedBytes(family, config));
 }
 
 Kernel launchedKernel(Kernel kernel, const GemmConfig &config, const FewPairs &few, uint32_t columns,

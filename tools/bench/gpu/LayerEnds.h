@@ -10,10 +10,9 @@ namespace moec::bench {
 
 /// Loads a kernel of the bundle into `kernel`.
 Status loadKernel(Bundle &bundle, const std::string &name, uint32_t sharedBytes, Kernel &kernel);
-/// Likewise a product that finds few pairs by itself.
-Status loadProduct(Device &device, Bundle &bundle, const std::string &name, const GemmConfig &config,
-                   uint32_t sharedBytes, Kernel &kernel);
-/// A product as a step of such pairs launches it (runsAlone); `kernel` from loadProduct().
+/// Likewise a product.
+Status loadProduct(Device &device, Bundle &bundle, GemmFamily family, const GemmConfig &config, Kernel &kernel);
+/// A product as a step launches it (runsAlone); `kernel` from loadProduct().
 Kernel launchedKernel(Kernel kernel, const GemmConfig &config, const FewPairs &few, uint32_t columns,
                       uint32_t multiprocessors);
 /// Allocates at least 16 bytes into `buffer`.
