@@ -19,6 +19,14 @@ constexpr double hopperRowsSaved = 0.73, fittedRowsSaved = 0.92;
 // Of a launch, where the kernel's first weights come while the one before it still runs: 1 to 2 us less a layer, and
 // the more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
 constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
+// Narrow ones: down's blocks begin as gate-up's end (FittedRing::beginsNext).
+constexpr double narrowLaunch = 0.05, loneNarrowLaunch = 0.3;
+// What one more tile costs that has fewer weights than wgmma takes: it is drawn and found in half the time that one of
+// 64 weights is. Fitted to an H100's layers (docs/results/2026-11-28-h100-early/every-tile.txt).
+constexpr double fewWeightsNs = 100;
+// How much longer reading takes where hardly any multiprocessor has a tile: in the same file the DeepSeek-V3 slice's
+// gate-up of one token has 64 tiles of 64 weights or 128 of 32, and takes 2 of 24 us more with 64.
+constexpr double idleStretch = 0.14;
 
 constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
 
@@ -32,7 +40,13 @@ constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
-  return !isFitted(tile) ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
+  const bool alone = tile.blocksPerSm == 1;
+  if (tile.family == GemmFamily::Fitted && !isWide(tile.tokens))
+    return alone ? loneNarrowLaunch : narrowLaunch;
+  return !isFitted(tile) ? 1 : alone ? loneFittedLaunch : fittedLaunch;
+}
+double extraNs(const CudaTile &tile, double waves) {
+  return tile.family == GemmFamily::Fitted && tile.weights < 64 ? fewWeightsNs * std::max(0.0, waves - 1) : 0;
 }
 
 /// Of GpuCalibration::overlapLoss. Fitted to an H100's and an H200's layers; with 1 plans took tiles of this family for
@@ -102,7 +116,9 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   const double rowsLoaded =
       std::max(of(allRows * columnTiles) / (multiprocessors * together), of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes(tile) * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
-  work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n + tokenRows);
+  // (Weights alone, so that more rows never cost less.)
+  const double idle = 1 - std::min(1.0, of(hit * columnTiles) / multiprocessors);
+  work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n * (1 + idleStretch * idle) + tokenRows);
   return work;
 }
 
@@ -113,7 +129,7 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   cost.memoryNs = work.memoryBytes / gpu.memoryBytesPerNs;
   // Nothing is lost where one of them is far shorter: it always finds room beside the other.
   const double longer = cost.longerNs(), shorter = cost.shorterNs();
-  cost.ns = launchShare(tile.tile) * gpu.launchNs + longer +
+  cost.ns = launchShare(tile.tile) * gpu.launchNs + extraNs(tile.tile, work.waves) + longer +
             (longer > 0 ? overlapShare(tile.tile) * gpu.overlapLoss * shorter * (shorter / longer) : 0);
   return cost;
 }

@@ -39,7 +39,8 @@ struct CudaGemmWork {
   double steps = 0;       // of a tile
   double stretch = 1;     // of the arithmetic, where fitted tiles fetch their token rows one by one
   double loadBytes = 0;   // into the busiest multiprocessor
-  double memoryBytes = 0; // from device memory, once each but for tokens that the cache cannot hold
+  double memoryBytes = 0; // from device memory, once each but for tokens that the cache cannot hold; of weights more
+                          // where there are fewer tiles than multiprocessors
 };
 
 /// One launch over experts of `rows[e]` token rows each.

@@ -18,20 +18,21 @@ constexpr uint16_t fewestStages = 3;    // fewer do not hide the latency of memo
 //
 // Fitted: first, since where memory decides and the model sees no difference they were the quickest, in this order
 // (docs/results/2026-11-26-h100/layers-every-tile.txt). Tokens are the most that a tile takes. Few rows: long stages,
-// since what a step costs besides its bytes decides. Four stages of 56 KB: 1.5 times the products of a byte loaded that
-// 128x256 has.
+// since what a step costs besides its bytes decides; of 32 weights, where those of 64 are too few for all
+// multiprocessors (one token of one expert: 64 tiles). Four stages of 56 KB: 1.5 times the products of a byte loaded
+// that 128x256 has.
 //
 // Portable: at most 99 KB a block, so that sm_86, sm_89 and sm_120 run them too. Hopper: at most 227 KB. Few tokens:
 // all of it in flight for the weights.
 constexpr CudaTile classes[] = {
-    {GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},      {GemmFamily::Fitted, true, 16, 64, 5, 1, 2, 2},
-    {GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},    {GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2},
-    {GemmFamily::Portable, false, 32, 128, 4, 1, 4, 2},  {GemmFamily::Portable, false, 64, 128, 3, 2, 2, 2},
-    {GemmFamily::Portable, false, 128, 128, 3, 2, 4, 2}, {GemmFamily::Hopper, true, 8, 128, 12, 1, 1, 1},
-    {GemmFamily::Hopper, true, 16, 128, 12, 1, 1, 1},    {GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2},
-    {GemmFamily::Hopper, true, 32, 128, 10, 1, 1, 1},    {GemmFamily::Hopper, true, 64, 128, 8, 1, 1, 1},
-    {GemmFamily::Hopper, true, 64, 256, 5, 2, 1, 1},     {GemmFamily::Hopper, false, 128, 128, 6, 2, 1, 1},
-    {GemmFamily::Hopper, false, 128, 256, 4, 2, 1, 1},
+    {GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1},     {GemmFamily::Fitted, true, 16, 64, 5, 1, 2, 2},
+    {GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},   {GemmFamily::Fitted, true, 16, 32, 4, 1, 8, 1},
+    {GemmFamily::Portable, false, 16, 128, 5, 1, 4, 2}, {GemmFamily::Portable, false, 32, 128, 4, 1, 4, 2},
+    {GemmFamily::Portable, false, 64, 128, 3, 2, 2, 2}, {GemmFamily::Portable, false, 128, 128, 3, 2, 4, 2},
+    {GemmFamily::Hopper, true, 8, 128, 12, 1, 1, 1},    {GemmFamily::Hopper, true, 16, 128, 12, 1, 1, 1},
+    {GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2},    {GemmFamily::Hopper, true, 32, 128, 10, 1, 1, 1},
+    {GemmFamily::Hopper, true, 64, 128, 8, 1, 1, 1},    {GemmFamily::Hopper, true, 64, 256, 5, 2, 1, 1},
+    {GemmFamily::Hopper, false, 128, 128, 6, 2, 1, 1},  {GemmFamily::Hopper, false, 128, 256, 4, 2, 1, 1},
 };
 
 // Of e4m3, columns as above; a stage has so many 128 elements of the sum. Very few rows: two blocks with all of shared

@@ -11,7 +11,7 @@ namespace moec {
 
 namespace {
 
-constexpr double indistinguishable = 1.01;
+constexpr double indistinguishable = 1.005;
 
 /// The GPU's part of a calibration; assumed figures where somebody hands in a CPU's.
 GpuCalibration gpuOf(const Calibration &calibration, const TargetFacts &facts) {

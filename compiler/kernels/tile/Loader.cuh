@@ -59,7 +59,7 @@ template <GemmConfig C, class RingOf> struct Loader {
     Finder finder{args};
     const Work first = finder.first();
     const bool finds = Ring::blocksTogether == 1 || ptx::clusterRank() == 0, follows = followsProgress<Ring>(args),
-               tells = tellsProgress<Ring>(args);
+               beginsNext = tellsProgress<Ring>(args) || Ring::beginsNext;
     if constexpr (!Ring::followsDispatch) {
       prefetchFirst(Ring::own(first));
       if (!follows)
@@ -67,7 +67,7 @@ template <GemmConfig C, class RingOf> struct Loader {
       else if (finds)
         finder.waitForRows();
     }
-    if (tells) // its blocks take the places of ours that have ended, and wait for tiles
+    if (beginsNext) // its blocks take the places of ours that have ended
       ptx::startNext();
     if (finds)
       queue.put(first);
@@ -80,7 +80,7 @@ template <GemmConfig C, class RingOf> struct Loader {
         finder.advance(queue);
       work = taken(finder, finds);
     }
-    if (!tells)
+    if (!beginsNext)
       ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
     if (follows && blockIdx.x == 0)
       ptx::waitForPrevious(); // who waits for this launch has then waited for that one as well

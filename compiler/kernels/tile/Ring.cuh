@@ -19,14 +19,17 @@ struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * Elemen
   using Ring::Stages::at, Ring::Stages::before, Ring::Stages::bytes, Ring::Stages::stage, Ring::Stages::tileAt;
   static constexpr bool gated = C.role == GemmRole::GateUp, combines = C.combines;
   static_assert(!gated || !combines);
-  static constexpr bool overlaps = false;                     // whether down begins while gate-up ends (Progress.cuh)
+  // Whether down begins while gate-up ends (Progress.cuh), and whether the next launch does so whatever it waits for.
+  static constexpr bool overlaps = false, beginsNext = false;
   static constexpr uint32_t elementBytes = ElementBytes;      // of tokens and weights
   static constexpr uint32_t blocksTogether = C.clusterBlocks; // that share token tiles
   static constexpr uint16_t allBlocks = (1u << blocksTogether) - 1;
   static constexpr uint32_t groups = C.warpsTokens; // multiplying warpgroups
   static constexpr uint32_t multipliers = multiplyingThreads(C);
-  // Of 64 rows of wgmma, for each of them.
-  static constexpr uint32_t wgmmaRows = C.swapAB ? C.tileWeights : C.tileTokens, blocks = wgmmaRows / 64 / groups;
+  // Of 64 rows of wgmma, for each of them. With fewer weights it multiplies what lies behind them as well, and leaves
+  // that in columns of a panel that nobody reads.
+  static constexpr uint32_t sideRows = C.swapAB ? C.tileWeights : C.tileTokens,
+                            wgmmaRows = sideRows < 64 ? 64 : sideRows, blocks = wgmmaRows / 64 / groups;
   static_assert(wgmmaRows == groups * blocks * 64 && !C.dense);
   // A stage's part of the sum, in pieces as long as a swizzled row: each has its weight rows and its token rows.
   static constexpr uint32_t spanElements = rowBytes / ElementBytes, spans = C.tileK / spanElements;
@@ -40,6 +43,8 @@ struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * Elemen
   static constexpr uint32_t panels = (outputColumns(C) + panelColumns - 1) / panelColumns,
                             panelsPerStage = bytes / tokenBytes;
   static constexpr uint32_t held = (panels + panelsPerStage - 1) / panelsPerStage;
+  static_assert(sideRows >= 64 || (C.swapAB && spans * tokenBytes >= (64 - sideRows) * rowBytes),
+                "what lies behind a tile of few weights is the same stage's");
   static_assert(C.tileK % spanElements == 0 && bytes == spans * (weightBytes + tokenBytes) && held < C.stages);
 
   __device__ uint32_t weights(uint32_t span) const { return at(stage) + span * weightBytes; }

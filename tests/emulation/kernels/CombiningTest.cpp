@@ -187,6 +187,7 @@ template <class RunOne> void checkCases(RunOne runOne) {
 }
 
 constexpr GemmConfig narrow = fittedConfig(Element::BF16, GemmRole::Down, 16, 64, 128, 3, 1, 2),
+                     fewWeights = fittedConfig(Element::BF16, GemmRole::Down, 16, 32, 256, 3, 1, 1),
                      wide = inPairs(fittedConfig(Element::BF16, GemmRole::Down, 96, 256, 64, 4, 2, 1)),
                      narrowFp8 = fp8Config(GemmRole::Down, 16, 64, 256, 5, 1, 2),
                      wideFp8 = fp8Config(GemmRole::Down, 64, 128, 128, 4, 2, 1),
@@ -196,6 +197,7 @@ constexpr GemmConfig narrow = fittedConfig(Element::BF16, GemmRole::Down, 16, 64
 
 TEST_CASE("fitted down that combines gives combine's bits", "[emulation][combining]") {
   checkCases(fittedForms<narrow>);
+  checkCases(fittedForms<fewWeights>);
   checkCases(fittedForms<wide>);
 }
 

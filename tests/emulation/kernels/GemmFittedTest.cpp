@@ -38,17 +38,27 @@ TEST_CASE("fitted products in clusters multiply as the reference does, whatever 
   check<inPairs(fittedConfig(Element::BF16, GemmRole::Down, 96, 256, 64, 4, 2, 1))>(); // boxes in turn
 }
 
+TEST_CASE("fitted tiles of fewer weights than wgmma takes multiply as the reference does", "[emulation][gemm]") {
+  check<fittedConfig(Element::BF16, GemmRole::GateUp, 16, 32, 128, 3, 1, 1)>(); // tokens lie just behind its weights
+  check<fittedConfig(Element::F16, GemmRole::Down, 16, 32, 256, 3, 1, 1)>();
+  check<withBiases(withWeights(fittedConfig(Element::BF16, GemmRole::GateUp, 16, 32, 256, 3, 1, 1)))>();
+  check<withBiases(fittedConfig(Element::BF16, GemmRole::Down, 16, 32, 128, 3, 1, 1))>();
+}
+
 TEST_CASE("rows fetched and rows copied give the same bits", "[emulation][gemm]") {
   constexpr GemmConfig wide = fittedConfig(Element::BF16, GemmRole::GateUp, 96, 128, 64, 3, 2, 1),
-                       narrow = fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2);
+                       narrow = fittedConfig(Element::BF16, GemmRole::GateUp, 16, 64, 128, 3, 1, 2),
+                       few = fittedConfig(Element::BF16, GemmRole::GateUp, 16, 32, 256, 3, 1, 1);
   for (GemmCase test : gemmCases()) {
     INFO(test.name);
     test.fused = true;
     const GemmProblem problem = makeProblem(test, GemmRole::GateUp, Element::BF16);
-    std::vector<uint16_t> bits[3];
+    std::vector<uint16_t> bits[4];
     REQUIRE(runFitted<wide>(problem, 1, 3, &bits[0]) == "");
     REQUIRE(runFitted<narrow>(problem, 1, 3, &bits[1]) == "");
     REQUIRE(runFitted<inPairs(wide)>(problem, 1, 4, &bits[2]) == "");
+    REQUIRE(runFitted<few>(problem, 1, 3, &bits[3]) == "");
+    CHECK(bits[0] == bits[3]);
     CHECK(bits[0] == bits[1]);
     CHECK(bits[0] == bits[2]);
   }

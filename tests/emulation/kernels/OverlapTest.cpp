@@ -19,7 +19,9 @@ constexpr uint32_t schedules = 25;
 
 /// In pairs two warpgroups, as in the class that ships. Two boxes of rows, so that both blocks of a pair load some.
 constexpr uint32_t tileTokens = 2 * kWideBoxRows;
-constexpr GemmConfig configOf(GemmRole role, uint32_t clusterBlocks) {
+constexpr GemmConfig configOf(GemmRole role, uint32_t clusterBlocks, bool narrow) {
+  if (narrow)
+    return fittedConfig(Element::BF16, role, 16, 64, 128, 3, 1, 2);
   GemmConfig config = fittedConfig(Element::BF16, role, tileTokens, 128 * clusterBlocks, 64, 3, clusterBlocks, 1);
   config.clusterBlocks = clusterBlocks;
   return config;
@@ -31,7 +33,7 @@ struct Problem {
   uint32_t T;
   bench::LayerInputs inputs;
   bench::ReferenceSlots slots;
-  bench::ReferenceTiles tiles;
+  std::vector<int32_t> rows;    // of each expert
   std::vector<double> expected; // [T * K, H] what down gives, by slot
 };
 
@@ -66,10 +68,8 @@ template <uint32_t K> const Problem &problem() {
     for (uint32_t pair = 0; pair < pairs; ++pair)
       p.inputs.weights.push_back(static_cast<float>(pair % 9 + 1) / 8);
     p.slots = bench::referenceSlots(p.inputs.ids, E);
-    std::vector<int32_t> rows;
     for (uint32_t e = 0; e < E; ++e)
-      rows.push_back(p.slots.expertBegin[e + 1] - p.slots.expertBegin[e]);
-    p.tiles = bench::referenceTiles(rows, p.slots.expertBegin, tileTokens, 1);
+      p.rows.push_back(p.slots.expertBegin[e + 1] - p.slots.expertBegin[e]);
     const bench::ReferenceLayer layer = bench::referenceLayer(p.inputs, p.slots);
     for (uint32_t e = 0; e < E; ++e)
       for (auto slot = static_cast<uint32_t>(p.slots.expertBegin[e]);
@@ -86,12 +86,16 @@ template <uint32_t K> const Problem &problem() {
   return made;
 }
 
+template <uint32_t K> bench::ReferenceTiles tilesOf(uint32_t tokens) {
+  return bench::referenceTiles(problem<K>().rows, problem<K>().slots.expertBegin, tokens, 1);
+}
+
 /// Both products on buffers of their own. `Combines`: down's form for tokens of one expert.
-template <uint32_t ClusterBlocks, bool Combines = false> class Products {
+template <uint32_t ClusterBlocks, bool Combines = false, bool Narrow = false> class Products {
 public:
-  static constexpr GemmConfig gateUpConfig = configOf(GemmRole::GateUp, ClusterBlocks),
-                              downConfig = Combines ? combining(configOf(GemmRole::Down, ClusterBlocks))
-                                                    : configOf(GemmRole::Down, ClusterBlocks);
+  static constexpr GemmConfig gateUpConfig = configOf(GemmRole::GateUp, ClusterBlocks, Narrow),
+                              downConfig = Combines ? combining(configOf(GemmRole::Down, ClusterBlocks, Narrow))
+                                                    : configOf(GemmRole::Down, ClusterBlocks, Narrow);
 
   Products(uint64_t seed, bool follows) : seeds(seed) {
     gateUp.tokens = device.constant(p.inputs.hidden);
@@ -104,10 +108,11 @@ public:
     gateUp.numExperts = E;
     gateUp.topK = K;
     gateUp.slotPair = device.constant(p.slots.slotPair);
-    gateUp.tileHead = device.constant(std::vector<TileHead>{p.tiles.head});
-    gateUp.tiles = device.constant(p.tiles.tiles);
+    gateUp.tileHead = device.constant(std::vector<TileHead>{tiles.head});
+    gateUp.tiles = device.constant(tiles.tiles);
     gateUp.tileCounters = counters;
-    gateUp.progress = gateUpProgress(counts, gateUpConfig, I, gateUpBlocks);
+    if (!Narrow)
+      gateUp.progress = gateUpProgress(counts, gateUpConfig, I, gateUpBlocks);
     down = gateUp;
     down.tokens = activated;
     down.weights = down.upWeights = device.constant(p.inputs.down);
@@ -196,6 +201,7 @@ private:
 
   static constexpr uint32_t K = Combines ? 1 : 2;
   const Problem &p = problem<K>();
+  const bench::ReferenceTiles tiles = tilesOf<K>(gateUpConfig.tileTokens);
   const uint32_t T = p.T, slots = static_cast<uint32_t>(p.slots.slotPair.size());
   DeviceMemory device;
   Random seeds;
@@ -211,6 +217,12 @@ private:
 template <uint32_t ClusterBlocks, bool Follows = true, bool Combines = false> std::string runOverlapped(uint64_t seed) {
   Products<ClusterBlocks, Combines> products(seed, Follows);
   products.clear();
+  products.overlapped();
+  return products.check();
+}
+
+template <bool Combines> std::string runNarrow(uint64_t seed) {
+  Products<1, Combines, true> products(seed, false);
   products.overlapped();
   return products.check();
 }
@@ -233,13 +245,13 @@ std::string runDownBehindDispatch(uint64_t seed) {
 } // namespace
 
 TEST_CASE("down begins with what gate-up has written, and gives what the reference does", "[emulation][overlap]") {
-  REQUIRE(problem<2>().tiles.head.severalTiles > 0);
+  REQUIRE(tilesOf<2>(tileTokens).head.severalTiles > 0);
   forSchedules(schedules, runOverlapped<1>);
   forSchedules(schedules, runOverlapped<2>);
 }
 
 TEST_CASE("down that combines begins with what gate-up has written as well", "[emulation][overlap]") {
-  REQUIRE(problem<1>().tiles.head.severalTiles > 0);
+  REQUIRE(tilesOf<1>(tileTokens).head.severalTiles > 0);
   forSchedules(schedules, runOverlapped<1, true, true>);
   forSchedules(schedules, runOverlapped<2, true, true>);
 }
@@ -247,6 +259,11 @@ TEST_CASE("down that combines begins with what gate-up has written as well", "[e
 TEST_CASE("down that waits for the whole of gate-up does so where both overlap", "[emulation][overlap]") {
   forSchedules(5, runOverlapped<1, false>);
   forSchedules(5, runOverlapped<2, false>);
+}
+
+TEST_CASE("down in narrow tiles waits for the whole of gate-up, whenever it begins", "[emulation][overlap]") {
+  forSchedules(schedules, runNarrow<false>);
+  forSchedules(schedules, runNarrow<true>);
 }
 
 TEST_CASE("down finds all written where gate-up has ended", "[emulation][overlap]") {
@@ -262,6 +279,7 @@ TEST_CASE("what would let down read rows too early is caught", "[emulation][over
   checkCaught({"counted before it is written", wrongResult, {Bug::BulkWaitReads}, runOverlapped<1>});
   checkCaught({"no fence.proxy.async.global", wrongResult, {Bug::SkipGlobalProxyFence}, runOverlapped<1>});
   checkCaught({"no fence.proxy.async.global, in pairs", wrongResult, {Bug::SkipGlobalProxyFence}, runOverlapped<2>});
+  checkCaught({"narrow tiles that wait for nothing", Fault::Order, {Bug::NoWaitForPrevious}, runNarrow<false>});
   const Caught early = firstFailure({}, runDownBehindDispatch);
   INFO(early.message);
   CHECK(early.fault() == Fault::Order);

@@ -139,13 +139,14 @@ TEST_CASE("predictions of an H100's layers are within 6 % on average, of fitted 
 TEST_CASE("on an H100 plans take fitted tiles, and of all tiles the quickest, within 1 %", "[core][gpu][measured]") {
   const TargetFacts facts = gpuFacts("h100");
   const Calibration calibration = gpuCalibration(facts);
-  size_t known = 0;
+  size_t known = 0, ofTwoClasses = 0;
   for (const MeasuredTile &layer : measuredH100) {
     const Histogram live = routingsOf(layer.shape, layer.tokens, 0).front();
     const CudaConfig config = planLayer(layer.shape, live, facts, calibration, {}).config.cuda;
     CAPTURE(layer.shape.hidden, layer.shape.experts, layer.tokens, config.text());
     CHECK(config.gateUp.family == GemmFamily::Fitted);
     CHECK(config.down.family == GemmFamily::Fitted);
+    ofTwoClasses += config.down != config.gateUp;
     std::optional<double> us;
     for (const MeasuredTile &other : measuredH100)
       if (other.shape == layer.shape && other.tokens == layer.tokens && config.gateUp.text() == other.tile &&
@@ -157,7 +158,9 @@ TEST_CASE("on an H100 plans take fitted tiles, and of all tiles the quickest, wi
     // Mixtral at T = 4096: the two went both ways with the card's power (docs/performance-log.md).
     CHECK(*us < layer.us * (layer.tokens == 4096 ? 1.07 : 1.01));
   }
-  CHECK(known == std::size(measuredH100));
+  // One token of the slice, whose gate-up has tiles of 32 weights and down of 64; layers are measured with one class.
+  CHECK(ofTwoClasses <= 8);
+  CHECK(known + ofTwoClasses == std::size(measuredH100));
 }
 
 TEST_CASE("predictions of an H100's e4m3 layers are within 4 % on average, and plans within 1 % of the quickest tiles",
@@ -230,9 +233,9 @@ std::vector<GridCell> gridCells() {
 /// The class of those kernels: the grid's differ in their size and how long a stage is.
 CudaTile tileOf(const std::string &kernels, const TargetFacts &facts) {
   for (const CudaTile &tile : cudaTiles(facts)) {
-    const bool longStages = kernels.find("-k256") != std::string::npos;
     const std::string size = fmt::format("fitted-bf16-{}x{}-", tile.tokens, tile.weights);
-    if (tile.family == GemmFamily::Fitted && kernels.starts_with(size) && (tile.warpsWeights == 4) == longStages)
+    if (tile.family == GemmFamily::Fitted && kernels.starts_with(size) &&
+        (tile.tokens > 16 || kernels.ends_with(fmt::format("-k{}", tile.warpsWeights * kCudaTileK))))
       return tile;
   }
   FAIL("no class of " << kernels);
@@ -265,8 +268,8 @@ TEST_CASE("predictions of the grid beside rivals are within 3 % up to 1,024 toke
   CHECK(mean(few) < 0.03);
   CHECK(mean(many) < 0.08); // clocks fall with power: sessions take 10 % more than these short measurements
   // Of the slice where one or two experts decide: 2 % quicker than the quickest fitted tile at 256 tokens
-  // (docs/results/2026-11-27-h100/skewed-every-tile.txt), by the model even with it at 64.
-  CHECK(numOtherFamily == 2);
+  // (docs/results/2026-11-27-h100/skewed-every-tile.txt).
+  CHECK(numOtherFamily == 1);
 }
 
 // Hidden: prints what docs/planner-gpu.md has; `unit-core [sweep]`.
