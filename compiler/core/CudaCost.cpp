@@ -19,14 +19,17 @@ constexpr double hopperRowsSaved = 0.73, fittedRowsSaved = 0.92;
 // Of a launch, where the kernel's first weights come while the one before it still runs: 1 to 2 us less a layer, and
 // the more the more blocks a multiprocessor has that can begin (docs/results/2026-11-26-h100, T = 1 to 64).
 constexpr double fittedLaunch = 0.5, loneFittedLaunch = 0.75;
-// Narrow ones: down's blocks begin as gate-up's end (FittedRing::beginsNext).
-constexpr double narrowLaunch = 0.05, loneNarrowLaunch = 0.3;
-// What one more tile costs that has fewer weights than wgmma takes: it is drawn and found in half the time that one of
-// 64 weights is. Fitted to an H100's layers (docs/results/2026-11-28-h100-early/every-tile.txt).
+// What two such products in narrow tiles take less, whose down begins where blocks of gate-up end
+// (FittedRing::beginsNext): an H100's layers of one token (docs/results/2026-11-28-h100-early/every-tile.txt).
+constexpr double earlyDownSavesNs = 1800;
+// What one more tile costs that has fewer weights than wgmma takes, drawn and found in half the time that one of 64 is;
+// the same file.
 constexpr double fewWeightsNs = 100;
-// How much longer reading takes where hardly any multiprocessor has a tile: in the same file the DeepSeek-V3 slice's
-// gate-up of one token has 64 tiles of 64 weights or 128 of 32, and takes 2 of 24 us more with 64.
-constexpr double idleStretch = 0.14;
+// How much longer reading weights takes where one multiprocessor alone has a tile of them, less as more do, nothing
+// where each of those does that take all of memory's rate together: in the same file gate-up of one token of the
+// DeepSeek-V3 slice has 64 tiles of 64 weights or 128 of 32, and takes 2 of 24 us more with 64. (An H100's 132 of 3,350
+// GB/s.)
+constexpr double idleStretch = 0.14, busyBytesPerNs = 25.4;
 
 constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
 
@@ -40,12 +43,11 @@ constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
-  const bool alone = tile.blocksPerSm == 1;
-  if (tile.family == GemmFamily::Fitted && !isWide(tile.tokens))
-    return alone ? loneNarrowLaunch : narrowLaunch;
-  return !isFitted(tile) ? 1 : alone ? loneFittedLaunch : fittedLaunch;
+  return !isFitted(tile) ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
 }
-double extraNs(const CudaTile &tile, double waves) {
+bool beginsEarly(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && !isWide(tile.tokens); }
+
+double fewWeightsExtraNs(const CudaTile &tile, double waves) {
   return tile.family == GemmFamily::Fitted && tile.weights < 64 ? fewWeightsNs * std::max(0.0, waves - 1) : 0;
 }
 
@@ -116,9 +118,11 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   const double rowsLoaded =
       std::max(of(allRows * columnTiles) / (multiprocessors * together), of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes(tile) * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
-  // (Weights alone, so that more rows never cost less.)
-  const double idle = 1 - std::min(1.0, of(hit * columnTiles) / multiprocessors);
-  work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n * (1 + idleStretch * idle) + tokenRows);
+  work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n + tokenRows);
+  // By tiles of weights, however many token tiles meet each: so more rows never cost less.
+  const double enough = std::min(of(multiprocessors), gpu.memoryBytesPerNs / busyBytesPerNs);
+  const double idle = 1 - std::min(1.0, of(hit * columnTiles) / std::max(1.0, enough));
+  work.idleBytes = elementBytes(tile) * gemm.k * of(hit) * gemm.n * idleStretch * idle;
   return work;
 }
 
@@ -126,12 +130,18 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   CudaGemmCost cost;
   cost.computeNs = work.steps * tile.stepNs * work.stretch * work.fullWaves + work.waves * tile.fixedNs;
   cost.loadNs = work.loadBytes / gpu.perSmBytesPerNs;
-  cost.memoryNs = work.memoryBytes / gpu.memoryBytesPerNs;
+  cost.memoryNs = (work.memoryBytes + work.idleBytes) / gpu.memoryBytesPerNs;
   // Nothing is lost where one of them is far shorter: it always finds room beside the other.
   const double longer = cost.longerNs(), shorter = cost.shorterNs();
-  cost.ns = launchShare(tile.tile) * gpu.launchNs + extraNs(tile.tile, work.waves) + longer +
+  cost.ns = launchShare(tile.tile) * gpu.launchNs + fewWeightsExtraNs(tile.tile, work.waves) + longer +
             (longer > 0 ? overlapShare(tile.tile) * gpu.overlapLoss * shorter * (shorter / longer) : 0);
   return cost;
+}
+
+double earlyDownNs(const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu) {
+  if (!beginsEarly(gateUp) || !beginsEarly(down))
+    return 0;
+  return std::min(earlyDownSavesNs, (launchShare(gateUp) + launchShare(down)) * gpu.launchNs);
 }
 
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,

@@ -39,14 +39,17 @@ struct CudaGemmWork {
   double steps = 0;       // of a tile
   double stretch = 1;     // of the arithmetic, where fitted tiles fetch their token rows one by one
   double loadBytes = 0;   // into the busiest multiprocessor
-  double memoryBytes = 0; // from device memory, once each but for tokens that the cache cannot hold; of weights more
-                          // where there are fewer tiles than multiprocessors
+  double memoryBytes = 0; // from device memory, once each but for tokens that the cache cannot hold
+  double idleBytes = 0;   // as long as these reading takes more where few multiprocessors have tiles of weights
 };
 
 /// One launch over experts of `rows[e]` token rows each.
 CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows,
                           const GpuFacts &gpu);
 CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu);
+
+/// What two products take less than by themselves, since down begins where blocks of gate-up end.
+double earlyDownNs(const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu);
 
 /// What a step spends besides its GEMMs; no choice of tiles changes it, but whether few pairs need a dispatch and
 /// outputs a combine.

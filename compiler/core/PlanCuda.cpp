@@ -171,7 +171,8 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
       const double glueNs = cudaGlueCost(shape, histogram, gpu, config.gateUp.family, config.down.family).ns();
       const double quantiseNs = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu).ns();
       candidates.push_back(
-          {config, glueNs + sharedNs + quantiseNs + gateUp[i] + down[j], static_cast<uint32_t>(candidates.size())});
+          {config, glueNs + sharedNs + quantiseNs + gateUp[i] + down[j] - earlyDownNs(config.gateUp, config.down, gpu),
+           static_cast<uint32_t>(candidates.size())});
     }
   std::sort(candidates.begin(), candidates.end(), [](const CudaCandidate &a, const CudaCandidate &b) {
     return std::tuple(a.predictedNs, a.place) < std::tuple(b.predictedNs, b.place);
@@ -188,6 +189,7 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
   cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);
   cost.quantise = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu);
+  cost.earlyDownNs = earlyDownNs(config.gateUp, config.down, gpu);
   cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), grouped, facts, gpu);
   if (const uint32_t shared = denseShared(shape)) {
     const std::span<const uint32_t> rows(&histogram.tokens, 1);

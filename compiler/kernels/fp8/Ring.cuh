@@ -15,7 +15,7 @@ template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, fp8LoadingWarps(C), 32
   static constexpr bool followsDispatch = C.quantises && Fp8Ring::gated; // else quantise or gate-up lies between
   static constexpr uint32_t scaleBytes = fp8ScaleFloats(C) * 4;
   // Gate-up: 128 columns of gate and up at most, so that one scale of each serves the tile. Down: two.
-  static_assert(C.tileWeights <= 256 && !C.biased && !C.weighted);
+  static_assert(C.tileWeights >= 64 && C.tileWeights <= 256 && !C.biased && !C.weighted);
   static_assert(Fp8Ring::spanElements == kFp8Block && Fp8Ring::bytes == fp8StageBytes(C));
 
   /// The token rows' scales; the weights' two lie behind.

@@ -20,8 +20,9 @@ constexpr uint32_t schedules = 25;
 /// In pairs two warpgroups, as in the class that ships. Two boxes of rows, so that both blocks of a pair load some.
 constexpr uint32_t tileTokens = 2 * kWideBoxRows;
 constexpr GemmConfig configOf(GemmRole role, uint32_t clusterBlocks, bool narrow) {
-  if (narrow)
-    return fittedConfig(Element::BF16, role, 16, 64, 128, 3, 1, 2);
+  if (narrow) // as one token of the DeepSeek-V3 slice has them
+    return role == GemmRole::GateUp ? fittedConfig(Element::BF16, role, 16, 32, 256, 3, 1, 1)
+                                    : fittedConfig(Element::BF16, role, 16, 64, 128, 3, 1, 2);
   GemmConfig config = fittedConfig(Element::BF16, role, tileTokens, 128 * clusterBlocks, 64, 3, clusterBlocks, 1);
   config.clusterBlocks = clusterBlocks;
   return config;
@@ -220,6 +221,10 @@ template <uint32_t ClusterBlocks, bool Follows = true, bool Combines = false> st
   products.overlapped();
   return products.check();
 }
+
+static_assert(FittedRing<configOf(GemmRole::GateUp, 1, true)>::beginsNext);
+static_assert(!FittedRing<configOf(GemmRole::GateUp, 2, false)>::beginsNext, "it tells what it has written");
+static_assert(!FittedRing<configOf(GemmRole::Down, 1, true)>::beginsNext, "who follows would take its blocks' places");
 
 template <bool Combines> std::string runNarrow(uint64_t seed) {
   Products<1, Combines, true> products(seed, false);

@@ -179,10 +179,10 @@ TEST_CASE("the fit finds the device behind its own predictions", "[core][gpu][ca
       CHECK(fitted.dispatchNs == Approx(device.dispatchNs));
       CHECK(fitted.dispatchGridNs == Approx(device.dispatchGridNs));
       const Harm harm = harmOf(fitted, device, facts, random);
-      // Arithmetic that hides behind loads in its sample cannot be told from them: of 480 such devices one in 25 is
-      // misled by 5 % or more in its worst layer, two by 10.
-      CHECK(harm.regret < 0.12);
-      CHECK(harm.error < 0.16);
+      // Arithmetic that hides behind loads in its sample cannot be told from them: one in 25 of such devices is misled
+      // by 5 % or more in its worst layer.
+      CHECK(harm.regret < 0.09);
+      CHECK(harm.error < 0.12);
       regret += harm.regret;
       ++devices;
       CHECK(fitGpuCalibration(measureAs(device, facts, 0, random), facts) == fitted);
