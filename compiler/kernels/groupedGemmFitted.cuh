@@ -1,6 +1,7 @@
 // Grouped GEMM for Hopper whose tiles fit the rows that an expert has: weights are on the 64-row side of wgmma, token
-// rows on the other, whose width each tile picks. One warpgroup loads, the others own 64 weight rows each (of a
-// tile of 32 one owns those); a tile's outputs leave through shared memory by the copy engine while the next tile is multiplied.
+// rows on the other, whose width each tile picks. One warpgroup loads, the others own 64 weight rows each (of a tile of
+// 32 one owns those); a tile's outputs leave through shared memory by the copy engine while the next tile is
+// multiplied.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
