@@ -118,11 +118,12 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
   const double rowsLoaded =
       std::max(of(allRows * columnTiles) / (multiprocessors * together), of(std::min<uint32_t>(busiest, tile.tokens)));
   work.loadBytes = elementBytes(tile) * kCudaTileK * work.steps * (work.waves * tile.weights + rowsLoaded);
-  work.memoryBytes = elementBytes(tile) * gemm.k * (of(hit) * gemm.n + tokenRows);
-  // By tiles of weights, however many token tiles meet each: so more rows never cost less.
-  const double enough = std::min(of(multiprocessors), gpu.memoryBytesPerNs / busyBytesPerNs);
-  const double idle = 1 - std::min(1.0, of(hit * columnTiles) / std::max(1.0, enough));
-  work.idleBytes = elementBytes(tile) * gemm.k * of(hit) * gemm.n * idleStretch * idle;
+  const double rowBytes = of(uint64_t{elementBytes(tile)} * gemm.k), weightBytes = rowBytes * of(hit) * gemm.n;
+  work.memoryBytes = weightBytes + rowBytes * tokenRows;
+  // By tiles of weights, however many token tiles meet each, and whatever multiprocessors there are: so neither more
+  // rows nor fewer multiprocessors ever cost less.
+  const double idle = 1 - std::min(1.0, of(hit * columnTiles) * busyBytesPerNs / gpu.memoryBytesPerNs);
+  work.idleBytes = weightBytes * idleStretch * idle;
   return work;
 }
 

@@ -10,14 +10,24 @@ using namespace moec::test;
 
 namespace {
 
-/// A device that is not what its data sheet says.
+/// What a tile's figures are drawn from: of each class something else, whichever other classes there are.
+uint64_t seedOf(const CudaTile &tile) {
+  uint64_t seed = static_cast<uint64_t>(tile.family) * 2 + tile.swapAB;
+  for (uint32_t part : {tile.tokens, tile.weights, tile.stages, tile.warpsTokens, tile.warpsWeights, tile.blocksPerSm})
+    seed = seed * 521 + part;
+  return seed;
+}
+
+/// A device that is not what its data sheet says; one more class changes nothing else of it.
 GpuCalibration otherDevice(const TargetFacts &facts, Random &random) {
   GpuCalibration gpu = GpuCalibration::assumed(facts);
-  const auto about = [&](double &figure) { figure *= 0.7 + 0.6 * random.unit(); };
+  const uint64_t device = random.next();
   for (CudaTileCost &cost : gpu.tiles) {
-    about(cost.stepNs);
-    cost.fixedNs = 3000 * random.unit();
+    Random own(device ^ seedOf(cost.tile));
+    cost.stepNs *= 0.7 + 0.6 * own.unit();
+    cost.fixedNs = 3000 * own.unit();
   }
+  const auto about = [&](double &figure) { figure *= 0.7 + 0.6 * random.unit(); };
   for (double *figure : {&gpu.memoryBytesPerNs, &gpu.perSmBytesPerNs, &gpu.copyBytesPerNs, &gpu.overlapLoss,
                          &gpu.launchNs, &gpu.dispatchNs, &gpu.dispatchNsPerPair, &gpu.dispatchGridNs})
     about(*figure);
@@ -180,8 +190,8 @@ TEST_CASE("the fit finds the device behind its own predictions", "[core][gpu][ca
       CHECK(fitted.dispatchGridNs == Approx(device.dispatchGridNs));
       const Harm harm = harmOf(fitted, device, facts, random);
       // Arithmetic that hides behind loads in its sample cannot be told from them: one in 25 of such devices is misled
-      // by 5 % or more in its worst layer.
-      CHECK(harm.regret < 0.09);
+      // by 5 % or more in its worst layer, none of these.
+      CHECK(harm.regret < 0.05);
       CHECK(harm.error < 0.12);
       regret += harm.regret;
       ++devices;

@@ -94,8 +94,8 @@ TEST_CASE("a better memory, more multiprocessors or cheaper launches never predi
   Random random(33);
   const TargetFacts facts = gpuFacts("h200");
   const Calibration calibration = gpuCalibration(facts);
-  for (const LayerShape &shape : knownLayers()) {
-    const Histogram histogram = roughHistogram(random, shape, tokensOf(random), 1);
+  const auto check = [&](const LayerShape &shape, const Histogram &histogram) {
+    CAPTURE(shape.hidden, shape.experts, histogram.tokens);
     const auto best = [&](const TargetFacts &target, const Calibration &with) {
       return cudaCandidates(shape, histogram, target, with).front().predictedNs;
     };
@@ -109,6 +109,12 @@ TEST_CASE("a better memory, more multiprocessors or cheaper launches never predi
     TargetFacts larger = facts;
     larger.gpu.multiprocessors *= 2;
     CHECK(best(larger, calibration) <= ns * (1 + 1e-12));
+  };
+  for (const LayerShape &shape : knownLayers()) {
+    check(shape, roughHistogram(random, shape, tokensOf(random), 1));
+    Histogram one{1, std::vector<uint32_t>(shape.experts, 0)}; // fewer tiles than multiprocessors
+    std::fill_n(one.pairs.begin(), shape.topK, 1u);
+    check(shape, one);
   }
 }
 
