@@ -37,6 +37,9 @@ constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11
 // bf16 but for the DeepSeek-V3 slice's 1.1, and 4 to 7 in e4m3 (docs/results/2026-11-27-h100/few-pairs.txt). Less than
 // a dispatch by itself: products find the pairs instead.
 constexpr double noDispatchSavesNs = 4000;
+// The same of pairs that blocks find: measured in turns on an H200 with 8 to 64 tokens 2.3 to 3.5 us in bf16, and in
+// e4m3 2 to 6 (docs/results/2026-11-28-h200/block-pairs.txt).
+constexpr double blockPairsSaveNs = 3000;
 // What down that combines saves of combine's launch, and the part of its traffic that down takes longer for: the
 // DeepSeek-V3 slice on an H100, 1 to 16,384 tokens (docs/results/2026-11-27-h100-combining/forms.txt).
 constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
@@ -158,18 +161,18 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
 }
 
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
-                          GemmFamily gateUp, GemmFamily down) {
+                          const CudaTile &gateUp, const CudaTile &down) {
   const double rowBytes = rowElementBytes * shape.hidden, pairs = of(histogram.total());
   CudaGlueCost cost;
   // Two launches: products, which are few beside the rows that they read, and top-k.
   cost.routerNs = 2 * gpu.launchNs + (of(shape.experts) + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.dispatchNs =
       pairs <= oneBlockPairs ? gpu.launchNs + gpu.dispatchNs + gpu.dispatchNsPerPair * pairs : gpu.dispatchGridNs;
-  if (hasNoDispatch(uint64_t{histogram.tokens} * shape.topK, gateUp, down))
-    cost.dispatchNs = std::max(0.0, cost.dispatchNs - noDispatchSavesNs);
+  if (hasNoDispatch(histogram.tokens, shape.topK, joinsShared(shape) ? 1 : 0, gateUp, down))
+    cost.dispatchNs = std::max(0.0, cost.dispatchNs - (pairs <= kFewPairs ? noDispatchSavesNs : blockPairsSaveNs));
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
   const double trafficNs = (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
-  cost.combineNs = downCombines(shape, down)
+  cost.combineNs = downCombines(shape, down.family)
                        ? std::max(0.0, gpu.launchNs - combiningSavesNs) + combiningShare * trafficNs
                        : gpu.launchNs + trafficNs;
   return cost;

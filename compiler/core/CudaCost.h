@@ -71,8 +71,8 @@ struct CudaQuantiseCost {
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
                                   const Histogram &histogram, const GpuCalibration &gpu);
 
-/// `gateUp`, `down`: the products' families.
+/// `gateUp`, `down`: the products' tiles.
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
-                          GemmFamily gateUp, GemmFamily down);
+                          const CudaTile &gateUp, const CudaTile &down);
 
 } // namespace moec

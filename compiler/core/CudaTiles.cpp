@@ -103,8 +103,11 @@ bool hasDenseForm(const CudaTile &tile) {
   return tile.family == GemmFamily::Portable || tile.family == GemmFamily::Hopper;
 }
 
-bool hasNoDispatch(uint64_t pairs, GemmFamily gateUp, GemmFamily down) {
-  return pairs <= kFewPairs && findsFewPairs(gateUp) && findsFewPairs(down);
+bool hasNoDispatch(uint64_t tokens, uint32_t topK, uint32_t joined, const CudaTile &gateUp, const CudaTile &down) {
+  if (!findsFewPairs(gateUp.family) || !findsFewPairs(down.family))
+    return false;
+  const bool isNarrow = !isWide(gateUp.tokens) && !isWide(down.tokens);
+  return tokens * topK <= kFewPairs || (isNarrow && tokens * (topK + joined) <= kBlockRows);
 }
 
 bool givesQuantised(const CudaTile &tile) {
@@ -112,8 +115,8 @@ bool givesQuantised(const CudaTile &tile) {
 }
 
 bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const CudaTile &down) {
-  return tokens <= kFewTokens && hasNoDispatch(uint64_t{tokens} * topK, gateUp.family, down.family) &&
-         hasQuantisingForm(gateUp) && hasQuantisingForm(down);
+  return tokens <= kFewTokens && hasQuantisingForm(gateUp) && hasQuantisingForm(down) &&
+         hasNoDispatch(tokens, topK, 1, gateUp, down);
 }
 
 uint32_t sharedBytes(const CudaTile &tile) {

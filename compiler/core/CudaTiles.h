@@ -36,8 +36,8 @@ bool runsOn(const CudaTile &tile, const std::string &arch);
 /// Whether the tile exists for dense products too (shared experts).
 bool hasDenseForm(const CudaTile &tile);
 
-/// Whether a product finds the slots and tiles of few pairs (kFewPairs) by itself. Where both do, such a step needs no
-/// dispatch.
+/// Whether a product finds the slots and tiles of few pairs (kFewPairs; in narrow tiles kBlockRows) by itself. Where
+/// both do, such a step needs no dispatch.
 constexpr bool findsFewPairs(GemmFamily family) { return family == GemmFamily::Fitted || family == GemmFamily::Fp8; }
 
 /// Whether down of a family has a form that writes outputs itself where tokens have one expert (GemmConfig::combines).
@@ -51,8 +51,9 @@ constexpr bool downCombines(const LayerShape &shape, GemmFamily down) {
   return downCombines(shape.topK, shape.sharedIntermediate != 0, down);
 }
 
-/// Whether a step of so many pairs has no dispatch.
-bool hasNoDispatch(uint64_t pairs, GemmFamily gateUp, GemmFamily down);
+/// Whether a step of so many tokens has no dispatch. `joined`: 1 where a shared expert is among the routed ones'
+/// (DispatchConfig::joined), else 0.
+bool hasNoDispatch(uint64_t tokens, uint32_t topK, uint32_t joined, const CudaTile &gateUp, const CudaTile &down);
 
 /// Blocks of a cluster that share the tile's token rows (GemmConfig::clusterBlocks). Tiles of few tokens have few rows
 /// to share.

@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 16;
+inline constexpr uint32_t kCudaAbiVersion = 17;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -136,6 +136,9 @@ inline constexpr uint32_t kTileCounters = 2;
 
 /// A step of so few pairs needs no dispatch: who would read what it writes finds that by itself (tile/FewPairs.cuh).
 inline constexpr uint32_t kFewPairs = 32;
+/// Nor does a step with so few rows, those of a joined expert included, whose products both have narrow tiles: four
+/// warps of each block find its tables together (tile/BlockPairs.cuh). Wide tiles leave no room for those.
+inline constexpr uint32_t kBlockRows = 512;
 /// In e4m3 products quantise the rows of so few tokens themselves: every tile of weights does it anew, which costs less
 /// than a launch as long as there are few of them.
 inline constexpr uint32_t kFewTokens = 4;
@@ -145,17 +148,26 @@ inline constexpr uint32_t kQuantisingWarps = 3, kQuantisingStages = 2 * kQuantis
 
 /// Shared memory that a product of the fitted family or of e4m3 has besides the dynamic: two barriers a stage, two
 /// tiles with two barriers each, and the tables of few pairs.
-inline constexpr uint32_t kFewTableBytes = 832;
-constexpr uint32_t fittedStaticBytes(const GemmConfig &c) { return 16 * c.stages + 64 + kFewTableBytes; }
+inline constexpr uint32_t kFewTableBytes = 576, kBlockTableBytes = 10496;
+constexpr uint32_t fittedStaticBytes(const GemmConfig &c) {
+  return 16 * c.stages + 64 + (isWide(c.tileTokens) ? kFewTableBytes : kBlockTableBytes);
+}
 
-/// The pairs of such a step. Slots and tiles are those that dispatch gives.
+/// The pairs of such a step. Slots and tiles are those that dispatch gives, experts in the order of their numbers.
 struct FewPairs {
-  const int32_t *ids;  ///< [numTokens, topK], anything outside 0 .. numExperts-1 is padding; null: dispatch ran
-  uint32_t numTokens;  ///< times topK at most kFewPairs
+  const int32_t *ids; ///< [numTokens, topK], anything outside 0 .. numExperts-1 is padding; null: dispatch ran
+  uint32_t numTokens;
   uint32_t topK;       ///< of the layer
-  uint32_t numExperts; ///< routed ones
+  uint32_t numExperts; ///< routed ones, kMostFewExperts at most
   uint32_t joined;     ///< 1: every token goes to one more expert besides (DispatchConfig::joined); else 0
+  int32_t *slotOfPair; ///< GateUp, more than kFewPairs: [numTokens, topK] where it leaves each pair's slot (-1:
+                       ///< padding) for combine, which does not find so many
 };
+inline constexpr uint32_t kMostFewExperts = 512;
+
+/// Whether a lane has a pair. Else four warps find them, in narrow tiles alone.
+constexpr bool isFew(const FewPairs &pairs) { return pairs.numTokens * pairs.topK <= kFewPairs; }
+constexpr bool mayFindBlockPairs(const GemmConfig &c) { return !isWide(c.tileTokens) && !c.dense; }
 
 /// What gate-up has written, so that a block of down waits for the rows of its tile and not for all of gate-up
 /// (tile/Progress.cuh). Each warp that stores adds one to a token tile's count for each tile of weights that meets it,
@@ -214,7 +226,7 @@ struct GroupedGemmArgs {
   FewPairs few;             ///< Fitted, e4m3
   GateUpProgress progress;  ///< Fitted, wide tiles: where dispatch ran and down is the launch just behind gate-up
   const int32_t *ids;       ///< combines: [T], whose tokens without an expert get zeros
-  CountsRing ring;          ///< combines, few: as CombineArgs'
+  CountsRing ring;          ///< Down, few: where it combines, and of more than kFewPairs; as CombineArgs'
 };
 
 /// Compile-time choices of the router's product. A block computes `tileTokens` by `tileExperts` logits. All configs add

@@ -62,6 +62,7 @@ __global__ void __cluster_dims__(C.clusterBlocks, 1, 1) __launch_bounds__(hopper
   if (warpgroup == 0) {
     if constexpr (trade)
       ptx::giveRegisters<56>();
+    tile::prepareTables<C, Ring>(args);
     if (threadIdx.x < 32) {
       tile::Loader<C, Ring> loader{args, &weights, &tokens, ring, queue};
       loader.prepare();

@@ -57,6 +57,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
   if (warpgroup == 0) {
     if constexpr (trade)
       ptx::giveRegisters<56>();
+    tile::prepareTables<C, Ring>(args.gemm);
     if (threadIdx.x < 32) {
       tile::Loader<C, Ring> loader{args.gemm, &weights, &tokens, ring, queue};
       loader.prepare();

@@ -6,6 +6,7 @@
 #include "compiler/kernels/fp8/BlockPart.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Load.cuh"
+#include "compiler/kernels/tile/BlockPairs.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
@@ -54,6 +55,18 @@ __device__ void storeQuantised(const QuantiseArgs &args, const QuantiseItem<C> &
   }
 }
 
+/// All slots of pairs that are too many for a warp: `slots` [kBlockRows] of shared memory. By all threads.
+template <QuantiseConfig C> __device__ void findBlockSlots(const FewPairs &few, int32_t *slots) {
+  struct Barrier {
+    __device__ void operator()() const { __syncthreads(); }
+  };
+  __shared__ tile::BlockCounts<C.threads / 32> counts;
+  tile::BlockPairs<C.threads / 32, Barrier> pairs(few, counts);
+  pairs.template find<kBlockRows>([](uint32_t, const TokenTile &) {}); // no tiles are asked for
+  pairs.forSlots([&](uint32_t pair, int32_t slot) { slots[pair] = slot; });
+  __syncthreads();
+}
+
 /// See QuantiseArgs. Waits for the kernel before it before it lets the next one start: that one may
 /// then take for granted that whatever came before this one is done.
 ///
@@ -66,10 +79,14 @@ __global__ void __launch_bounds__(C.threads) quantise(const __grid_constant__ Qu
   const uint32_t perRow = ceilDivide(args.k, kFp8Block), stride = gridDim.x * halves;
   const uint32_t used = args.rowsInUse ? static_cast<uint32_t>(*args.rowsInUse) : args.numRows;
   const uint32_t total = used * perRow, half = threadIdx.x / 16 % 2;
-  __shared__ int32_t fewSlots[C.threads / 32][kFewPairs];
-  int32_t *fewOfWarp = fewSlots[threadIdx.x / 32];
-  if (args.few.ids)
-    tile::writeFewSlots(args.few, fewOfWarp);
+  __shared__ int32_t fewSlots[C.threads / 32][kFewPairs], blockSlots[kBlockRows];
+  int32_t *few = fewSlots[threadIdx.x / 32];
+  if (args.few.ids && isFew(args.few)) {
+    tile::writeFewSlots(args.few, few);
+  } else if (args.few.ids) {
+    findBlockSlots<C>(args.few, blockSlots);
+    few = blockSlots;
+  }
   // Warps stay whole, for the shuffles: the first block of a warp decides.
   for (uint32_t first = blockIdx.x * halves + threadIdx.x / 32 * 2; first < total; first += stride * together) {
     QuantiseItem<C> items[together];
@@ -82,13 +99,13 @@ __global__ void __launch_bounds__(C.threads) quantise(const __grid_constant__ Qu
       items[i] = {exists ? index / perRow : 0, exists ? index % perRow : 0, exists};
       const bool valid = exists && items[i].column() < args.k;
       loaded[i] = ptx::load16(tile::elementAt(args.rows, items[i].row, args.k, valid ? items[i].column() : 0), valid);
-      slots[i] = items[i].laneSlot(args, fewOfWarp, 0);
+      slots[i] = items[i].laneSlot(args, few, 0);
     }
 #pragma unroll
     for (uint32_t i = 0; i < together; ++i) {
       const BlockPart<C.element> part(loaded[i]);
       const float most = part.most();
-      storeQuantised(args, items[i], fewOfWarp, slots[i], part.times(kFp8Most / most), most / kFp8Most);
+      storeQuantised(args, items[i], few, slots[i], part.times(kFp8Most / most), most / kFp8Most);
     }
   }
 }

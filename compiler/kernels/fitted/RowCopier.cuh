@@ -34,7 +34,7 @@ template <GemmConfig C> struct FittedRowCopier {
   __device__ void copy(const tile::Work &work) {
     const uint32_t thread = threadIdx.x - 32;
     const uint32_t piece = thread % tile::piecesPerRow, firstRow = thread / tile::piecesPerRow;
-    const int32_t *slotPair = tile::slotPairOf(args);
+    const int32_t *slotPair = tile::slotPairOf<C>(args);
     uint32_t rows[loads];
 #pragma unroll
     for (uint32_t i = 0; i < loads; ++i)

@@ -92,7 +92,7 @@ private:
     for (uint32_t i = 0; i < together; ++i) {
       if (first + i >= work.rows)
         break;
-      const uint32_t source = tile::sourceRow<C>(args.gemm, tile::slotPairOf(args.gemm), work, first + i);
+      const uint32_t source = tile::sourceRow<C>(args.gemm, tile::slotPairOf<C>(args.gemm), work, first + i);
 #pragma unroll
       for (uint32_t pair = 0; pair < pairs; ++pair) {
         const uint32_t column = step * C.tileK + (pair * 2 + half()) * kFp8Block + lane() * 8;

@@ -29,7 +29,7 @@ template <GemmConfig C> struct CombinedRows {
     const uint32_t lane = threadIdx.x % 32, row = lane / rowsOfWarp * rowsOfTurn + firstRow() + lane % rowsOfWarp;
     if (row >= work.rows)
       return;
-    token = static_cast<uint32_t>(slotPairOf(args)[work.firstSlot + row]);
+    token = static_cast<uint32_t>(slotPairOf<C>(args)[work.firstSlot + row]);
     weight = args.pairWeights ? args.pairWeights[token] : 1.0f;
   }
 
@@ -57,7 +57,8 @@ template <GemmConfig C> struct CombinedRows {
 };
 
 /// What combine would do besides: tokens without an expert (padding) get zeros, and a step that dispatch did not count
-/// leaves its counts. By the loading warp, which ends before those that multiply.
+/// leaves its counts (few pairs; of more the tables' finder does). By the loading warp, which ends before those that
+/// multiply.
 inline __device__ void finishStep(const GroupedGemmArgs &args) {
   const uint32_t lane = threadIdx.x % 32;
   for (uint32_t first = blockIdx.x * 32; first < args.numRows; first += gridDim.x * 32) {
@@ -69,7 +70,7 @@ inline __device__ void finishStep(const GroupedGemmArgs &args) {
         store16(elementAt(args.output, row, args.n, column), {0, 0, 0, 0});
     }
   }
-  if (args.few.ids && blockIdx.x == gridDim.x - 1)
+  if (args.few.ids && isFew(args.few) && blockIdx.x == gridDim.x - 1)
     sampleFewCounts(args.ring, args.few);
 }
 

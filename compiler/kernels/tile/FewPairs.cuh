@@ -12,8 +12,22 @@ struct FewPlace {
   uint32_t expert;       ///< numExperts: padding, or no pair
   uint32_t lower, alike; ///< lanes whose pairs have an expert before this one, or this one
 
-  __device__ uint32_t before() const { return __popc(alike & ((1u << threadIdx.x % 32) - 1)); } // of the same expert
+  __device__ uint32_t before() const; // of the same expert
 };
+
+inline __device__ uint32_t lanesBelow() { return (1u << threadIdx.x % 32) - 1; }
+inline __device__ uint32_t FewPlace::before() const { return __popc(alike & lanesBelow()); }
+
+/// Lanes that have the same value, of 0 to `most`. By all lanes of a warp.
+inline __device__ uint32_t alikeLanes(uint32_t value, uint32_t most) {
+  uint32_t alike = allLanes;
+  for (uint32_t bit = 32 - __clz(most); bit-- > 0;) {
+    const bool mine = value >> bit & 1;
+    const uint32_t set = __ballot_sync(allLanes, mine);
+    alike &= mine ? set : ~set;
+  }
+  return alike;
+}
 
 /// By all lanes of a warp, each for the pair of its number. Bit by bit from the highest: who has it comes behind those
 /// who do not, among those alike so far. (Comparing 32 pairs one after the other took 1 to 2 us.)
@@ -52,31 +66,42 @@ inline __device__ uint32_t fewCounts(const FewPlace &place, uint32_t expert) {
   return count;
 }
 
-/// The tables of a block, in shared memory; fields as GroupedGemmArgs'.
-struct FewTables {
-  static constexpr uint32_t leastTile = 16; // rows; a joined expert has as many as there are tokens
+/// A TokenTile in half as many bytes, whose fields are below 2^16.
+inline __device__ uint2 packTile(const TokenTile &tile) {
+  return make_uint2(tile.expert | tile.firstTile << 16, tile.firstSlot | tile.endSlot << 16);
+}
+inline __device__ TokenTile unpackTile(const uint2 &tile) {
+  return {tile.x & 0xffff, tile.x >> 16, tile.y & 0xffff, tile.y >> 16};
+}
 
-  TokenTile tiles[kFewPairs + kFewPairs / leastTile];
-  int32_t slotPair[2 * kFewPairs];
+/// The tables of a block, in shared memory; fields as GroupedGemmArgs'.
+template <GemmConfig C> struct FewTables {
+  static constexpr uint32_t leastTile = 16;             // rows; a joined expert has as many as there are tokens
+  static constexpr bool ofBlock = mayFindBlockPairs(C); // (tile/BlockPairs.cuh: each row may be a tile)
+  static constexpr uint32_t mostTiles = ofBlock ? kBlockRows : kFewPairs + kFewPairs / leastTile,
+                            mostRows = ofBlock ? kBlockRows : 2 * kFewPairs;
+
+  uint2 tiles[mostTiles]; // packTile()
+  int32_t slotPair[mostRows];
   uint32_t tokenTiles;
 };
 
-static_assert(sizeof(FewTables) <= kFewTableBytes);
-
-inline __device__ FewTables &fewTables() {
-  __shared__ FewTables tables;
+template <GemmConfig C> __device__ FewTables<C> &fewTables() {
+  __shared__ FewTables<C> tables;
+  static_assert(sizeof(tables) <= (FewTables<C>::ofBlock ? kBlockTableBytes : kFewTableBytes));
   return tables;
 }
 
 /// Where the pair of each slot is.
-inline __device__ const int32_t *slotPairOf(const GroupedGemmArgs &args) {
-  return args.few.ids ? fewTables().slotPair : args.slotPair;
+template <GemmConfig C> __device__ const int32_t *slotPairOf(const GroupedGemmArgs &args) {
+  return args.few.ids ? fewTables<C>().slotPair : args.slotPair;
 }
 
 /// Fills the block's tables. By one warp, whose lanes see them then; others behind a barrier.
 template <GemmConfig C> __device__ void writeFewTables(const FewPairs &few) {
-  static_assert(C.tileTokens >= FewTables::leastTile && kFewPairs <= 2 * FewTables::leastTile, "two tiles at most");
-  FewTables &tables = fewTables();
+  static_assert(C.tileTokens >= FewTables<C>::leastTile && kFewPairs <= 2 * FewTables<C>::leastTile,
+                "two tiles at most");
+  FewTables<C> &tables = fewTables<C>();
   const uint32_t lane = threadIdx.x % 32;
   const FewPlace place = fewPlace(few);
   const uint32_t rows = __popc(place.alike);
@@ -90,14 +115,14 @@ template <GemmConfig C> __device__ void writeFewTables(const FewPairs &few) {
     const uint32_t tile = joinedTiles + __popc(place.lower & withTile) + __popc(place.lower & withTwo);
     const uint32_t slot = joinedRows + __popc(place.lower);
     const TokenTile entry{place.expert + few.joined, tile, slot, slot + rows};
-    tables.tiles[tile] = entry;
+    tables.tiles[tile] = packTile(entry);
     if (rows > C.tileTokens)
-      tables.tiles[tile + 1] = entry;
+      tables.tiles[tile + 1] = packTile(entry);
   }
   if (lane < joinedRows)
     tables.slotPair[lane] = static_cast<int32_t>(lane * few.topK);
   if (lane < joinedTiles)
-    tables.tiles[lane] = {0, 0, 0, joinedRows};
+    tables.tiles[lane] = packTile({0, 0, 0, joinedRows});
   if (lane == 0)
     tables.tokenTiles = joinedTiles + __popc(withTile) + __popc(withTwo);
   __syncwarp();

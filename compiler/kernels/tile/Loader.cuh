@@ -5,6 +5,7 @@
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
+#include "compiler/kernels/tile/BlockPairs.cuh"
 #include "compiler/kernels/tile/CombinedRows.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Progress.cuh"
@@ -14,6 +15,21 @@
 #include "compiler/kernels/tile/WorkQueue.cuh"
 
 namespace moec::tile {
+
+/// Waits for what tells of the step's pairs, unless neither ids nor tables come from the kernel just before this one.
+template <class Ring> __device__ void awaitIds() {
+  if constexpr (Ring::followsDispatch)
+    ptx::waitForPrevious();
+}
+
+/// By the loading warpgroup, before its warps part.
+template <GemmConfig C, class Ring> __device__ void prepareTables(const GroupedGemmArgs &args) {
+  if (!findsBlockPairs<C>(args.few))
+    return;
+  awaitIds<Ring>();
+  if constexpr (mayFindBlockPairs(C))
+    writeBlockTables<C>(args);
+}
 
 /// One thread that picks the block's tiles and starts copies by TMA: weights, and token rows where `RingOf`
 /// (FittedRing<C> or Fp8Ring<C>) takes them in boxes. Its warp helps it to begin.
@@ -35,9 +51,9 @@ template <GemmConfig C, class RingOf> struct Loader {
 
   /// By all lanes of a warp, the first of which then runs.
   __device__ void prepare() const {
-    if constexpr (Ring::followsDispatch) // else neither ids nor tables come from the kernel just before this one
-                                         // (below)
-      ptx::waitForPrevious();
+    if (findsBlockPairs<C>(args.few))
+      return; // prepareTables() has
+    awaitIds<Ring>();
     if (args.few.ids)
       writeFewTables<C>(args.few);
   }

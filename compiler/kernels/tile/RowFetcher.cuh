@@ -41,7 +41,7 @@ template <GemmConfig C, class RingOf> struct RowFetcher {
 private:
   /// Where this warp's groups come from.
   __device__ void findRows(const Work &work, uint32_t groups) const {
-    const int32_t *slotPair = slotPairOf(args);
+    const int32_t *slotPair = slotPairOf<C>(args);
     const uint32_t lane = threadIdx.x % 32;
     __syncwarp(); // the last tile's have been read
     for (uint32_t group = warp + lane / Groups::size * warps; group < groups; group += 32 / Groups::size * warps)

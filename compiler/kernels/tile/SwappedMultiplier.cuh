@@ -33,7 +33,7 @@ template <GemmConfig C, class Products, class Activation> struct SwappedMultipli
 
   __device__ void keepOutputs(const Work &work) {
     if constexpr (C.weighted)
-      weighColumns<C.tileTokens>(args, slotPairOf(args), work, sums); // below the condition ptxas would spill
+      weighColumns<C.tileTokens>(args, slotPairOf<C>(args), work, sums); // below the condition ptxas would spill
     if (!hasColumns)
       return;
     if constexpr (C.biased && gated)
@@ -52,8 +52,9 @@ private:
       MOEC_WIDTH(1)
       MOEC_WIDTH(2)
       MOEC_WIDTH(3)
-      MOEC_WIDTH(4) MOEC_WIDTH(5) MOEC_WIDTH(6) MOEC_WIDTH(7) MOEC_WIDTH(8) MOEC_WIDTH(9) MOEC_WIDTH(10) MOEC_WIDTH(11)
-          MOEC_WIDTH(12) MOEC_WIDTH(13) MOEC_WIDTH(14) MOEC_WIDTH(15) MOEC_WIDTH(16)
+      MOEC_WIDTH(4)
+      MOEC_WIDTH(5) MOEC_WIDTH(6) MOEC_WIDTH(7) MOEC_WIDTH(8) MOEC_WIDTH(9) MOEC_WIDTH(10) MOEC_WIDTH(11) MOEC_WIDTH(12)
+          MOEC_WIDTH(13) MOEC_WIDTH(14) MOEC_WIDTH(15) MOEC_WIDTH(16)
 #undef MOEC_WIDTH
     }
     Products::skip();

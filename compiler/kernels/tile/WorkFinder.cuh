@@ -100,7 +100,7 @@ private:
   __device__ WorkKinds findKinds() const {
     const uint32_t columns = columnTiles<C>(args);
     if (args.few.ids)
-      return WorkKinds::alike(fewTables().tokenTiles * columns, units());
+      return WorkKinds::alike(fewTables<C>().tokenTiles * columns, units());
     const TileHead head = *args.tileHead; // one access
     return WorkKinds::of(head, columns, units());
   }
@@ -129,7 +129,7 @@ private:
     if (index >= items)
       return;
     const uint32_t tile = index / columnTiles<C>(args);
-    entry = args.few.ids ? fewTables().tiles[tile] : args.tiles[tile];
+    entry = args.few.ids ? unpackTile(fewTables<C>().tiles[tile]) : args.tiles[tile];
   }
 
   /// An expert's tiles have the same number of rows, give or take 16: 272 rows are 144 and 128, not 256 and 16, whose

@@ -36,11 +36,12 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
     MOEC_TRY(quantiseActivated());
   void *outputs = isPadded() ? space.output : output;
   MOEC_TRY(down(ids, pairWeights, counters.ring, outputs));
+  countsQueued |= !isFew(few);
   if (kernels.sharedGateUp)
     MOEC_TRY(shared(hidden));
   if (!kernels.down.config.combines)
     MOEC_TRY(combine(pairWeights, counters.ring, outputs));
-  countsQueued = true; // of few pairs who combines leaves them
+  countsQueued = true; // of a pair a lane who combines leaves them
   return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
 }
 
@@ -101,11 +102,11 @@ Status CudaForward::route(uint32_t *nonFinite) {
 }
 
 Status CudaForward::assignSlots(const int32_t *ids, const CountsRing &ring) {
-  const uint32_t topK = layer.shape.topK;
+  const uint32_t topK = layer.shape.topK, joined = joinsShared(layer.shape) ? 1 : 0;
   few = {};
-  if (!hasNoDispatch(uint64_t{tokens} * topK, kernels.gateUp.family, kernels.down.family))
+  if (!hasNoDispatch(tokens, topK, joined, kernels.config.gateUp, kernels.config.down))
     return dispatch(ids, ring);
-  few = {ids, tokens, topK, layer.shape.experts, joinsShared(layer.shape) ? 1u : 0u};
+  few = {ids, tokens, topK, layer.shape.experts, joined, space.slotOfPair};
   return {};
 }
 
@@ -236,12 +237,12 @@ Status CudaForward::down(const int32_t *ids, const float *pairWeights, const Cou
   args.output = space.expertOutput;
   args.tileCounters = space.tileCounters + kTileCounters;
   args.bias = reinterpret_cast<const float *>(weights.downBias);
+  args.ring = ring;
   if (kernels.down.config.combines) { // (its map of outputs is not looked at)
     args.output = output;
     args.numRows = tokens;
     args.pairWeights = layer.shape.weightOnInput ? nullptr : pairWeights;
     args.ids = ids;
-    args.ring = ring;
   }
   return gemm(kernels.down, layer.downMaps, args, {weights.down, weights.down, weights.downScales, weights.downScales},
               rows ? &rows->tokens(kernels.down.family, kernels.down.config) : nullptr,
@@ -315,12 +316,13 @@ Status CudaForward::combine(const float *pairWeights, const CountsRing &ring, vo
   args.output = output;
   args.numTokens = tokens;
   args.hidden = paddedForCuda(layer.shape.hidden);
-  args.few = few;
+  if (isFew(few)) // else gate-up has left the slots, and down leaves the counts
+    args.few = few;
   args.ring = ring;
   const CombineConfig config{
       .element = kernels.gateUp.config.element, .topK = layer.shape.topK, .threads = kernels.combine.threads};
   void *parameters[] = {&args};
-  const uint32_t counting = few.ids && ring.words ? 1 : 0; // a block more
+  const uint32_t counting = args.few.ids && ring.words ? 1 : 0; // a block more
   return launch(kernels.combine, combineBlocks(config, tokens, args.hidden) + counting, parameters, "combine");
 }
 

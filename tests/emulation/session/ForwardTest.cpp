@@ -85,6 +85,8 @@ template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaK
   static constexpr bool WeightOnInput = What == Kind::WeightOnInput;
   static constexpr DispatchConfig dispatch = What == Kind::Joined ? joinedDispatchConfig : dispatchConfig;
   auto kernels = std::make_shared<CudaKernels>();
+  kernels->config.gateUp = GateUp;
+  kernels->config.down = Down;
   addRouter<routerConfig>(kernels->router, T / 2); // the first step's
   addRouter<RouterGemmConfig{Element::BF16, 64, 64, true}>(kernels->router, UINT32_MAX);
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });

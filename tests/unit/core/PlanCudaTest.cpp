@@ -209,7 +209,8 @@ TEST_CASE("down that combines saves most of combine, and never costs less than n
   GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h100"));
   LayerShape shape{.hidden = 7168, .intermediate = 2048, .experts = 32, .topK = 1, .dtype = DType::BF16};
   const auto combineNs = [&](uint32_t tokens, GemmFamily down) {
-    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, GemmFamily::Fitted, down)
+    const CudaTile gateUpTile{.family = GemmFamily::Fitted}, downTile{.family = down};
+    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, gateUpTile, downTile)
         .combineNs;
   };
   CHECK(combineNs(16384, GemmFamily::Fitted) < combineNs(16384, GemmFamily::Hopper) / 2);

@@ -174,11 +174,13 @@ LayerPlan CudaBench::plan(uint32_t index) {
   return plan;
 }
 
-void CudaBench::publish(const std::string &gateUp, const std::string &down) {
+void CudaBench::publish(const std::string &gateUp, const std::string &down, bool asNumbered) {
   LayerPlan plan = session->host().livePlan(layers[0].layer);
   plan.config.cuda.gateUp = *CudaTile::parse(gateUp);
   plan.config.cuda.down = *CudaTile::parse(down);
-  std::sort(plan.table.order.rbegin(), plan.table.order.rend()); // (0 .. E-1 would not be looked at)
+  std::sort(plan.table.order.begin(), plan.table.order.end());
+  if (!asNumbered)
+    std::reverse(plan.table.order.begin(), plan.table.order.end());
   auto built = session->host().build({{layers[0].layer, plan}}, {}, {});
   INFO(built.status().message());
   REQUIRE(built.ok());

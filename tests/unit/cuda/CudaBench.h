@@ -38,8 +38,8 @@ struct CudaBench {
   Status step(CUstream stream, uint32_t tokens = 20, Phase phase = Phase::Decode);
   /// The live plan with tile class `index` of those that gate-up and down can share.
   LayerPlan plan(uint32_t index);
-  /// Builds and publishes a generation with these tiles.
-  void publish(const std::string &gateUp, const std::string &down);
+  /// Builds and publishes a generation with these tiles, and experts in an order that is not their own unless told so.
+  void publish(const std::string &gateUp, const std::string &down, bool asNumbered = false);
 
   FakeCuda cuda;
   CudaCompiler compiler;

@@ -32,11 +32,12 @@ void combine(const CombineArgs &args, int value) {
     leaveCounts(args.ring, args.few.ids, args.few.numTokens * args.few.topK, args.few.numExperts);
 }
 
-/// Down that combines: as combine.
-void combineInDown(const GroupedGemmArgs &args) {
-  std::memset(args.output, 0, size_t{args.numRows} * args.n * 2);
-  if (args.few.ids)
-    leaveCounts(args.ring, args.few.ids, args.few.numTokens, args.few.numExperts);
+/// Down: as combine where it combines; of more pairs than that finds it leaves the counts in any case.
+void down(const GroupedGemmArgs &args) {
+  if (args.ids)
+    std::memset(args.output, 0, size_t{args.numRows} * args.n * 2);
+  if (args.few.ids && (args.ids || !isFew(args.few)))
+    leaveCounts(args.ring, args.few.ids, args.few.numTokens * args.few.topK, args.few.numExperts);
 }
 
 /// Kernels are named "what" or "what:number"; a dispatch's number is that of its experts.
@@ -59,10 +60,6 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     const CombineArgs args = *static_cast<const CombineArgs *>(parameters[0]);
     return [args, value = what == "combine" ? 0 : 0x3f] { combine(args, value); };
   }
-  if (what == "down" && (kernel.symbol.find(":fitted-") != std::string::npos ||
-                         kernel.symbol.find(":fp8") != std::string::npos)) // whose arguments begin with the others'
-    if (const auto args = *static_cast<const GroupedGemmArgs *>(parameters[3]); args.ids)
-      return [args] { combineInDown(args); };
   if (fake().recordProducts && (what == "gate-up" || what == "down")) {
     // Tensor maps come first: of weights (two), or of weights, tokens and outputs. Arguments of e4m3 begin with the
     // others'.
@@ -70,6 +67,10 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     const size_t maps = isOf(":portable") ? 0 : isOf(":fitted") || isOf(":fp8") ? 3 : 2;
     fake().products[what] = *static_cast<const GroupedGemmArgs *>(parameters[maps]);
   }
+  if (what == "down" && (kernel.symbol.find(":fitted-") != std::string::npos ||
+                         kernel.symbol.find(":fp8") != std::string::npos)) // whose arguments begin with the others'
+    if (const auto args = *static_cast<const GroupedGemmArgs *>(parameters[3]); args.ids || args.few.ids)
+      return [args] { down(args); };
   return [] {};
 }
 

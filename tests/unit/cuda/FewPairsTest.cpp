@@ -9,10 +9,12 @@ using namespace moec::test;
 namespace {
 
 constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK = 2, .dtype = DType::BF16};
-constexpr uint32_t most = kFewPairs / 2; // tokens
+constexpr uint32_t most = kFewPairs / 2, mostOfBlocks = kBlockRows / 2; // tokens
 const std::string wide = "fitted-192x256-s4-w2x1-b1", narrow = "fitted-16x64-s5-w1x4-b1",
                   two = "fitted-16x64-s5-w1x2-b2";  // blocks a multiprocessor
 constexpr uint32_t usual = 5 * 80 * 128 * 2 + 1024; // bytes of shared memory of the last
+
+void setRoom(SessionOptions &options) { options.maxTokens = mostOfBlocks + 1; }
 
 /// Launches of a step of `tokens` on `tile`, whose products are kept.
 size_t launchesOf(CudaBench &bench, const std::string &gateUp, const std::string &down, uint32_t tokens) {
@@ -39,12 +41,12 @@ void checkFew(const FewPairs &few, uint32_t tokens, uint32_t joined = 0) {
 } // namespace
 
 TEST_CASE("fitted products find few pairs themselves", "[cuda][few]") {
-  CudaBench bench({}, {describeLayer(0, plain)});
+  CudaBench bench(setRoom, {describeLayer(0, plain)});
   bench.mustOpen();
   for (const std::string &tile : {wide, narrow})
-    for (uint32_t tokens : {1u, most, most + 1}) {
+    for (uint32_t tokens : {1u, most, most + 1, mostOfBlocks, mostOfBlocks + 1}) {
       CAPTURE(tile, tokens);
-      const bool few = tokens <= most;
+      const bool few = tokens <= (tile == wide ? most : mostOfBlocks);
       CHECK(launchesOf(bench, tile, tile, tokens) ==
             (few ? 5 : 6)); // router, route, (dispatch,) both products, combine
       const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
@@ -57,11 +59,51 @@ TEST_CASE("fitted products find few pairs themselves", "[cuda][few]") {
     }
 }
 
-TEST_CASE("blocks of a step with no more tiles than multiprocessors get one each", "[cuda][few]") {
+TEST_CASE("what finds few pairs has as many as it has room for", "[cuda][few]") {
+  const auto tile = [](GemmFamily family, uint16_t tokens) { return CudaTile{.family = family, .tokens = tokens}; };
+  for (const GemmFamily family : {GemmFamily::Fitted, GemmFamily::Fp8}) {
+    const CudaTile narrowTile = tile(family, 16), wideTile = tile(family, 192), other = tile(GemmFamily::Hopper, 16);
+    CHECK((hasNoDispatch(64, 8, 0, narrowTile, narrowTile) && !hasNoDispatch(65, 8, 0, narrowTile, narrowTile)));
+    CHECK((hasNoDispatch(56, 8, 1, narrowTile, narrowTile) && !hasNoDispatch(57, 8, 1, narrowTile, narrowTile)));
+    CHECK((hasNoDispatch(4, 8, 1, wideTile, narrowTile) && !hasNoDispatch(5, 8, 0, wideTile, narrowTile)));
+    CHECK((hasNoDispatch(4, 8, 1, narrowTile, wideTile) && !hasNoDispatch(5, 8, 0, narrowTile, wideTile)));
+    CHECK((!hasNoDispatch(1, 1, 0, narrowTile, other) && !hasNoDispatch(1, 1, 0, other, narrowTile)));
+    CHECK(!hasNoDispatch(uint64_t{1} << 40, 8, 0, narrowTile, narrowTile));
+  }
+}
+
+TEST_CASE("of more pairs narrow tiles have a dispatch, without what wide ones need of it", "[cuda][few]") {
+  CudaBench bench(setRoom, {describeLayer(0, plain)});
+  bench.mustOpen();
+  launchesOf(bench, narrow, narrow, mostOfBlocks + 1);
+  const DispatchArgs dispatched = bench.cuda.lastDispatch();
+  CHECK((dispatched.mixRows == kMixRows && dispatched.tileTokens == 16 && dispatched.numProgress == 0));
+  for (const FakeFitted &product : bench.cuda.fittedLaunches()) {
+    CHECK(product.args.few.ids == nullptr);
+    CHECK((product.args.tiles == dispatched.tiles && product.args.tileHead == dispatched.tileHead));
+  }
+}
+
+TEST_CASE("of pairs that blocks find gate-up leaves the slots, and down the counts", "[cuda][few]") {
   CudaBench bench({}, {describeLayer(0, plain)});
   bench.mustOpen();
+  launchesOf(bench, narrow, narrow, most + 1);
+  const std::vector<FakeFitted> products = bench.cuda.fittedLaunches();
+  REQUIRE(products.size() == 2);
+  for (const FakeFitted &product : products) {
+    checkFew(product.args.few, most + 1);
+    CHECK(product.args.few.slotOfPair != nullptr);
+  }
+  CHECK(products[1].args.ring.words != nullptr);
+}
+
+TEST_CASE("blocks of a step with no more tiles than multiprocessors get one each", "[cuda][few]") {
+  CudaBench bench(setRoom, {describeLayer(0, plain)});
+  bench.mustOpen();
   CHECK(sharedBytes(bench, two, 1) == std::vector{kAloneSharedBytes, kAloneSharedBytes});
-  CHECK(sharedBytes(bench, two, most + 1) == std::vector{usual, usual}); // with dispatch: nobody knows how many tiles
+  CHECK(sharedBytes(bench, two, most + 1) == std::vector{kAloneSharedBytes, kAloneSharedBytes}); // 68 tiles and 34
+  CHECK(sharedBytes(bench, two, mostOfBlocks) == std::vector{usual, usual});                     // up to 512
+  CHECK(sharedBytes(bench, two, mostOfBlocks + 1) == std::vector{usual, usual}); // with dispatch: nobody knows how many
   CHECK(sharedBytes(bench, narrow, 1) == std::vector(2, 5 * 80 * 256 * 2 + 1024u)); // one a multiprocessor as it is
 }
 
@@ -89,13 +131,14 @@ TEST_CASE("who has a multiprocessor to itself", "[cuda][few]") {
   GemmConfig down = gateUp;
   down.role = GemmRole::Down;
   const int32_t ids[1] = {0};
-  const FewPairs one{ids, 1, 1, 32, 0}, four{ids, 4, 1, 32, 0}, twice{ids, 2, 2, 32, 0}, joined{ids, 1, 1, 32, 1};
+  const FewPairs one{ids, 1, 1, 32, 0, nullptr}, four{ids, 4, 1, 32, 0, nullptr}, twice{ids, 2, 2, 32, 0, nullptr},
+      joined{ids, 1, 1, 32, 1, nullptr};
   // One token of the DSv3 slice on an H100: 64 tiles of gate-up, 112 of down.
   CHECK((runsAlone(gateUp, one, 2048, 132) && runsAlone(down, one, 7168, 132)));
   CHECK((runsAlone(gateUp, joined, 2048, 132) && !runsAlone(down, joined, 7168, 132))); // 128 and 224
   CHECK((!runsAlone(gateUp, four, 2048, 132) && runsAlone(gateUp, four, 1024, 132)));   // 256 and 128, if all differ
   CHECK((!runsAlone(gateUp, twice, 2048, 132) && runsAlone(gateUp, twice, 1024, 132)));
-  const FewPairs many{ids, 17, 1, 32, 1}; // 17 tiles and two of the joined expert
+  const FewPairs many{ids, 17, 1, 32, 1, nullptr}; // 17 tiles and two of the joined expert
   CHECK((runsAlone(gateUp, many, 32, 19) && !runsAlone(gateUp, many, 32, 18)));
   CHECK((runsAlone(gateUp, one, 32 * 132, 132) && !runsAlone(gateUp, one, 32 * 132 + 8, 132)));
   CHECK(!runsAlone(gateUp, {}, 64, 132));

@@ -31,6 +31,7 @@ TEST_CASE("a launch watch is told of every kernel of a forward, and of no valida
   bench.mustOpen();
   REQUIRE(bench.session->host().build({{0, bench.plan(1)}}, {}, {}).ok());
   CHECK(told->kernels.empty());
+  bench.publish("fitted-192x256-s4-w2x1-b1", "fitted-192x256-s4-w2x1-b1");
   REQUIRE(bench.step(bench.cuda.stream()).ok());
   CHECK(told->kernels == std::vector<std::string>{"router", "route", "dispatch", "gate-up", "down", "shared-gate-up",
                                                   "shared-down", "combine"});

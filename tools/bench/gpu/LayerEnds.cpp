@@ -73,7 +73,7 @@ Status LayerEnds::assignSlots(const int32_t *ids) {
   if (!isOfFewPairs())
     return dispatch(ids);
   stepIds = ids;
-  few = {ids, shape.tokens, shape.topK, shape.experts, 0};
+  few = {ids, shape.tokens, shape.topK, shape.experts, 0, buffers->slotOfPair.as<int32_t>()};
   return {};
 }
 
@@ -117,6 +117,7 @@ GroupedGemmArgs LayerEnds::gemmArgs() const {
   args.topK = shape.topK;
   args.numRows = shape.tokens;
   args.few = few;
+  args.ring = countsRing;
   return args;
 }
 
@@ -124,7 +125,6 @@ void LayerEnds::letDownCombine(GroupedGemmArgs &args, const float *pairWeights) 
   args.output = buffers->output.as<void>();
   args.pairWeights = pairWeights;
   args.ids = stepIds;
-  args.ring = countsRing;
 }
 
 Status LayerEnds::combine(const float *pairWeights, const SharedOutput &shared) {
@@ -140,10 +140,11 @@ Status LayerEnds::combine(const float *pairWeights, const SharedOutput &shared) 
   args.output = buffers->output.as<void>();
   args.numTokens = shape.tokens;
   args.hidden = shape.hidden;
-  args.few = few;
+  if (isFew(few)) // else gate-up has left the slots, and down leaves the counts
+    args.few = few;
   args.ring = countsRing;
   void *parameters[] = {&args};
-  const uint32_t counting = few.ids && countsRing.words ? 1 : 0; // a block more
+  const uint32_t counting = args.few.ids && countsRing.words ? 1 : 0; // a block more
   const uint32_t blocks = combineBlocks(combineConfig, shape.tokens, shape.hidden) + counting;
   return device->launch(combineKernel, {blocks, combineConfig.threads, overlap}, parameters);
 }

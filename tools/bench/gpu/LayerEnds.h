@@ -60,8 +60,12 @@ public:
 
   /// Whether steps of few pairs have a dispatch too. Off at first.
   void setAlwaysDispatch(bool on) { alwaysDispatch = on; }
-  /// Whether the layer's steps have none: their pairs are few (kFewPairs), and its products find them themselves.
-  bool isOfFewPairs() const { return findsFewPairs && !alwaysDispatch && shape.tokens * shape.topK <= kFewPairs; }
+  /// Whether the layer's steps have none: their pairs are few (kFewPairs, in narrow tiles kBlockRows), and its products
+  /// find them themselves.
+  bool isOfFewPairs() const {
+    return findsFewPairs && !alwaysDispatch &&
+           shape.tokens * shape.topK <= (isWide(tileTokens) ? kFewPairs : kBlockRows);
+  }
 
   /// Queue the steps. ids, pairWeights [T, K] are on the device.
   ///
