@@ -5,6 +5,7 @@
 #include "compiler/kernels/tile/BlockPairs.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "tests/emulation/kernels/DispatchFixture.h"
+#include "tests/emulation/planted/Caught.h"
 
 using namespace moec;
 using namespace moec::emulation;
@@ -187,6 +188,19 @@ TEST_CASE("slots, tiles and counts of pairs that a block finds are those of disp
   checkBlocks<129, false>(2);                // a thread has two experts
   checkBlocks<kMostFewExperts, false>(1);    // each pair may be a tile
   checkBlocks<kMostFewExperts - 1, true>(6); // with the joined one
+}
+
+TEST_CASE("a barrier that is missing where a block finds its pairs is seen", "[emulation][few][planted]") {
+  const std::vector<int32_t> ids = idsOf(40, 8, 40).front();
+  const auto caught = [&](Plant plant) {
+    const Caught how = firstFailure(plant, [&](uint64_t seed) { return checkBlock<40, true>(ids, 8, seed); });
+    UNSCOPED_INFO(how.message);
+    return how.fault();
+  };
+  CHECK(caught({Bug::SkipNamedBarrier, 0}) == Fault::Race);
+  CHECK(caught({Bug::SkipNamedBarrier, 1}) == Fault::Unwritten); // of the sums over warps
+  CHECK(caught({Bug::SkipSyncWarp}) == Fault::Race);
+  CHECK(caught({Bug::NoWaitForPrevious}) == Fault::Order);
 }
 
 TEST_CASE("slots, tiles and counts of few pairs are those of dispatch", "[emulation][few]") {

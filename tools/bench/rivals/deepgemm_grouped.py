@@ -11,7 +11,7 @@ MOST_MASKED = 256  # tokens: [E, T, H] stays small
 
 class DeepGemm(Rival):
     name, package = "deepgemm", "deep_gemm"
-    distributions = ("deep_gemm", "deep-gemm")
+    distributions = ("deep_gemm", "deep-gemm", "sgl-deep-gemm")
     known = "2.0 to 2.6; run with 2.6.1"
     sorted = False  # whether dispatch's tables are made beforehand
 
