@@ -37,8 +37,8 @@ constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11
 // bf16 but for the DeepSeek-V3 slice's 1.1, and 4 to 7 in e4m3 (docs/results/2026-11-27-h100/few-pairs.txt). Less than
 // a dispatch by itself: products find the pairs instead.
 constexpr double noDispatchSavesNs = 4000;
-// The same of pairs that blocks find: measured in turns on an H200 with 8 to 64 tokens 2.3 to 3.5 us in bf16, and in
-// e4m3 2 to 6 (docs/results/2026-11-28-h200/block-pairs.txt).
+// The same of pairs that blocks find: measured in turns on an H200 with 8 to 64 tokens of OLMoE and Qwen3 1 to 3.5 us
+// in bf16, and in e4m3 2 to 6 (docs/results/2026-11-28-h200/block-pairs-bf16.txt, -e4m3.txt).
 constexpr double blockPairsSaveNs = 3000;
 // What down that combines saves of combine's launch, and the part of its traffic that down takes longer for: the
 // DeepSeek-V3 slice on an H100, 1 to 16,384 tokens (docs/results/2026-11-27-h100-combining/forms.txt).

@@ -137,7 +137,7 @@ inline constexpr uint32_t kTileCounters = 2;
 /// A step of so few pairs needs no dispatch: who would read what it writes finds that by itself (tile/FewPairs.cuh).
 inline constexpr uint32_t kFewPairs = 32;
 /// Nor does a step with so few rows, those of a joined expert included, whose products both have narrow tiles: four
-/// warps of each block find its tables together (tile/BlockPairs.cuh). Wide tiles leave no room for those.
+/// warps of each block find its tables together (tile/BlockPairs.cuh). bf16's wide tiles leave no room for those.
 inline constexpr uint32_t kBlockRows = 512;
 /// In e4m3 products quantise the rows of so few tokens themselves: every tile of weights does it anew, which costs less
 /// than a launch as long as there are few of them.

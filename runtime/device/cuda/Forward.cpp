@@ -104,9 +104,11 @@ Status CudaForward::route(uint32_t *nonFinite) {
 Status CudaForward::assignSlots(const int32_t *ids, const CountsRing &ring) {
   const uint32_t topK = layer.shape.topK, joined = joinsShared(layer.shape) ? 1 : 0;
   few = {};
-  if (!hasNoDispatch(tokens, topK, joined, kernels.config.gateUp, kernels.config.down))
+  const FewPairs pairs{ids, tokens, topK, layer.shape.experts, joined, space.slotOfPair};
+  if (!hasNoDispatch(tokens, topK, joined, kernels.config.gateUp, kernels.config.down) ||
+      (dispatchesAlways && !isFew(pairs)))
     return dispatch(ids, ring);
-  few = {ids, tokens, topK, layer.shape.experts, joined, space.slotOfPair};
+  few = pairs;
   return {};
 }
 

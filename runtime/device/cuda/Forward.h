@@ -39,6 +39,9 @@ public:
   Status run(const void *hidden, uint32_t tokens, const RoutingView *routing, const CudaCounters &counters,
              void *output);
 
+  /// Whether steps of more than kFewPairs have a dispatch even where blocks could find the pairs. Off at first.
+  void alwaysDispatch(bool on) { dispatchesAlways = on; }
+
   /// Whether what leaves the step's counts was queued, however `run` ended.
   bool leavesCounts() const { return countsQueued; }
 
@@ -86,7 +89,7 @@ private:
   const CudaLaunchSite &site;
   uint32_t tokens = 0;
   FewPairs few{}; // of a step without dispatch
-  bool countsQueued = false;
+  bool countsQueued = false, dispatchesAlways = false;
   const float *sharedGate = nullptr; // logits of the shared expert's gate
   const CudaRowMaps *rows = nullptr; // of the workspace, for this layer; null where the GPU has no maps
 };

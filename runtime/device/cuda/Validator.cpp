@@ -1,5 +1,7 @@
 #include "runtime/device/cuda/Validator.h"
 
+#include "compiler/core/CudaTiles.h"
+#include "compiler/core/JoinedShared.h"
 #include "runtime/device/Noise.h"
 #include "runtime/weights/Convert.h"
 
@@ -83,11 +85,16 @@ Status CudaValidator::upload(const CudaLayer &candidate) {
 }
 
 std::vector<CudaValidator::Pass> CudaValidator::passesOf(const CudaLayer &layer) const {
-  std::vector<Pass> passes = {{tokens, false}};
+  const LayerShape &shape = layer.shape;
+  const CudaConfig &config = layer.kernels->config;
+  std::vector<Pass> passes = {{.tokens = tokens, .dispatches = true}};
   if (!layer.kernels->router.empty())
-    passes.push_back({tokens, true});
-  if (const uint32_t few = kFewPairs / layer.shape.topK; few < tokens)
-    passes.push_back({few, false});
+    passes.push_back({.tokens = tokens, .ownRouter = true});
+  const uint32_t found = std::min(tokens, kBlockRows / rowsPerToken(shape)), few = kFewPairs / shape.topK;
+  if (few < found && hasNoDispatch(found, shape.topK, joinsShared(shape) ? 1 : 0, config.gateUp, config.down))
+    passes.push_back({.tokens = found});
+  if (few < tokens)
+    passes.push_back({.tokens = few});
   return passes;
 }
 
@@ -96,8 +103,9 @@ Status CudaValidator::run(const CudaLayer &layer, const Pass &pass, std::byte *r
   const uint64_t bytes = uint64_t{pass.tokens} * layer.shape.hidden * byteSize(layer.shape.dtype);
   // Poisoned, so that what is not written shows: all ones is a NaN in every dtype.
   MOEC_CUDA(*driver, cuMemsetD8Async, (output.address(), 0xff, bytes, stream.get()), "output of a validation");
-  MOEC_TRY(CudaForward(layer, space, site)
-               .run(hidden.as<void>(), pass.tokens, pass.ownRouter ? nullptr : &routing, {}, output.as<void>()));
+  CudaForward forward(layer, space, site);
+  forward.alwaysDispatch(pass.dispatches);
+  MOEC_TRY(forward.run(hidden.as<void>(), pass.tokens, pass.ownRouter ? nullptr : &routing, {}, output.as<void>()));
   MOEC_CUDA(*driver, cuMemcpyDtoHAsync, (result, output.address(), bytes, stream.get()), "output of a validation");
   return {};
 }

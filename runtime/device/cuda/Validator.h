@@ -20,8 +20,8 @@ public:
                                                      uint32_t tokens, const CudaLaunchSite &site);
 
   /// Runs both layers with routing made so that one expert fills its tiles and the others get the rest, then with their
-  /// own router, then with so few tokens that there may be no dispatch (kFewPairs). Sleeps while the device works;
-  /// waits for nothing but its own stream.
+  /// own router, then with so few tokens that blocks may find all pairs (kBlockRows), then so few that warps may
+  /// (kFewPairs). Sleeps while the device works; waits for nothing but its own stream.
   ///
   /// Returns the relative L2 distance, which is 0: all tile classes sum in one order (docs/gpu-facts.md), so that any
   /// difference is a mismatch. Errors: VerificationMismatch, naming layer and distance; the driver's.
@@ -34,7 +34,8 @@ private:
   /// What a validation runs.
   struct Pass {
     uint32_t tokens;
-    bool ownRouter;
+    bool ownRouter = false;
+    bool dispatches = false; // of more than kFewPairs, whoever could find them
   };
   std::vector<Pass> passesOf(const CudaLayer &layer) const;
   Status run(const CudaLayer &layer, const Pass &pass, std::byte *result);

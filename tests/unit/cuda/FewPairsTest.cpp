@@ -3,6 +3,8 @@
 
 #include "compiler/core/CudaLaunch.h"
 
+#include <set>
+
 using namespace moec;
 using namespace moec::test;
 
@@ -81,6 +83,22 @@ TEST_CASE("of more pairs narrow tiles have a dispatch, without what wide ones ne
   for (const FakeFitted &product : bench.cuda.fittedLaunches()) {
     CHECK(product.args.few.ids == nullptr);
     CHECK((product.args.tiles == dispatched.tiles && product.args.tileHead == dispatched.tileHead));
+  }
+}
+
+TEST_CASE("generations are validated with each way to find pairs that their tiles have", "[cuda][few]") {
+  CudaBench bench({}, {describeLayer(0, plain)}); // of 64 tokens
+  bench.mustOpen();
+  for (const std::string &tile : {narrow, wide}) {
+    CAPTURE(tile);
+    bench.cuda.forget();
+    bench.publish(tile, tile);
+    std::set<std::pair<bool, uint32_t>> seen; // whether gate-up finds them, and how many tokens' it finds
+    for (const FakeFitted &product : bench.cuda.fittedLaunches())
+      if (product.symbol == "gate-up:" + tile)
+        seen.emplace(product.args.few.ids != nullptr, product.args.few.numTokens);
+    CHECK(seen == (tile == narrow ? std::set<std::pair<bool, uint32_t>>{{false, 0}, {true, 64}, {true, most}}
+                                  : std::set<std::pair<bool, uint32_t>>{{false, 0}, {true, most}}));
   }
 }
 
