@@ -49,6 +49,7 @@ constexpr GemmConfig combining(GemmConfig config) {
 /// What kernels take at most: experts a token and groups of experts, since a lane of route holds each; experts, by the
 /// shared memory of dispatch (below).
 inline constexpr uint32_t kMostTopK = 32, kMostExperts = 512, kMostGroups = 32;
+static_assert(kMostExperts <= kMostFewExperts);
 
 /// 16 warps: their counters and what else dispatch keeps of an expert are 84 bytes, 32 KB for 384 experts of the 48 KB
 /// that static shared memory may have.

@@ -115,8 +115,7 @@ bool givesQuantised(const CudaTile &tile) {
 }
 
 bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const CudaTile &down) {
-  return tokens <= kFewTokens && hasQuantisingForm(gateUp) && hasQuantisingForm(down) &&
-         hasNoDispatch(tokens, topK, 1, gateUp, down);
+  return tokens <= kFewTokens && tokens * topK <= kFewPairs && hasQuantisingForm(gateUp) && hasQuantisingForm(down);
 }
 
 uint32_t sharedBytes(const CudaTile &tile) {

@@ -24,7 +24,9 @@ __device__ void findSlots(const CombineArgs &args, const int32_t *few, uint32_t 
 /// See CombineArgs. Pairs without a slot (padding) add nothing, whatever lies in their weight.
 ///
 /// Ids and slots are read before the kernel before this one is done: when that one let this one start, dispatch (or
-/// what gave the ids) was done. Nothing of gate-up's is: down may still go by its progress (tile/Progress.cuh).
+/// what gave the ids) was done. Nothing of gate-up's is: down may still go by its progress (tile/Progress.cuh); but
+/// where blocks found the pairs (tile/BlockPairs.cuh) slots are gate-up's, and down, in narrow tiles, has waited for
+/// all of it.
 ///
 /// Launch: any grid of C.threads threads (combineBlocks()); each thread sums eight columns of a token at a time.
 template <CombineConfig C>

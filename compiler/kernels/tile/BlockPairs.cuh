@@ -158,6 +158,7 @@ template <GemmConfig C> __device__ bool findsBlockPairs(const FewPairs &few) {
 template <GemmConfig C> __device__ void writeBlockTables(const GroupedGemmArgs &args) {
   __shared__ BlockCounts<4> counts;
   FewTables<C> &tables = fewTables<C>();
+  static_assert(sizeof(tables) + sizeof(counts) <= kBlockTableBytes);
   const FewPairs &few = args.few;
   BlockPairs<4, LoadingBarrier> pairs(few, counts);
   const uint32_t tiles =
@@ -174,7 +175,7 @@ template <GemmConfig C> __device__ void writeBlockTables(const GroupedGemmArgs &
   for (uint32_t token = threadIdx.x; token < few.joined * few.numTokens; token += 128)
     tables.slotPair[token] = static_cast<int32_t>(token * few.topK);
   LoadingBarrier()();
-  if (C.role == GemmRole::Down && blockIdx.x == gridDim.x - 1 && threadIdx.x / 32 == 3) { // which has time
+  if (C.role == GemmRole::Down && blockIdx.x == gridDim.x - 1 && threadIdx.x / 32 == 3) { // which has least to do
     ptx::waitForPrevious();
     sampleCounts(
         args.ring, few.numExperts, [&](uint32_t expert) { return counts.pairsOf(expert, few.numExperts); },

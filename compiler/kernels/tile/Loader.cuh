@@ -27,8 +27,10 @@ template <GemmConfig C, class Ring> __device__ void prepareTables(const GroupedG
   if (!findsBlockPairs<C>(args.few))
     return;
   awaitIds<Ring>();
-  if constexpr (mayFindBlockPairs(C))
+  if constexpr (mayFindBlockPairs(C)) {
+    static_assert(!Ring::overlaps, "combine reads gate-up's slots before it waits: down must have waited for gate-up");
     writeBlockTables<C>(args);
+  }
 }
 
 /// One thread that picks the block's tiles and starts copies by TMA: weights, and token rows where `RingOf`

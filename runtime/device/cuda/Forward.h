@@ -66,7 +66,8 @@ private:
   Status quantiseTokens(const void *hidden);
   Status quantiseActivated();
   Status gateUp(const void *hidden, const float *pairWeights);
-  /// `ids`, `pairWeights` of the step, `ring` and `output` of who combines (GemmConfig::combines).
+  /// `ids`, `pairWeights` of the step, `output` of who combines (GemmConfig::combines), `ring` of who leaves the
+  /// counts.
   Status down(const int32_t *ids, const float *pairWeights, const CountsRing &ring, void *output);
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, const CountsRing &ring, void *output);

@@ -19,7 +19,7 @@ inline constexpr uint32_t T = 21, H = 272, I = 144, Is = 40, E = 8, K = 2, nanTo
 inline constexpr DispatchConfig dispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64},
     joinedDispatchConfig{.experts = E, .threads = 64, .pairsPerBlock = 64, .joined = true};
 inline constexpr QuantiseConfig quantiseConfig{.element = Element::BF16, .threads = 64},
-    joinedQuantiseConfig{.element = Element::BF16, .threads = 64, .joined = true};
+    joinedQuantiseConfig{.element = Element::BF16, .threads = 256, .joined = true}; // as shipped
 inline constexpr CombineConfig combineConfig{.element = Element::BF16, .topK = K, .threads = 64};
 
 /// What a layer's shared expert is made of.

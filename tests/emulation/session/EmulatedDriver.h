@@ -2,6 +2,7 @@
 // runtime's headers, tests/emulation/machine/Cuda.h and the kernels before this, in that order.
 #pragma once
 
+#include "compiler/core/JoinedShared.h"
 #include "runtime/device/cuda/Forward.h"
 #include "tests/emulation/kernels/TileCounters.h"
 #include "tests/emulation/machine/TensorMap.h"
@@ -133,13 +134,13 @@ public:
   CountsRing ring{};
 
 private:
-  static constexpr uint32_t samples = 5;
+  static constexpr uint32_t samples = 8; // more than steps
   uint32_t experts;
 };
 
 /// Steps of a layer, of half of `tokens`, of all, of half again and, where it has kernels for so few, of kFewTokens,
 /// one after the other in buffers with room for more. The second is checked; those after it, whose pairs are few
-/// (kFewPairs) where the second's were not, must give the same bits.
+/// (kFewPairs) where the second's were not, must give the same bits, and so must the whole of it with a dispatch.
 ///
 /// fill(memory, layer)    gives the layer its shape, router, kernels and weights; what the caller routes by, if he does
 /// check(space, output)   what is wrong with what the step left, [tokens, H] and in its buffers; empty if nothing is
@@ -163,14 +164,14 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
   const uint16_t *hidden = here.memory.input(hiddenRows);
   const uint32_t half = tokens / 2;
   uint16_t *output = here.memory.output<uint16_t>(tokens * layer.shape.hidden),
-           *again = here.memory.output<uint16_t>(half * layer.shape.hidden);
+           *again = here.memory.output<uint16_t>(tokens * layer.shape.hidden);
   CountsCheck counts(here.memory, layer.shape.experts);
   uint32_t *nonFinite = here.memory.output(std::vector<uint32_t>{0});
   const CudaLaunchSite site{**driver, nullptr, multiprocessors, true, true};
-  const auto step = [&](uint32_t count, uint16_t *to) {
-    REQUIRE(CudaForward(layer, *space, site)
-                .run(hidden, count, routing ? &*routing : nullptr, {counts.ring, nonFinite}, to)
-                .ok());
+  const auto step = [&](uint32_t count, uint16_t *to, bool dispatches = false) {
+    CudaForward forward(layer, *space, site);
+    forward.alwaysDispatch(dispatches);
+    REQUIRE(forward.run(hidden, count, routing ? &*routing : nullptr, {counts.ring, nonFinite}, to).ok());
   };
   step(half, output);
   step(tokens, output);
@@ -192,6 +193,14 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
       return here.failure->message;
     if (std::memcmp(again, output, size_t{count} * layer.shape.hidden * 2) != 0)
       return fmt::format("a step of {} tokens gives other bits", count);
+  }
+  if (hasNoDispatch(tokens, layer.shape.topK, joinsShared(layer.shape) ? 1 : 0, config.gateUp, config.down)) {
+    step(tokens, again, true);
+    if (here.failure)
+      return here.failure->message;
+    if (std::memcmp(again, output, size_t{tokens} * layer.shape.hidden * 2) != 0)
+      return "a step with dispatch gives other bits than one without";
+    tokensOf.push_back(tokens);
   }
   if (leavesCounters(space->tileCounters, 2))
     return "a tile counter is not left as zero";

@@ -138,7 +138,7 @@ template <CudaTile GateUp, CudaTile Down, Kind What = Kind::Plain> std::string r
   });
 }
 
-/// Tokens of one expert, some of none; half of them are few pairs, all are not.
+/// Tokens of one expert, some of none; half of them are a pair a lane, all are not.
 const bench::LayerInputs &oneExpert() {
   static const bench::LayerInputs made = [] {
     constexpr uint32_t tokens = 40;
@@ -198,10 +198,12 @@ TEST_CASE("a session's forward hands gate-up the weights that are on its input",
   forSchedules(kSchedules, runLayer<deep, wide, Kind::WeightOnInput>);
   forSchedules(kSchedules, runLayer<wide, wide, Kind::WeightOnInput>);
   forSchedules(kSchedules, runLayer<swapped, deep, Kind::WeightOnInput>);
+  forSchedules(kSchedules, runLayer<deep, deep, Kind::WeightOnInput>);
 }
 
 TEST_CASE("a session's forward computes a shared expert that joins the routed ones", "[emulation][session]") {
   forSchedules(kSchedules, runLayer<deep, wide, Kind::Joined>);
   forSchedules(kSchedules, runLayer<wide, wide, Kind::Joined>);
   forSchedules(kSchedules, runLayer<swapped, deep, Kind::Joined>);
+  forSchedules(kSchedules, runLayer<deep, deep, Kind::Joined>);
 }

@@ -221,6 +221,25 @@ TEST_CASE("down that combines saves most of combine, and never costs less than n
   CHECK(combineNs(16384, GemmFamily::Fitted) == combineNs(16384, GemmFamily::Hopper));
 }
 
+TEST_CASE("steps whose blocks find their pairs cost less than with a dispatch", "[core][gpu]") {
+  const GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h200"));
+  LayerShape shape{.hidden = 2048, .intermediate = 768, .experts = 128, .topK = 8, .dtype = DType::BF16};
+  const CudaTile narrow = *CudaTile::parse("fitted-16x64-s5-w1x4-b1"),
+                 wide = *CudaTile::parse("fitted-192x256-s4-w2x1-b1");
+  const auto dispatchNs = [&](uint32_t tokens, const CudaTile &gateUp, const CudaTile &down) {
+    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, gateUp, down).dispatchNs;
+  };
+  CHECK(dispatchNs(64, narrow, narrow) < dispatchNs(64, wide, wide));
+  CHECK(dispatchNs(64, narrow, wide) == dispatchNs(64, wide, wide));
+  CHECK(dispatchNs(65, narrow, narrow) == dispatchNs(65, wide, wide));
+  CHECK(dispatchNs(4, narrow, narrow) == dispatchNs(4, wide, wide)); // a warp finds so few
+  CHECK(dispatchNs(4, narrow, narrow) < dispatchNs(5, narrow, narrow));
+  shape.sharedIntermediate = shape.intermediate; // a row more for each token
+  shape.sharedAlike = true;
+  CHECK(dispatchNs(56, narrow, narrow) < dispatchNs(56, wide, wide));
+  CHECK(dispatchNs(57, narrow, narrow) == dispatchNs(57, wide, wide));
+}
+
 TEST_CASE("experts that merely move keep their kernels and their time", "[core][gpu]") {
   Random random(35);
   const TargetFacts facts = gpuFacts("h200");

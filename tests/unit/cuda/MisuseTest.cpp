@@ -131,10 +131,12 @@ TEST_CASE("rows, ids and weights lie where kernels can read them, or the forward
 }
 
 TEST_CASE("a forward that fails behind what leaves its counts still has its sample", "[cuda][samples][failures]") {
-  for (uint32_t failing : {7u, 20u}) { // few pairs, whose counts combine leaves, and many
+  const char *narrow = "fitted-16x64-s5-w1x4-b1", *wide = "fitted-192x256-s4-w2x1-b1";
+  // Pairs whose counts combine leaves, down, and dispatch.
+  for (const auto &[failing, tile] : {std::pair{7u, narrow}, {20u, narrow}, {20u, wide}}) {
     CudaBench bench;
     bench.mustOpen();
-    bench.publish("fitted-16x64-s5-w1x4-b1", "fitted-16x64-s5-w1x4-b1");
+    bench.publish(tile, tile);
     CUstream stream = bench.cuda.stream();
     std::vector<std::pair<uint32_t, uint32_t>> seen; // tokens, and pairs of expert 0: as many
     bench.session->setObserver([&](const LayerObservation &step) { seen.emplace_back(step.tokens, step.pairs[0]); });
@@ -157,7 +159,7 @@ TEST_CASE("a forward that fails behind what leaves its counts still has its samp
     CHECK(std::count(seen.begin(), seen.end(), std::pair{3u, 3u}) == static_cast<long>(calls));
     CHECK(bench.session->stats().lostSamples == 0);
     for (const auto &[tokens, pairs] : seen) {
-      CAPTURE(failing, tokens, pairs);
+      CAPTURE(failing, tile, tokens, pairs);
       CHECK(tokens == pairs);
     }
   }

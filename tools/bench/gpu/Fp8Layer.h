@@ -48,7 +48,7 @@ public:
   Status forward(const void *hidden, const int32_t *ids, const float *pairWeights);
 
   bool quantisesOutputs() const { return givesQuantised(gateUpGemm.config); }
-  bool quantisesInputs() const { return few.ids && quantisesFew && shape.tokens <= kFewTokens; }
+  bool quantisesInputs() const { return few.ids && isFew(few) && quantisesFew && shape.tokens <= kFewTokens; }
 
   static constexpr uint32_t numSteps = 6; // dispatch, the four, combine
 
