@@ -38,6 +38,10 @@ void barrierInit(uint32_t address, uint32_t arrivals) {
   block.touchShared(address, 8, Use::Write, block.actor(block.self()), "mbarrier.init");
   if (block.barriers.count(address))
     block.fail(Fault::Barrier, fmt::format("mbarrier.init of {:#x}, which is one already", address));
+  if (block.barriers.empty())
+    block.firstBarrier = address;
+  else if (block.laterBarrier == 0 && block.barriers.begin()->second.fenced)
+    block.laterBarrier = address;
   Barrier &barrier = block.barriers[address];
   barrier.count = barrier.pending = arrivals;
   barrier.initialised = block.actor(block.self()).epoch;
@@ -160,7 +164,9 @@ void clusterBarrier(bool orders) {
 
 void barrierWait(uint32_t address, uint32_t parity) {
   Block &block = Block::current();
-  if (isPlanted(Bug::SkipBarrierWait) && address == block.barriers.begin()->first + planted.detail * 8)
+  if (isPlanted(Bug::SkipBarrierWait) && address == block.firstBarrier + planted.detail * 8)
+    return;
+  if (isPlanted(Bug::SkipLaterWait) && address == block.laterBarrier + planted.detail * 8)
     return;
   if (isPlanted(Bug::WrongParity))
     parity ^= 1;

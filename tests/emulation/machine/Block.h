@@ -175,6 +175,7 @@ public:
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::map<uint32_t, Barrier> barriers;
+  uint32_t firstBarrier = 0, laterBarrier = 0; // addresses: initialised first of all, and first behind a fence (plants)
   NamedBarrier named[16];
   SharedMemory &shared;
   Random random;

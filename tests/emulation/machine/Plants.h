@@ -7,7 +7,8 @@ namespace moec::emulation {
 
 enum class Bug : uint8_t {
   None,
-  SkipBarrierWait, // waits for the `detail`-th barrier of the block do not wait
+  SkipBarrierWait, // waits for the `detail`-th barrier of the block's first array do not wait
+  SkipLaterWait,   // likewise of the array whose barriers are initialised after a fence (a queue's)
   WrongParity,     // all waits for the other parity
   SkipBarrierInitFence,
   ArrivalsTooMany, // barrierInit with one more
