@@ -32,6 +32,11 @@ constexpr double fewWeightsNs = 100;
 constexpr double idleStretch = 0.14, busyBytesPerNs = 25.4;
 
 constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
+// Fitted to e4m3 layers of an H200 (docs/results/2026-11-28-h200/e4m3-every-tile.txt) and held to an H100's: what two
+// products that quantise more than one row take longer, for each byte a nanosecond of memory, which hides less of it
+// the quicker it is; a dispatch in front of quantise, which waits for its slots; and, of a launch, wide tiles with
+// weights on the 64-row side.
+constexpr double quantisingRowsNsPerRate = 1.0, quantiseWaitsNs = 3000, wideE4M3Launch = 1.5;
 
 // What a step of few pairs takes less than with a dispatch: measured in turns on an H100 3.2 to 3.5 us at one token in
 // bf16 but for the DeepSeek-V3 slice's 1.1, and 4 to 7 in e4m3 (docs/results/2026-11-27-h100/few-pairs.txt). Less than
@@ -46,6 +51,8 @@ constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
+  if (tile.family == GemmFamily::Fp8 && tile.swapAB && isWide(tile.tokens))
+    return wideE4M3Launch;
   return !isFitted(tile) ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
 }
 bool beginsEarly(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && !isWide(tile.tokens); }
@@ -150,10 +157,14 @@ double earlyDownNs(const CudaTile &gateUp, const CudaTile &down, const GpuCalibr
 
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
                                   const Histogram &histogram, const GpuCalibration &gpu) {
-  if (gateUp.family != GemmFamily::Fp8 || quantisesFew(histogram.tokens, shape.topK, gateUp, down))
-    return {};
-  const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
   CudaQuantiseCost cost;
+  if (gateUp.family != GemmFamily::Fp8)
+    return cost;
+  if (quantisesFew(histogram.tokens, shape.topK, gateUp, down)) {
+    cost.inProductsNs = histogram.tokens > 1 ? quantisingRowsNsPerRate * gpu.memoryBytesPerNs : 0;
+    return cost;
+  }
+  const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
   cost.tokensNs = gpu.launchNs + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate;
   if (!givesQuantised(gateUp))
     cost.activatedNs = gpu.launchNs + shape.intermediate * rows * (rowElementBytes + 1) / rate;
@@ -168,8 +179,12 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
   cost.routerNs = 2 * gpu.launchNs + (of(shape.experts) + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.dispatchNs =
       pairs <= oneBlockPairs ? gpu.launchNs + gpu.dispatchNs + gpu.dispatchNsPerPair * pairs : gpu.dispatchGridNs;
-  if (hasNoDispatch(histogram.tokens, shape.topK, joinsShared(shape) ? 1 : 0, gateUp, down))
-    cost.dispatchNs = std::max(0.0, cost.dispatchNs - (pairs <= kFewPairs ? noDispatchSavesNs : blockPairsSaveNs));
+  if (hasNoDispatch(shape, histogram.tokens, gateUp, down))
+    cost.dispatchNs =
+        std::max(0.0, cost.dispatchNs - (uint64_t{histogram.tokens} * shape.topK <= kFewPairs ? noDispatchSavesNs
+                                                                                              : blockPairsSaveNs));
+  else if (gateUp.family == GemmFamily::Fp8)
+    cost.dispatchNs += quantiseWaitsNs;
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
   const double trafficNs = (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.combineNs = downCombines(shape, down.family)

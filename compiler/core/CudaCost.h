@@ -62,11 +62,11 @@ struct CudaGlueCost {
 };
 
 /// Quantising a step's token rows before gate-up, and gate-up's outputs before down, where experts are multiplied in
-/// e4m3 and products do not do it.
+/// e4m3 and products do not do it, or what products take longer that do both.
 struct CudaQuantiseCost {
-  double tokensNs = 0, activatedNs = 0;
+  double tokensNs = 0, activatedNs = 0, inProductsNs = 0;
 
-  double ns() const { return tokensNs + activatedNs; }
+  double ns() const { return tokensNs + activatedNs + inProductsNs; }
 };
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
                                   const Histogram &histogram, const GpuCalibration &gpu);

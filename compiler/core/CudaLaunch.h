@@ -34,6 +34,10 @@ constexpr bool hasQuantisingForm(const CudaTile &tile) {
   return tile.family == GemmFamily::Fp8 && tile.swapAB && tile.tokens == 16 && tile.blocksPerSm > 1 &&
          tile.stages >= kQuantisingStages;
 }
+/// Whether a layer's products have it: both, or nobody would use it.
+constexpr bool haveQuantisingForms(const CudaTile &gateUp, const CudaTile &down) {
+  return hasQuantisingForm(gateUp) && hasQuantisingForm(down);
+}
 /// That form.
 constexpr GemmConfig quantising(GemmConfig config) {
   config.quantises = true;

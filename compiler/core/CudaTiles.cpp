@@ -1,6 +1,7 @@
 #include "compiler/core/CudaTiles.h"
 
 #include "compiler/core/CudaLaunch.h"
+#include "compiler/core/JoinedShared.h"
 #include "compiler/kernels/KernelAbi.h"
 
 #include <algorithm>
@@ -36,14 +37,14 @@ constexpr CudaTile classes[] = {
 };
 
 // Of e4m3, columns as above; a stage has so many 128 elements of the sum. Very few rows: two blocks with all of shared
-// memory in flight, or one with long stages; of few tokens the first quantises the rows that it brings. Beyond, two
+// memory in flight, or one with long stages; of few tokens the first quantises the rows that it brings. With 256
+// weights gate-up has all columns of a scale and gives its rows quantised; down then has any of those. Beyond, two
 // warpgroups, of which one adds up products while the other multiplies, with token rows on the 64-row side: adding up
 // costs half there, and gate-up gives its rows quantised (docs/performance-log.md, e4m3). Where experts have somewhat
 // more than 128 rows one wide tile is as good as two.
 constexpr CudaTile e4m3Classes[] = {
-    {GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2},
-    {GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
-    {GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
+    {GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2},    {GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
+    {GemmFamily::Fp8, true, 16, 256, 6, 2, 1, 1},   {GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
     {GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1},
 };
 
@@ -103,11 +104,10 @@ bool hasDenseForm(const CudaTile &tile) {
   return tile.family == GemmFamily::Portable || tile.family == GemmFamily::Hopper;
 }
 
-bool hasNoDispatch(uint64_t tokens, uint32_t topK, uint32_t joined, const CudaTile &gateUp, const CudaTile &down) {
-  if (!findsFewPairs(gateUp.family) || !findsFewPairs(down.family))
-    return false;
-  const bool isNarrow = !isWide(gateUp.tokens) && !isWide(down.tokens);
-  return tokens * topK <= kFewPairs || (isNarrow && tokens * (topK + joined) <= kBlockRows);
+bool hasNoDispatch(const LayerShape &shape, uint64_t tokens, const CudaTile &gateUp, const CudaTile &down) {
+  return findsFewPairs(gateUp.family) && findsFewPairs(down.family) &&
+         arePairsFound(tokens * shape.topK, tokens * rowsPerToken(shape),
+                       !isWide(gateUp.tokens) && !isWide(down.tokens));
 }
 
 bool givesQuantised(const CudaTile &tile) {
@@ -115,7 +115,7 @@ bool givesQuantised(const CudaTile &tile) {
 }
 
 bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const CudaTile &down) {
-  return tokens <= kFewTokens && tokens * topK <= kFewPairs && hasQuantisingForm(gateUp) && hasQuantisingForm(down);
+  return tokens <= kFewTokens && tokens * topK <= kFewPairs && haveQuantisingForms(gateUp, down);
 }
 
 uint32_t sharedBytes(const CudaTile &tile) {

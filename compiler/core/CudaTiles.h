@@ -51,9 +51,13 @@ constexpr bool downCombines(const LayerShape &shape, GemmFamily down) {
   return downCombines(shape.topK, shape.sharedIntermediate != 0, down);
 }
 
-/// Whether a step of so many tokens has no dispatch. `joined`: 1 where a shared expert is among the routed ones'
-/// (DispatchConfig::joined), else 0.
-bool hasNoDispatch(uint64_t tokens, uint32_t topK, uint32_t joined, const CudaTile &gateUp, const CudaTile &down);
+/// Whether products that find few pairs by themselves find so many. `rows`: those of a joined expert included.
+constexpr bool arePairsFound(uint64_t pairs, uint64_t rows, bool areTilesNarrow) {
+  return pairs <= kFewPairs || (areTilesNarrow && rows <= kBlockRows);
+}
+
+/// Whether a layer's step of so many tokens has no dispatch.
+bool hasNoDispatch(const LayerShape &shape, uint64_t tokens, const CudaTile &gateUp, const CudaTile &down);
 
 /// Blocks of a cluster that share the tile's token rows (GemmConfig::clusterBlocks). Tiles of few tokens have few rows
 /// to share.

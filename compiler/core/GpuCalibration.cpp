@@ -19,9 +19,9 @@ constexpr double copyShare = 0.85;   // the same; measured by itself: 4.08 of 4.
 constexpr double hopperShare = 0.80; // of the matrix rate, before operands
 constexpr double fittedShare = 0.84; // the same; fitted to an H100's layers (docs/results/2026-11-26-h100)
 // Of bf16's matrix rate, since adding up every 128 elements does not hide behind the products: with token rows on the
-// 64-row side that costs half. One warpgroup alone waits for itself, two blocks of one less. Fitted to an H100's layers
-// (docs/results/2026-11-27-h100-few/e4m3-every-tile.txt).
-constexpr double fp8RowsShare = 1.36, fp8Share = 1.08, fp8TwoBlocksShare = 0.48, fp8LoneShare = 0.3;
+// 64-row side that costs half. One warpgroup alone waits for itself, two blocks of one less. Fitted to layers of an
+// H100 (docs/results/2026-11-27-h100-few/e4m3-every-tile.txt) and an H200 (2026-11-28-h200/e4m3-every-tile.txt).
+constexpr double fp8RowsShare = 1.36, fp8Share = 1.08, fp8TwoBlocksShare = 0.4, fp8LoneShare = 0.28;
 constexpr double portableFlopsPerNs = 3420; // of one multiprocessor: what `mma.sync` reaches on Hopper
 constexpr double portableShare = 0.75; // of the matrix rate, on targets where `mma.sync` is the way to it; not measured
 constexpr double portableOperandBytesPerNs = 213, hopperOperandBytesPerNs = 445; // into a multiprocessor's matrix units

@@ -28,10 +28,10 @@ constexpr uint32_t fp8SharedBytes(const GemmConfig &c) {
   return c.stages * (fp8StageBytes(c) + c.tileK / kFp8Block * fp8ScaleFloats(c) * 4) + 1024;
 }
 
-/// Whether gate-up gives its rows quantised, as quantise would make them of its bf16 outputs: where a warpgroup has all
+/// Whether gate-up gives its rows quantised, as quantise would make them of its bf16 outputs: where a block has all
 /// columns of a row that share a scale.
 constexpr bool givesQuantised(const GemmConfig &c) {
-  return c.role == GemmRole::GateUp && !c.swapAB && c.tileWeights == 2 * kFp8Block;
+  return c.role == GemmRole::GateUp && c.tileWeights == 2 * kFp8Block;
 }
 
 /// Arguments of groupedGemmFp8. Weights, and rows that are quantised, come through tensor maps; `gemm.weights`,

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "compiler/kernels/fp8/Products.cuh"
+#include "compiler/kernels/fp8/QuantisingMultiplier.cuh"
 #include "compiler/kernels/fp8/RowMultiplier.cuh"
 #include "compiler/kernels/fp8/RowQuantiser.cuh"
 #include "compiler/kernels/fp8/ScaleLoader.cuh"
@@ -73,7 +74,9 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
     if constexpr (trade)
       ptx::takeRegisters<224>();
     const tile::Consumer<C, Ring> consumer{args.gemm, &output, ring, queue, warpgroup - 1};
-    if constexpr (C.swapAB)
+    if constexpr (C.swapAB && givesQuantised(C))
+      tile::multiplyTiles(Fp8QuantisingMultiplier<C, Activation>{{{consumer}}, args});
+    else if constexpr (C.swapAB)
       tile::multiplyTiles(tile::SwappedMultiplier<C, Fp8Products<C>, Activation>{{consumer}});
     else
       tile::multiplyTiles(Fp8RowMultiplier<C, Activation>{consumer, args});

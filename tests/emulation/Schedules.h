@@ -11,6 +11,8 @@ namespace moec::emulation {
 
 /// Schedules of every conformance case.
 inline constexpr uint32_t kSchedules = 50;
+/// Of whole layers as sessions queue them: several steps each, of kernels that have kSchedules by themselves.
+inline constexpr uint32_t kSessionSchedules = 25;
 
 /// A seed to run alone, from MOEC_EMULATION_SEED: how a failure is reproduced.
 inline std::optional<uint64_t> onlySeed() {

@@ -16,8 +16,8 @@ template <GemmConfig C> struct FittedRing : tile::Ring<C, 2, gatheringWarps(C), 
   /// Narrow tiles end so often that saying so costs gate-up more than down saves, likewise those of e4m3
   /// (docs/performance-log.md).
   static constexpr bool overlaps = isWide(C.tileTokens);
-  /// So blocks of down wait for the whole of gate-up, but have filled their rings with weights by then. Wide tiles and
-  /// those of e4m3 lose by that: what down brings comes at the cost of gate-up's last tiles.
+  /// So blocks of down wait for the whole of gate-up, but have filled their rings with weights by then. Wide tiles
+  /// lose by that: what down brings comes at the cost of gate-up's last tiles.
   static constexpr bool beginsNext = FittedRing::gated && !overlaps;
   static constexpr bool fetches = fetchesRows(C), copies = gathersTokens(C) && !fetches;
   static_assert(C.swapAB && FittedRing::bytes == stageBytes(C));

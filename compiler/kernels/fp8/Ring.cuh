@@ -13,6 +13,10 @@ constexpr uint32_t fp8LoadingWarps(const GemmConfig &c) { return c.quantises ? k
 template <GemmConfig C> struct Fp8Ring : tile::Ring<C, 1, fp8LoadingWarps(C), 32, givesQuantised(C) ? 1 : 2> {
   static constexpr bool takesBoxes = !C.quantises, fetches = false;
   static constexpr bool followsDispatch = C.quantises && Fp8Ring::gated; // else quantise or gate-up lies between
+  /// Where gate-up's rows are quantised, down is the launch behind it. Its weights come at the cost of gate-up's, so
+  /// steps of few tiles would lose by that, as do wide tiles (docs/performance-log.md).
+  static constexpr bool beginsNext = givesQuantised(C) && !isWide(C.tileTokens);
+  static constexpr uint32_t leastRounds = 2;
   static constexpr uint32_t scaleBytes = fp8ScaleFloats(C) * 4;
   // Gate-up: 128 columns of gate and up at most, so that one scale of each serves the tile. Down: two.
   static_assert(C.tileWeights >= 64 && C.tileWeights <= 256 && !C.biased && !C.weighted);

@@ -77,7 +77,7 @@ template <GemmConfig C, class RingOf> struct Loader {
     Finder finder{args};
     const Work first = finder.first();
     const bool finds = Ring::blocksTogether == 1 || ptx::clusterRank() == 0, follows = followsProgress<Ring>(args),
-               beginsNext = tellsProgress<Ring>(args) || Ring::beginsNext;
+               beginsNext = tellsProgress<Ring>(args) || (Ring::beginsNext && finder.hasRounds(Ring::leastRounds));
     if constexpr (!Ring::followsDispatch) {
       prefetchFirst(Ring::own(first));
       if (!follows)

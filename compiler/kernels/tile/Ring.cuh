@@ -19,8 +19,10 @@ struct Ring : Stages<C.stages, (C.tileTokens + C.tileWeights) * C.tileK * Elemen
   using Ring::Stages::at, Ring::Stages::before, Ring::Stages::bytes, Ring::Stages::stage, Ring::Stages::tileAt;
   static constexpr bool gated = C.role == GemmRole::GateUp, combines = C.combines;
   static_assert(!gated || !combines);
-  // Whether down begins while gate-up ends (Progress.cuh), and whether the next launch does so whatever it waits for.
+  // Whether down begins while gate-up ends (Progress.cuh), and whether the next launch does so whatever it waits for,
+  // given so many tiles for each block.
   static constexpr bool overlaps = false, beginsNext = false;
+  static constexpr uint32_t leastRounds = 0;
   static constexpr uint32_t elementBytes = ElementBytes;      // of tokens and weights
   static constexpr uint32_t blocksTogether = C.clusterBlocks; // that share token tiles
   static constexpr uint16_t allBlocks = (1u << blocksTogether) - 1;

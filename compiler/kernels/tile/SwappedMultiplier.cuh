@@ -38,7 +38,39 @@ template <GemmConfig C, class Products, class Activation> struct SwappedMultipli
       return;
     if constexpr (C.biased && gated)
       addBiases(work);
-    writePanels(work);
+    writePanels(work, 0);
+  }
+
+protected:
+  /// Into panels from `firstPanel` on.
+  __device__ void writePanels(const Work &work, uint32_t firstPanel) const {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    // An instruction stores 8x8 matrices: 16 token rows of eight columns; down: of sixteen. (Gate-up's could store 32
+    // rows at a time; the registers for that are what the dearest activations need.)
+    constexpr uint32_t step = 16;
+    const uint32_t lanesRow = gated ? lane % 16 : lane / 16 * 8 + lane % 8;
+    const uint32_t warpPiece = gated ? warp : warp * 2 + lane / 8 % 2;
+#pragma unroll
+    for (uint32_t block = 0; block < blocks; ++block) {
+      const uint32_t piece = (group * blocks + block) * (blockColumns / 8) + warpPiece;
+      const uint32_t panel = ring.panel(firstPanel + piece / 8) + swizzled(lanesRow, piece % 8);
+      Biases biases{};
+      if constexpr (C.biased && !gated)
+        biases = biasesOf(work, block);
+#pragma unroll
+      for (uint32_t first = 0; first < C.tileTokens; first += step) {
+        if (first >= work.rows)
+          break;
+        uint32_t packed[4];
+#pragma unroll
+        for (uint32_t i = 0; i < (gated ? 2 : 4); ++i)
+          packed[i] = outputPair(block, first / 2 + i * (gated ? 4 : 2), biases);
+        if constexpr (gated)
+          ptx::storeTransposed2(panel + first * rowBytes, packed[0], packed[1]);
+        else
+          ptx::storeTransposed4(panel + first * rowBytes, packed[0], packed[1], packed[2], packed[3]);
+      }
+    }
   }
 
 private:
@@ -53,7 +85,8 @@ private:
       MOEC_WIDTH(2)
       MOEC_WIDTH(3)
       MOEC_WIDTH(4)
-      MOEC_WIDTH(5) MOEC_WIDTH(6) MOEC_WIDTH(7) MOEC_WIDTH(8) MOEC_WIDTH(9) MOEC_WIDTH(10) MOEC_WIDTH(11) MOEC_WIDTH(12)
+      MOEC_WIDTH(5)
+      MOEC_WIDTH(6) MOEC_WIDTH(7) MOEC_WIDTH(8) MOEC_WIDTH(9) MOEC_WIDTH(10) MOEC_WIDTH(11) MOEC_WIDTH(12)
           MOEC_WIDTH(13) MOEC_WIDTH(14) MOEC_WIDTH(15) MOEC_WIDTH(16)
 #undef MOEC_WIDTH
     }
@@ -87,36 +120,6 @@ private:
         if (i % 4 == 0 && i * 2 >= work.rows)
           break;
         sums[block][i] += biases.of[i / 2 % 2];
-      }
-    }
-  }
-
-  __device__ void writePanels(const Work &work) const {
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-    // An instruction stores 8x8 matrices: 16 token rows of eight columns; down: of sixteen. (Gate-up's could store 32
-    // rows at a time; the registers for that are what the dearest activations need.)
-    constexpr uint32_t step = 16;
-    const uint32_t lanesRow = gated ? lane % 16 : lane / 16 * 8 + lane % 8;
-    const uint32_t warpPiece = gated ? warp : warp * 2 + lane / 8 % 2;
-#pragma unroll
-    for (uint32_t block = 0; block < blocks; ++block) {
-      const uint32_t piece = (group * blocks + block) * (blockColumns / 8) + warpPiece;
-      const uint32_t panel = ring.panel(piece / 8) + swizzled(lanesRow, piece % 8);
-      Biases biases{};
-      if constexpr (C.biased && !gated)
-        biases = biasesOf(work, block);
-#pragma unroll
-      for (uint32_t first = 0; first < C.tileTokens; first += step) {
-        if (first >= work.rows)
-          break;
-        uint32_t packed[4];
-#pragma unroll
-        for (uint32_t i = 0; i < (gated ? 2 : 4); ++i)
-          packed[i] = outputPair(block, first / 2 + i * (gated ? 4 : 2), biases);
-        if constexpr (gated)
-          ptx::storeTransposed2(panel + first * rowBytes, packed[0], packed[1]);
-        else
-          ptx::storeTransposed4(panel + first * rowBytes, packed[0], packed[1], packed[2], packed[3]);
       }
     }
   }

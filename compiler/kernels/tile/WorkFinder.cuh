@@ -45,6 +45,9 @@ template <GemmConfig C, class Ring> struct WorkFinder {
     return following;
   }
 
+  /// Whether there are so many tiles for each block; after first().
+  __device__ bool hasRounds(uint32_t rounds) const { return items >= rounds * units(); }
+
   /// Looks for the next tile, in pieces that each use what the one before has loaded.
   __device__ void restart() { phase = 0; }
   __device__ bool done() const { return phase == end; }

@@ -102,11 +102,10 @@ Status CudaForward::route(uint32_t *nonFinite) {
 }
 
 Status CudaForward::assignSlots(const int32_t *ids, const CountsRing &ring) {
-  const uint32_t topK = layer.shape.topK, joined = joinsShared(layer.shape) ? 1 : 0;
+  const LayerShape &shape = layer.shape;
   few = {};
-  const FewPairs pairs{ids, tokens, topK, layer.shape.experts, joined, space.slotOfPair};
-  if (!hasNoDispatch(tokens, topK, joined, kernels.config.gateUp, kernels.config.down) ||
-      (dispatchesAlways && !isFew(pairs)))
+  const FewPairs pairs{ids, tokens, shape.topK, shape.experts, rowsPerToken(shape) - shape.topK, space.slotOfPair};
+  if (!hasNoDispatch(shape, tokens, kernels.config.gateUp, kernels.config.down) || (dispatchesAlways && !isFew(pairs)))
     return dispatch(ids, ring);
   few = pairs;
   return {};

@@ -94,11 +94,12 @@ private:
     std::vector<CudaKernel *> wanted{&to.kernel};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       wanted.push_back(&bound->quantise);
-    if (hasQuantisingForm(tile))
+    const bool hasOther = !dense && haveQuantisingForms(bound->config.gateUp, bound->config.down);
+    if (hasOther)
       wanted.push_back(&to.quantising);
     MOEC_TRY(kernels(launch, wanted, mostSharedBytes(tile.family, to.config)));
     MOEC_TRY(checkLaunch(to.kernel, to.config, tile));
-    return hasQuantisingForm(tile) ? checkLaunch(to.quantising, to.config, tile) : Status();
+    return hasOther ? checkLaunch(to.quantising, to.config, tile) : Status();
   }
 
   static Status checkLaunch(const CudaKernel &kernel, const GemmConfig &config, const CudaTile &tile) {

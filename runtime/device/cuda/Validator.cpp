@@ -91,7 +91,7 @@ std::vector<CudaValidator::Pass> CudaValidator::passesOf(const CudaLayer &layer)
   if (!layer.kernels->router.empty())
     passes.push_back({.tokens = tokens, .ownRouter = true});
   const uint32_t found = std::min(tokens, kBlockRows / rowsPerToken(shape)), few = kFewPairs / shape.topK;
-  if (few < found && hasNoDispatch(found, shape.topK, joinsShared(shape) ? 1 : 0, config.gateUp, config.down))
+  if (few < found && hasNoDispatch(shape, found, config.gateUp, config.down))
     passes.push_back({.tokens = found});
   if (few < tokens)
     passes.push_back({.tokens = few});

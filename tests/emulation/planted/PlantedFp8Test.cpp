@@ -32,6 +32,17 @@ std::string quantisingOutputs(uint64_t seed) {
   }();
   return runQuantising<inRows(fp8Config(GemmRole::GateUp, 128, 256, 128, 3, 2, 1))>(made, expected, seed, 2);
 }
+/// The same of few rows, whose columns all warps have; a tile for each block.
+std::string wholeScales(uint64_t seed) {
+  static const Fp8Problem made =
+      makeFp8Problem({"whole scales", 6, 400, 272, 4, 2, GemmCase::Drawn, true, false}, GemmRole::GateUp);
+  static const bench::Fp8Rows expected = [] {
+    std::vector<uint16_t> rounded;
+    runFp8<fp8Config(GemmRole::GateUp, 16, 64, 256, 3, 1, 2)>(made, 1, 2, &rounded);
+    return bench::quantiseRows(rounded, made.test.n, true);
+  }();
+  return runQuantising<fp8Config(GemmRole::GateUp, 16, 256, 128, 3, 2, 1)>(made, expected, seed, 12);
+}
 /// Products that quantise their rows, in tiles of one to sixteen of them.
 template <GemmRole Role> std::string few(uint64_t seed) {
   static const Fp8Problem made = makeFp8Problem({"few", 21, 1808, 72, 4, 2, GemmCase::Drawn, true, false}, Role);
@@ -48,7 +59,7 @@ std::string skipping(uint64_t seed) {
 } // namespace
 
 TEST_CASE("the e4m3 kernels are well without a bug", "[emulation][planted][fp8]") {
-  checkWell({+gateUp, +down, +skipping, +rows, quantisingOutputs, +fewGateUp, +fewDown});
+  checkWell({+gateUp, +down, +skipping, +rows, quantisingOutputs, wholeScales, +fewGateUp, +fewDown});
 }
 
 TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][planted][fp8]") {
@@ -83,6 +94,11 @@ TEST_CASE("every bug planted in the e4m3 products is caught", "[emulation][plant
        quantisingOutputs},
       {"quantising: panels written while others read them", Fault::Race, {Bug::SkipNamedBarrier, 0}, quantisingOutputs},
       {"quantising: no wgmma wait_group 0", Fault::Race, {Bug::SkipWgmmaWait, 0}, quantisingOutputs},
+      {"whole scales: rows quantised before all warps have rounded them",
+       Fault::Race,
+       {Bug::SkipNamedBarrier, 1},
+       wholeScales},
+      {"whole scales: a block's largest of half its lanes", wrongResult, {Bug::ShuffleStep}, wholeScales},
       {"few: no fence.proxy.async behind quantised rows", Fault::Race, {Bug::SkipProxyFence}, fewGateUp},
       {"few: a block's largest of half its lanes", wrongResult, {Bug::ShuffleStep}, fewGateUp},
       {"few: full wait of stage 0 skipped", Fault::Race, {Bug::SkipBarrierWait, 0}, fewDown},

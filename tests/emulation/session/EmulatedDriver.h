@@ -194,7 +194,7 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
     if (std::memcmp(again, output, size_t{count} * layer.shape.hidden * 2) != 0)
       return fmt::format("a step of {} tokens gives other bits", count);
   }
-  if (hasNoDispatch(tokens, layer.shape.topK, joinsShared(layer.shape) ? 1 : 0, config.gateUp, config.down)) {
+  if (hasNoDispatch(layer.shape, tokens, config.gateUp, config.down)) {
     step(tokens, again, true);
     if (here.failure)
       return here.failure->message;

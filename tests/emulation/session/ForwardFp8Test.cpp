@@ -20,9 +20,10 @@ using namespace moec::emulation;
 namespace {
 
 constexpr CudaTile few{GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2}, deep{GemmFamily::Fp8, true, 16, 64, 5, 1, 4, 1},
+    whole{GemmFamily::Fp8, true, 16, 256, 6, 2, 1, 1},    // whose gate-up quantises
     dense{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2}, // of a shared expert
     wide{GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
-    inTokens{GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1}; // whose gate-up quantises
+    inTokens{GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1}; // likewise
 
 template <GemmConfig C> CudaKernel fp8Kernel() {
   using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
@@ -122,22 +123,24 @@ template <CudaTile GateUp, CudaTile Down, SharedKind Shared = SharedKind::None> 
 } // namespace
 
 TEST_CASE("a session's forward on e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runLayer<few, few>);
-  forSchedules(kSchedules, runLayer<deep, few>);
+  forSchedules(kSessionSchedules, runLayer<few, few>);
+  forSchedules(kSessionSchedules, runLayer<deep, few>);
+  forSchedules(kSessionSchedules, runLayer<whole, deep>);
 }
 
 TEST_CASE("a session's forward adds a shared expert of two-byte elements to e4m3 products",
           "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runLayer<few, few, SharedKind::TwoByte>);
+  forSchedules(kSessionSchedules, runLayer<few, few, SharedKind::TwoByte>);
 }
 
 TEST_CASE("a session's forward multiplies a shared expert that joins the routed ones in e4m3",
           "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runLayer<few, few, SharedKind::Joined>);
-  forSchedules(kSchedules, runLayer<inTokens, inTokens, SharedKind::Joined>);
+  forSchedules(kSessionSchedules, runLayer<few, few, SharedKind::Joined>);
+  forSchedules(kSessionSchedules, runLayer<whole, whole, SharedKind::Joined>);
+  forSchedules(kSessionSchedules, runLayer<inTokens, inTokens, SharedKind::Joined>);
 }
 
 TEST_CASE("a session's forward on wide e4m3 tiles gives the reference's output", "[emulation][session][fp8]") {
-  forSchedules(kSchedules, runLayer<wide, wide>);
-  forSchedules(kSchedules, runLayer<inTokens, inTokens>);
+  forSchedules(kSessionSchedules, runLayer<wide, wide>);
+  forSchedules(kSessionSchedules, runLayer<inTokens, inTokens>);
 }

@@ -180,30 +180,30 @@ template <CudaTile GateUp, CudaTile Down> std::string runOneExpert(uint64_t seed
 } // namespace
 
 TEST_CASE("a session's forward lets down combine where tokens have one expert", "[emulation][session]") {
-  forSchedules(kSchedules, runOneExpert<wide, wide>);
-  forSchedules(kSchedules, runOneExpert<deep, deep>);
+  forSchedules(kSessionSchedules, runOneExpert<wide, wide>);
+  forSchedules(kSessionSchedules, runOneExpert<deep, deep>);
 }
 
 TEST_CASE("a session's forward on fitted tiles gives the reference's output", "[emulation][session]") {
-  forSchedules(kSchedules, runLayer<wide, wide>);
-  forSchedules(kSchedules, runLayer<deep, deep>);
+  forSchedules(kSessionSchedules, runLayer<wide, wide>);
+  forSchedules(kSessionSchedules, runLayer<deep, deep>);
 }
 
 TEST_CASE("a session's forward on a fitted and a Hopper tile gives the reference's output", "[emulation][session]") {
-  forSchedules(kSchedules, runLayer<deep, swapped>);
-  forSchedules(kSchedules, runLayer<swapped, deep>);
+  forSchedules(kSessionSchedules, runLayer<deep, swapped>);
+  forSchedules(kSessionSchedules, runLayer<swapped, deep>);
 }
 
 TEST_CASE("a session's forward hands gate-up the weights that are on its input", "[emulation][session]") {
-  forSchedules(kSchedules, runLayer<deep, wide, Kind::WeightOnInput>);
-  forSchedules(kSchedules, runLayer<wide, wide, Kind::WeightOnInput>);
-  forSchedules(kSchedules, runLayer<swapped, deep, Kind::WeightOnInput>);
-  forSchedules(kSchedules, runLayer<deep, deep, Kind::WeightOnInput>);
+  forSchedules(kSessionSchedules, runLayer<deep, wide, Kind::WeightOnInput>);
+  forSchedules(kSessionSchedules, runLayer<wide, wide, Kind::WeightOnInput>);
+  forSchedules(kSessionSchedules, runLayer<swapped, deep, Kind::WeightOnInput>);
+  forSchedules(kSessionSchedules, runLayer<deep, deep, Kind::WeightOnInput>);
 }
 
 TEST_CASE("a session's forward computes a shared expert that joins the routed ones", "[emulation][session]") {
-  forSchedules(kSchedules, runLayer<deep, wide, Kind::Joined>);
-  forSchedules(kSchedules, runLayer<wide, wide, Kind::Joined>);
-  forSchedules(kSchedules, runLayer<swapped, deep, Kind::Joined>);
-  forSchedules(kSchedules, runLayer<deep, deep, Kind::Joined>);
+  forSchedules(kSessionSchedules, runLayer<deep, wide, Kind::Joined>);
+  forSchedules(kSessionSchedules, runLayer<wide, wide, Kind::Joined>);
+  forSchedules(kSessionSchedules, runLayer<swapped, deep, Kind::Joined>);
+  forSchedules(kSessionSchedules, runLayer<deep, deep, Kind::Joined>);
 }

@@ -54,7 +54,7 @@ private:
                   {}};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       launch.kernels.push_back(kernel("quantise", 256));
-    if (hasQuantisingForm(tile))
+    if (!dense && quantisingForms)
       launch.kernels.push_back(
           kernel(fmt::format("{}:{}:few", launchName(kind), tile.text()), threads, sharedBytes(tile)));
     return launch;
@@ -63,6 +63,7 @@ private:
   void add(const LayerDescription &described, const LayerPlan &plan) {
     const LayerShape &shape = described.shape;
     const CudaConfig &config = plan.config.cuda;
+    quantisingForms = haveQuantisingForms(config.gateUp, config.down);
     LayerPackage layer;
     layer.layer = described.layer;
     layer.shape = shape;
@@ -95,6 +96,7 @@ private:
   const CompileRequest &request;
   const CudaCompiler &compiler;
   const bool wrong;
+  bool quantisingForms = false; // of this layer's products
   Package package;
 };
 

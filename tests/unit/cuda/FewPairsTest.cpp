@@ -2,6 +2,7 @@
 #include "tests/unit/cuda/CudaBench.h"
 
 #include "compiler/core/CudaLaunch.h"
+#include "compiler/core/JoinedShared.h"
 
 #include <set>
 
@@ -63,14 +64,19 @@ TEST_CASE("fitted products find few pairs themselves", "[cuda][few]") {
 
 TEST_CASE("what finds few pairs has as many as it has room for", "[cuda][few]") {
   const auto tile = [](GemmFamily family, uint16_t tokens) { return CudaTile{.family = family, .tokens = tokens}; };
+  const LayerShape eight{.intermediate = 64, .experts = 16, .topK = 8};
+  LayerShape joined = eight;
+  joined.sharedIntermediate = joined.intermediate;
+  joined.sharedAlike = true;
+  REQUIRE(joinsShared(joined));
   for (const GemmFamily family : {GemmFamily::Fitted, GemmFamily::Fp8}) {
     const CudaTile narrowTile = tile(family, 16), wideTile = tile(family, 192), other = tile(GemmFamily::Hopper, 16);
-    CHECK((hasNoDispatch(64, 8, 0, narrowTile, narrowTile) && !hasNoDispatch(65, 8, 0, narrowTile, narrowTile)));
-    CHECK((hasNoDispatch(56, 8, 1, narrowTile, narrowTile) && !hasNoDispatch(57, 8, 1, narrowTile, narrowTile)));
-    CHECK((hasNoDispatch(4, 8, 1, wideTile, narrowTile) && !hasNoDispatch(5, 8, 0, wideTile, narrowTile)));
-    CHECK((hasNoDispatch(4, 8, 1, narrowTile, wideTile) && !hasNoDispatch(5, 8, 0, narrowTile, wideTile)));
-    CHECK((!hasNoDispatch(1, 1, 0, narrowTile, other) && !hasNoDispatch(1, 1, 0, other, narrowTile)));
-    CHECK(!hasNoDispatch(uint64_t{1} << 40, 8, 0, narrowTile, narrowTile));
+    CHECK((hasNoDispatch(eight, 64, narrowTile, narrowTile) && !hasNoDispatch(eight, 65, narrowTile, narrowTile)));
+    CHECK((hasNoDispatch(joined, 56, narrowTile, narrowTile) && !hasNoDispatch(joined, 57, narrowTile, narrowTile)));
+    CHECK((hasNoDispatch(joined, 4, wideTile, narrowTile) && !hasNoDispatch(eight, 5, wideTile, narrowTile)));
+    CHECK((hasNoDispatch(joined, 4, narrowTile, wideTile) && !hasNoDispatch(eight, 5, narrowTile, wideTile)));
+    CHECK((!hasNoDispatch(eight, 1, narrowTile, other) && !hasNoDispatch(eight, 1, other, narrowTile)));
+    CHECK(!hasNoDispatch(eight, uint64_t{1} << 40, narrowTile, narrowTile));
   }
 }
 

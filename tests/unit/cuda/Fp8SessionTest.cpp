@@ -115,22 +115,29 @@ TEST_CASE("e4m3 products get maps in bytes, and the scales of what they multiply
 TEST_CASE("gate-up that gives its rows quantised leaves them and their scales where down takes them", "[cuda][fp8]") {
   CudaBench bench({}, {describeLayer(0, e4m3Shape)});
   bench.mustOpen();
-  const char *tile = "fp8rows-128x256-s4-w2x1-b1";
-  bench.publish(tile, tile);
-  bench.cuda.forget();
-  REQUIRE(bench.step(bench.cuda.stream()).ok());
-  const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
-  REQUIRE(launches.size() == 3); // nothing between the products
-  const FakeFitted &tokens = launches[0], &gateUp = launches[1], &down = launches[2];
-  CHECK(tokens.symbol == "quantise");
-  CHECK(bench.cuda.count("cuLaunchKernelEx") == 7);
-  checkRows(gateUp.tokens, tokens.quantise.quantised, 272, 32);
-  checkRows(gateUp.output, gateUp.args.output, 144, kOutputBoxRows);
-  checkRows(down.tokens, gateUp.args.output, 144, 32);
-  CHECK(down.scaled.tokenScales == gateUp.scaled.outputScales);
-  CHECK(gateUp.scaled.tokenScales == tokens.quantise.scales);
-  // Gate-up writes scales while it reads the tokens'.
-  CHECK(gateUp.scaled.outputScales >= gateUp.scaled.tokenScales + size_t{ceilDivide(272, kFp8Block)} * mostRows);
+  struct Tiles {
+    const char *gateUp, *down;
+    uint32_t boxRows, launches; // of a step: router, route, (dispatch,) quantise, both products, combine
+  };
+  for (const Tiles &tiles : {Tiles{"fp8rows-128x256-s4-w2x1-b1", "fp8rows-128x256-s4-w2x1-b1", 32, 7},
+                             Tiles{"fp8-16x256-s6-w2x1-b1", "fp8-16x64-s5-w1x2-b2", 16, 6}}) {
+    CAPTURE(tiles.gateUp);
+    bench.publish(tiles.gateUp, tiles.down);
+    bench.cuda.forget();
+    REQUIRE(bench.step(bench.cuda.stream()).ok());
+    const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+    REQUIRE(launches.size() == 3); // nothing between the products
+    const FakeFitted &tokens = launches[0], &gateUp = launches[1], &down = launches[2];
+    CHECK(tokens.symbol == "quantise");
+    CHECK(bench.cuda.count("cuLaunchKernelEx") == tiles.launches);
+    checkRows(gateUp.tokens, tokens.quantise.quantised, 272, tiles.boxRows);
+    checkRows(gateUp.output, gateUp.args.output, 144, kOutputBoxRows);
+    checkRows(down.tokens, gateUp.args.output, 144, tiles.boxRows);
+    CHECK(down.scaled.tokenScales == gateUp.scaled.outputScales);
+    CHECK(gateUp.scaled.tokenScales == tokens.quantise.scales);
+    // Gate-up writes scales while it reads the tokens'.
+    CHECK(gateUp.scaled.outputScales >= gateUp.scaled.tokenScales + size_t{ceilDivide(272, kFp8Block)} * mostRows);
+  }
 }
 
 TEST_CASE("products of e4m3 experts are all of e4m3", "[cuda][fp8]") {
@@ -163,6 +170,7 @@ TEST_CASE("shared experts of an e4m3 layer are multiplied in the layer's dtype",
   const CudaConfig config = bench.session->host().livePlan(0).config.cuda;
   CHECK(config.gateUp.family == GemmFamily::Fp8);
   CHECK(hasDenseForm(config.sharedGateUp));
+  bench.publish("fp8-16x64-s5-w1x2-b2", "fp8-16x64-s5-w1x2-b2");
   bench.cuda.forget();
   REQUIRE(bench.step(bench.cuda.stream()).ok());
   CHECK(bench.cuda.count("cuLaunchKernelEx") ==
@@ -207,13 +215,14 @@ TEST_CASE("e4m3 layers of other sizes have maps of their own rows, in buffers fo
                 .ok());
   }
   const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
-  REQUIRE(launches.size() == 8);
-  CHECK((launches[1].tokens.sizes[0] == 272 && launches[5].tokens.sizes[0] == 528));
-  CHECK((launches[3].tokens.sizes[0] == 144 && launches[7].tokens.sizes[0] == 64));
+  REQUIRE(launches.size() == 6); // each layer's gate-up gives its rows quantised
+  CHECK((launches[1].tokens.sizes[0] == 272 && launches[4].tokens.sizes[0] == 528));
+  CHECK((launches[2].tokens.sizes[0] == 144 && launches[5].tokens.sizes[0] == 64));
   // Five blocks of 528 columns, each as long as 64 tokens' three pairs: none reaches what lies behind.
-  CHECK(launches[4].quantise.scaleStride == 64 * 3);
-  const uint8_t *scales = reinterpret_cast<const uint8_t *>(launches[4].quantise.scales);
-  const uint8_t *output = static_cast<const uint8_t *>(launches[7].args.output), *rows = launches[6].quantise.quantised;
+  CHECK(launches[3].quantise.scaleStride == 64 * 3);
+  const uint8_t *scales = reinterpret_cast<const uint8_t *>(launches[3].quantise.scales);
+  const uint8_t *output = static_cast<const uint8_t *>(launches[5].args.output),
+                *rows = static_cast<const uint8_t *>(launches[4].args.output);
   constexpr size_t scaleBytes = 5 * 64 * 3 * sizeof(float), outputBytes = 64 * 3 * 528 * 2, rowBytes = 64 * 2 * 144;
   const auto apart = [](const uint8_t *a, size_t sizeOfA, const uint8_t *b, size_t sizeOfB) {
     return a + sizeOfA <= b || b + sizeOfB <= a;
@@ -237,10 +246,10 @@ TEST_CASE("an e4m3 and a plain layer share a step's buffers", "[cuda][fp8]") {
   for (uint32_t layer : {0u, 1u})
     REQUIRE(step->layer(layer).forward(in, ids.data(), weights.data(), out).ok());
   const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
-  REQUIRE(launches.size() == 4 + 2);
+  REQUIRE(launches.size() == 3 + 2); // its gate-up gives its rows quantised
   // Scales lie as far apart as the step's largest layer has pairs.
   CHECK(launches[0].quantise.scaleStride == 64 * 4);
   CHECK(launches[1].scaled.tokenScaleStride == 64 * 4);
-  for (size_t plainProduct : {4u, 5u})
+  for (size_t plainProduct : {3u, 4u})
     CHECK(launches[plainProduct].symbol.find(":fitted-") != std::string::npos);
 }

@@ -9,11 +9,17 @@ namespace {
 
 uint64_t addressOf(const void *pointer) { return reinterpret_cast<uint64_t>(pointer); }
 
+/// What stands behind "fp8-ROLE-" in a kernel's name.
+std::string tileName(const GemmConfig &config, std::string_view role) {
+  const std::string name = shippedFp8Gemm(config).name;
+  return name.substr(name.find(role) + role.size() + 1);
+}
+
 } // namespace
 
 std::string Fp8Choice::name() const {
-  const std::string full = shippedFp8Gemm(gateUp).name; // "fp8-gateup-tile"
-  return full.substr(0, 3) + full.substr(full.find("-gateup") + 7);
+  const std::string own = tileName(gateUp, "gateup"), others = tileName(down, "down");
+  return "fp8-" + own + (own == others ? "" : "+" + others);
 }
 
 Fp8Choice Fp8Choice::combiningFor(const Shape &shape) const {
@@ -25,9 +31,11 @@ Fp8Choice Fp8Choice::combiningFor(const Shape &shape) const {
 
 std::vector<Fp8Choice> fp8Choices() {
   std::vector<Fp8Choice> choices;
-  for (const CudaTile &tile : e4m3TileClasses())
-    choices.push_back({gemmConfigOf(tile, DType::BF16, GemmRole::GateUp, false),
-                       gemmConfigOf(tile, DType::BF16, GemmRole::Down, false), hasQuantisingForm(tile)});
+  for (const CudaTile &gateUp : e4m3TileClasses())
+    for (const CudaTile &down : e4m3TileClasses())
+      if (gateUp == down || (gateUp.tokens == down.tokens && givesQuantised(gateUp)))
+        choices.push_back({gemmConfigOf(gateUp, DType::BF16, GemmRole::GateUp, false),
+                           gemmConfigOf(down, DType::BF16, GemmRole::Down, false), haveQuantisingForms(gateUp, down)});
   return choices;
 }
 

@@ -1,6 +1,7 @@
 // What a layer does before and after its products, whatever these are made of: dispatch and combine.
 #pragma once
 
+#include "compiler/core/CudaTiles.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "tools/bench/gpu/Bundle.h"
 #include "tools/bench/gpu/Driver.h"
@@ -63,8 +64,8 @@ public:
   /// Whether the layer's steps have none: their pairs are few (kFewPairs, in narrow tiles kBlockRows), and its products
   /// find them themselves.
   bool isOfFewPairs() const {
-    return findsFewPairs && !alwaysDispatch &&
-           shape.tokens * shape.topK <= (isWide(tileTokens) ? kFewPairs : kBlockRows);
+    const uint32_t pairs = shape.tokens * shape.topK;
+    return findsFewPairs && !alwaysDispatch && arePairsFound(pairs, pairs, !isWide(tileTokens));
   }
 
   /// Queue the steps. ids, pairWeights [T, K] are on the device.
