@@ -21,7 +21,7 @@ inline __device__ void gridBarrier(uint32_t *words, uint32_t blocks) {
 }
 
 /// Whether this block is the last of the grid to come here; it then sees what all the others wrote before. Counts in a
-/// word that was zero; the last block clears it. All threads; `shared` is a word of shared memory.
+/// word that was zero; who comes last has to clear it. All threads; `shared` is a word of shared memory.
 inline __device__ bool isLastBlock(uint32_t *word, uint32_t &shared) {
   __syncthreads();
   if (threadIdx.x == 0)
