@@ -34,8 +34,8 @@ constexpr double idleStretch = 0.14, busyBytesPerNs = 25.4;
 constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11-26-h100/e4m3.txt)
 // Fitted to e4m3 layers of an H200 (docs/results/2026-11-28-h200/e4m3-every-tile.txt) and held to an H100's: what two
 // products that quantise more than one row take longer, for each byte a nanosecond of memory, which hides less of it
-// the quicker it is; a dispatch in front of quantise, which waits for its slots; and, of a launch, wide tiles with
-// weights on the 64-row side.
+// the quicker it is; quantise behind a dispatch, for whose slots it waits; and, of a launch, wide tiles with weights on
+// the 64-row side.
 constexpr double quantisingRowsNsPerRate = 1.0, quantiseWaitsNs = 3000, wideE4M3Launch = 1.5;
 
 // What a step of few pairs takes less than with a dispatch: measured in turns on an H100 3.2 to 3.5 us at one token in
@@ -55,6 +55,7 @@ double launchShare(const CudaTile &tile) {
     return wideE4M3Launch;
   return !isFitted(tile) ? 1 : tile.blocksPerSm > 1 ? fittedLaunch : loneFittedLaunch;
 }
+// (Of e4m3 what down saves so, half a per cent to two of many tiles, is not counted.)
 bool beginsEarly(const CudaTile &tile) { return tile.family == GemmFamily::Fitted && !isWide(tile.tokens); }
 
 double fewWeightsExtraNs(const CudaTile &tile, double waves) {
@@ -165,7 +166,9 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
     return cost;
   }
   const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
-  cost.tokensNs = gpu.launchNs + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate;
+  const bool waits = !hasNoDispatch(shape, histogram.tokens, gateUp, down);
+  cost.tokensNs =
+      gpu.launchNs + (waits ? quantiseWaitsNs : 0) + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate;
   if (!givesQuantised(gateUp))
     cost.activatedNs = gpu.launchNs + shape.intermediate * rows * (rowElementBytes + 1) / rate;
   return cost;
@@ -183,8 +186,6 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
     cost.dispatchNs =
         std::max(0.0, cost.dispatchNs - (uint64_t{histogram.tokens} * shape.topK <= kFewPairs ? noDispatchSavesNs
                                                                                               : blockPairsSaveNs));
-  else if (gateUp.family == GemmFamily::Fp8)
-    cost.dispatchNs += quantiseWaitsNs;
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
   const double trafficNs = (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.combineNs = downCombines(shape, down.family)

@@ -35,7 +35,7 @@ constexpr bool hasQuantisingForm(const CudaTile &tile) {
          tile.stages >= kQuantisingStages;
 }
 /// Whether a layer's products have it: both, or nobody would use it.
-constexpr bool haveQuantisingForms(const CudaTile &gateUp, const CudaTile &down) {
+constexpr bool bothHaveQuantisingForms(const CudaTile &gateUp, const CudaTile &down) {
   return hasQuantisingForm(gateUp) && hasQuantisingForm(down);
 }
 /// That form.

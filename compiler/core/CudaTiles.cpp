@@ -115,7 +115,7 @@ bool givesQuantised(const CudaTile &tile) {
 }
 
 bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const CudaTile &down) {
-  return tokens <= kFewTokens && tokens * topK <= kFewPairs && haveQuantisingForms(gateUp, down);
+  return tokens <= kFewTokens && tokens * topK <= kFewPairs && bothHaveQuantisingForms(gateUp, down);
 }
 
 uint32_t sharedBytes(const CudaTile &tile) {

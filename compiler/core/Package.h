@@ -45,7 +45,7 @@ struct KernelRef {
 ///   Dispatch      dispatchOneBlock; dispatchCount, dispatchScan, dispatchPlace (the same in three launches, for many
 ///                 pairs); dispatchGrid (in one)
 ///   GateUp        the grouped GEMM of the config's tile; then quantise, where its elements are e4m3: of its tokens,
-///                 and of down's; then its quantising form, where both products have one (haveQuantisingForms)
+///                 and of down's; then its quantising form, where both products have one (bothHaveQuantisingForms)
 ///   Down          the grouped GEMM of the config's tile; then its quantising form, likewise
 ///   SharedGateUp, SharedDown  dense ones: one expert over all tokens in their order
 ///   Store         combine, which also adds the shared expert's output (packed, but not launched, where down combines)

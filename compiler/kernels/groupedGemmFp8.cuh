@@ -4,8 +4,8 @@
 // elements of the sum at a time are multiplied and then added up in f32 times their scales.
 #pragma once
 
+#include "compiler/kernels/fp8/OutputQuantiser.cuh"
 #include "compiler/kernels/fp8/Products.cuh"
-#include "compiler/kernels/fp8/QuantisingMultiplier.cuh"
 #include "compiler/kernels/fp8/RowMultiplier.cuh"
 #include "compiler/kernels/fp8/RowQuantiser.cuh"
 #include "compiler/kernels/fp8/ScaleLoader.cuh"
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(hopperThreads(C), C.blocksPerSm)
       ptx::takeRegisters<224>();
     const tile::Consumer<C, Ring> consumer{args.gemm, &output, ring, queue, warpgroup - 1};
     if constexpr (C.swapAB && givesQuantised(C))
-      tile::multiplyTiles(Fp8QuantisingMultiplier<C, Activation>{{{consumer}}, args});
+      tile::multiplyTiles(Fp8OutputQuantiser<C, Activation>{{{consumer}}, args});
     else if constexpr (C.swapAB)
       tile::multiplyTiles(tile::SwappedMultiplier<C, Fp8Products<C>, Activation>{{consumer}});
     else

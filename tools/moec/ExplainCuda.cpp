@@ -59,6 +59,13 @@ CudaStepCost costOf(const LayerPackage &layer, const TargetFacts &facts, const C
   return cudaStepCost(layer.shape, layer.plan.config.cuda, layer.plannedFor, facts, calibration);
 }
 
+const char *quantisingText(const CudaQuantiseCost &cost) {
+  if (cost.inProductsNs > 0)
+    return "rows of few tokens to e4m3, by the products themselves";
+  return cost.activatedNs > 0 ? "token rows, and what is activated, to e4m3 before each product"
+                              : "token rows to e4m3; gate-up gives its own so";
+}
+
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
   const double chosenNs = layer.plan.predictedNs;
@@ -70,10 +77,8 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     text +=
         line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
-  if (const double ns = costOf(layer, facts, calibration).quantise.ns(); ns > 0)
-    text +=
-        line("quantise", fmt::format("{:<58} {:>9}", "token rows, and what is activated, to e4m3 before each product",
-                                     textOfNs(ns)));
+  if (const CudaQuantiseCost cost = costOf(layer, facts, calibration).quantise; cost.ns() > 0)
+    text += line("quantise", fmt::format("{:<58} {:>9}", quantisingText(cost), textOfNs(cost.ns())));
   if (joinsShared(layer.shape))
     text += line("shared expert", "joins the routed ones: a row for every token in gate-up and down");
   text += line("predicted", fmt::format("{:<58} {:>9}", "a step, with its dispatch and combine", textOfNs(chosenNs)));

@@ -123,7 +123,7 @@ private:
       const QuantiseConfig quantise = quantiseConfigOf(config.element, joined);
       kernels.push_back(kernelOf(shippedQuantise(quantise), quantise.threads, 0));
     }
-    if (!dense && haveQuantisingForms(config.gateUp, config.down))
+    if (!dense && bothHaveQuantisingForms(config.gateUp, config.down))
       kernels.push_back(productKernel(tile, quantising(gemm), functor));
     return kernels;
   }

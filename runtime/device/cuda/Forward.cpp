@@ -104,7 +104,7 @@ Status CudaForward::route(uint32_t *nonFinite) {
 Status CudaForward::assignSlots(const int32_t *ids, const CountsRing &ring) {
   const LayerShape &shape = layer.shape;
   few = {};
-  const FewPairs pairs{ids, tokens, shape.topK, shape.experts, rowsPerToken(shape) - shape.topK, space.slotOfPair};
+  const FewPairs pairs{ids, tokens, shape.topK, shape.experts, joinsShared(shape) ? 1u : 0u, space.slotOfPair};
   if (!hasNoDispatch(shape, tokens, kernels.config.gateUp, kernels.config.down) || (dispatchesAlways && !isFew(pairs)))
     return dispatch(ids, ring);
   few = pairs;

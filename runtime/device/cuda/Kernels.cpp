@@ -94,7 +94,7 @@ private:
     std::vector<CudaKernel *> wanted{&to.kernel};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       wanted.push_back(&bound->quantise);
-    const bool hasOther = !dense && haveQuantisingForms(bound->config.gateUp, bound->config.down);
+    const bool hasOther = !dense && bothHaveQuantisingForms(bound->config.gateUp, bound->config.down);
     if (hasOther)
       wanted.push_back(&to.quantising);
     MOEC_TRY(kernels(launch, wanted, mostSharedBytes(tile.family, to.config)));

@@ -46,6 +46,7 @@ TEST_CASE("the e4m3 gate-up product multiplies as the reference does, whatever t
 
 TEST_CASE("the e4m3 down product multiplies as the reference does, whatever the schedule", "[emulation][gemm][fp8]") {
   check<fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2)>();
+  check<fp8Config(GemmRole::Down, 16, 256, 128, 3, 2, 1)>(); // outputs in four panels of one stage
   check<fp8Config(GemmRole::Down, 64, 256, 128, 4, 2, 1)>(); // weights under two scales; outputs in two stages
 }
 

@@ -252,25 +252,39 @@ TEST_CASE("a layer of e4m3 experts gets e4m3 products and the kernel that quanti
     REQUIRE(package.ok());
     return std::move(*package);
   };
-  const Package package = compiled(shape, "sm_90a");
-  const LayerPackage &layer = package.layers[0];
-  CHECK(layer.shape.expertFormat == WeightFormat::BlockE4M3);
-  CHECK(layer.weights.down.format == WeightFormat::BlockE4M3);
-  CHECK(layer.weights.router.format == WeightFormat::Plain);
-  CHECK(layer.plan.config.cuda.gateUp.family == GemmFamily::Fp8);
-  const bool forms = haveQuantisingForms(layer.plan.config.cuda.gateUp, layer.plan.config.cuda.down);
-  for (const Launch &launch : layer.launches) {
-    const auto name = [&](size_t kernel) { return package.images[launch.kernels[kernel].image].name; };
-    if (launch.kind == LaunchKind::GateUp) {
-      REQUIRE(launch.kernels.size() == (forms ? 3 : 2)); // and for few tokens
-      CHECK(name(0).starts_with("fp8-gateup-"));
-      CHECK(name(1) == "quantise-bf16");
-      CHECK(package.images[launch.kernels[0].image].resources.dynamicSharedBytes ==
-            sharedBytes(layer.plan.config.cuda.gateUp));
-    }
-    if (launch.kind == LaunchKind::Down) {
-      REQUIRE(launch.kernels.size() == (forms ? 2 : 1));
-      CHECK(name(0).starts_with("fp8-down-"));
+  const Package planned = compiled(shape, "sm_90a");
+  // Narrow tiles of which both products quantise few rows themselves, and of which gate-up gives its own quantised.
+  for (const auto &[gateUp, forms] : {std::pair{"fp8-16x64-s5-w1x2-b2", true}, {"fp8-16x256-s6-w2x1-b1", false}}) {
+    CAPTURE(gateUp);
+    CompileRequest request = requestFor(tinyModel(shape), "sm_90a");
+    LayerPlan plan = planned.layers[0].plan;
+    plan.config.cuda.gateUp = *CudaTile::parse(gateUp);
+    plan.config.cuda.down = *CudaTile::parse("fp8-16x64-s5-w1x2-b2");
+    request.plans[0] = plan;
+    const Result<Package> compiledPlan = compile(request, sharedCache().hooks());
+    INFO(compiledPlan.status().message());
+    REQUIRE(compiledPlan.ok());
+    const Package &package = *compiledPlan;
+    const LayerPackage &layer = package.layers[0];
+    CHECK(layer.shape.expertFormat == WeightFormat::BlockE4M3);
+    CHECK(layer.weights.down.format == WeightFormat::BlockE4M3);
+    CHECK(layer.weights.router.format == WeightFormat::Plain);
+    CHECK(layer.plan.config.cuda.gateUp.family == GemmFamily::Fp8);
+    for (const Launch &launch : layer.launches) {
+      const auto name = [&](size_t kernel) { return package.images[launch.kernels[kernel].image].name; };
+      if (launch.kind == LaunchKind::GateUp) {
+        REQUIRE(launch.kernels.size() == (forms ? 3 : 2)); // and for few tokens
+        CHECK(name(0).starts_with("fp8-gateup-"));
+        CHECK(name(1) == "quantise-bf16");
+        CHECK(package.images[launch.kernels[0].image].resources.dynamicSharedBytes ==
+              sharedBytes(layer.plan.config.cuda.gateUp));
+      }
+      if (launch.kind == LaunchKind::Down) {
+        REQUIRE(launch.kernels.size() == (forms ? 2 : 1));
+        CHECK(name(0).starts_with("fp8-down-"));
+      }
+      if (forms && (launch.kind == LaunchKind::GateUp || launch.kind == LaunchKind::Down))
+        CHECK(name(launch.kernels.size() - 1).ends_with("-few"));
     }
   }
   CHECK(requestFor(tinyModel(shape), "sm_90a").keyText("b") != requestFor(tinyModel(tiny), "sm_90a").keyText("b"));

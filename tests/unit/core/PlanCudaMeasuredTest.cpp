@@ -334,7 +334,8 @@ std::vector<TimedProblem> timedE4M3() {
 } // namespace
 
 TEST_CASE(
-    "predictions of an H200's e4m3 layers are within 5 % on average, and plans within 1.5 % of the quickest tiles",
+    "predictions of an H200's e4m3 layers, to which they were fitted, are within 5 % on average and 27 % at worst, and "
+    "plans cost 1.5 % more than the quickest tiles on average, 14 % at worst",
     "[core][gpu][measured]") {
   const Model model;
   const std::vector<TimedProblem> problems = timedE4M3();

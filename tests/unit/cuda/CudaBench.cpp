@@ -63,7 +63,7 @@ private:
   void add(const LayerDescription &described, const LayerPlan &plan) {
     const LayerShape &shape = described.shape;
     const CudaConfig &config = plan.config.cuda;
-    quantisingForms = haveQuantisingForms(config.gateUp, config.down);
+    quantisingForms = bothHaveQuantisingForms(config.gateUp, config.down);
     LayerPackage layer;
     layer.layer = described.layer;
     layer.shape = shape;

@@ -202,6 +202,8 @@ TEST_CASE("e4m3 layers of other sizes have maps of their own rows, in buffers fo
   wider.topK = 3;
   CudaBench bench({}, {describeLayer(0, e4m3Shape), describeLayer(1, wider)});
   bench.mustOpen();
+  bench.publish("fp8-16x64-s5-w1x4-b1", "fp8-16x64-s5-w1x4-b1"); // layer 0; layer 1's gate-up gives its rows quantised
+  REQUIRE(givesQuantised(bench.session->host().livePlan(1).config.cuda.gateUp));
   bench.cuda.forget();
   auto step = bench.session->begin({.tokens = 5, .stream = bench.cuda.stream()});
   REQUIRE(step.ok());
@@ -215,19 +217,24 @@ TEST_CASE("e4m3 layers of other sizes have maps of their own rows, in buffers fo
                 .ok());
   }
   const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
-  REQUIRE(launches.size() == 6); // each layer's gate-up gives its rows quantised
-  CHECK((launches[1].tokens.sizes[0] == 272 && launches[4].tokens.sizes[0] == 528));
-  CHECK((launches[2].tokens.sizes[0] == 144 && launches[5].tokens.sizes[0] == 64));
+  REQUIRE(launches.size() == 4 + 3);
+  CHECK((launches[1].tokens.sizes[0] == 272 && launches[5].tokens.sizes[0] == 528));
+  CHECK((launches[3].tokens.sizes[0] == 144 && launches[6].tokens.sizes[0] == 64));
+  // Where one gate-up's rows are quantised the other's are written so.
+  CHECK(launches[2].quantise.quantised == launches[5].args.output);
+  CHECK(launches[2].quantise.scales == launches[5].scaled.outputScales);
   // Five blocks of 528 columns, each as long as 64 tokens' three pairs: none reaches what lies behind.
-  CHECK(launches[3].quantise.scaleStride == 64 * 3);
-  const uint8_t *scales = reinterpret_cast<const uint8_t *>(launches[3].quantise.scales);
-  const uint8_t *output = static_cast<const uint8_t *>(launches[5].args.output),
-                *rows = static_cast<const uint8_t *>(launches[4].args.output);
+  CHECK(launches[4].quantise.scaleStride == 64 * 3);
+  const auto bytesAt = [](const auto *pointer) { return reinterpret_cast<const uint8_t *>(pointer); };
+  const uint8_t *scales = bytesAt(launches[4].quantise.scales), *others = bytesAt(launches[5].scaled.outputScales);
+  const uint8_t *output = static_cast<const uint8_t *>(launches[6].args.output),
+                *rows = static_cast<const uint8_t *>(launches[5].args.output);
   constexpr size_t scaleBytes = 5 * 64 * 3 * sizeof(float), outputBytes = 64 * 3 * 528 * 2, rowBytes = 64 * 2 * 144;
   const auto apart = [](const uint8_t *a, size_t sizeOfA, const uint8_t *b, size_t sizeOfB) {
     return a + sizeOfA <= b || b + sizeOfB <= a;
   };
   CHECK(apart(scales, scaleBytes, output, outputBytes));
+  CHECK(apart(scales, scaleBytes, others, 64 * 3 * sizeof(float)));
   CHECK(apart(scales, scaleBytes, rows, rowBytes));
   CHECK(apart(rows, rowBytes, output, outputBytes));
 }

@@ -35,7 +35,8 @@ std::vector<Fp8Choice> fp8Choices() {
     for (const CudaTile &down : e4m3TileClasses())
       if (gateUp == down || (gateUp.tokens == down.tokens && givesQuantised(gateUp)))
         choices.push_back({gemmConfigOf(gateUp, DType::BF16, GemmRole::GateUp, false),
-                           gemmConfigOf(down, DType::BF16, GemmRole::Down, false), haveQuantisingForms(gateUp, down)});
+                           gemmConfigOf(down, DType::BF16, GemmRole::Down, false),
+                           bothHaveQuantisingForms(gateUp, down)});
   return choices;
 }
 

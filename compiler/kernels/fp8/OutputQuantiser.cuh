@@ -11,7 +11,7 @@ namespace moec {
 /// The columns of one scale are spread over all warps, which therefore leave their rounded outputs in shared memory
 /// first. From there half a warp quantises a row, as quantise would.
 template <GemmConfig C, class Activation>
-struct Fp8QuantisingMultiplier : tile::SwappedMultiplier<C, Fp8Products<C>, Activation> {
+struct Fp8OutputQuantiser : tile::SwappedMultiplier<C, Fp8Products<C>, Activation> {
   using Base = tile::SwappedMultiplier<C, Fp8Products<C>, Activation>;
   using Ring = Fp8Ring<C>;
   using Base::args, Base::ring, Base::hasColumns;
