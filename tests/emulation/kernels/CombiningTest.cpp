@@ -191,8 +191,8 @@ constexpr GemmConfig narrow = fittedConfig(Element::BF16, GemmRole::Down, 16, 64
                      fewWeights = fittedConfig(Element::BF16, GemmRole::Down, 16, 32, 256, 3, 1, 1),
                      wide = inPairs(fittedConfig(Element::BF16, GemmRole::Down, 96, 256, 64, 4, 2, 1)),
                      narrowFp8 = fp8Config(GemmRole::Down, 16, 64, 256, 5, 1, 2),
-                     wholeFp8 = fp8Config(GemmRole::Down, 16, 256, 128, 3, 2, 1), // a row for each warp
-    wideFp8 = fp8Config(GemmRole::Down, 64, 128, 128, 4, 2, 1),
+                     wholeFp8 = fp8Config(GemmRole::Down, 16, 256, 128, 3, 2, 1),
+                     wideFp8 = fp8Config(GemmRole::Down, 64, 128, 128, 4, 2, 1),
                      rowsFp8 = inRows(fp8Config(GemmRole::Down, 128, 256, 128, 4, 2, 1));
 
 } // namespace
@@ -205,7 +205,7 @@ TEST_CASE("fitted down that combines gives combine's bits", "[emulation][combini
 
 TEST_CASE("e4m3 down that combines gives combine's bits", "[emulation][combining]") {
   checkCases<narrowFp8>(fp8Forms<narrowFp8>);
-  checkCases<wholeFp8>(fp8Forms<wholeFp8>);
+  checkCases<wholeFp8>(fp8Forms<wholeFp8>); // a row for each warp
   checkCases<wideFp8>(fp8Forms<wideFp8>);
   checkCases<rowsFp8>(fp8Forms<rowsFp8>);
 }

@@ -11,10 +11,10 @@ using namespace moec::emulation;
 
 namespace {
 
+// Both have as many threads: what can overlap here.
 constexpr GemmConfig gateUpConfig = fp8Config(GemmRole::GateUp, 16, 256, 128, 3, 2, 1),
-                     downConfig =
-                         fp8Config(GemmRole::Down, 16, 256, 128, 3, 2, 1), // (as many threads: what can overlap here)
-    roundingConfig = fp8Config(GemmRole::GateUp, 16, 64, 256, 3, 1, 2);
+                     downConfig = fp8Config(GemmRole::Down, 16, 256, 128, 3, 2, 1),
+                     roundingConfig = fp8Config(GemmRole::GateUp, 16, 64, 256, 3, 1, 2);
 using GateUpRing = Fp8Ring<gateUpConfig>;
 static_assert(GateUpRing::beginsNext && GateUpRing::leastRounds == 2);
 static_assert(!Fp8Ring<roundingConfig>::beginsNext, "quantise is the launch behind it");
