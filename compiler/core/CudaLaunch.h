@@ -2,7 +2,11 @@
 #pragma once
 
 #include "compiler/core/CudaTiles.h"
+#include "compiler/core/TargetFacts.h"
 #include "compiler/kernels/Fp8Abi.h"
+
+#include <string_view>
+#include <vector>
 
 namespace moec {
 
@@ -59,6 +63,17 @@ static_assert(kMostExperts <= kMostFewExperts);
 /// that static shared memory may have.
 constexpr DispatchConfig dispatchConfigOf(uint32_t experts, bool joined = false) {
   return {.experts = experts, .threads = 512, .pairsPerBlock = 2048, .joined = joined};
+}
+
+/// Whether blocks form clusters there, as dispatchCluster's do.
+inline bool hasClusters(std::string_view arch) { return computeMajor(arch) >= 9; }
+
+/// The kernels of dispatch that a package for an architecture has, in this order ("dispatch" + step).
+inline std::vector<const char *> dispatchSteps(std::string_view arch) {
+  std::vector<const char *> steps{"OneBlock", "Count", "Scan", "Place", "Grid"};
+  if (hasClusters(arch))
+    steps.push_back("Cluster");
+  return steps;
 }
 
 constexpr CombineConfig combineConfigOf(Element element, uint32_t topK) {

@@ -43,7 +43,7 @@ struct KernelRef {
 ///   Router        the router's product in several tiles, from few tokens to many; routerBlocks(tile) blocks
 ///   Route         route
 ///   Dispatch      dispatchOneBlock; dispatchCount, dispatchScan, dispatchPlace (the same in three launches, for many
-///                 pairs); dispatchGrid (in one)
+///                 pairs); dispatchGrid (in one); dispatchCluster (in one, where the target has clusters)
 ///   GateUp        the grouped GEMM of the config's tile; then quantise, where its elements are e4m3: of its tokens,
 ///                 and of down's; then its quantising form, where both products have one (bothHaveQuantisingForms)
 ///   Down          the grouped GEMM of the config's tile; then its quantising form, likewise

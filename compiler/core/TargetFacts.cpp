@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <string_view>
 
 namespace moec {
@@ -75,6 +76,14 @@ Result<TargetFacts> targetByName(const std::string &name, const TargetFacts &thi
   for (const KnownGpu &known : knownGpus)
     names += fmt::format(", {}", known.name);
   return makeError(Code::InvalidArgument, "unknown target '{}': expected one of {}", name, names);
+}
+
+uint32_t computeMajor(std::string_view arch) {
+  constexpr std::string_view prefix = "sm_";
+  uint32_t capability = 0; // stays 0 where there is no number
+  if (arch.starts_with(prefix))
+    (void)std::from_chars(arch.data() + prefix.size(), arch.data() + arch.size(), capability);
+  return capability / 10;
 }
 
 } // namespace moec

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace moec {
 
@@ -51,5 +52,8 @@ struct TargetFacts {
 /// The facts behind a `--target` name, with this machine's features where the name is "cpu".
 /// Errors: InvalidArgument for an unknown name; DeviceMissing where "cpu" lacks AVX2.
 Result<TargetFacts> targetByName(const std::string &name, const TargetFacts &thisMachine);
+
+/// The compute capability's first number: 9 of "sm_90a", 12 of "sm_120"; 0 of a CPU's empty one.
+uint32_t computeMajor(std::string_view arch);
 
 } // namespace moec

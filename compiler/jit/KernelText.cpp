@@ -14,6 +14,7 @@ const char *includeOf(KernelFile file) {
   case KernelFile::Route: return "compiler/kernels/route.cuh";
   case KernelFile::Dispatch: return "compiler/kernels/dispatch.cuh";
   case KernelFile::DispatchGrid: return "compiler/kernels/dispatchGrid.cuh";
+  case KernelFile::DispatchCluster: return "compiler/kernels/dispatchCluster.cuh";
   case KernelFile::DispatchSlots: return "compiler/kernels/dispatchSlots.cuh";
   case KernelFile::Combine: return "compiler/kernels/combine.cuh";
   case KernelFile::GroupedGemmPortable: return "compiler/kernels/groupedGemmPortable.cuh";

@@ -17,6 +17,7 @@ enum class KernelFile : uint8_t {
   Route,
   Dispatch,
   DispatchGrid,
+  DispatchCluster,
   DispatchSlots,
   Combine,
   GroupedGemmPortable,
@@ -42,7 +43,7 @@ struct KernelUnit {
 /// The text of an instantiation: what NVRTC builds, what a cache key contains and what a trace shows.
 std::string routerLogitsKernel(const RouterGemmConfig &config);
 std::string routeKernel(const RouteConfig &config);
-/// step: "OneBlock", "Grid", "Slots"; "Count", "Scan", "Place"
+/// step: "OneBlock", "Cluster", "Grid", "Slots"; "Count", "Scan", "Place"
 std::string dispatchKernel(const char *step, const DispatchConfig &config);
 std::string combineKernel(const CombineConfig &config);
 std::string gemmPortableKernel(const GemmConfig &config, const std::string &activation);

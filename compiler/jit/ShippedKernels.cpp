@@ -58,9 +58,10 @@ constexpr uint32_t knownExperts[] = {8, 16, 32, 60, 64, 128, 160, 256, 384};
 constexpr uint32_t joinedExperts[] = {160, 256, 384};
 
 KernelFile fileOf(std::string_view dispatchStep) {
-  return dispatchStep == "Grid"    ? KernelFile::DispatchGrid
-         : dispatchStep == "Slots" ? KernelFile::DispatchSlots
-                                   : KernelFile::Dispatch;
+  return dispatchStep == "Grid"      ? KernelFile::DispatchGrid
+         : dispatchStep == "Cluster" ? KernelFile::DispatchCluster
+         : dispatchStep == "Slots"   ? KernelFile::DispatchSlots
+                                     : KernelFile::Dispatch;
 }
 
 /// Shipped as dense products too: there the rows are known, and a few shapes do.
@@ -230,11 +231,13 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
   std::vector<ShippedKernel> all;
   for (const RouteConfig &config : shippedRouters())
     all.push_back(shippedRoute(config));
-  for (uint32_t experts : knownExperts)
-    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid", "Slots"})
+  for (uint32_t experts : knownExperts) {
+    for (const char *step : dispatchSteps(target))
       all.push_back(shippedDispatch(step, dispatchConfigOf(experts)));
+    all.push_back(shippedDispatch("Slots", dispatchConfigOf(experts)));
+  }
   for (uint32_t experts : joinedExperts)
-    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
+    for (const char *step : dispatchSteps(target))
       all.push_back(shippedDispatch(step, dispatchConfigOf(experts, true)));
   for (Element element : {Element::BF16, Element::F16}) {
     for (const RouterGemmConfig &config : shippedRouterGemms(element, target))

@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 18;
+inline constexpr uint32_t kCudaAbiVersion = 19;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -330,13 +330,20 @@ struct DispatchConfig {
 /// routed expert e is number e + 1, and its slots follow.
 constexpr uint32_t tableExperts(const DispatchConfig &c) { return c.experts + (c.joined ? 1 : 0); }
 
-/// Up to so many pairs one block (dispatchOneBlock) is quicker than many.
+/// Up to so many pairs one block (dispatchOneBlock) is quicker than many that are no cluster.
 inline constexpr uint32_t kOneBlockPairs = 4096;
+
+/// Blocks of dispatchCluster, which are one cluster, and how many pairs each of their threads takes at most.
+inline constexpr uint32_t kDispatchClusterBlocks = 8, kDispatchClusterTurns = 4;
+constexpr uint32_t dispatchClusterPairs(const DispatchConfig &c) {
+  return kDispatchClusterBlocks * c.threads * kDispatchClusterTurns;
+}
 
 /// X: tableExperts(); R: rows, numPairs and, where an expert is joined, numTokens.
 struct DispatchArgs {
   const int32_t *ids;           ///< [numPairs]; anything outside 0 .. E-1 is padding
-  const int32_t *pairOf;        ///< [numPairs] pair of each id (a spill list), or null: id i is pair i's
+  const int32_t *pairOf;        ///< [numPairs] pair of each id (a spill list), or null: id i is pair i's. Not read by
+                                ///< dispatchCluster
   const int32_t *pairsOnDevice; ///< dispatchOneBlock: numPairs itself, or null
   const int32_t *plannedOrder;  ///< [X] order of experts, where tiles do not mix; null: 0 .. X-1
   int32_t *counts;              ///< [X] rows of each expert

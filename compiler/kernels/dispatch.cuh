@@ -1,7 +1,8 @@
 // Dispatch: gives every pair a slot. An expert's slots follow each other and hold its pairs in token order, the same in
-// every run. Where an expert is joined that takes all tokens, it has the first slots. Few pairs: one block
-// (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or, where they cannot all run at once,
-// dispatchCount, dispatchScan, dispatchPlace.
+// every run. Where an expert is joined that takes all tokens, it has the first slots. By a cluster of
+// blocks up to so many pairs as that takes (dispatchCluster.cuh), or, where there are no clusters, by one block if they
+// are few (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or, where they cannot all run
+// at once, dispatchCount, dispatchScan, dispatchPlace.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"

@@ -95,7 +95,7 @@ private:
       return makeError(Code::InvalidModel, "{} experts, but GPU kernels take at most {}", experts, kMostExperts);
     const DispatchConfig dispatch = dispatchConfigOf(experts, joined);
     std::vector<LaunchKernel> kernels;
-    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
+    for (const char *step : dispatchSteps(arch))
       kernels.push_back(kernelOf(shippedDispatch(step, dispatch), dispatch.threads, 0));
     return kernels;
   }

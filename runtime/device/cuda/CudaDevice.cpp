@@ -272,7 +272,8 @@ void CudaDevice::withoutReports(const std::function<void()> &change) { samples->
 CudaLaunchSite CudaDevice::siteOn(CUstream stream) const {
   // Each step that may run on a stream has one dispatch at a time, and the validator another.
   const uint32_t gridBlocks = target.gpu.multiprocessors / (options.maxSteps + 1);
-  return {*driver, stream, target.gpu.multiprocessors, computeMajor(target) >= 9, target.arch == "sm_90a", gridBlocks};
+  return {*driver,   stream, target.gpu.multiprocessors, computeMajor(target.arch) >= 9, target.arch == "sm_90a",
+          gridBlocks};
 }
 
 bool CudaDevice::captures(void *stream) const {

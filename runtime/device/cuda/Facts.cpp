@@ -85,14 +85,6 @@ constexpr double unknownMemoryBytesPerNs = 864;
 
 } // namespace
 
-uint32_t computeMajor(const TargetFacts &facts) {
-  constexpr std::string_view prefix = "sm_";
-  uint32_t capability = 0; // stays 0 where there is no number
-  if (facts.arch.starts_with(prefix))
-    (void)std::from_chars(facts.arch.data() + prefix.size(), facts.arch.data() + facts.arch.size(), capability);
-  return capability / 10;
-}
-
 Result<TargetFacts> cudaFacts(const CudaDriver &driver) {
   Result<Attributes> read = readAttributes(driver);
   if (!read)

@@ -12,7 +12,4 @@ namespace moec {
 /// else sm_ and the compute capability. Errors: DeviceMissing (older than sm_80), and the driver's.
 Result<TargetFacts> cudaFacts(const CudaDriver &driver);
 
-/// The compute capability's first number: 9 of a target for "sm_90a", 12 for "sm_120"; 0 of a CPU.
-uint32_t computeMajor(const TargetFacts &facts);
-
 } // namespace moec

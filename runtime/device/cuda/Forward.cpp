@@ -140,6 +140,8 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
     countsQueued = true;
     return Status();
   };
+  if (kernels.dispatchCluster && args.numPairs <= dispatchClusterPairs(config))
+    return counting(*kernels.dispatchCluster, kDispatchClusterBlocks, "dispatch, by a cluster");
   if (args.numPairs <= kOneBlockPairs)
     return counting(kernels.dispatchOneBlock, 1, "dispatch");
   if (const uint32_t blocks = dispatchGridBlocks(args.numPairs, site.multiprocessors); blocks <= site.gridBlocks) {

@@ -49,9 +49,7 @@ private:
     switch (launch.kind) {
     case LaunchKind::Router: return router(launch);
     case LaunchKind::Route: return kernels(launch, {&bound->route});
-    case LaunchKind::Dispatch:
-      return kernels(launch, {&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan,
-                              &bound->dispatchPlace, &bound->dispatchGrid});
+    case LaunchKind::Dispatch: return dispatch(launch);
     case LaunchKind::GateUp: return gemm(launch, config.gateUp, GemmRole::GateUp, false, bound->gateUp);
     case LaunchKind::Down: return gemm(launch, config.down, GemmRole::Down, false, bound->down);
     case LaunchKind::SharedGateUp:
@@ -74,6 +72,14 @@ private:
         return status.withContext("kernel {}", ref.symbol);
     }
     return {};
+  }
+
+  Status dispatch(const Launch &launch) {
+    std::vector<CudaKernel *> wanted{&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan,
+                                     &bound->dispatchPlace, &bound->dispatchGrid};
+    if (hasClusters(package.target.arch))
+      wanted.push_back(&bound->dispatchCluster.emplace());
+    return kernels(launch, wanted);
   }
 
   Status gemm(const Launch &launch, const CudaTile &tile, GemmRole role, bool dense, CudaProduct &to) {

@@ -49,6 +49,7 @@ struct CudaKernels final : LoadedKernels {
   std::vector<CudaRouter> router; // from few tokens to many; empty where routing is always the caller's
   CudaKernel route;
   CudaKernel dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace, dispatchGrid;
+  std::optional<CudaKernel> dispatchCluster; // where the target has clusters
   CudaProduct gateUp, down;
   std::optional<CudaProduct> sharedGateUp, sharedDown;
   CudaKernel quantise; // where gateUp.family is Fp8

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/dispatch.cuh"
+#include "compiler/kernels/dispatchCluster.cuh"
 #include "compiler/kernels/dispatchGrid.cuh"
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/kernels/JoinedSlots.h"
@@ -52,7 +53,7 @@ bench::ReferenceTiles expectedTiles(const DispatchCase &test, const std::vector<
   return bench::referenceTiles(rows, begin, test.tileTokens, test.mixRows, planned);
 }
 
-enum class DispatchForm { OneBlock, ThreeLaunches, Grid };
+enum class DispatchForm { OneBlock, ThreeLaunches, Grid, Cluster };
 
 template <DispatchConfig C>
 std::optional<Failure> launchDispatch(DeviceMemory &device, DispatchForm form, const DispatchArgs &args,
@@ -63,6 +64,10 @@ std::optional<Failure> launchDispatch(DeviceMemory &device, DispatchForm form, c
   if (form == DispatchForm::Grid)
     return launch(device, {.blocks = args.numBlocks, .threads = C.threads, .together = true}, seed,
                   [&] { dispatchGrid<C>(args); });
+  if (form == DispatchForm::Cluster)
+    return launch(device,
+                  {.blocks = kDispatchClusterBlocks, .threads = C.threads, .clusterBlocks = kDispatchClusterBlocks},
+                  seed, [&] { dispatchCluster<C>(args); });
   std::optional<Failure> failure = launch(device, many, seed, [&] { dispatchCount<C>(args); });
   if (!failure)
     failure = launch(device, one, seed + 1, [&] { dispatchScan<C>(args); });

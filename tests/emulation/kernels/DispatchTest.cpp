@@ -35,10 +35,25 @@ TEST_CASE("dispatch by three launches places every pair, whatever the schedule",
   check<many>(DispatchForm::ThreeLaunches);
 }
 
+TEST_CASE("dispatch by a cluster places every pair, whatever the schedule", "[emulation][dispatch]") {
+  check<few>(DispatchForm::Cluster);
+  check<{.experts = 40, .threads = 32, .pairsPerBlock = 96}>(DispatchForm::Cluster);
+}
+
+TEST_CASE("dispatch by a cluster takes as many pairs as its threads can have", "[emulation][dispatch]") {
+  constexpr DispatchConfig config{.experts = 8, .threads = 32, .pairsPerBlock = 64};
+  std::mt19937_64 random(3);
+  const DispatchCase most{"the most", bench::drawIds(dispatchClusterPairs(config) / 2, 8, 2, 0.7, random), 2, 16,
+                          false};
+  REQUIRE(most.ids.size() == dispatchClusterPairs(config));
+  forSchedules(kSchedules, [&](uint64_t seed) { return runDispatch<config>(most, DispatchForm::Cluster, seed); });
+}
+
 TEST_CASE("a joined expert has a row for every token before all pairs, whatever the form and the schedule",
           "[emulation][dispatch]") {
   check<joined(few)>(DispatchForm::OneBlock);
   check<joined(many)>(DispatchForm::ThreeLaunches);
   check<joined(many)>(DispatchForm::Grid);
+  check<joined(few)>(DispatchForm::Cluster);
   check<joined({.experts = 31, .threads = 96, .pairsPerBlock = 64})>(DispatchForm::Grid); // 32 with the joined one
 }

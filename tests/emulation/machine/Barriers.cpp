@@ -3,6 +3,7 @@
 #include "tests/emulation/machine/Instructions.h"
 #include "tests/emulation/machine/Plants.h"
 
+#include <cstring>
 #include <fmt/format.h>
 
 namespace moec::emulation {
@@ -141,6 +142,7 @@ void clusterBarrier(bool orders) {
   if (isPlanted(Bug::SkipClusterBarrier) && block.syncs[thread.index]++ == planted.detail)
     return;
   block.pause();
+  thread.knowsCluster = true;
   Grid::ClusterBarrier &barrier =
       block.grid.clusterBarriers[{&block.shape, block.blockIdx.x / block.shape.clusterBlocks}];
   if (isPlanted(Bug::RelaxedClusterBarrier))
@@ -160,6 +162,21 @@ void clusterBarrier(bool orders) {
     if (other.thread != &thread)
       other.block->wake(*other.thread);
   }
+}
+
+void storeSharedAt(uint32_t address, uint16_t value, uint32_t rank) {
+  constexpr const char *what = "st.shared::cluster";
+  Block &block = Block::current();
+  Block &to = block.neighbour(rank, what);
+  if (address % 2 != 0)
+    block.fail(Fault::OutOfBounds, fmt::format("{} to {:#x}: not a multiple of 2", what, address));
+  if (!block.self().knowsCluster)
+    block.fail(Fault::OutOfBounds, fmt::format("{} to block {}, which may not have started", what, to.blockIdx.x));
+  to.touchShared(address, 2, Use::Write, block.actor(block.self()), what);
+  if (to.result())
+    block.fail(to.result()->fault, to.result()->message);
+  std::memcpy(to.storageOf(address, 2, what), &value, 2);
+  block.pause();
 }
 
 void barrierWait(uint32_t address, uint32_t parity) {

@@ -19,6 +19,8 @@ uint32_t clusterRank();
 /// barrier.cluster: arrive and wait. Relaxed, it hands on what fence.mbarrier_init has made visible and nothing else,
 /// and arrivals at other blocks may still be on their way after it.
 void clusterBarrier(bool orders);
+/// st.shared::cluster of 2 bytes, to a block of the cluster
+void storeSharedAt(uint32_t shared, uint16_t value, uint32_t rank);
 void fenceProxyAsync();
 void fenceProxyAsyncGlobal();
 void syncThreads();

@@ -84,6 +84,7 @@ struct Thread {
   uint32_t time = 1;
   Knowledge known;
   Knowledge fenced;              // at its last fence.mbarrier_init
+  bool knowsCluster = false;     // that its blocks have started: it has passed a cluster barrier
   bool arrivalsUnderWay = false; // at other blocks' barriers, since a cluster barrier that waits for them
   Copies copies;
   BulkStores stores;

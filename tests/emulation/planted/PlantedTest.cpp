@@ -102,13 +102,16 @@ std::string portable(uint64_t seed) { return runPortable<portableConfig>(problem
 std::string oneBlock(uint64_t seed) {
   return runDispatch<dispatchConfig>(dispatchCases(8)[1], DispatchForm::OneBlock, seed);
 }
+std::string byCluster(uint64_t seed) {
+  return runDispatch<dispatchConfig>(dispatchCases(8)[1], DispatchForm::Cluster, seed);
+}
 std::string routing(uint64_t seed) { return runRoute<routeConfig>(9, seed); }
 
 } // namespace
 
 TEST_CASE("the planted kernels are well without a bug", "[emulation][planted]") {
   checkWell({swapped, plain, trading, skipping, fittedGateUp, fittedDown, pairedGateUp, pairedDown, portable, oneBlock,
-             routing});
+             byCluster, routing});
 }
 
 TEST_CASE("every planted bug is caught", "[emulation][planted]") {
@@ -209,6 +212,16 @@ TEST_CASE("every planted bug is caught", "[emulation][planted]") {
       {"pairs: a box comes to one block alone", Fault::Deadlock, {Bug::MulticastToOne}, pairedDown},
       {"pairs: a row late", wrongResult, {Bug::TmaWrongRow}, pairedGateUp},
       {"pairs: empty wait skipped", Fault::Race, {Bug::SkipBarrierWait, 3}, pairedGateUp},
+      {"dispatch by a cluster: counts for a block that has not started",
+       Fault::OutOfBounds,
+       {Bug::SkipClusterBarrier, 0},
+       byCluster},
+      {"dispatch by a cluster: counts are read before they are there",
+       Fault::Unwritten,
+       {Bug::SkipClusterBarrier, 1},
+       byCluster,
+       Fault::Race},
+      {"dispatch by a cluster: nothing orders the counts", Fault::Race, {Bug::RelaxedClusterBarrier}, byCluster},
   };
   for (const PlantedBug &bug : bugs)
     checkCaught(bug);
@@ -241,7 +254,8 @@ static void leaveOutSyncs(uint32_t number, std::string (*kernel)(uint64_t seed),
 }
 
 TEST_CASE("every __syncthreads is needed, and its absence is caught", "[emulation][planted]") {
-  leaveOutSyncs(4, oneBlock, Fault::Race, Fault::Unwritten); // counters cleared; counted; summed; tables written
-  leaveOutSyncs(6, portable, Fault::Race, Fault::Race);      // a stage has arrived: five steps; the next tile
-  leaveOutSyncs(1, swapped, Fault::Barrier, Fault::Barrier); // barriers are initialised
+  leaveOutSyncs(4, oneBlock, Fault::Race, Fault::Unwritten);  // counters cleared; counted; summed; tables written
+  leaveOutSyncs(3, byCluster, Fault::Race, Fault::Unwritten); // counted; blocks summed; first slots written
+  leaveOutSyncs(6, portable, Fault::Race, Fault::Race);       // a stage has arrived: five steps; the next tile
+  leaveOutSyncs(1, swapped, Fault::Barrier, Fault::Barrier);  // barriers are initialised
 }

@@ -78,7 +78,7 @@ TEST_CASE("a GPU package has a kernel for every launch, each in a cubin of its o
   CHECK(launches[LaunchKind::Router].kernels.size() >= 2);
   CHECK(launches[LaunchKind::Router].kernels.back().maxTokens == UINT32_MAX);
   CHECK(launches[LaunchKind::Route].kernels.size() == 1);
-  CHECK(launches[LaunchKind::Dispatch].kernels.size() == 5);
+  CHECK(launches[LaunchKind::Dispatch].kernels.size() == dispatchSteps("sm_90a").size());
   CHECK(launches[LaunchKind::Store].kernels.size() == 1);
   const CudaConfig &config = package->layers[0].plan.config.cuda;
   for (auto [kind, tile] : {std::pair{LaunchKind::GateUp, config.gateUp}, std::pair{LaunchKind::Down, config.down}}) {
@@ -221,7 +221,7 @@ TEST_CASE("a shared expert like the routed ones has no launches of its own on a 
     }
     const std::string experts = fmt::format("-e{}-joined", shape.experts);
     std::vector<std::string> expected;
-    for (const char *step : {"OneBlock", "Count", "Scan", "Place", "Grid"})
+    for (const char *step : dispatchSteps("sm_90a"))
       expected.push_back("dispatch" + (step + experts));
     if (format == WeightFormat::BlockE4M3)
       expected.push_back("quantise-bf16-joined");

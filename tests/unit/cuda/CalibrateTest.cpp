@@ -46,7 +46,7 @@ struct Clock {
 
   double operator()(const std::string &symbol, void **parameters) {
     const std::string what = symbol.substr(0, symbol.find(':'));
-    if (what == "dispatchOneBlock") {
+    if (what == "dispatchOneBlock" || what == "dispatchCluster") {
       const auto &args = *static_cast<const DispatchArgs *>(parameters[0]);
       return device.launchNs + device.dispatchNs + device.dispatchNsPerPair * args.numPairs;
     }

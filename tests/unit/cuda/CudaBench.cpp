@@ -75,7 +75,7 @@ private:
     layer.launches.push_back({LaunchKind::Router, shape.hidden, shape.experts, {few, many}, {}});
     layer.launches.push_back({LaunchKind::Route, 0, 0, {kernel("route", 128)}, {}});
     Launch dispatch{LaunchKind::Dispatch, 0, 0, {}, {}};
-    for (const char *form : {"OneBlock", "Count", "Scan", "Place", "Grid"})
+    for (const char *form : dispatchSteps(request.target.arch))
       dispatch.kernels.push_back(kernel(fmt::format("dispatch{}:{}", form, shape.experts), 512));
     layer.launches.push_back(dispatch);
     layer.launches.push_back(

@@ -1,4 +1,5 @@
 // Sessions on a GPU as far as no GPU is needed: what is called, and what becomes of failures.
+#include "compiler/core/CudaLaunch.h"
 #include "tests/unit/cuda/CudaBench.h"
 
 #include "runtime/device/cuda/Facts.h"
@@ -71,11 +72,11 @@ TEST_CASE("a step joins the one before in its buffers even where both name their
 }
 
 TEST_CASE("many pairs are dispatched in one launch, where all that may run at once fit the GPU", "[cuda]") {
-  // 8,192 pairs: 8 blocks that wait for each other. 132 multiprocessors have room for those of 15 steps and a
-  // validation.
-  for (auto [maxSteps, launches] : {std::pair{15u, 6u}, std::pair{16u, 8u}}) {
+  // 32,768 pairs, more than a cluster takes: 32 blocks that wait for each other. 132 multiprocessors have room for
+  // those of three steps and a validation.
+  for (auto [maxSteps, launches] : {std::pair{3u, 6u}, std::pair{4u, 8u}}) {
     CudaBench bench([steps = maxSteps](SessionOptions &options) {
-      options.maxTokens = 4096;
+      options.maxTokens = 16384;
       options.maxSteps = steps;
     });
     bench.mustOpen();
@@ -83,10 +84,10 @@ TEST_CASE("many pairs are dispatched in one launch, where all that may run at on
     bench.session->setObserver(
         [&](const LayerObservation &forward) { pairs.assign(forward.pairs.begin(), forward.pairs.end()); });
     bench.cuda.forget();
-    REQUIRE(bench.step(bench.cuda.stream(), 4096, Phase::Prefill).ok());
+    REQUIRE(bench.step(bench.cuda.stream(), 16384, Phase::Prefill).ok());
     CHECK(bench.cuda.count("cuLaunchKernelEx") == launches);
     bench.session->finish();
-    CHECK(pairs == std::vector<uint32_t>{4096, 4096, 0, 0, 0, 0});
+    CHECK(pairs == std::vector<uint32_t>{16384, 16384, 0, 0, 0, 0});
   }
 }
 
@@ -337,7 +338,7 @@ TEST_CASE("a captured step keeps its generation and its buffers until the graph 
 }
 
 TEST_CASE("many pairs are dispatched in one launch, in a graph in three", "[cuda][graphs]") {
-  constexpr uint32_t tokens = kOneBlockPairs / 2 + 1; // of two experts
+  constexpr uint32_t tokens = dispatchClusterPairs(dispatchConfigOf(8)) / 2 + 1; // of two experts
   CudaBench bench([](SessionOptions &options) {
     options.maxGraphs = 1;
     options.maxTokens = options.maxGraphTokens = tokens;
@@ -431,7 +432,10 @@ TEST_CASE("devices are chosen by name, and facts are the card's", "[cuda][facts]
 TEST_CASE("a target's compute capability is read from its architecture", "[cuda][facts]") {
   for (auto [name, major] : {std::pair{"cpu", 0u}, std::pair{"a100", 8u}, std::pair{"l40s", 8u},
                              std::pair{"sm_90a", 9u}, std::pair{"b200", 10u}, std::pair{"sm_120", 12u}})
-    CHECK(computeMajor(*targetByName(name, {})) == major);
+    CHECK(computeMajor(targetByName(name, {})->arch) == major);
+  CHECK(std::string(dispatchSteps("sm_90a").back()) == "Cluster");
+  CHECK(std::string(dispatchSteps("sm_120").back()) == "Cluster");
+  CHECK(std::string(dispatchSteps("sm_89").back()) == "Grid");
 }
 
 TEST_CASE("a card has its name's facts where its memory is that name's too", "[cuda][facts]") {

@@ -43,7 +43,7 @@ void down(const GroupedGemmArgs &args) {
 /// Kernels are named "what" or "what:number"; a dispatch's number is that of its experts.
 std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
   const std::string what = kernel.symbol.substr(0, kernel.symbol.find(':'));
-  if (what == "dispatchOneBlock" || what == "dispatchScan" || what == "dispatchGrid") {
+  if (what == "dispatchOneBlock" || what == "dispatchScan" || what == "dispatchGrid" || what == "dispatchCluster") {
     const DispatchArgs args = *static_cast<const DispatchArgs *>(parameters[0]);
     fake().launched(args);
     const auto experts = static_cast<uint32_t>(std::atoi(kernel.symbol.c_str() + what.size() + 1));
@@ -153,6 +153,8 @@ CUresult fakeLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, v
   const FakeKernel &kernel = *reinterpret_cast<FakeKernel *>(function);
   if (config->sharedMemBytes > kernel.mostShared)
     return CUDA_ERROR_INVALID_VALUE;
+  if (kernel.symbol.starts_with("dispatchCluster") && config->gridDimX % kDispatchClusterBlocks != 0)
+    return CUDA_ERROR_INVALID_CLUSTER_SIZE;
   keepFitted(kernel, *config, parameters);
   if (fake().durationNs)
     run(config->hStream, [ns = fake().durationNs(kernel.symbol, parameters)] { fake().advance(ns); });

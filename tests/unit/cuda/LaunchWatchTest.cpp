@@ -1,5 +1,7 @@
 #include "tests/unit/cuda/CudaBench.h"
 
+#include <algorithm>
+
 using namespace moec;
 using namespace moec::test;
 
@@ -33,7 +35,18 @@ TEST_CASE("a launch watch is told of every kernel of a forward, and of no valida
   CHECK(told->kernels.empty());
   bench.publish("fitted-192x256-s4-w2x1-b1", "fitted-192x256-s4-w2x1-b1");
   REQUIRE(bench.step(bench.cuda.stream()).ok());
-  CHECK(told->kernels == std::vector<std::string>{"router", "route", "dispatch", "gate-up", "down", "shared-gate-up",
-                                                  "shared-down", "combine"});
+  CHECK(told->kernels == std::vector<std::string>{"router", "route", "dispatch, by a cluster", "gate-up", "down",
+                                                  "shared-gate-up", "shared-down", "combine"});
   CHECK(told->paired);
+}
+
+TEST_CASE("blocks that form no clusters dispatch without", "[cuda][watch]") {
+  const auto told = std::make_shared<Told>();
+  CudaBench bench([&](SessionOptions &options) { options.launchWatch = told; });
+  told->cuda = &bench.cuda;
+  bench.cuda.model = "NVIDIA A100-SXM4-80GB", bench.cuda.major = 8, bench.cuda.multiprocessors = 108,
+  bench.cuda.memoryKhz = 1'593'000;
+  bench.mustOpen();
+  REQUIRE(bench.step(bench.cuda.stream()).ok());
+  CHECK(std::ranges::count(told->kernels, "dispatch") == 1);
 }

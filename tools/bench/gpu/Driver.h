@@ -94,6 +94,7 @@ public:
   const std::string &name() const { return deviceName; }
   int driverVersion() const { return version; }
   int computeCapability() const { return capability; } // e.g. 90
+  bool hasClusters() const { return capability >= 90; }
   uint32_t multiprocessors() const { return numMultiprocessors; }
   uint64_t cacheBytes() const { return l2Bytes; }
 

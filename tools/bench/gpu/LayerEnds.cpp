@@ -53,15 +53,30 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   return all;
 }
 
+namespace {
+
+DispatchForm formOf(bool hasClusters, const DispatchConfig &config, uint32_t pairs) {
+  return hasClusters && pairs <= dispatchClusterPairs(config) ? DispatchForm::Cluster
+         : pairs <= kOneBlockPairs                            ? DispatchForm::OneBlock
+                                                              : DispatchForm::ThreeLaunches;
+}
+
+} // namespace
+
 LayerEnds::LayerEnds(Device &device, const Shape &shape, uint32_t tileTokens, uint32_t mixRows, Element element,
                      LayerBuffers &buffers)
     : device(&device), shape(shape), buffers(&buffers), tileTokens(tileTokens), mixRows(mixRows),
       dispatchConfig(dispatchConfigOf(shape.experts)), combineConfig(combineConfigOf(element, shape.topK)),
-      dispatchForm(shape.tokens * shape.topK <= kOneBlockPairs ? DispatchForm::OneBlock : DispatchForm::ThreeLaunches) {
+      dispatchForm(formOf(device.hasClusters(), dispatchConfig, shape.tokens * shape.topK)) {}
+
+void LayerEnds::setClusters(bool on) {
+  dispatchForm = formOf(on && device->hasClusters(), dispatchConfig, shape.tokens * shape.topK);
 }
 
 Status LayerEnds::loadEnds(Bundle &bundle) {
   MOEC_TRY(loadKernel(bundle, shippedDispatch("OneBlock", dispatchConfig).name, 0, oneBlock));
+  if (device->hasClusters())
+    MOEC_TRY(loadKernel(bundle, shippedDispatch("Cluster", dispatchConfig).name, 0, cluster));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Grid", dispatchConfig).name, 0, grid));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Count", dispatchConfig).name, 0, count));
   MOEC_TRY(loadKernel(bundle, shippedDispatch("Scan", dispatchConfig).name, 0, scan));
@@ -102,6 +117,8 @@ Status LayerEnds::dispatch(const int32_t *ids) {
   void *parameters[] = {&args};
   if (dispatchForm == DispatchForm::OneBlock)
     return device->launch(oneBlock, {1, dispatchConfig.threads, overlap}, parameters);
+  if (dispatchForm == DispatchForm::Cluster)
+    return device->launch(cluster, {kDispatchClusterBlocks, dispatchConfig.threads, overlap}, parameters);
   if (dispatchForm == DispatchForm::Grid)
     return device->launch(grid, {args.numBlocks, dispatchConfig.threads, overlap}, parameters);
   MOEC_TRY(device->launch(count, {args.numBlocks, dispatchConfig.threads, overlap}, parameters));

@@ -37,9 +37,10 @@ public:
   Buffer output;       // [T, H]
 };
 
-/// How pairs get their slots (dispatch.cuh, dispatchGrid.cuh); the slots are the same.
+/// How pairs get their slots (dispatch.cuh, dispatchCluster.cuh, dispatchGrid.cuh); the slots are the same.
 enum class DispatchForm : uint8_t {
   OneBlock,
+  Cluster,       // one launch, a cluster of blocks
   Grid,          // one launch of blocks that wait for each other
   ThreeLaunches, // count, scan, place
 };
@@ -51,8 +52,11 @@ public:
   /// H200.
   void setOverlap(bool on) { overlap = on; }
 
-  /// At first: one block up to kOneBlockPairs pairs, three launches beyond.
+  /// At first as captured steps of a session: a cluster up to dispatchClusterPairs() where there are any, else one
+  /// block up to kOneBlockPairs and three launches beyond.
   void setDispatch(DispatchForm form) { dispatchForm = form; }
+  /// Takes the first form again, or, if not `on`, what it would be without clusters.
+  void setClusters(bool on);
   /// Where dispatch leaves samples of its counts; nowhere at first.
   void setRing(const CountsRing &ring) { countsRing = ring; }
 
@@ -102,7 +106,7 @@ private:
   CombineConfig combineConfig{};
   DispatchForm dispatchForm{};
   CountsRing countsRing{};
-  Kernel oneBlock, grid, count, scan, place, combineKernel;
+  Kernel oneBlock, cluster, grid, count, scan, place, combineKernel;
 };
 
 } // namespace moec::bench

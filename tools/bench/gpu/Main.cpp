@@ -29,6 +29,7 @@ moec-bench-gpu orders  --bundle DIR                            which kernels agr
 moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--matrix-tflops X]
                        [--repeats N] [--turns N] [--rest-ms N] [--kernels PART,...] [--every-choice] [--overlap]
                        [--always-dispatch]    of few pairs too, which do without
+                       [--no-clusters]        dispatch by one block or three launches, as before sm_90
                        [--inputs DIR] [--json FILE]
 moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--e4m3] [--reference]
                                                                write what measure runs on, as with --inputs; needs no GPU.
@@ -91,7 +92,7 @@ Result<Options> parseOptions(int count, char **arguments) {
   for (int i = 2; i < count; ++i) {
     const std::string option = arguments[i];
     if (option == "--quick" || option == "--every-choice" || option == "--overlap" || option == "--reference" ||
-        option == "--e4m3" || option == "--alone" || option == "--always-dispatch")
+        option == "--e4m3" || option == "--alone" || option == "--always-dispatch" || option == "--no-clusters")
       options.emplace(option, "1");
     else if (option.substr(0, 2) == "--" && i + 1 < count)
       options[option] = arguments[++i];
@@ -112,6 +113,7 @@ Result<MeasureOptions> measureOptions(const Options &options) {
   measure.overlap = options.count("--overlap");
   measure.everyChoice = options.count("--every-choice");
   measure.alwaysDispatch = options.count("--always-dispatch");
+  measure.clusters = !options.count("--no-clusters");
   measure.inputFolder = text(options, "--inputs");
   measure.jsonPath = text(options, "--json");
   MOEC_TRY(parseNumbers(options, "--tokens", measure.tokens));

@@ -46,6 +46,7 @@ public:
     if (made) {
       made->setOverlap(options.overlap && device.computeCapability() >= 90);
       made->setAlwaysDispatch(options.alwaysDispatch);
+      made->setClusters(options.clusters);
     }
     return made;
   }

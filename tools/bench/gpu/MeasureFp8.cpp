@@ -99,6 +99,7 @@ private:
                               buffers);
       MOEC_TRY(layer.status());
       layer->setAlwaysDispatch(options.alwaysDispatch);
+      layer->setClusters(options.clusters);
       bf16Layers.push_back(std::make_unique<DeviceLayer>(std::move(*layer)));
       Result<Recorded> recorded = record(*bf16Layers.back(), choice.name());
       MOEC_TRY(recorded.status());
@@ -113,6 +114,7 @@ private:
                                                 weights.fp8.weights(), buffers, quantised);
       MOEC_TRY(layer.status());
       layer->setAlwaysDispatch(options.alwaysDispatch);
+      layer->setClusters(options.clusters);
       fp8Layers.push_back(std::make_unique<Fp8Layer>(std::move(*layer)));
       Result<Recorded> recorded = record(*fp8Layers.back(), choice.name());
       MOEC_TRY(recorded.status());

@@ -71,6 +71,7 @@ private:
     if (made) {
       made->setOverlap(options.overlap);
       made->setAlwaysDispatch(options.alwaysDispatch);
+      made->setClusters(options.clusters);
     }
     return made;
   }

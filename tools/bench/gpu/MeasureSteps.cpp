@@ -80,10 +80,13 @@ private:
       MOEC_TRY(time.status());
       line += fmt::format(" {}x{}{} {:.1f}", config.tileTokens, config.tileExperts, config.wgmma ? "w" : "", *time);
     }
-    for (const char *form : {"OneBlock", "Three", "Grid", "Slots"}) {
-      if (form == std::string("OneBlock") && tokens * shape.topK > 16384)
+    for (const std::string form : {"OneBlock", "Cluster", "Three", "Grid", "Slots"}) {
+      const uint32_t pairs = tokens * shape.topK;
+      if (form == "OneBlock" && pairs > 16384)
         continue;
-      Result<double> time = dispatch(form, tokens * shape.topK);
+      if (form == "Cluster" && (!device.hasClusters() || pairs > dispatchClusterPairs(dispatchConfigOf(shape.experts))))
+        continue;
+      Result<double> time = dispatch(form, pairs);
       MOEC_TRY(time.status());
       line += fmt::format("  {} {:.1f}", form, *time);
     }
@@ -157,7 +160,10 @@ private:
       MOEC_TRY(add("Scan", 1));
       MOEC_TRY(add("Place", args.numBlocks));
     } else {
-      MOEC_TRY(add(form.c_str(), isSlots ? dispatchSlotsBlocks(config, pairs) : form == "Grid" ? args.numBlocks : 1));
+      MOEC_TRY(add(form.c_str(), isSlots             ? dispatchSlotsBlocks(config, pairs)
+                                 : form == "Grid"    ? args.numBlocks
+                                 : form == "Cluster" ? kDispatchClusterBlocks
+                                                     : 1));
     }
     return timeOne(device, overlap, [&](bool overlaps) -> Status {
       for (const auto &[kernel, blocks] : launches)

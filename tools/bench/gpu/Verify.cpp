@@ -312,10 +312,15 @@ Status verifyForms(Device &device, Bundle &bundle, const Prepared &p, const Laye
   };
   const bool canOverlap = device.computeCapability() >= 90;
   layer->setAlwaysDispatch(true);
-  for (DispatchForm form :
-       {DispatchForm::OneBlock, DispatchForm::ThreeLaunches, DispatchForm::Grid, DispatchForm::Grid}) {
+  std::vector<std::pair<DispatchForm, bool>> forms{{DispatchForm::OneBlock, false},
+                                                   {DispatchForm::ThreeLaunches, false},
+                                                   {DispatchForm::Grid, false},
+                                                   {DispatchForm::Grid, canOverlap}};
+  if (device.hasClusters() && p.inputs.ids.size() <= dispatchClusterPairs(dispatchConfigOf(shape.experts)))
+    forms.insert(forms.end(), {{DispatchForm::Cluster, false}, {DispatchForm::Cluster, canOverlap}});
+  for (const auto &[form, overlaps] : forms) {
     layer->setDispatch(form);
-    layer->setOverlap(canOverlap && samples == 3);
+    layer->setOverlap(overlaps);
     MOEC_TRY(poison(device, *buffers));
     MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
     MOEC_TRY(device.synchronise());
