@@ -191,6 +191,8 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
   cost.combineNs = downCombines(shape, down.family)
                        ? std::max(0.0, gpu.launchNs - combiningSavesNs) + combiningShare * trafficNs
                        : gpu.launchNs + trafficNs;
+  if (downIsFew(shape, histogram.tokens, gateUp.family, down.family))
+    cost.combineNs = 0;
   return cost;
 }
 

@@ -114,6 +114,15 @@ bool givesQuantised(const CudaTile &tile) {
   return tile.family == GemmFamily::Fp8 && givesQuantised(gemmConfigOf(tile, DType::BF16, GemmRole::GateUp, false));
 }
 
+bool hasDownFew(const LayerShape &shape, GemmFamily gateUp, GemmFamily down) {
+  return hasDownFew(shape.topK, shape.sharedIntermediate != 0, paddedForCuda(shape.intermediate),
+                    paddedForCuda(shape.hidden), gateUp, down);
+}
+
+bool downIsFew(const LayerShape &shape, uint64_t tokens, GemmFamily gateUp, GemmFamily down) {
+  return hasDownFew(shape, gateUp, down) && 0 < tokens && tokens <= kDownFewTokens;
+}
+
 bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const CudaTile &down) {
   return tokens <= kFewTokens && tokens * topK <= kFewPairs && bothHaveQuantisingForms(gateUp, down);
 }

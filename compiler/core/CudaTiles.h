@@ -5,7 +5,7 @@
 #pragma once
 
 #include "compiler/core/Config.h"
-#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/DownFewAbi.h"
 
 #include <span>
 #include <vector>
@@ -50,6 +50,19 @@ constexpr bool downCombines(uint64_t topK, bool hasShared, GemmFamily down) {
 constexpr bool downCombines(const LayerShape &shape, GemmFamily down) {
   return downCombines(shape.topK, shape.sharedIntermediate != 0, down);
 }
+
+/// Whether a layer has another form of down besides, for steps of so few tokens that a block can have a token's experts
+/// all together and no combine runs (compiler/kernels/downFew.cuh). `intermediate`, `hidden`: as on the device
+/// (paddedForCuda()).
+constexpr bool hasDownFew(uint64_t topK, bool hasShared, uint32_t intermediate, uint32_t hidden, GemmFamily gateUp,
+                          GemmFamily down) {
+  return gateUp == GemmFamily::Fitted && down == GemmFamily::Fitted && !hasShared && topK <= kFewPairs &&
+         fitsDownFew(static_cast<uint32_t>(topK), intermediate, hidden);
+}
+bool hasDownFew(const LayerShape &shape, GemmFamily gateUp, GemmFamily down);
+
+/// Whether a layer's step of so many tokens has it.
+bool downIsFew(const LayerShape &shape, uint64_t tokens, GemmFamily gateUp, GemmFamily down);
 
 /// Whether products that find few pairs by themselves find so many. `rows`: those of a joined expert included.
 constexpr bool arePairsFound(uint64_t pairs, uint64_t rows, bool areTilesNarrow) {

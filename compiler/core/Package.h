@@ -46,7 +46,8 @@ struct KernelRef {
 ///                 pairs); dispatchGrid (in one); dispatchCluster (in one, where the target has clusters)
 ///   GateUp        the grouped GEMM of the config's tile; then quantise, where its elements are e4m3: of its tokens,
 ///                 and of down's; then its quantising form, where both products have one (bothHaveQuantisingForms)
-///   Down          the grouped GEMM of the config's tile; then its quantising form, likewise
+///   Down          the grouped GEMM of the config's tile; then its quantising form, likewise, or downFew (hasDownFew),
+///                 whose dynamic shared memory is the most that a launch asks for
 ///   SharedGateUp, SharedDown  dense ones: one expert over all tokens in their order
 ///   Store         combine, which also adds the shared expert's output (packed, but not launched, where down combines)
 /// Their arguments and grids: compiler/kernels/KernelAbi.h; threads and dynamic shared memory: the image's resources.

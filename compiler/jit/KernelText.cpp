@@ -22,6 +22,7 @@ const char *includeOf(KernelFile file) {
   case KernelFile::GroupedGemmFitted: return "compiler/kernels/groupedGemmFitted.cuh";
   case KernelFile::Quantise: return "compiler/kernels/quantise.cuh";
   case KernelFile::GroupedGemmFp8: return "compiler/kernels/groupedGemmFp8.cuh";
+  case KernelFile::DownFew: return "compiler/kernels/downFew.cuh";
   }
   return "";
 }
@@ -128,6 +129,11 @@ std::string gemmFittedKernel(const GemmConfig &config, const std::string &activa
 std::string quantiseKernel(const QuantiseConfig &c) {
   return fmt::format("moec::quantise<moec::QuantiseConfig{{.element = moec::Element::{}, .threads = {}u{}}}>",
                      nameOf(c.element), c.threads, joinedText(c.joined));
+}
+
+std::string downFewKernel(const DownFewConfig &c) {
+  return fmt::format("moec::downFew<moec::DownFewConfig{{.element = moec::Element::{}, .topK = {}u, .biased = {}}}>",
+                     nameOf(c.element), c.topK, c.biased);
 }
 
 std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation) {

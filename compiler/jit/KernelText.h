@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/core/Status.h"
+#include "compiler/kernels/DownFewAbi.h"
 #include "compiler/kernels/Fp8Abi.h"
 #include "compiler/kernels/KernelAbi.h"
 
@@ -24,7 +25,8 @@ enum class KernelFile : uint8_t {
   GroupedGemmSm90,
   GroupedGemmFitted,
   Quantise,
-  GroupedGemmFp8
+  GroupedGemmFp8,
+  DownFew
 };
 
 /// An activation made by code generation: `struct NAME { static __device__ float apply(float gate, float up); };`
@@ -50,6 +52,7 @@ std::string gemmPortableKernel(const GemmConfig &config, const std::string &acti
 std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activation);
 std::string gemmFittedKernel(const GemmConfig &config, const std::string &activation);
 std::string quantiseKernel(const QuantiseConfig &config);
+std::string downFewKernel(const DownFewConfig &config);
 std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation);
 
 /// The unit's source.

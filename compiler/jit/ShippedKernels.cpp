@@ -193,6 +193,11 @@ ShippedKernel shippedDispatch(const char *step, const DispatchConfig &c) {
           {.files = {fileOf(step)}, .functors = {}, .kernels = {dispatchKernel(step, c)}}};
 }
 
+ShippedKernel shippedDownFew(const DownFewConfig &c) {
+  return {fmt::format("downfew-{}-k{}{}", shortName(c.element), c.topK, c.biased ? "-bias" : ""),
+          {.files = {KernelFile::DownFew}, .functors = {}, .kernels = {downFewKernel(c)}}};
+}
+
 ShippedKernel shippedCombine(const CombineConfig &c) {
   return {fmt::format("combine-{}-k{}{}", shortName(c.element), c.topK, c.weighted ? "" : "-unweighted"),
           {.files = {KernelFile::Combine}, .functors = {}, .kernels = {combineKernel(c)}}};
@@ -244,6 +249,9 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
       all.push_back(shippedRouterLogits(config));
     for (uint32_t topK : knownTopK)
       all.push_back(shippedCombine(combineConfigOf(element, topK)));
+    for (uint32_t topK : knownTopK)
+      if (topK >= kDownFewLeastTopK && target == "sm_90a")
+        all.push_back(shippedDownFew({element, topK}));
     for (GemmRole role : {GemmRole::GateUp, GemmRole::Down}) {
       for (GemmFamily family : {GemmFamily::Portable, GemmFamily::Hopper, GemmFamily::Fitted}) {
         if (family != GemmFamily::Portable && target != "sm_90a")
@@ -258,9 +266,11 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
       }
     }
   }
-  if (target == "sm_90a")
+  if (target == "sm_90a") {
+    all.push_back(shippedDownFew({.element = Element::BF16, .topK = 4, .biased = true})); // gpt-oss
     for (ShippedKernel &kernel : shippedFp8Kernels())
       all.push_back(std::move(kernel));
+  }
   return all;
 }
 

@@ -35,6 +35,7 @@ ShippedKernel shippedGemm(GemmFamily family, const GemmConfig &config);
 ShippedKernel shippedRouterLogits(const RouterGemmConfig &config);
 ShippedKernel shippedRoute(const RouteConfig &config);
 ShippedKernel shippedDispatch(const char *step, const DispatchConfig &config);
+ShippedKernel shippedDownFew(const DownFewConfig &config);
 ShippedKernel shippedCombine(const CombineConfig &config);
 
 /// All tiles of the router's product that `target` has the registers for. The results are the same bits.
@@ -53,7 +54,8 @@ RouterGemmConfig routerGemmFor(Element element, uint32_t experts, const std::str
 /// The routers of the models that we know (compiler/core/LayerShape.h has the meaning of the fields).
 std::vector<RouteConfig> shippedRouters();
 
-/// Everything that a target can run: all of the above, and the Hopper and fitted families where `target` is sm_90a.
+/// Everything that a target can run: all of the above, and the Hopper and fitted families and downFew where `target` is
+/// sm_90a.
 std::vector<ShippedKernel> shippedKernels(const std::string &target);
 
 } // namespace moec

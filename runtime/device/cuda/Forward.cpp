@@ -35,12 +35,16 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (quantisedApart && !kernels.gateUp.quantisesOutputs())
     MOEC_TRY(quantiseActivated());
   void *outputs = isPadded() ? space.output : output;
-  MOEC_TRY(down(ids, pairWeights, counters.ring, outputs));
-  countsQueued |= !isFew(few);
-  if (kernels.sharedGateUp)
-    MOEC_TRY(shared(hidden));
-  if (!kernels.down.config.combines)
-    MOEC_TRY(combine(pairWeights, counters.ring, outputs));
+  if (downIsFew()) {
+    MOEC_TRY(downFew(pairWeights, counters.ring, outputs));
+  } else {
+    MOEC_TRY(down(ids, pairWeights, counters.ring, outputs));
+    countsQueued |= !isFew(few);
+    if (kernels.sharedGateUp)
+      MOEC_TRY(shared(hidden));
+    if (!kernels.down.config.combines)
+      MOEC_TRY(combine(pairWeights, counters.ring, outputs));
+  }
   countsQueued = true; // of a pair a lane who combines leaves them
   return isPadded() ? copyRows(space.output, paddedBytes, output, rowBytes) : Status();
 }
@@ -250,6 +254,28 @@ Status CudaForward::down(const int32_t *ids, const float *pairWeights, const Cou
   return gemm(kernels.down, layer.downMaps, args, {weights.down, weights.down, weights.downScales, weights.downScales},
               rows ? &rows->tokens(kernels.down.family, kernels.down.config) : nullptr,
               rows ? &rows->expertOutput : nullptr);
+}
+
+bool CudaForward::downIsFew() const {
+  return kernels.downFew && few.ids && moec::downIsFew(tokens, layer.shape.topK, kernels.down.k, kernels.down.n);
+}
+
+Status CudaForward::downFew(const float *pairWeights, const CountsRing &ring, void *output) {
+  const CudaProduct &down = kernels.down;
+  DownFewArgs args{};
+  args.activated = space.activated;
+  args.output = output;
+  args.pairWeights = layer.shape.weightOnInput ? nullptr : pairWeights;
+  args.bias = reinterpret_cast<const float *>(weights.downBias);
+  args.k = down.k;
+  args.n = down.n;
+  args.slots = downFewSlots(tokens, layer.shape.topK, down.k, down.n, site.multiprocessors);
+  args.few = few;
+  args.ring = ring;
+  CudaKernel kernel = *kernels.downFew;
+  kernel.sharedBytes = downFewSharedBytes(args.slots);
+  void *parameters[] = {const_cast<CUtensorMap *>(&layer.downFewMap), &args}; // (which the driver does not write to)
+  return launch(kernel, downFewBlocks(tokens, down.n), parameters, "down, of few tokens");
 }
 
 Status CudaForward::shared(const void *hidden) {

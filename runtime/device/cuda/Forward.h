@@ -71,6 +71,9 @@ private:
   Status down(const int32_t *ids, const float *pairWeights, const CountsRing &ring, void *output);
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, const CountsRing &ring, void *output);
+  /// Whether one launch takes down's and combine's place (hasDownFew); and that launch.
+  bool downIsFew() const;
+  Status downFew(const float *pairWeights, const CountsRing &ring, void *output);
   GroupedGemmArgs groupedArgs() const;
   /// Where a product's weights are; the scales of e4m3 alone.
   struct Weights {

@@ -75,8 +75,8 @@ private:
   }
 
   Status dispatch(const Launch &launch) {
-    std::vector<CudaKernel *> wanted{&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan,
-                                     &bound->dispatchPlace, &bound->dispatchGrid};
+    std::vector<Wanted> wanted{&bound->dispatchOneBlock, &bound->dispatchCount, &bound->dispatchScan,
+                               &bound->dispatchPlace, &bound->dispatchGrid};
     if (hasClusters(package.target.arch))
       wanted.push_back(&bound->dispatchCluster.emplace());
     return kernels(launch, wanted);
@@ -97,15 +97,28 @@ private:
     if (launch.k != k || launch.columns != n)
       return makeError(Code::InvalidModel, "sums of {} and {} columns, the shape has {} and {}", launch.k,
                        launch.columns, k, n);
-    std::vector<CudaKernel *> wanted{&to.kernel};
+    const uint32_t mostShared = mostSharedBytes(tile.family, to.config);
+    std::vector<Wanted> wanted{{&to.kernel, mostShared}};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       wanted.push_back(&bound->quantise);
     const bool hasOther = !dense && bothHaveQuantisingForms(bound->config.gateUp, bound->config.down);
     if (hasOther)
-      wanted.push_back(&to.quantising);
-    MOEC_TRY(kernels(launch, wanted, mostSharedBytes(tile.family, to.config)));
+      wanted.push_back({&to.quantising, mostShared});
+    const bool hasFew = role == GemmRole::Down && !dense && hasDownFew(shape, bound->config.gateUp.family, tile.family);
+    if (hasFew)
+      wanted.push_back(&bound->downFew.emplace());
+    MOEC_TRY(kernels(launch, wanted));
     MOEC_TRY(checkLaunch(to.kernel, to.config, tile));
+    if (hasFew)
+      MOEC_TRY(checkDownFew(*bound->downFew));
     return hasOther ? checkLaunch(to.quantising, to.config, tile) : Status();
+  }
+
+  static Status checkDownFew(const CudaKernel &kernel) {
+    if (kernel.threads != kDownFewThreads || kernel.sharedBytes != kDownFewMostSharedBytes)
+      return makeError(Code::InvalidModel, "{} threads and {} bytes of shared memory, but downFew takes {} and {}",
+                       kernel.threads, kernel.sharedBytes, kDownFewThreads, kDownFewMostSharedBytes);
+    return {};
   }
 
   static Status checkLaunch(const CudaKernel &kernel, const GemmConfig &config, const CudaTile &tile) {
@@ -116,13 +129,19 @@ private:
     return {};
   }
 
-  /// Loads a launch's kernels in order. `mostShared`: dynamic shared memory that those which have some may be launched
-  /// with besides their own (runsAlone).
-  Status kernels(const Launch &launch, const std::vector<CudaKernel *> &wanted, uint32_t mostShared = 0) {
+  /// Where a kernel goes, and dynamic shared memory that it may be launched with besides its own (runsAlone).
+  struct Wanted {
+    CudaKernel *to;
+    uint32_t mostShared = 0;
+    Wanted(CudaKernel *to, uint32_t mostShared = 0) : to(to), mostShared(mostShared) {}
+  };
+
+  /// Loads a launch's kernels in order.
+  Status kernels(const Launch &launch, const std::vector<Wanted> &wanted) {
     if (launch.kernels.size() != wanted.size())
       return makeError(Code::InvalidModel, "{} kernels, expected {}", launch.kernels.size(), wanted.size());
     for (size_t i = 0; i < wanted.size(); ++i)
-      if (Status status = function(launch.kernels[i], *wanted[i], mostShared); !status.ok())
+      if (Status status = function(launch.kernels[i], *wanted[i].to, wanted[i].mostShared); !status.ok())
         return status.withContext("kernel {}", launch.kernels[i].symbol);
     return {};
   }

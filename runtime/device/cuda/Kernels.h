@@ -51,6 +51,7 @@ struct CudaKernels final : LoadedKernels {
   CudaKernel dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace, dispatchGrid;
   std::optional<CudaKernel> dispatchCluster; // where the target has clusters
   CudaProduct gateUp, down;
+  std::optional<CudaKernel> downFew; // in place of down and combine where tokens are few (hasDownFew)
   std::optional<CudaProduct> sharedGateUp, sharedDown;
   CudaKernel quantise; // where gateUp.family is Fp8
   CudaKernel combine;

@@ -1,5 +1,6 @@
 #include "runtime/device/cuda/Layer.h"
 
+#include "compiler/core/DownFewTensor.h"
 #include "compiler/core/JoinedShared.h"
 #include "runtime/device/cuda/TensorMap.h"
 
@@ -46,6 +47,10 @@ Status makeMaps(const CudaDriver &driver, CudaLayer &layer) {
   const uint32_t experts = groupedExperts(layer.shape);
   MOEC_TRY(makeMaps(driver, kernels.gateUp, weights.gate, weights.up, experts, layer.gateUpMaps));
   MOEC_TRY(makeMaps(driver, kernels.down, weights.down, weights.down, experts, layer.downMaps));
+  if (kernels.downFew)
+    MOEC_TRY(encode(driver,
+                    downFewTensor(kernels.down.config.element, weights.down, kernels.down.k, kernels.down.n, experts),
+                    "down's weights of few tokens", layer.downFewMap));
   if (kernels.sharedGateUp)
     MOEC_TRY(makeMaps(driver, *kernels.sharedGateUp, weights.sharedGate, weights.sharedUp, 1, layer.sharedGateUpMaps));
   if (kernels.sharedDown)

@@ -95,6 +95,8 @@ std::vector<CudaValidator::Pass> CudaValidator::passesOf(const CudaLayer &layer)
     passes.push_back({.tokens = found});
   if (few < tokens)
     passes.push_back({.tokens = few});
+  if (layer.kernels->downFew && kDownFewTokens < tokens)
+    passes.push_back({.tokens = kDownFewTokens});
   return passes;
 }
 

@@ -14,7 +14,7 @@ class Block;
 struct Thread;
 
 struct Grid {
-  uint32_t threadsPerBlock;
+  uint32_t threadsPerBlock;     ///< that a block has at most
   std::vector<uint32_t> blocks; ///< index of each; its threads are agents from threadsPerBlock * place on
   std::vector<std::string> otherAgents = {};
   std::map<const void *, Knowledge> released = {}; ///< what atomics with release order left at an address

@@ -1,5 +1,6 @@
 #include "tests/emulation/machine/Launch.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <memory>
 #include <numeric>
@@ -112,13 +113,11 @@ std::optional<Failure> launchOverlapped(DeviceMemory &device, const LaunchShape 
                                         const std::function<void()> &firstKernel, const LaunchShape &second,
                                         const std::function<void()> &secondKernel, uint64_t seed) {
   device.settle();
-  if (first.threads != second.threads)
-    return Failure{Fault::Barrier, "launches that overlap have as many threads a block here"};
   for (const LaunchShape *shape : {&first, &second})
     if (shape->blocks % shape->clusterBlocks != 0)
       return wholeClusters(*shape);
   Random random(seed);
-  Grid grid{first.threads, shuffledBlocks(first, random)};
+  Grid grid{std::max(first.threads, second.threads), shuffledBlocks(first, random)};
   const std::vector<uint32_t> others = shuffledBlocks(second, random);
   grid.blocks.insert(grid.blocks.end(), others.begin(), others.end());
   grid.firstBlocks = first.blocks;

@@ -138,9 +138,10 @@ private:
   uint32_t experts;
 };
 
-/// Steps of a layer, of half of `tokens`, of all, of half again and, where it has kernels for so few, of kFewTokens,
-/// one after the other in buffers with room for more. The second is checked; those after it, whose pairs are few
-/// (kFewPairs) where the second's were not, must give the same bits, and so must the whole of it with a dispatch.
+/// Steps of a layer, of half of `tokens`, of all, of half again and, where it has kernels for so few, of kFewTokens or
+/// kDownFewTokens and one, one after the other in buffers with room for more. The second is checked; those after it,
+/// whose pairs are few (kFewPairs) where the second's were not, must give the same bits, and so must the whole of it
+/// with a dispatch.
 ///
 /// fill(memory, layer)    gives the layer its shape, router, kernels and weights; what the caller routes by, if he does
 /// check(space, output)   what is wrong with what the step left, [tokens, H] and in its buffers; empty if nothing is
@@ -186,6 +187,10 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
   if (quantisesFew(kFewTokens, layer.shape.topK, config.gateUp, config.down)) {
     REQUIRE(half >= kFewTokens); // whose outputs are compared
     tokensOf.push_back(kFewTokens);
+  }
+  if (layer.kernels->downFew) {
+    REQUIRE(half > kDownFewTokens);
+    tokensOf.insert(tokensOf.end(), {kDownFewTokens, 1});
   }
   for (uint32_t count : std::span(tokensOf).subspan(2)) {
     step(count, again);

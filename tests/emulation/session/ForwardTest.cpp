@@ -14,6 +14,7 @@
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/kernels/LayerFixture.h"
 #include "tests/emulation/session/EmulatedDriver.h"
+#include "tests/emulation/session/FittedKernel.h"
 #include "tests/emulation/session/HopperKernel.h"
 
 #include <memory>
@@ -27,18 +28,6 @@ constexpr CudaTile wide{GemmFamily::Fitted, true, 192, 256, 4, 2, 1, 1},
     deep{GemmFamily::Fitted, true, 16, 64, 5, 1, 4, 1}, swapped{GemmFamily::Hopper, true, 16, 128, 6, 1, 1, 2};
 
 //===-- The layer's kernels -------------------------------------------------------------------===//
-
-template <GemmConfig C> Kernel fittedKernel() {
-  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
-  return [](const CUlaunchConfig &config, void **parameters) {
-    const TensorMap weights = argument<TensorMap>(parameters, 0), tokens = argument<TensorMap>(parameters, 1),
-                    output = argument<TensorMap>(parameters, 2);
-    const GroupedGemmArgs args = argument<GroupedGemmArgs>(parameters, 3);
-    runKernel(
-        config, unaligned, true, [&] { groupedGemmFitted<C, Activation>(weights, tokens, output, args); },
-        C.clusterBlocks);
-  };
-}
 
 /// What is particular about a layer.
 enum class Kind {

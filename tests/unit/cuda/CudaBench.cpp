@@ -88,6 +88,8 @@ private:
     }
     layer.launches.push_back(
         gemm(LaunchKind::Down, config.down, GemmRole::Down, false, shape.intermediate, shape.hidden));
+    if (hasDownFew(shape, config.gateUp.family, config.down.family))
+      layer.launches.back().kernels.push_back(kernel("downFew", kDownFewThreads, kDownFewMostSharedBytes));
     if (!compiler.dropStore)
       layer.launches.push_back({LaunchKind::Store, 0, 0, {kernel(wrong ? "wrongCombine" : compiler.combine, 256)}, {}});
     package.layers.push_back(std::move(layer));

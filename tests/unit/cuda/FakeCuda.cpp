@@ -50,6 +50,7 @@ void FakeCuda::forget() {
   const std::lock_guard lock(mutex);
   log.clear();
   fitted.clear();
+  lastDownFew.reset();
   log.reserve(1 << 16); // so that counting is no allocation of the step path
 }
 

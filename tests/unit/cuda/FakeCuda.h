@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compiler/core/CudaTensors.h"
+#include "compiler/kernels/DownFewAbi.h"
 #include "compiler/kernels/Fp8Abi.h"
 #include "runtime/device/cuda/Api.h"
 
@@ -12,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -94,6 +96,15 @@ public:
   void hold(CUstream stream, bool on);
   /// What a handle means; CU_STREAM_PER_THREAD means another stream on each thread.
   FakeStream *streamOf(CUstream stream);
+
+  /// The arguments of the last down of few tokens, its map of weights and the shared memory that it was launched with,
+  /// since forget().
+  struct DownFew {
+    DownFewArgs args{};
+    FakeTensorMap weights{};
+    uint32_t blocks = 0, sharedBytes = 0;
+  };
+  std::optional<DownFew> lastDownFew;
 
   /// The arguments of the last grouped product of each kind, by launch name ("gate-up", "down"); only while asked for.
   std::map<std::string, GroupedGemmArgs> products;

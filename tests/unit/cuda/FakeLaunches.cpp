@@ -67,6 +67,11 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     const size_t maps = isOf(":portable") ? 0 : isOf(":fitted") || isOf(":fp8") ? 3 : 2;
     fake().products[what] = *static_cast<const GroupedGemmArgs *>(parameters[maps]);
   }
+  if (what == "downFew")
+    return [args = *static_cast<const DownFewArgs *>(parameters[1])] {
+      std::memset(args.output, 0, size_t{args.few.numTokens} * args.n * 2);
+      leaveCounts(args.ring, args.few.ids, args.few.numTokens * args.few.topK, args.few.numExperts);
+    };
   if (what == "down" && (kernel.symbol.find(":fitted-") != std::string::npos ||
                          kernel.symbol.find(":fp8") != std::string::npos)) // whose arguments begin with the others'
     if (const auto args = *static_cast<const GroupedGemmArgs *>(parameters[3]); args.ids || args.few.ids)
@@ -86,6 +91,13 @@ void keepFitted(const FakeKernel &kernel, const CUlaunchConfig &config, void **p
   if (kernel.symbol == "quantise") {
     product.quantise = *static_cast<const QuantiseArgs *>(parameters[0]);
     return fake().launched(std::move(product));
+  }
+  if (kernel.symbol == "downFew") {
+    FakeCuda::DownFew &kept = fake().lastDownFew.emplace();
+    std::memcpy(static_cast<void *>(&kept.weights), parameters[0], sizeof(FakeTensorMap));
+    kept.args = *static_cast<const DownFewArgs *>(parameters[1]);
+    kept.blocks = config.gridDimX;
+    kept.sharedBytes = config.sharedMemBytes;
   }
   if (!fitted && !fp8)
     return;

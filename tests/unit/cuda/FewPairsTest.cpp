@@ -182,6 +182,59 @@ TEST_CASE("a product that needs dispatch's tables gets them, however few the pai
     CHECK(product.args.few.ids == nullptr);
 }
 
+TEST_CASE("one launch takes down's and combine's place in steps of one and two tokens", "[cuda][few]") {
+  const LayerShape shape{.hidden = 48, .intermediate = 320, .experts = 6, .topK = 4, .dtype = DType::BF16};
+  CudaBench bench({}, {describeLayer(0, shape)});
+  bench.mustOpen();
+  uint32_t counted = 0, steps = 0;
+  bench.session->setObserver([&](const LayerObservation &) { ++counted; });
+  for (const std::string &tile : {wide, narrow, two})
+    for (uint32_t tokens = 1; tokens <= kDownFewTokens + 1; ++tokens) {
+      CAPTURE(tile, tokens);
+      CHECK(launchesOf(bench, tile, tile, tokens) == (tokens <= kDownFewTokens ? 4 : 5)); // with router and route
+      REQUIRE(bench.cuda.lastDownFew.has_value() == (tokens <= kDownFewTokens));
+      bench.session->finish();
+      CHECK(counted == ++steps);
+      if (tokens > kDownFewTokens)
+        continue;
+      const FakeCuda::DownFew &launch = *bench.cuda.lastDownFew;
+      CHECK((launch.args.few.numTokens == tokens && launch.args.few.topK == 4));
+      CHECK((launch.args.k == 320 && launch.args.n == 48));
+      CHECK(launch.args.output == bench.output.data());
+      CHECK(launch.args.activated == bench.cuda.fittedLaunches().at(0).args.output);
+      CHECK(launch.blocks == downFewBlocks(tokens, 48));
+      CHECK(launch.args.slots == 8); // two loads a pair
+      CHECK(launch.sharedBytes == downFewSharedBytes(8));
+      CHECK((launch.weights.sizes[0] == 64 && launch.weights.sizes[1] == 6 * 48 && launch.weights.sizes[2] == 5));
+    }
+}
+
+TEST_CASE("which layers have a form of down for few tokens", "[cuda][few]") {
+  const LayerShape fits{.hidden = 48, .intermediate = 320, .experts = 6, .topK = 4, .dtype = DType::BF16};
+  const auto has = [&](auto change, GemmFamily gateUp = GemmFamily::Fitted, GemmFamily down = GemmFamily::Fitted) {
+    LayerShape shape = fits;
+    change(shape);
+    return hasDownFew(shape, gateUp, down);
+  };
+  const auto asItIs = [](LayerShape &) {};
+  CHECK(has(asItIs));
+  CHECK(has([](LayerShape &shape) { shape.hidden = 44; })); // 48 on the device
+  CHECK(has([](LayerShape &shape) { shape.topK = 16; }));
+  CHECK(!has([](LayerShape &shape) { shape.topK = 17; })); // two tokens are no few pairs
+  CHECK(!has([](LayerShape &shape) { shape.topK = 2; }));
+  CHECK(!has([](LayerShape &shape) { shape.hidden = 56; }));
+  CHECK(!has([](LayerShape &shape) { shape.intermediate = 328; }));
+  CHECK(!has([](LayerShape &shape) { shape.intermediate = 65 * 256; })); // too many loads
+  CHECK(!has([](LayerShape &shape) { shape.sharedIntermediate = 64; }));
+  CHECK(!has(asItIs, GemmFamily::Fitted, GemmFamily::Hopper));
+  CHECK(!has(asItIs, GemmFamily::Hopper, GemmFamily::Fitted));
+  CHECK(!has(asItIs, GemmFamily::Fp8, GemmFamily::Fp8));
+  CHECK((downIsFew(fits, 1, GemmFamily::Fitted, GemmFamily::Fitted) &&
+         downIsFew(fits, 2, GemmFamily::Fitted, GemmFamily::Fitted)));
+  CHECK((!downIsFew(fits, 0, GemmFamily::Fitted, GemmFamily::Fitted) &&
+         !downIsFew(fits, 3, GemmFamily::Fitted, GemmFamily::Fitted)));
+}
+
 TEST_CASE("a joined expert takes part in steps of few pairs", "[cuda][few][joined]") {
   LayerShape shape = plain;
   shape.sharedIntermediate = shape.intermediate;

@@ -3,6 +3,7 @@
 #include "compiler/core/CudaTiles.h"
 #include "compiler/jit/Nvrtc.h"
 #include "compiler/jit/ShippedFp8.h"
+#include "compiler/kernels/DownFewAbi.h"
 #include "tests/unit/Catch.h"
 
 #include <algorithm>
@@ -17,7 +18,8 @@ namespace {
 
 bool contains(const std::string &text, const std::string &part) { return text.find(part) != std::string::npos; }
 
-bool isGemm(const ShippedKernel &kernel) { return contains(kernel.name, "gateup") || contains(kernel.name, "down"); }
+bool isGemm(const ShippedKernel &kernel) { return contains(kernel.name, "gateup") || contains(kernel.name, "-down-"); }
+bool isDownFew(const ShippedKernel &kernel) { return kernel.name.starts_with("downfew-"); }
 bool isBf16(const ShippedKernel &kernel) { return contains(kernel.name, "-bf16-"); }
 bool isFp8(const ShippedKernel &kernel) { return kernel.name.starts_with("fp8-"); }
 
@@ -37,15 +39,16 @@ std::string instructionComplaint(const ShippedKernel &kernel, const std::string 
                                                : "f16",
                     types = fmt::format(".f32.{0}.{0}", element);
   const bool portable = contains(kernel.name, "portable");
-  if (!isGemm(kernel) && !contains(kernel.name, "routerlogits"))
+  if (!isGemm(kernel) && !isDownFew(kernel) && !contains(kernel.name, "routerlogits"))
     return "";
-  if (contains(kernel.name, "routerlogits") ? !contains(kernel.name, "-wgmma") : portable) {
+  if (contains(kernel.name, "routerlogits") ? !contains(kernel.name, "-wgmma") : portable || isDownFew(kernel)) {
     if (!multiplies(ptx, "mma.sync.", types + ".f32"))
       return "no mma.sync of " + element;
   } else if (!multiplies(ptx, "wgmma.mma_async.", types)) {
     return "no wgmma of " + element;
   }
-  if (isGemm(kernel) && !contains(ptx, portable ? "cp.async.cg.shared.global" : "cp.async.bulk.tensor."))
+  if ((isGemm(kernel) || isDownFew(kernel)) &&
+      !contains(ptx, portable ? "cp.async.cg.shared.global" : "cp.async.bulk.tensor."))
     return portable ? "no cp.async" : "no TMA";
   return "";
 }
@@ -57,7 +60,7 @@ std::string resourceComplaint(const ShippedKernel &kernel, const CompiledUnit &c
     return fmt::format("spills {} bytes", use.spillStoreBytes);
   if (compiled.wgmmaSerialised)
     return "wgmma is serialised";
-  if ((isGemm(kernel) || contains(kernel.name, "routerlogits")) && use.stackBytes > 0)
+  if ((isGemm(kernel) || isDownFew(kernel) || contains(kernel.name, "routerlogits")) && use.stackBytes > 0)
     return "sums lie in local memory";
   return "";
 }
@@ -122,13 +125,13 @@ TEST_CASE("names of shipped kernels are unique and fit to be file names", "[kern
   }
 }
 
-TEST_CASE("only sm_90a gets the Hopper, fitted and e4m3 families", "[kernels][shipped]") {
+TEST_CASE("only sm_90a gets the Hopper, fitted and e4m3 families and downFew", "[kernels][shipped]") {
   const auto hopper = [](const std::string &target) {
     const std::vector<ShippedKernel> all = shippedKernels(target);
     return std::count_if(all.begin(), all.end(), [](const ShippedKernel &kernel) {
       return kernel.unit.files[0] == KernelFile::GroupedGemmSm90 ||
              kernel.unit.files[0] == KernelFile::GroupedGemmFitted ||
-             kernel.unit.files[0] == KernelFile::GroupedGemmFp8;
+             kernel.unit.files[0] == KernelFile::GroupedGemmFp8 || kernel.unit.files[0] == KernelFile::DownFew;
     });
   };
   CHECK(hopper("sm_90a") > 0);
@@ -173,6 +176,38 @@ TEST_CASE("one block alone fits a multiprocessor of sm_90, and two do not", "[ke
       CHECK(gemmSharedBytes(family, config) <= kAloneSharedBytes);
       CHECK(kAloneSharedBytes + fittedStaticBytes(config) <= 227 * kib);
     }
+}
+
+TEST_CASE("downFew of any number of experts a token compiles without spills, with biases and without",
+          "[kernels][shipped]") {
+  const Result<Nvrtc> nvrtc = Nvrtc::open();
+  REQUIRE(nvrtc.ok());
+  std::vector<ShippedKernel> kernels;
+  for (bool biased : {false, true})
+    for (uint32_t topK : {5, 10, 16})
+      kernels.push_back(shippedDownFew({.element = Element::BF16, .topK = topK, .biased = biased}));
+  CHECK(compileAll(*nvrtc, kernels, {.target = "sm_90a"}) == std::vector<std::string>{});
+}
+
+TEST_CASE("downFew is for one and two tokens of layers whose sizes it takes", "[kernels][shipped]") {
+  CHECK(downIsFew(1, 8, 1024, 2048)); // OLMoE
+  CHECK(downIsFew(2, 8, 768, 2048));  // Qwen3
+  CHECK(downIsFew(2, 16, 4096, 16));  // 256 loads
+  CHECK_FALSE(downIsFew(0, 8, 768, 2048));
+  CHECK_FALSE(downIsFew(3, 8, 768, 2048));
+  CHECK_FALSE(downIsFew(1, 2, 14336, 4096)); // Mixtral: too few experts a token
+  CHECK_FALSE(downIsFew(1, 17, 768, 2048));  // two tokens would have more pairs than a warp has lanes
+  CHECK_FALSE(downIsFew(1, 16, 4160, 16));   // 272 loads
+  CHECK_FALSE(downIsFew(1, 8, 776, 2048));
+  CHECK_FALSE(downIsFew(1, 8, 768, 2056));
+}
+
+TEST_CASE("downFew has all of a token's weights under way where a block has room for them", "[kernels][shipped]") {
+  CHECK(downFewSlots(1, 8, 768, 2048, 132) == 24);                 // three chunks of eight experts; 128 blocks
+  CHECK(downFewSlots(1, 8, 1024, 2048, 132) == kDownFewMostSlots); // of 32
+  CHECK(downFewSlots(2, 8, 768, 2048, 132) == kDownFewSlots);      // 256 blocks
+  CHECK(downFewSlots(1, 8, 768, 2048, 114) == kDownFewSlots);
+  CHECK(downFewSlots(2, 4, 320, 2880, 132) == 8); // two chunks of four experts
 }
 
 TEST_CASE("shared memory of a router's tile fits its multiprocessor", "[kernels][shipped]") {

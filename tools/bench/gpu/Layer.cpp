@@ -15,9 +15,17 @@ uint64_t addressOf(const void *pointer) { return reinterpret_cast<uint64_t>(poin
 
 std::string LayerChoice::name() const {
   const std::string full = shippedGemm(family, gateUp).name;
-  // "family-gateup-element-tile" without the role
+  // "family-gateup-element-tile" without the role, and down's tile where it is another
   const size_t role = full.find("-gateup");
-  return full.substr(0, role) + full.substr(role + 7);
+  const std::string name = full.substr(0, role) + full.substr(role + 7);
+  GemmConfig alike = down;
+  alike.role = GemmRole::GateUp;
+  alike.combines = false;
+  const std::string other = shippedGemm(family, alike).name;
+  if (other == full)
+    return name;
+  const size_t element = other.find('-', role + 1), tile = other.find('-', element + 1);
+  return name + "+" + other.substr(tile + 1);
 }
 
 LayerChoice LayerChoice::combiningFor(const Shape &shape) const {
@@ -33,6 +41,16 @@ std::vector<LayerChoice> layerChoices(GemmFamily family, Element element) {
   std::vector<LayerChoice> choices;
   for (size_t i = 0; i < gateUp.size(); ++i)
     choices.push_back({family, gateUp[i], down[i]});
+  return choices;
+}
+
+std::vector<LayerChoice> mixedChoices(Element element) {
+  const std::vector<LayerChoice> all = layerChoices(GemmFamily::Fitted, element);
+  std::vector<LayerChoice> choices;
+  for (const LayerChoice &first : all)
+    for (const LayerChoice &second : all)
+      if (&first != &second && first.gateUp.tileTokens == second.gateUp.tileTokens)
+        choices.push_back({GemmFamily::Fitted, first.gateUp, second.down});
   return choices;
 }
 
@@ -131,10 +149,14 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
                                              {weights.down, nullptr, shape.experts, I, H, int64_t{I} * H});
   MOEC_TRY(down.status());
   layer.findsFewPairs = moec::findsFewPairs(choice.family);
-  layer.downCombines = choice.down.combines;
   layer.productsOverlap = overlapsProducts(choice.family, choice.gateUp, H, I);
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
+  if (choice.family == GemmFamily::Fitted && downIsFew(shape.tokens, shape.topK, I, H)) {
+    Result<DeviceDownFew> few = DeviceDownFew::load(device, bundle, shape, choice.down.element, weights.down);
+    MOEC_TRY(few.status());
+    layer.downFew = *few;
+  }
   return layer;
 }
 
@@ -153,11 +175,25 @@ Status DeviceLayer::gateUp(const void *hidden) {
   return gateUpGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 
+Status DeviceLayer::launchDownFew(const float *pairWeights) {
+  DownFewArgs args{};
+  args.activated = buffers->activated.as<void>();
+  args.output = buffers->output.as<void>();
+  args.pairWeights = pairWeights;
+  args.few = few;
+  args.ring = countsRing;
+  return downFew->launch(*device, args, overlap);
+}
+
 Status DeviceLayer::down(const float *pairWeights) {
+  downWasFew = usesDownFew && downFew && few.ids;
+  downCombines = downWasFew || choice.down.combines;
+  if (downWasFew)
+    return launchDownFew(pairWeights);
   GroupedGemmArgs args = productArgs();
   args.tokens = buffers->activated.as<void>();
   args.output = buffers->expertOutput.as<void>();
-  if (downCombines)
+  if (choice.down.combines)
     letDownCombine(args, pairWeights);
   return downGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }

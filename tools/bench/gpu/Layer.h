@@ -2,7 +2,10 @@
 #pragma once
 
 #include "compiler/core/CudaLaunch.h"
+#include "tools/bench/gpu/DownFew.h"
 #include "tools/bench/gpu/LayerEnds.h"
+
+#include <optional>
 
 namespace moec::bench {
 
@@ -16,8 +19,10 @@ struct LayerChoice {
   LayerChoice combiningFor(const Shape &shape) const;
 };
 
-/// All choices of a family for an element.
+/// All choices of a family for an element whose products have one tile class.
 std::vector<LayerChoice> layerChoices(GemmFamily family, Element element);
+/// Those of the fitted family whose down has another class than gate-up, of as many tokens.
+std::vector<LayerChoice> mixedChoices(Element element);
 
 /// Whether a choice's name has one of `parts`, or is one that begins with '=', or there are none.
 bool isWanted(const std::vector<std::string> &parts, const std::string &name);
@@ -64,6 +69,12 @@ public:
   static Result<DeviceLayer> create(Device &device, Bundle &bundle, const Shape &shape, const LayerChoice &choice,
                                     const LayerWeightsOnDevice &weights, LayerBuffers &buffers);
 
+  /// Whether downFew runs in place of down and combine where it can: of fitted tiles, in steps without a dispatch that
+  /// downIsFew() of. On at first; off for layers with a shared output, which it does not add.
+  void setDownFew(bool on) { usesDownFew = on; }
+  /// Whether it was the last down.
+  bool ranDownFew() const { return downWasFew; }
+
   /// Queue the steps. hidden [T, H] is on the device.
   Status gateUp(const void *hidden);
   Status down(const float *pairWeights);
@@ -80,9 +91,12 @@ private:
         choice(choice) {}
   /// What dispatch says to the products, and they to each other.
   GroupedGemmArgs productArgs() const;
+  Status launchDownFew(const float *pairWeights);
 
   LayerChoice choice;
   DeviceGemm gateUpGemm, downGemm;
+  std::optional<DeviceDownFew> downFew; // where the shape is for it
+  bool usesDownFew = true, downWasFew = false;
 };
 
 } // namespace moec::bench

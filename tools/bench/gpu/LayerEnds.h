@@ -94,18 +94,18 @@ protected:
   LayerBuffers *buffers;
   bool overlap = false;
   bool findsFewPairs = false;   // whether the products can
-  bool downCombines = false;    // its config does
+  bool downCombines = false;    // by its config, or the last one as downFew
   bool productsOverlap = false; // down goes by gate-up's progress
   bool alwaysDispatch = false;
   const int32_t *stepIds = nullptr; // of the step under way
   FewPairs few{};                   // likewise, if dispatch did not run
+  CountsRing countsRing{};
 
 private:
   uint32_t tileTokens, mixRows;
   DispatchConfig dispatchConfig{};
   CombineConfig combineConfig{};
   DispatchForm dispatchForm{};
-  CountsRing countsRing{};
   Kernel oneBlock, cluster, grid, count, scan, place, combineKernel;
 };
 

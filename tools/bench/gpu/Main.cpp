@@ -30,6 +30,7 @@ moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 
                        [--repeats N] [--turns N] [--rest-ms N] [--kernels PART,...] [--every-choice] [--overlap]
                        [--always-dispatch]    of few pairs too, which do without
                        [--no-clusters]        dispatch by one block or three launches, as before sm_90
+                       [--no-down-few]        down and combine for one and two tokens, too
                        [--inputs DIR] [--json FILE]
 moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--e4m3] [--reference]
                                                                write what measure runs on, as with --inputs; needs no GPU.
@@ -92,7 +93,8 @@ Result<Options> parseOptions(int count, char **arguments) {
   for (int i = 2; i < count; ++i) {
     const std::string option = arguments[i];
     if (option == "--quick" || option == "--every-choice" || option == "--overlap" || option == "--reference" ||
-        option == "--e4m3" || option == "--alone" || option == "--always-dispatch" || option == "--no-clusters")
+        option == "--e4m3" || option == "--alone" || option == "--always-dispatch" || option == "--no-clusters" ||
+        option == "--no-down-few")
       options.emplace(option, "1");
     else if (option.substr(0, 2) == "--" && i + 1 < count)
       options[option] = arguments[++i];
@@ -114,6 +116,7 @@ Result<MeasureOptions> measureOptions(const Options &options) {
   measure.everyChoice = options.count("--every-choice");
   measure.alwaysDispatch = options.count("--always-dispatch");
   measure.clusters = !options.count("--no-clusters");
+  measure.downFew = !options.count("--no-down-few");
   measure.inputFolder = text(options, "--inputs");
   measure.jsonPath = text(options, "--json");
   MOEC_TRY(parseNumbers(options, "--tokens", measure.tokens));

@@ -47,6 +47,7 @@ public:
       made->setOverlap(options.overlap && device.computeCapability() >= 90);
       made->setAlwaysDispatch(options.alwaysDispatch);
       made->setClusters(options.clusters);
+      made->setDownFew(options.downFew);
     }
     return made;
   }
@@ -64,7 +65,8 @@ public:
     return inputs.writeOutput(device, *made, buffers.output, options.inputFolder);
   }
 
-  /// Median microseconds of each step by itself, in graphs that repeat that step alone over all routings.
+  /// Median microseconds of each step by itself, in graphs that repeat that step alone over all routings. All begin
+  /// with dispatch, so down and combine are two.
   Result<std::vector<double>> steps(const LayerChoice &choice, uint32_t repeats) {
     Result<DeviceLayer> made = layer(choice);
     MOEC_TRY(made.status());
@@ -134,6 +136,13 @@ std::vector<LayerChoice> choicesFor(const Device &device, const Problem &p, cons
       for (const LayerChoice &choice : layerChoices(family, Element::BF16))
         if (worthwhile(p, choice) && isWanted(options.kernels, choice))
           choices.push_back(choice);
+  const Shape &shape = p.shape;
+  if (device.computeCapability() != 90 ||
+      (options.downFew && downIsFew(shape.tokens, shape.topK, shape.intermediate, shape.hidden))) // whatever down's is
+    return choices;
+  for (const LayerChoice &choice : mixedChoices(Element::BF16))
+    if (worthwhile(p, choice) && isWanted(options.kernels, choice))
+      choices.push_back(choice);
   return choices;
 }
 

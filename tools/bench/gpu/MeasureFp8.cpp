@@ -100,6 +100,7 @@ private:
       MOEC_TRY(layer.status());
       layer->setAlwaysDispatch(options.alwaysDispatch);
       layer->setClusters(options.clusters);
+      layer->setDownFew(options.downFew);
       bf16Layers.push_back(std::make_unique<DeviceLayer>(std::move(*layer)));
       Result<Recorded> recorded = record(*bf16Layers.back(), choice.name());
       MOEC_TRY(recorded.status());

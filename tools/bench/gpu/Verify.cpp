@@ -27,7 +27,7 @@ void giveRows(std::vector<int32_t> &ids, std::initializer_list<size_t> rows) {
     to = std::fill_n(to, count, expert++);
 }
 
-/// H and I are multiples of 8 but not of any tile; T is no multiple of one.
+/// H and I are multiples of 8 but, where downFew does not want it, not of any tile; T is no multiple of one.
 std::vector<Case> allCases() {
   const auto none = [](std::vector<int32_t> &) {};
   return {
@@ -68,6 +68,16 @@ std::vector<Case> allCases() {
          for (size_t i = 0; i < ids.size(); i += 5)
            ids[i] = -1;
        }},
+      {"one token with eight experts", {1, 272, 832, 32, 8}, none},
+      {"two tokens with four experts, some none",
+       {2, 144, 320, 16, 4},
+       [](std::vector<int32_t> &ids) {
+         ids[2] = -1;
+         ids[5] = 16;
+       }},
+      {"two tokens, one of no expert",
+       {2, 128, 576, 32, 6},
+       [](std::vector<int32_t> &ids) { std::fill(ids.begin(), ids.begin() + 6, -1); }},
       {"long sums", {129, 1032, 520, 8, 2}, none},
       {"many experts", {45, 72, 40, 128, 8}, none},
       {"more tiles than blocks", {1100, 1032, 600, 32, 2}, none},
@@ -203,6 +213,35 @@ Status verifyCombining(Device &device, Bundle &bundle, const Prepared &p, const 
   return {};
 }
 
+/// downFew in place of down and combine: the same bits, with overlapping launches and without.
+Status verifyDownFew(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice,
+                     const LayerWeightsOnDevice &weights, LayerBuffers &buffers, std::string &report) {
+  const Shape &shape = p.inputs.shape;
+  if (choice.family != GemmFamily::Fitted || !downIsFew(shape.tokens, shape.topK, shape.intermediate, shape.hidden))
+    return {};
+  Result<DeviceLayer> layer = DeviceLayer::create(device, bundle, shape, choice, weights, buffers);
+  MOEC_TRY(layer.status());
+  std::vector<uint16_t> wanted;
+  for (bool overlap : {false, true})
+    for (bool on : {false, true}) {
+      layer->setOverlap(overlap);
+      layer->setDownFew(on);
+      MOEC_TRY(poison(device, buffers));
+      MOEC_TRY(layer->forward(p.on.hidden.as<void>(), p.on.ids.as<int32_t>(), p.on.weights.as<float>()));
+      MOEC_TRY(device.synchronise());
+      if (layer->ranDownFew() != on)
+        return makeError(Code::VerificationMismatch, "downFew was {}launched", on ? "not " : "");
+      Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers.output, p.reference.output.size());
+      MOEC_TRY(got.status());
+      if (wanted.empty())
+        wanted = *got;
+      if (*got != wanted)
+        return makeError(Code::VerificationMismatch, "downFew gives other bits than down and combine");
+    }
+  report += ", the same bits by downFew";
+  return {};
+}
+
 /// One choice on one case, gate and up apart or fused. Runs three times, from the second on with overlapping launches
 /// where the device can, and from the third on without dispatch where the layer can: the bits must be the same.
 Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const LayerChoice &choice, bool fused,
@@ -251,6 +290,7 @@ Status verifyLayer(Device &device, Bundle &bundle, const Prepared &p, const Laye
     return makeError(Code::VerificationMismatch, "two runs differ");
   if (outputs[0] != outputs[2])
     return makeError(Code::VerificationMismatch, "without dispatch other bits come out");
+  MOEC_TRY(verifyDownFew(device, bundle, p, choice, weights, *buffers, report));
   return verifyCombining(device, bundle, p, choice, weights, *buffers, output);
 }
 

@@ -6,6 +6,7 @@ Result<WholeLayer> WholeLayer::create(Device &device, Bundle &bundle, const Shap
                                       const LayerChoice &choice, const WholeWeights &weights, LayerBuffers &buffers) {
   Result<DeviceLayer> experts = DeviceLayer::create(device, bundle, shape, choice, weights.experts, buffers);
   MOEC_TRY(experts.status());
+  experts->setDownFew(spec.sharedIntermediate == 0);
   WholeLayer layer(device, shape, spec, weights, std::move(*experts));
   MOEC_TRY(layer.allocate());
   MOEC_TRY(layer.useRouter(bundle, routerGemmFor(choice.gateUp.element, shape.experts, "sm_90a", shape.tokens)));

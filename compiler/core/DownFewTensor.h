@@ -1,0 +1,19 @@
+// Down's weights as downFew (compiler/kernels/downFew.cuh) takes them.
+#pragma once
+
+#include "compiler/core/CudaTensors.h"
+#include "compiler/kernels/DownFewAbi.h"
+
+namespace moec {
+
+/// [experts * n rows, k], k a multiple of 64: (64 elements of k, row, 64s of k).
+constexpr CudaTensor downFewTensor(Element element, uint64_t weights, uint32_t k, uint32_t n, uint32_t experts) {
+  return {.element = element,
+          .address = weights,
+          .rank = 3,
+          .sizes = {kCudaBoxColumns, uint64_t{experts} * n, k / kCudaBoxColumns},
+          .strides = {uint64_t{k} * 2, kCudaBoxColumns * 2},
+          .box = {kCudaBoxColumns, kDownFewColumns, kDownFewChunk / kCudaBoxColumns}};
+}
+
+} // namespace moec
