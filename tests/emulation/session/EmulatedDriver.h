@@ -85,10 +85,11 @@ template <class Args> const Args &argument(void **parameters, int index) {
 }
 
 /// A kernel without tensor maps. Its dynamic shared memory, if it has any, is `unaligned`.
-template <class Args, class Body> CudaKernel plainKernel(uint32_t threads, Body body, uint32_t sharedBytes = 0) {
-  static const Kernel kernel = [body](const CUlaunchConfig &config, void **parameters) {
+template <class Args, class Body>
+CudaKernel plainKernel(uint32_t threads, Body body, uint32_t sharedBytes = 0, uint32_t clusterBlocks = 1) {
+  static const Kernel kernel = [body, clusterBlocks](const CUlaunchConfig &config, void **parameters) {
     const Args args = argument<Args>(parameters, 0);
-    runKernel(config, config.sharedMemBytes > 0 ? unaligned : nullptr, false, [&] { body(args); });
+    runKernel(config, config.sharedMemBytes > 0 ? unaligned : nullptr, false, [&] { body(args); }, clusterBlocks);
   };
   return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, sharedBytes};
 }

@@ -7,6 +7,7 @@
 
 #include "compiler/kernels/combine.cuh"
 #include "compiler/kernels/dispatch.cuh"
+#include "compiler/kernels/dispatchCluster.cuh"
 #include "compiler/kernels/groupedGemmFitted.cuh"
 #include "compiler/kernels/route.cuh"
 #include "compiler/kernels/routerLogits.cuh"
@@ -81,6 +82,9 @@ template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaK
   kernels->route = plainKernel<RouteArgs>(routeConfig.threads, [](const RouteArgs &args) { route<routeConfig>(args); });
   kernels->dispatchOneBlock =
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
+  if (What != Kind::WeightOnInput) // as on a GPU without clusters
+    kernels->dispatchCluster = plainKernel<DispatchArgs>(
+        dispatch.threads, [](const DispatchArgs &args) { dispatchCluster<dispatch>(args); }, 0, kDispatchClusterBlocks);
   kernels->gateUp = productOf<GateUp, GemmRole::GateUp, What>(H, I);
   kernels->down = productOf<Down, GemmRole::Down, What>(I, H);
   static constexpr CombineConfig sum{
