@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace moec {
 
 namespace {
 
 constexpr double rowElementBytes = 2;    // of hidden states and outputs
-constexpr uint32_t oneBlockPairs = 4096; // up to here dispatch is one block's work
+constexpr uint32_t oneBlockPairs = 4096; // up to here dispatch takes longer by the pair (beyond as long as many take)
 
 // Of the time of a step, what rows that are left out save of their share. Hopper: the other warpgroup alone is slower.
 // Fitted: what is left is the weights' way to the matrix units (docs/performance-log.md, H100).
@@ -49,6 +50,11 @@ constexpr double blockPairsSaveNs = 3000;
 // DeepSeek-V3 slice on an H100, 1 to 16,384 tokens (docs/results/2026-11-27-h100-combining/forms.txt).
 constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
+// What downFew waits at most where gate-up has two blocks a multiprocessor and half of the last round's places are
+// empty: its own block wants the whole of one. An H200's one and two tokens of OLMoE and Qwen3
+// (docs/results/2026-11-28-h200-few/down-few.txt).
+constexpr double halfEmptyNs = 3500;
+
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
 double launchShare(const CudaTile &tile) {
   if (tile.family == GemmFamily::Fp8 && tile.swapAB && isWide(tile.tokens))
@@ -67,6 +73,17 @@ double fewWeightsExtraNs(const CudaTile &tile, double waves) {
 double overlapShare(const CudaTile &tile) { return tile.family == GemmFamily::Hopper ? 1.35 : 1; }
 
 double of(uint64_t count) { return static_cast<double>(count); }
+
+/// Of the places for blocks of such a gate-up, how many the last round leaves empty.
+double emptyPlaces(const LayerShape &shape, const Histogram &histogram, const CudaTile &gateUp,
+                   uint32_t multiprocessors) {
+  if (gateUp.blocksPerSm == 1)
+    return 0;
+  const auto hit = std::ranges::count_if(histogram.pairs, [](uint32_t pairs) { return pairs > 0; });
+  const double tiles = of(static_cast<uint64_t>(hit) * ceilDivide(2 * shape.intermediate, gateUp.weights)),
+               places = of(uint64_t{multiprocessors} * gateUp.blocksPerSm);
+  return 1 - tiles / places / std::max(1.0, std::ceil(tiles / places));
+}
 
 /// What a fitted gate-up that gathers its token rows takes of arithmetic beside one whose rows follow each other: it
 /// waits for copies, and longer where few tiles of weights share a row that has come from memory. Fitted to an H100's
@@ -175,7 +192,7 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
 }
 
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
-                          const CudaTile &gateUp, const CudaTile &down) {
+                          uint32_t multiprocessors, const CudaTile &gateUp, const CudaTile &down) {
   const double rowBytes = rowElementBytes * shape.hidden, pairs = of(histogram.total());
   CudaGlueCost cost;
   // Two launches: products, which are few beside the rows that they read, and top-k.
@@ -192,7 +209,7 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
                        ? std::max(0.0, gpu.launchNs - combiningSavesNs) + combiningShare * trafficNs
                        : gpu.launchNs + trafficNs;
   if (downIsFew(shape, histogram.tokens, gateUp.family, down.family))
-    cost.combineNs = 0;
+    cost.combineNs = halfEmptyNs * emptyPlaces(shape, histogram, gateUp, multiprocessors);
   return cost;
 }
 

@@ -56,7 +56,7 @@ double earlyDownNs(const CudaTile &gateUp, const CudaTile &down, const GpuCalibr
 struct CudaGlueCost {
   double routerNs = 0;   // logits and top-k
   double dispatchNs = 0; // pairs sorted by expert; of few pairs what finding them costs others
-  double combineNs = 0;  // weighted sums of the pairs' rows
+  double combineNs = 0;  // weighted sums of the pairs' rows, or what the launch that does down's work, too, waits
 
   double ns() const { return routerNs + dispatchNs + combineNs; }
 };
@@ -71,8 +71,8 @@ struct CudaQuantiseCost {
 CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
                                   const Histogram &histogram, const GpuCalibration &gpu);
 
-/// `gateUp`, `down`: the products' tiles.
+/// `gateUp`, `down`: the products' tiles, on a GPU of so many multiprocessors.
 CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
-                          const CudaTile &gateUp, const CudaTile &down);
+                          uint32_t multiprocessors, const CudaTile &gateUp, const CudaTile &down);
 
 } // namespace moec

@@ -29,7 +29,7 @@ struct GpuCalibration {
   double copyBytesPerNs = 0;       // a copy: bytes read and written
   double overlapLoss = 0;       // 0 to 1: how badly arithmetic and memory hide each other where they take equally long
   double launchNs = 0;          // one more kernel in a step: from the last one's end to its own loads
-  double dispatchNs = 0;        // dispatch by one block, besides its launch
+  double dispatchNs = 0;        // dispatch of up to 4,096 pairs, besides its launch
   double dispatchNsPerPair = 0; // what each pair adds to that
   double dispatchGridNs = 0;    // dispatch by many blocks, its launches included
 

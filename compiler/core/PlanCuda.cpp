@@ -168,7 +168,8 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         config.sharedGateUp = config.gateUp; // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
-      const double glueNs = cudaGlueCost(shape, histogram, gpu, config.gateUp, config.down).ns();
+      const double glueNs =
+          cudaGlueCost(shape, histogram, gpu, facts.gpu.multiprocessors, config.gateUp, config.down).ns();
       const double quantiseNs = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu).ns();
       candidates.push_back(
           {config, glueNs + sharedNs + quantiseNs + gateUp[i] + down[j] - earlyDownNs(config.gateUp, config.down, gpu),
@@ -184,7 +185,7 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
                           const TargetFacts &facts, const Calibration &calibration) {
   const GpuCalibration gpu = gpuOf(calibration, facts);
   CudaStepCost cost;
-  cost.glue = cudaGlueCost(shape, histogram, gpu, config.gateUp, config.down);
+  cost.glue = cudaGlueCost(shape, histogram, gpu, facts.gpu.multiprocessors, config.gateUp, config.down);
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
   cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);

@@ -19,7 +19,7 @@ using uint64_t = unsigned long long;
 
 namespace moec {
 
-inline constexpr uint32_t kCudaAbiVersion = 19;
+inline constexpr uint32_t kCudaAbiVersion = 20;
 
 /// What tokens, weights and outputs are made of. Sums are f32.
 enum class Element : uint8_t { BF16 = 0, F16 = 1 };
@@ -356,7 +356,7 @@ struct DispatchArgs {
   int32_t *blockCounts;         ///< [numBlocks, E] scratch of dispatchGrid and of the three-kernel form
   uint32_t *gridBarrier;        ///< dispatchGrid: [2] zeros; left as zeros
   CountsRing ring;
-  uint32_t numPairs;
+  uint32_t numPairs;  ///< dispatchCluster: dispatchClusterPairs() at most
   uint32_t numBlocks; ///< dispatchGridBlocks(); three-kernel form: ceil(numPairs / pairsPerBlock)
   int32_t slotOffset; ///< added to what goes into slotOfPair
   uint32_t tileTokens;

@@ -1,8 +1,8 @@
 // Dispatch: gives every pair a slot. An expert's slots follow each other and hold its pairs in token order, the same in
-// every run. Where an expert is joined that takes all tokens, it has the first slots. By a cluster of
-// blocks up to so many pairs as that takes (dispatchCluster.cuh), or, where there are no clusters, by one block if they
-// are few (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or, where they cannot all run
-// at once, dispatchCount, dispatchScan, dispatchPlace.
+// every run. Where an expert is joined that takes all tokens, it has the first slots. A cluster of blocks does it up to
+// so many pairs as that takes (dispatchCluster.cuh), or, where there are no clusters, one block if they are few
+// (dispatchOneBlock). Many: blocks that wait for each other (dispatchGrid.cuh), or, where they cannot all run at once,
+// dispatchCount, dispatchScan, dispatchPlace.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
@@ -93,7 +93,7 @@ template <DispatchConfig C> struct BlockDispatch {
     int32_t *mine = shared.ofWarp[threadIdx.x / 32];
     const uint32_t same = __match_any_sync(tile::allLanes, expert);
     const bool real = expert < C.experts;
-    const int32_t before = real ? mine[expert] + __popc(same & ((1u << lane) - 1)) : 0;
+    const int32_t before = real ? mine[expert] + __popc(same & tile::lanesBelow()) : 0;
     __syncwarp(); // all lanes have read before one writes
     if (real && lane == __ffs(same) - 1)
       mine[expert] += __popc(same);

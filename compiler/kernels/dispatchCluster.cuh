@@ -7,7 +7,7 @@
 #include "compiler/kernels/ptx/Cluster.cuh"
 #include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
-#include "compiler/kernels/tile/FewPairs.cuh"
+#include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec {
 

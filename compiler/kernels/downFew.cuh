@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(kDownFewThreads, 2)
   __shared__ __align__(16) uint8_t staged[kDownFewWarps][kDownFewChunk * 2];
   __shared__ __align__(16) float rounded[C.topK][kDownFewColumns];
   __shared__ uint32_t rows[C.topK];
-  // Of 228 KB a block takes 1 KB besides.
+  // A block may have 227 KB, a multiprocessor has 228; each block takes 1 KB besides.
   constexpr uint32_t otherBytes = sizeof(barriers) + sizeof(staged) + sizeof(rounded) + sizeof(rows) + 1024;
   static_assert(kDownFewMostSharedBytes + otherBytes <= 227 * 1024);
   static_assert(2 * (downFewSharedBytes(kDownFewSlots) + otherBytes) <= 228 * 1024, "two blocks a multiprocessor");

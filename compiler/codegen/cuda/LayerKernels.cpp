@@ -123,15 +123,14 @@ private:
       const QuantiseConfig quantise = quantiseConfigOf(config.element, joined);
       kernels.push_back(kernelOf(shippedQuantise(quantise), quantise.threads, 0));
     }
+    if (!dense && bothHaveQuantisingForms(config.gateUp, config.down))
+      kernels.push_back(productKernel(tile, quantising(gemm), functor));
     const auto padded = [](std::optional<uint64_t> size) { return paddedForCuda(static_cast<uint32_t>(*size)); };
     if (role == GemmRole::Down && !dense &&
         hasDownFew(static_cast<uint64_t>(topK), shared, padded(op.getK()), padded(op.getColumns()),
                    config.gateUp.family, tile.family))
-      kernels.push_back(
-          kernelOf(shippedDownFew({element(), static_cast<uint32_t>(topK), gemm.biased}), kDownFewThreads,
-                   kDownFewMostSharedBytes));
-    if (!dense && bothHaveQuantisingForms(config.gateUp, config.down))
-      kernels.push_back(productKernel(tile, quantising(gemm), functor));
+      kernels.push_back(kernelOf(shippedDownFew({element(), static_cast<uint32_t>(topK), gemm.biased}), kDownFewThreads,
+                                 kDownFewMostSharedBytes));
     return kernels;
   }
 

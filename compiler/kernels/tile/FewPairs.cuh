@@ -15,7 +15,6 @@ struct FewPlace {
   __device__ uint32_t before() const; // of the same expert
 };
 
-inline __device__ uint32_t lanesBelow() { return (1u << threadIdx.x % 32) - 1; }
 inline __device__ uint32_t FewPlace::before() const { return __popc(alike & lanesBelow()); }
 
 /// Lanes that have the same value, of 0 to `most`. By all lanes of a warp.

@@ -6,6 +6,7 @@
 namespace moec::tile {
 
 inline constexpr uint32_t allLanes = 0xffffffffu;
+inline __device__ uint32_t lanesBelow() { return (1u << threadIdx.x % 32) - 1; }
 
 /// A value that all lanes have alike. The compiler cannot know that of what comes from shared memory or threadIdx, and
 /// keeps what depends on it, matrix descriptors above all, out of uniform registers: each wgmma then waited for a chain

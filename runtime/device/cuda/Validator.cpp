@@ -95,8 +95,10 @@ std::vector<CudaValidator::Pass> CudaValidator::passesOf(const CudaLayer &layer)
     passes.push_back({.tokens = found});
   if (few < tokens)
     passes.push_back({.tokens = few});
-  if (layer.kernels->downFew && kDownFewTokens < tokens)
-    passes.push_back({.tokens = kDownFewTokens});
+  if (layer.kernels->downFew)
+    for (uint32_t count = kDownFewTokens; count > 0; --count) // whose rings differ
+      if (count < std::min(few, tokens))
+        passes.push_back({.tokens = count});
   return passes;
 }
 

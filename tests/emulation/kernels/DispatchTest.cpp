@@ -49,6 +49,17 @@ TEST_CASE("dispatch by a cluster takes as many pairs as its threads can have", "
   forSchedules(kSchedules, [&](uint64_t seed) { return runDispatch<config>(most, DispatchForm::Cluster, seed); });
 }
 
+TEST_CASE("dispatch by a cluster takes pairs in several turns, the last of which is a part", "[emulation][dispatch]") {
+  constexpr DispatchConfig config{.experts = 12, .threads = 64, .pairsPerBlock = 64};
+  std::mt19937_64 random(5);
+  DispatchCase test{"three turns", bench::drawIds(dispatchClusterPairs(config) / 4 * 3 / 2 + 5, 12, 2, 0.7, random), 2,
+                    16, true};
+  for (size_t i = 0; i < test.ids.size(); i += 7)
+    test.ids[i] = i % 2 ? -1 : 12; // both are padding
+  forSchedules(10, [&](uint64_t seed) { return runDispatch<config>(test, DispatchForm::Cluster, seed); });
+  forSchedules(10, [&](uint64_t seed) { return runDispatch<joined(config)>(test, DispatchForm::Cluster, seed); });
+}
+
 TEST_CASE("a joined expert has a row for every token before all pairs, whatever the form and the schedule",
           "[emulation][dispatch]") {
   check<joined(few)>(DispatchForm::OneBlock);

@@ -221,6 +221,7 @@ TEST_CASE("every planted bug is caught", "[emulation][planted]") {
        {Bug::SkipClusterBarrier, 1},
        byCluster,
        Fault::Race},
+      {"dispatch by a cluster: ids are read too early", Fault::Order, {Bug::NoWaitForPrevious}, byCluster},
       {"dispatch by a cluster: nothing orders the counts", Fault::Race, {Bug::RelaxedClusterBarrier}, byCluster},
   };
   for (const PlantedBug &bug : bugs)

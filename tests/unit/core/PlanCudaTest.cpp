@@ -210,7 +210,7 @@ TEST_CASE("down that combines saves most of combine, and never costs less than n
   LayerShape shape{.hidden = 7168, .intermediate = 2048, .experts = 32, .topK = 1, .dtype = DType::BF16};
   const auto combineNs = [&](uint32_t tokens, GemmFamily down) {
     const CudaTile gateUpTile{.family = GemmFamily::Fitted}, downTile{.family = down};
-    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, gateUpTile, downTile)
+    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132, gateUpTile, downTile)
         .combineNs;
   };
   CHECK(combineNs(16384, GemmFamily::Fitted) < combineNs(16384, GemmFamily::Hopper) / 2);
@@ -221,13 +221,33 @@ TEST_CASE("down that combines saves most of combine, and never costs less than n
   CHECK(combineNs(16384, GemmFamily::Fitted) == combineNs(16384, GemmFamily::Hopper));
 }
 
+TEST_CASE("steps of one and two tokens have no combine, but may wait for halves of multiprocessors", "[core][gpu]") {
+  const GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h200"));
+  LayerShape shape{.hidden = 2048, .intermediate = 768, .experts = 128, .topK = 8, .dtype = DType::BF16};
+  const CudaTile one = *CudaTile::parse("fitted-16x64-s5-w1x4-b1"), two = *CudaTile::parse("fitted-16x64-s5-w1x2-b2"),
+                 other = *CudaTile::parse("swapped-16x128-s6-w1x1-b2");
+  const auto combineNs = [&](uint32_t tokens, const CudaTile &gateUp, const CudaTile &down) {
+    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132, gateUp, down).combineNs;
+  };
+  CHECK((combineNs(1, one, one) == 0 && combineNs(2, one, two) == 0));
+  CHECK(combineNs(3, one, one) > gpu.launchNs);
+  // 192 and 256 tiles of 264 places.
+  CHECK(combineNs(1, two, one) == Approx(3500 * 72 / 264.0));
+  shape.intermediate = 1024;
+  CHECK(combineNs(1, two, one) == Approx(3500 * 8 / 264.0));
+  CHECK((combineNs(1, one, other) > gpu.launchNs && combineNs(1, other, one) > gpu.launchNs));
+  shape.sharedIntermediate = 64;
+  CHECK(combineNs(1, one, one) > gpu.launchNs);
+}
+
 TEST_CASE("steps whose blocks find their pairs cost less than with a dispatch", "[core][gpu]") {
   const GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h200"));
   LayerShape shape{.hidden = 2048, .intermediate = 768, .experts = 128, .topK = 8, .dtype = DType::BF16};
   const CudaTile narrow = *CudaTile::parse("fitted-16x64-s5-w1x4-b1"),
                  wide = *CudaTile::parse("fitted-192x256-s4-w2x1-b1");
   const auto dispatchNs = [&](uint32_t tokens, const CudaTile &gateUp, const CudaTile &down) {
-    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, gateUp, down).dispatchNs;
+    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132, gateUp, down)
+        .dispatchNs;
   };
   CHECK(dispatchNs(64, narrow, narrow) < dispatchNs(64, wide, wide));
   CHECK(dispatchNs(64, narrow, wide) == dispatchNs(64, wide, wide));

@@ -1,6 +1,8 @@
 // Kernels: how they are loaded and launched, and what they leave behind.
 #include "tests/unit/cuda/FakeDriver.h"
 
+#include "compiler/core/CudaLaunch.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -165,8 +167,12 @@ CUresult fakeLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, v
   const FakeKernel &kernel = *reinterpret_cast<FakeKernel *>(function);
   if (config->sharedMemBytes > kernel.mostShared)
     return CUDA_ERROR_INVALID_VALUE;
-  if (kernel.symbol.starts_with("dispatchCluster") && config->gridDimX % kDispatchClusterBlocks != 0)
-    return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+  if (kernel.symbol.starts_with("dispatchCluster")) {
+    if (config->gridDimX % kDispatchClusterBlocks != 0)
+      return CUDA_ERROR_INVALID_CLUSTER_SIZE;
+    if (static_cast<const DispatchArgs *>(parameters[0])->numPairs > dispatchClusterPairs(dispatchConfigOf(1)))
+      return CUDA_ERROR_INVALID_VALUE; // it would leave out the rest
+  }
   keepFitted(kernel, *config, parameters);
   if (fake().durationNs)
     run(config->hStream, [ns = fake().durationNs(kernel.symbol, parameters)] { fake().advance(ns); });

@@ -11,8 +11,9 @@ using namespace moec::test;
 
 namespace {
 
-constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK = 2, .dtype = DType::BF16};
-constexpr uint32_t most = kFewPairs / 2, mostOfBlocks = kBlockRows / 2; // tokens
+constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK = 2, .dtype = DType::BF16},
+    fewShape{.hidden = 48, .intermediate = 320, .experts = 6, .topK = 4, .dtype = DType::BF16}; // has downFew
+constexpr uint32_t most = kFewPairs / 2, mostOfBlocks = kBlockRows / 2;                         // tokens
 const std::string wide = "fitted-192x256-s4-w2x1-b1", narrow = "fitted-16x64-s5-w1x4-b1",
                   two = "fitted-16x64-s5-w1x2-b2";  // blocks a multiprocessor
 constexpr uint32_t usual = 5 * 80 * 128 * 2 + 1024; // bytes of shared memory of the last
@@ -108,6 +109,20 @@ TEST_CASE("generations are validated with each way to find pairs that their tile
   }
 }
 
+TEST_CASE("generations are validated with one and two tokens where those have a down of their own", "[cuda][few]") {
+  CudaBench bench({}, {describeLayer(0, fewShape)}); // of 64 tokens
+  bench.mustOpen();
+  bench.cuda.forget();
+  bench.publish(wide, wide);
+  std::set<uint32_t> seen;
+  for (const FakeFitted &product : bench.cuda.fittedLaunches())
+    if (product.symbol == "gate-up:" + wide && product.args.few.ids)
+      seen.insert(product.args.few.numTokens);
+  CHECK(seen == std::set<uint32_t>{1, 2, kFewPairs / 4});
+  REQUIRE(bench.cuda.lastDownFew);
+  CHECK(bench.cuda.lastDownFew->args.few.numTokens == 1);
+}
+
 TEST_CASE("of pairs that blocks find gate-up leaves the slots, and down the counts", "[cuda][few]") {
   CudaBench bench({}, {describeLayer(0, plain)});
   bench.mustOpen();
@@ -183,8 +198,7 @@ TEST_CASE("a product that needs dispatch's tables gets them, however few the pai
 }
 
 TEST_CASE("one launch takes down's and combine's place in steps of one and two tokens", "[cuda][few]") {
-  const LayerShape shape{.hidden = 48, .intermediate = 320, .experts = 6, .topK = 4, .dtype = DType::BF16};
-  CudaBench bench({}, {describeLayer(0, shape)});
+  CudaBench bench({}, {describeLayer(0, fewShape)});
   bench.mustOpen();
   uint32_t counted = 0, steps = 0;
   bench.session->setObserver([&](const LayerObservation &) { ++counted; });
@@ -210,7 +224,7 @@ TEST_CASE("one launch takes down's and combine's place in steps of one and two t
 }
 
 TEST_CASE("which layers have a form of down for few tokens", "[cuda][few]") {
-  const LayerShape fits{.hidden = 48, .intermediate = 320, .experts = 6, .topK = 4, .dtype = DType::BF16};
+  const LayerShape &fits = fewShape;
   const auto has = [&](auto change, GemmFamily gateUp = GemmFamily::Fitted, GemmFamily down = GemmFamily::Fitted) {
     LayerShape shape = fits;
     change(shape);

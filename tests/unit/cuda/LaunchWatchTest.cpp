@@ -1,5 +1,7 @@
 #include "tests/unit/cuda/CudaBench.h"
 
+#include "compiler/core/CudaLaunch.h"
+
 #include <algorithm>
 
 using namespace moec;
@@ -38,6 +40,23 @@ TEST_CASE("a launch watch is told of every kernel of a forward, and of no valida
   CHECK(told->kernels == std::vector<std::string>{"router", "route", "dispatch, by a cluster", "gate-up", "down",
                                                   "shared-gate-up", "shared-down", "combine"});
   CHECK(told->paired);
+}
+
+TEST_CASE("a cluster dispatches as many pairs as it takes, and no more", "[cuda][watch]") {
+  constexpr uint32_t most = dispatchClusterPairs(dispatchConfigOf(8)) / 2; // tokens, of two experts
+  const auto told = std::make_shared<Told>();
+  CudaBench bench([&](SessionOptions &options) {
+    options.launchWatch = told;
+    options.maxTokens = most + 1;
+  });
+  told->cuda = &bench.cuda;
+  bench.mustOpen();
+  for (auto [tokens, name] :
+       {std::pair{most, "dispatch, by a cluster"}, std::pair{most + 1, "dispatch, by many blocks"}}) {
+    told->kernels.clear();
+    REQUIRE(bench.step(bench.cuda.stream(), tokens).ok());
+    CHECK(std::ranges::count(told->kernels, name) == 1);
+  }
 }
 
 TEST_CASE("blocks that form no clusters dispatch without", "[cuda][watch]") {

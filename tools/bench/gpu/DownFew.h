@@ -10,7 +10,7 @@ namespace moec::bench {
 
 class DeviceDownFew {
 public:
-  /// For steps of a shape that downIsFew() of. `weights`: down's, [E, H, I].
+  /// For steps of a shape for which downIsFew(). `weights`: down's, [E, H, I].
   static Result<DeviceDownFew> load(Device &device, Bundle &bundle, const Shape &shape, Element element,
                                     const void *weights);
   /// Fills in what the shape says, and queues it.

@@ -150,6 +150,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
   MOEC_TRY(down.status());
   layer.findsFewPairs = moec::findsFewPairs(choice.family);
   layer.productsOverlap = overlapsProducts(choice.family, choice.gateUp, H, I);
+  layer.downCombines = choice.down.combines;
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
   if (choice.family == GemmFamily::Fitted && downIsFew(shape.tokens, shape.topK, I, H)) {

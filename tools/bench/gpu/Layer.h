@@ -69,8 +69,8 @@ public:
   static Result<DeviceLayer> create(Device &device, Bundle &bundle, const Shape &shape, const LayerChoice &choice,
                                     const LayerWeightsOnDevice &weights, LayerBuffers &buffers);
 
-  /// Whether downFew runs in place of down and combine where it can: of fitted tiles, in steps without a dispatch that
-  /// downIsFew() of. On at first; off for layers with a shared output, which it does not add.
+  /// Whether downFew runs in place of down and combine where it can: of fitted tiles, in steps without a dispatch for
+  /// which downIsFew(). On at first; off for layers with a shared output, which it does not add.
   void setDownFew(bool on) { usesDownFew = on; }
   /// Whether it was the last down.
   bool ranDownFew() const { return downWasFew; }

@@ -81,7 +81,7 @@ std::vector<Case> allCases() {
       {"long sums", {129, 1032, 520, 8, 2}, none},
       {"many experts", {45, 72, 40, 128, 8}, none},
       {"more tiles than blocks", {1100, 1032, 600, 32, 2}, none},
-      {"three-launch dispatch", {1100, 64, 24, 64, 8}, none},
+      {"several turns of a cluster", {1100, 64, 24, 64, 8}, none},
       {"tiles mixed", {669, 136, 88, 8, 1}, [](std::vector<int32_t> &ids) { giveRows(ids, {600, 60, 9}); }},
   };
 }
