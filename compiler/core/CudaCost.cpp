@@ -50,8 +50,8 @@ constexpr double blockPairsSaveNs = 3000;
 // DeepSeek-V3 slice on an H100, 1 to 16,384 tokens (docs/results/2026-11-27-h100-combining/forms.txt).
 constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
-// What downFew waits at most where gate-up has two blocks a multiprocessor and half of the last round's places are
-// empty: its own block wants the whole of one. An H200's one and two tokens of OLMoE and Qwen3
+// What downFew waits where gate-up has two blocks a multiprocessor, times the share of its places that stay empty: half
+// of a multiprocessor is then at work, and a block of downFew wants the whole. An H200's one and two tokens of OLMoE and Qwen3
 // (docs/results/2026-11-28-h200-few/down-few.txt).
 constexpr double halfEmptyNs = 3500;
 
@@ -74,7 +74,7 @@ double overlapShare(const CudaTile &tile) { return tile.family == GemmFamily::Ho
 
 double of(uint64_t count) { return static_cast<double>(count); }
 
-/// Of the places for blocks of such a gate-up, how many the last round leaves empty.
+/// Of the places for blocks in the rounds of such a gate-up, the share that stays empty.
 double emptyPlaces(const LayerShape &shape, const Histogram &histogram, const CudaTile &gateUp,
                    uint32_t multiprocessors) {
   if (gateUp.blocksPerSm == 1)

@@ -31,7 +31,7 @@ struct GpuCalibration {
   double launchNs = 0;          // one more kernel in a step: from the last one's end to its own loads
   double dispatchNs = 0;        // dispatch of up to 4,096 pairs, besides its launch
   double dispatchNsPerPair = 0; // what each pair adds to that
-  double dispatchGridNs = 0;    // dispatch by many blocks, its launches included
+  double dispatchGridNs = 0;    // dispatch of more, its launches included
 
   /// Data-sheet rates times the shares that our kernels reach on an H200, for every tile class of the target.
   static GpuCalibration assumed(const TargetFacts &facts);
