@@ -16,4 +16,15 @@ constexpr CudaTensor downFewTensor(Element element, uint64_t weights, uint32_t k
           .box = {kCudaBoxColumns, kDownFewColumns, kDownFewChunk / kCudaBoxColumns}};
 }
 
+/// As downFewFp8 takes them, k a multiple of kFp8Block and n of eight: (element of a block of the scales, row of eight,
+/// block, group of eight rows).
+constexpr CudaTensor downFewFp8Tensor(uint64_t weights, uint32_t k, uint32_t n, uint32_t experts) {
+  return {.elementBytes = 1,
+          .address = weights,
+          .rank = 4,
+          .sizes = {kFp8Block, 8, k / kFp8Block, uint64_t{experts} * n / 8},
+          .strides = {k, kFp8Block, uint64_t{k} * 8},
+          .box = {kFp8Block, 8, kDownFewChunk / kFp8Block, kDownFewColumns / 8}};
+}
+
 } // namespace moec

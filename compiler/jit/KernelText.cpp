@@ -23,6 +23,7 @@ const char *includeOf(KernelFile file) {
   case KernelFile::Quantise: return "compiler/kernels/quantise.cuh";
   case KernelFile::GroupedGemmFp8: return "compiler/kernels/groupedGemmFp8.cuh";
   case KernelFile::DownFew: return "compiler/kernels/downFew.cuh";
+  case KernelFile::DownFewFp8: return "compiler/kernels/downFewFp8.cuh";
   }
   return "";
 }
@@ -41,6 +42,11 @@ std::string text(const GemmConfig &c) {
                      c.warpsWeights, c.swapAB, c.blocksPerSm, c.dense, c.biased, c.weighted,
                      c.clusterBlocks > 1 ? fmt::format(", .clusterBlocks = {}u", c.clusterBlocks) : "",
                      c.quantises ? ", .quantises = true" : "", c.combines ? ", .combines = true" : "");
+}
+
+std::string text(const DownFewConfig &c) {
+  return fmt::format("moec::DownFewConfig{{.element = moec::Element::{}, .topK = {}u, .biased = {}}}",
+                     nameOf(c.element), c.topK, c.biased);
 }
 
 /// Left out where nothing is joined, as in the texts that caches are keyed by.
@@ -131,10 +137,9 @@ std::string quantiseKernel(const QuantiseConfig &c) {
                      nameOf(c.element), c.threads, joinedText(c.joined));
 }
 
-std::string downFewKernel(const DownFewConfig &c) {
-  return fmt::format("moec::downFew<moec::DownFewConfig{{.element = moec::Element::{}, .topK = {}u, .biased = {}}}>",
-                     nameOf(c.element), c.topK, c.biased);
-}
+std::string downFewKernel(const DownFewConfig &config) { return fmt::format("moec::downFew<{}>", text(config)); }
+
+std::string downFewFp8Kernel(const DownFewConfig &config) { return fmt::format("moec::downFewFp8<{}>", text(config)); }
 
 std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation) {
   return fmt::format("moec::groupedGemmFp8<{}, moec::{}>", text(config), activation);

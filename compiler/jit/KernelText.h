@@ -26,7 +26,8 @@ enum class KernelFile : uint8_t {
   GroupedGemmFitted,
   Quantise,
   GroupedGemmFp8,
-  DownFew
+  DownFew,
+  DownFewFp8
 };
 
 /// An activation made by code generation: `struct NAME { static __device__ float apply(float gate, float up); };`
@@ -53,6 +54,7 @@ std::string gemmSm90Kernel(const GemmConfig &config, const std::string &activati
 std::string gemmFittedKernel(const GemmConfig &config, const std::string &activation);
 std::string quantiseKernel(const QuantiseConfig &config);
 std::string downFewKernel(const DownFewConfig &config);
+std::string downFewFp8Kernel(const DownFewConfig &config);
 std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation);
 
 /// The unit's source.

@@ -29,6 +29,13 @@ ShippedKernel shippedQuantise(const QuantiseConfig &c) {
           {.files = {KernelFile::Quantise}, .functors = {}, .kernels = {quantiseKernel(c)}}};
 }
 
+ShippedKernel shippedDownFewFp8(uint32_t topK) {
+  return {fmt::format("downfew-fp8-k{}", topK),
+          {.files = {KernelFile::DownFewFp8},
+           .functors = {},
+           .kernels = {downFewFp8Kernel({.element = Element::BF16, .topK = topK})}}};
+}
+
 std::vector<ShippedKernel> shippedFp8Kernels() {
   std::vector<ShippedKernel> all = {shippedQuantise(quantiseConfigOf(DType::BF16)),
                                     shippedQuantise(quantiseConfigOf(DType::BF16, true))};

@@ -11,6 +11,7 @@ std::vector<GemmConfig> shippedFp8Gemms(GemmRole role);
 
 ShippedKernel shippedFp8Gemm(const GemmConfig &config);
 ShippedKernel shippedQuantise(const QuantiseConfig &config);
+ShippedKernel shippedDownFewFp8(uint32_t topK);
 
 /// All of the above. They need sm_90a.
 std::vector<ShippedKernel> shippedFp8Kernels();

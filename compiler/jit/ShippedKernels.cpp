@@ -268,6 +268,9 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
   }
   if (target == "sm_90a") {
     all.push_back(shippedDownFew({.element = Element::BF16, .topK = 4, .biased = true})); // gpt-oss
+    for (uint32_t topK : knownTopK)
+      if (topK >= kDownFewLeastTopK)
+        all.push_back(shippedDownFewFp8(topK));
     for (ShippedKernel &kernel : shippedFp8Kernels())
       all.push_back(std::move(kernel));
   }

@@ -1,18 +1,18 @@
-// What host code and downFew (downFew.cuh) agree on. As KernelAbi.h.
+// What host code and downFew (downFew.cuh, of e4m3 weights downFewFp8.cuh) agree on. As KernelAbi.h.
 #pragma once
 
-#include "compiler/kernels/KernelAbi.h"
+#include "compiler/kernels/Fp8Abi.h"
 
 namespace moec {
 
 /// Steps of so many tokens at most gain by it (with three, on an H200, they gain nothing or lose), in layers of so many
 /// experts a token at least: a warp multiplies for one pair at a time, so with fewer most would have nothing to do.
-inline constexpr uint32_t kDownFewTokens = 2, kDownFewLeastTopK = 4;
+inline constexpr uint32_t kDownFewTokens = 2, kDownFewLeastTopK = 4, kDownFewMostTopK = kFewPairs / kDownFewTokens;
 
 /// Compile-time choices of down that combines, for steps of few tokens.
 struct DownFewConfig {
   Element element;
-  uint32_t topK;       ///< kFewPairs / kDownFewTokens at most
+  uint32_t topK;       ///< kDownFewMostTopK at most
   bool biased = false; ///< as GemmConfig's
 };
 
@@ -40,7 +40,7 @@ constexpr uint32_t downFewLoads(uint32_t topK, uint32_t k) { return ceilDivide(k
 
 /// Whether it takes layers of such sizes: experts a token, intermediate size, hidden size.
 constexpr bool fitsDownFew(uint32_t topK, uint32_t k, uint32_t n) {
-  return kDownFewTokens * topK <= kFewPairs && topK >= kDownFewLeastTopK && k % 64 == 0 && n % kDownFewColumns == 0 &&
+  return topK <= kDownFewMostTopK && topK >= kDownFewLeastTopK && k % 64 == 0 && n % kDownFewColumns == 0 &&
          downFewLoads(topK, k) <= kDownFewMostLoads;
 }
 /// Whether it runs in place of down and combine in steps of so many tokens, which the products must find the pairs of.
@@ -67,6 +67,60 @@ struct DownFewArgs {
   uint32_t slots;           ///< of the ring (downFewSlots())
   FewPairs few;             ///< without a joined expert
   CountsRing ring;          ///< as CombineArgs'
+};
+
+// Of e4m3 weights (downFewFp8).
+/// Steps of so many tokens and blocks at most gain by it: a token's blocks read an expert's weights anew, so what is
+/// large is quicker by down from the third or second token on.
+inline constexpr uint32_t kDownFewFp8Tokens = 4, kDownFewFp8Blocks = 512;
+/// One product of 64 weight rows is of kDownFewColumns each of so many pairs.
+inline constexpr uint32_t kDownFewFp8Pairs = 4;
+/// Bytes of a load, and of a slot, which has those of kDownFewFp8Pairs.
+inline constexpr uint32_t kDownFewFp8LoadBytes = kDownFewColumns * kDownFewChunk;
+inline constexpr uint32_t kDownFewFp8SlotBytes = kDownFewFp8Pairs * kDownFewFp8LoadBytes;
+/// Slots are filled at most so often, each time with a barrier of its own (kDownFewMostLoads); what the quantised rows
+/// of a token take at most.
+inline constexpr uint32_t kDownFewFp8MostFills = 64, kDownFewFp8MostRowBytes = 32 * 1024;
+/// Dynamic shared memory of a block that shares its multiprocessor, and of one that does not.
+inline constexpr uint32_t kDownFewFp8SharedBytes = 108 * 1024, kDownFewFp8MostSharedBytes = 220 * 1024;
+
+/// A token's quantised rows as tiles of eight, in whole chunks.
+constexpr uint32_t downFewFp8RowBytes(uint32_t topK, uint32_t k) {
+  return ceilDivide(topK, 8) * 8 * ceilDivide(k, kDownFewChunk) * kDownFewChunk;
+}
+constexpr uint32_t downFewFp8Fills(uint32_t topK, uint32_t k) {
+  return ceilDivide(k, kDownFewChunk) * ceilDivide(topK, kDownFewFp8Pairs);
+}
+constexpr uint32_t downFewFp8SharedBytes(uint32_t topK, uint32_t k, uint32_t slots) {
+  return downFewFp8RowBytes(topK, k) + slots * kDownFewFp8SlotBytes + 1024;
+}
+
+/// As fitsDownFew().
+constexpr bool fitsDownFewFp8(uint32_t topK, uint32_t k, uint32_t n) {
+  return topK <= kDownFewMostTopK && topK >= kDownFewLeastTopK && k % kFp8Block == 0 && n % kDownFewColumns == 0 &&
+         downFewBlocks(1, n) <= kDownFewFp8Blocks && downFewFp8Fills(topK, k) <= kDownFewFp8MostFills &&
+         downFewFp8RowBytes(topK, k) <= kDownFewFp8MostRowBytes;
+}
+/// As downIsFew().
+constexpr bool downIsFewFp8(uint32_t tokens, uint32_t topK, uint32_t k, uint32_t n) {
+  return fitsDownFewFp8(topK, k, n) && 0 < tokens && tokens <= kDownFewFp8Tokens && tokens * topK <= kFewPairs &&
+         downFewBlocks(tokens, n) <= kDownFewFp8Blocks;
+}
+
+/// As downFewSlots().
+constexpr uint32_t downFewFp8Slots(uint32_t tokens, uint32_t topK, uint32_t k, uint32_t n, uint32_t multiprocessors) {
+  const uint32_t room =
+      downFewBlocks(tokens, n) <= multiprocessors ? kDownFewFp8MostSharedBytes : kDownFewFp8SharedBytes;
+  const uint32_t most = (room - downFewFp8SharedBytes(topK, k, 0)) / kDownFewFp8SlotBytes;
+  const uint32_t fills = downFewFp8Fills(topK, k);
+  return fills < most ? fills : most;
+}
+
+struct DownFewFp8Args {
+  DownFewArgs down;          ///< `bias` is not read; `activated` is e4m3 where rows have scales
+  const float *rowScales;    ///< [k / 128, rowScaleStride] of each slot, or null: rows are quantised here
+  const float *weightScales; ///< [E, ceil(n / 128), k / 128]
+  uint32_t rowScaleStride;
 };
 
 } // namespace moec

@@ -12,29 +12,27 @@
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/tile/Counters.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
-#include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
+#include "compiler/kernels/tile/TokenColumns.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec {
 
 /// Loads go round by chunks of k, and in each by the token's pairs that have an expert.
-template <DownFewConfig C> struct DownFewBlock {
+template <DownFewConfig C> struct DownFewBlock : tile::TokenColumns<C> {
+  using Base = tile::TokenColumns<C>;
+  using Base::args, Base::token, Base::firstColumn;
   static constexpr uint32_t chunkBlocks = kDownFewChunk / 64; // rows of 128 bytes
   static constexpr uint32_t spanBytes = kDownFewColumns * tile::rowBytes;
   static constexpr uint32_t rounds = (C.topK + kDownFewWarps - 1) / kDownFewWarps; // pairs of a warp
   static constexpr uint32_t depth = rounds == 1 ? 4 : 2; // chunks of each whose rows are under way
-  static_assert(C.topK * kDownFewTokens <= kFewPairs, "a lane has a pair");
+  static_assert(C.topK <= kDownFewMostTopK, "a lane has a pair");
   static_assert(kDownFewChunk == 32 * 8, "each lane brings 16 bytes of a row");
 
-  const DownFewArgs &args;
   uint32_t tiles, full, empty; // shared memory: slots, barriers
-  uint32_t token, firstColumn, chunks;
+  uint32_t chunks;
 
   __device__ uint32_t at(uint32_t slot) const { return tiles + slot * kDownFewSlotBytes; }
-
-  /// Pairs of the token that have an expert, of a mask of all pairs.
-  __device__ uint32_t ofToken(uint32_t pairs) const { return pairs >> token * C.topK & ((1u << C.topK) - 1); }
 
   /// By one thread, before the block's first barrier.
   __device__ void init() const {
@@ -43,12 +41,6 @@ template <DownFewConfig C> struct DownFewBlock {
     for (uint32_t i = 0; i < args.slots; ++i)
       ptx::barrierInit(empty + i * 8, 1);
     ptx::fenceBarrierInit();
-  }
-
-  /// Of the lane's pair.
-  __device__ uint32_t expertOfLane() const {
-    const uint32_t lane = threadIdx.x % 32;
-    return lane < C.topK ? static_cast<uint32_t>(args.few.ids[token * C.topK + lane]) : args.few.numExperts;
   }
 
   /// By the loading warp. `expert`: expertOfLane(); `rows` [topK], shared: where the weights of pairs begin that have
@@ -166,7 +158,7 @@ template <DownFewConfig C> struct DownFewBlock {
     const uint32_t lane = threadIdx.x % 32, warp = tile::uniform(threadIdx.x / 32);
     const tile::FewPlace place = tile::fewPlace(args.few);
     const int32_t rowOfLane = tile::fewSlot(args.few, place);
-    const uint32_t present = ofToken(__ballot_sync(tile::allLanes, rowOfLane >= 0)), numPairs = __popc(present);
+    const uint32_t present = Base::ofToken(__ballot_sync(tile::allLanes, rowOfLane >= 0)), numPairs = __popc(present);
     Pair pairs[rounds];
 #pragma unroll
     for (uint32_t r = 0; r < rounds; ++r)
@@ -178,9 +170,7 @@ template <DownFewConfig C> struct DownFewBlock {
     const uint32_t row = ptx::sharedAddress(staged) + lane / 8 * 16;
 
     ptx::waitForPrevious();
-    float weight = 0; // of the lane's pair
-    if (warp == 0 && lane < C.topK && (present >> lane & 1))
-      weight = args.pairWeights ? args.pairWeights[token * C.topK + lane] : 1.0f;
+    const float weight = warp == 0 ? Base::weightOfLane(present) : 0;
     uint4 ahead[rounds][depth];
 #pragma unroll
     for (uint32_t d = 0; d < depth; ++d)
@@ -215,7 +205,7 @@ template <DownFewConfig C> struct DownFewBlock {
         leave(sums[r], pairs[r], rounded[warp + r * kDownFewWarps]);
     ptx::namedBarrier<1, kDownFewWarps * 32>();
     if (warp == 0)
-      combine(present, weight, rounded);
+      Base::combine(present, weight, rounded);
   }
 
   /// What down would write of a pair: of four lanes, which have the same two columns, the first does.
@@ -227,32 +217,9 @@ template <DownFewConfig C> struct DownFewBlock {
       high += pair.biases[1];
     }
     if (lane % 4 == 0) {
-      to[lane / 4] = roundedOf(low);
-      to[lane / 4 + 8] = roundedOf(high);
+      to[lane / 4] = Base::roundedOf(low);
+      to[lane / 4 + 8] = Base::roundedOf(high);
     }
-  }
-
-  static __device__ float roundedOf(float sum) {
-    return ptx::Convert<C.element>::low(ptx::Convert<C.element>::pack(sum, 0));
-  }
-
-  /// As tile::RowSum does it, two columns a lane. By one warp.
-  __device__ void combine(uint32_t present, float weight, const float (&rounded)[C.topK][kDownFewColumns]) const {
-    const uint32_t lane = threadIdx.x % 32, column = lane % (kDownFewColumns / 2) * 2;
-    float2 values[C.topK];
-#pragma unroll
-    for (uint32_t k = 0; k < C.topK; ++k)
-      values[k] = present >> k & 1 ? *reinterpret_cast<const float2 *>(&rounded[k][column]) : make_float2(0, 0);
-    float low = 0, high = 0;
-#pragma unroll
-    for (uint32_t k = 0; k < C.topK; ++k) {
-      const float times = __shfl_sync(tile::allLanes, weight, k);
-      low += times * values[k].x;
-      high += times * values[k].y;
-    }
-    if (lane < kDownFewColumns / 2)
-      tile::store4(tile::elementAt(args.output, token, args.n, firstColumn + column),
-                   ptx::Convert<C.element>::pack(low, high));
   }
 };
 
@@ -277,12 +244,10 @@ __global__ void __launch_bounds__(kDownFewThreads, 2)
   static_assert(2 * (downFewSharedBytes(kDownFewSlots) + otherBytes) <= 228 * 1024, "two blocks a multiprocessor");
   const uint32_t full = ptx::sharedAddress(barriers), numTokens = args.few.numTokens;
   // Blocks of tokens that may share an expert follow each other.
-  const DownFewBlock<C> block{args,
+  const DownFewBlock<C> block{{args, blockIdx.x % numTokens, blockIdx.x / numTokens * kDownFewColumns},
                               (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024,
                               full,
                               full + kDownFewMostLoads * 8,
-                              blockIdx.x % numTokens,
-                              blockIdx.x / numTokens * kDownFewColumns,
                               (args.k + kDownFewChunk - 1) / kDownFewChunk};
   const uint32_t warp = tile::uniform(threadIdx.x / 32);
   uint32_t expert = 0;

@@ -9,9 +9,9 @@ namespace moec::ptx {
 /// that starts at a multiple of 1024 bytes. PTX ISA, "Matrix Descriptor Format": bits 0-13 address / 16, 16-29 leading
 /// offset (unused with a swizzle when the sum is contiguous), 32-45 bytes between groups of eight rows / 16, 62-63
 /// swizzle (1 = 128 B).
-inline __device__ uint64_t swizzledTile(uint32_t shared) {
-  constexpr uint64_t groupOfRows = 1024 / 16;
-  return static_cast<uint64_t>((shared & 0x3ffff) >> 4) | (uint64_t{1} << 16) | (groupOfRows << 32) |
+/// Groups of eight rows are `groupBytes` apart, a multiple of 1024.
+inline __device__ uint64_t swizzledTile(uint32_t shared, uint32_t groupBytes = 1024) {
+  return static_cast<uint64_t>((shared & 0x3ffff) >> 4) | (uint64_t{1} << 16) | (uint64_t{groupBytes / 16} << 32) |
          (uint64_t{1} << 62);
 }
 

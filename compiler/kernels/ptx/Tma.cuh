@@ -29,6 +29,16 @@ inline __device__ void tmaLoad3d(uint32_t shared, const TensorMap *map, uint32_t
                : "memory");
 }
 
+/// As tmaLoad3d for a map of rows in groups of eight and of k in parts: (k within its part, row of eight, part, group).
+/// The box starts at a group's first row and a part's first element.
+inline __device__ void tmaLoadRowGroups(uint32_t shared, const TensorMap *map, uint32_t part, uint32_t group,
+                                        uint32_t barrier) {
+  asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%2, %2, %3, %4}], [%5];" ::"r"(shared),
+               "l"(map), "r"(0), "r"(part), "r"(group), "r"(barrier)
+               : "memory");
+}
+
 /// As tmaLoad3d, at (k, row).
 inline __device__ void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "

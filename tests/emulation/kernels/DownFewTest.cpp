@@ -5,6 +5,7 @@
 #include "compiler/kernels/combine.cuh"
 #include "compiler/kernels/downFew.cuh"
 #include "compiler/kernels/groupedGemmFitted.cuh"
+#include "tests/emulation/kernels/DownFewFixture.h"
 #include "tests/emulation/kernels/GemmFittedFixture.h"
 #include "tests/emulation/planted/Caught.h"
 
@@ -13,32 +14,8 @@ using namespace moec::emulation;
 
 namespace {
 
-constexpr uint32_t numSamples = 2;
-
-/// A case's ids as GemmProblem has them, but that padding is whatever is no expert.
-std::vector<int32_t> idsOf(const GemmCase &test) {
-  std::mt19937_64 random(test.tokens * 7919 + test.k); // as makeProblem()
-  std::vector<int32_t> ids = drawCaseIds(test, random);
-  for (size_t i = 0; i < ids.size(); i += 2)
-    if (ids[i] < 0)
-      ids[i] = static_cast<int32_t>(test.experts);
-  return ids;
-}
-
-std::vector<float> pairWeightsOf(const GemmCase &test) {
-  std::mt19937_64 random(test.tokens);
-  std::vector<float> weights = bench::drawWeights(test.tokens, test.topK, random);
-  for (size_t i = 0; i < weights.size(); i += 3)
-    weights[i] = -weights[i];
-  return weights;
-}
-
 TensorMap downFewMap(Element element, const void *weights, const GemmCase &test) {
   return tensorMap<TensorMap>(downFewTensor(element, addressOf(weights), test.k, test.n, test.experts));
-}
-
-CountsRing makeRing(DeviceMemory &device, uint32_t experts) {
-  return {device.output<uint64_t>(numSamples * (experts + 1)), device.output(std::vector<uint32_t>{0}), numSamples};
 }
 
 LaunchShape shapeOf(const DownFewArgs &args) {
@@ -48,29 +25,11 @@ LaunchShape shapeOf(const DownFewArgs &args) {
           .dynamicShared = unaligned};
 }
 
-/// Empty, or where outputs differ or what is wrong with the counts.
-std::string compareWith(const uint16_t *wanted, const DownFewArgs &args) {
-  const auto *got = static_cast<const uint16_t *>(args.output);
-  for (size_t i = 0; i < size_t{args.few.numTokens} * args.n; ++i)
-    if (got[i] != wanted[i])
-      return fmt::format("token {} column {}: {:#x}, wanted {:#x}", i / args.n, i % args.n, got[i], wanted[i]);
-  const FewPairs &few = args.few;
-  const std::vector<int32_t> ids(few.ids, few.ids + size_t{few.numTokens} * few.topK);
-  for (uint32_t expert = 0; expert <= few.numExperts; ++expert) {
-    const auto count =
-        expert < few.numExperts ? std::count(ids.begin(), ids.end(), static_cast<int32_t>(expert)) : std::ssize(ids);
-    if (args.ring.words[few.numExperts + 1 + expert] != countWord(1, static_cast<uint32_t>(count)))
-      return fmt::format("count {} is not {}", expert, count);
-  }
-  return *args.ring.sequence == 1 ? "" : fmt::format("{} samples of the counts", *args.ring.sequence);
-}
-
 /// downFew with so many slots against down and combine. `plant`: in downFew alone.
 template <DownFewConfig C>
 std::string compareForms(const GemmCase &test, uint32_t slots, uint64_t seed, Plant plant = {}) {
   static constexpr GemmConfig unbiased = fittedConfig(C.element, GemmRole::Down, 16, 64, 128, 3, 1, 2),
                               plain = C.biased ? withBiases(unbiased) : unbiased;
-  static constexpr CombineConfig combineConfig{.element = C.element, .topK = C.topK, .threads = 64};
   if (test.topK != C.topK || !downIsFew(test.tokens, test.topK, test.k, test.n))
     return "no case of downFew's";
   const GemmProblem p = makeProblem(test, plain);
@@ -94,15 +53,7 @@ std::string compareForms(const GemmCase &test, uint32_t slots, uint64_t seed, Pl
   if (const auto failure =
           launch(device, shape, seed, [&] { groupedGemmFitted<plain, NoActivation>(weights, tokens, output, args); }))
     return "plain: " + failure->message;
-  CombineArgs combineArgs{};
-  combineArgs.expertOutput = args.output;
-  combineArgs.weights = pairWeights;
-  combineArgs.output = wanted;
-  combineArgs.numTokens = test.tokens;
-  combineArgs.hidden = test.n;
-  combineArgs.few = few;
-  if (const auto failure = launch(device, {.blocks = 2, .threads = combineConfig.threads}, seed,
-                                  [&] { combine<combineConfig>(combineArgs); }))
+  if (const auto failure = combineFew<C>(device, args.output, pairWeights, wanted, test, few, seed))
     return "combine: " + failure->message;
 
   const TensorMap map = downFewMap(C.element, args.weights, test);

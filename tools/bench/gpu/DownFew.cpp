@@ -1,31 +1,51 @@
 #include "tools/bench/gpu/DownFew.h"
 
 #include "compiler/core/DownFewTensor.h"
+#include "compiler/jit/ShippedFp8.h"
 
 namespace moec::bench {
 
-Result<DeviceDownFew> DeviceDownFew::load(Device &device, Bundle &bundle, const Shape &shape, Element element,
-                                          const void *weights) {
+Result<DeviceDownFew> DeviceDownFew::load(Device &device, Bundle &bundle, const Shape &shape, const std::string &name,
+                                          uint32_t sharedBytes, const CudaTensor &weights) {
   DeviceDownFew down;
   down.shape = shape;
-  Result<Kernel> kernel =
-      bundle.kernel(shippedDownFew({.element = element, .topK = shape.topK}).name, kDownFewMostSharedBytes);
+  Result<Kernel> kernel = bundle.kernel(name, sharedBytes);
   MOEC_TRY(kernel.status());
   down.kernel = *kernel;
-  Result<CUtensorMap> map = device.tensorMap(
-      downFewTensor(element, reinterpret_cast<uint64_t>(weights), shape.intermediate, shape.hidden, shape.experts));
+  Result<CUtensorMap> map = device.tensorMap(weights);
   MOEC_TRY(map.status());
   down.map = *map;
   return down;
 }
 
-Status DeviceDownFew::launch(Device &device, DownFewArgs args, bool overlap) {
-  args.k = shape.intermediate;
-  args.n = shape.hidden;
-  args.slots = downFewSlots(shape.tokens, shape.topK, args.k, args.n, device.multiprocessors());
-  kernel.sharedBytes = downFewSharedBytes(args.slots);
-  void *parameters[] = {&map, &args};
-  return device.launch(kernel, {downFewBlocks(shape.tokens, args.n), kDownFewThreads, overlap}, parameters);
+Result<DeviceDownFew> DeviceDownFew::load(Device &device, Bundle &bundle, const Shape &shape, Element element,
+                                          const void *weights) {
+  return load(
+      device, bundle, shape, shippedDownFew({.element = element, .topK = shape.topK}).name, kDownFewMostSharedBytes,
+      downFewTensor(element, reinterpret_cast<uint64_t>(weights), shape.intermediate, shape.hidden, shape.experts));
+}
+
+Result<DeviceDownFew> DeviceDownFew::loadFp8(Device &device, Bundle &bundle, const Shape &shape, const uint8_t *weights,
+                                             const float *scales) {
+  Result<DeviceDownFew> down =
+      load(device, bundle, shape, shippedDownFewFp8(shape.topK).name, kDownFewFp8MostSharedBytes,
+           downFewFp8Tensor(reinterpret_cast<uint64_t>(weights), shape.intermediate, shape.hidden, shape.experts));
+  if (down)
+    down->weightScales = scales;
+  return down;
+}
+
+Status DeviceDownFew::launch(Device &device, const DownFewArgs &given, bool overlap, const RowScales &rows) {
+  DownFewFp8Args args{given, rows.scales, weightScales, rows.stride};
+  DownFewArgs &down = args.down;
+  down.k = shape.intermediate;
+  down.n = shape.hidden;
+  const auto slots = weightScales ? downFewFp8Slots : downFewSlots;
+  down.slots = slots(shape.tokens, shape.topK, down.k, down.n, device.multiprocessors());
+  kernel.sharedBytes =
+      weightScales ? downFewFp8SharedBytes(shape.topK, down.k, down.slots) : downFewSharedBytes(down.slots);
+  void *parameters[] = {&map, weightScales ? static_cast<void *>(&args) : &down};
+  return device.launch(kernel, {downFewBlocks(shape.tokens, down.n), kDownFewThreads, overlap}, parameters);
 }
 
 } // namespace moec::bench

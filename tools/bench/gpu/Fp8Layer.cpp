@@ -73,6 +73,11 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
   const Buffer &activated = givesQuantised(choice.gateUp) ? quantised.activated : buffers.activated;
   MOEC_TRY(layer.loadGemm(bundle, choice.gateUp, gateUp, quantised.tokens, H, activated, I, layer.gateUpGemm));
   MOEC_TRY(layer.loadGemm(bundle, choice.down, down, quantised.activated, I, buffers.expertOutput, H, layer.downGemm));
+  if (downIsFewFp8(shape.tokens, shape.topK, I, H)) {
+    Result<DeviceDownFew> few = DeviceDownFew::loadFp8(device, bundle, shape, weights.down, weights.downScales);
+    MOEC_TRY(few.status());
+    layer.downFew = *few;
+  }
   return layer;
 }
 
@@ -122,7 +127,7 @@ Status Fp8Layer::quantiseTokens(const void *hidden) {
 }
 
 Status Fp8Layer::quantiseActivated() {
-  if (quantisesInputs() || quantisesOutputs())
+  if (quantisesInputs() || quantisesOutputs() || downIsFew())
     return {};
   return quantise({.rows = buffers->activated.as<void>(),
                    .slotOfPair = nullptr,
@@ -164,6 +169,10 @@ Status Fp8Layer::gateUp(const void *hidden) {
 }
 
 Status Fp8Layer::down(const float *pairWeights) {
+  if (downIsFew())
+    return quantisesOutputs() ? downFew->launch(*device, downFewArgs(quantised->activated, pairWeights), overlap,
+                                                {quantised->activatedScales.as<float>(), quantised->scaleStride})
+                              : downFew->launch(*device, downFewArgs(buffers->activated, pairWeights), overlap);
   Fp8GemmArgs args{};
   args.gemm = gemmArgs();
   args.gemm.tokens = buffers->activated.as<void>();

@@ -153,7 +153,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
   layer.downCombines = choice.down.combines;
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
-  if (choice.family == GemmFamily::Fitted && downIsFew(shape.tokens, shape.topK, I, H)) {
+  if (choice.family == GemmFamily::Fitted && moec::downIsFew(shape.tokens, shape.topK, I, H)) {
     Result<DeviceDownFew> few = DeviceDownFew::load(device, bundle, shape, choice.down.element, weights.down);
     MOEC_TRY(few.status());
     layer.downFew = *few;
@@ -176,21 +176,9 @@ Status DeviceLayer::gateUp(const void *hidden) {
   return gateUpGemm.launch(*device, args, shape.tokens * shape.topK, overlap);
 }
 
-Status DeviceLayer::launchDownFew(const float *pairWeights) {
-  DownFewArgs args{};
-  args.activated = buffers->activated.as<void>();
-  args.output = buffers->output.as<void>();
-  args.pairWeights = pairWeights;
-  args.few = few;
-  args.ring = countsRing;
-  return downFew->launch(*device, args, overlap);
-}
-
 Status DeviceLayer::down(const float *pairWeights) {
-  downWasFew = usesDownFew && downFew && few.ids;
-  downCombines = downWasFew || choice.down.combines;
-  if (downWasFew)
-    return launchDownFew(pairWeights);
+  if (downIsFew())
+    return downFew->launch(*device, downFewArgs(buffers->activated, pairWeights), overlap);
   GroupedGemmArgs args = productArgs();
   args.tokens = buffers->activated.as<void>();
   args.output = buffers->expertOutput.as<void>();

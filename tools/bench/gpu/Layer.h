@@ -2,7 +2,6 @@
 #pragma once
 
 #include "compiler/core/CudaLaunch.h"
-#include "tools/bench/gpu/DownFew.h"
 #include "tools/bench/gpu/LayerEnds.h"
 
 #include <optional>
@@ -69,12 +68,6 @@ public:
   static Result<DeviceLayer> create(Device &device, Bundle &bundle, const Shape &shape, const LayerChoice &choice,
                                     const LayerWeightsOnDevice &weights, LayerBuffers &buffers);
 
-  /// Whether downFew runs in place of down and combine where it can: of fitted tiles, in steps without a dispatch for
-  /// which downIsFew(). On at first; off for layers with a shared output, which it does not add.
-  void setDownFew(bool on) { usesDownFew = on; }
-  /// Whether it was the last down.
-  bool ranDownFew() const { return downWasFew; }
-
   /// Queue the steps. hidden [T, H] is on the device.
   Status gateUp(const void *hidden);
   Status down(const float *pairWeights);
@@ -91,12 +84,9 @@ private:
         choice(choice) {}
   /// What dispatch says to the products, and they to each other.
   GroupedGemmArgs productArgs() const;
-  Status launchDownFew(const float *pairWeights);
 
   LayerChoice choice;
   DeviceGemm gateUpGemm, downGemm;
-  std::optional<DeviceDownFew> downFew; // where the shape is for it
-  bool usesDownFew = true, downWasFew = false;
 };
 
 } // namespace moec::bench

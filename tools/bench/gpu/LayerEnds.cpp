@@ -144,8 +144,20 @@ void LayerEnds::letDownCombine(GroupedGemmArgs &args, const float *pairWeights) 
   args.ids = stepIds;
 }
 
+bool LayerEnds::downIsFew() { return downWasFew = usesDownFew && downFew && few.ids; }
+
+DownFewArgs LayerEnds::downFewArgs(const Buffer &activated, const float *pairWeights) const {
+  DownFewArgs args{};
+  args.activated = activated.as<void>();
+  args.output = buffers->output.as<void>();
+  args.pairWeights = pairWeights;
+  args.few = few;
+  args.ring = countsRing;
+  return args;
+}
+
 Status LayerEnds::combine(const float *pairWeights, const SharedOutput &shared) {
-  if (downCombines)
+  if (downCombines || downWasFew)
     return shared.output ? makeError(Code::InvalidArgument, "down that combines adds no shared output") : Status();
   CombineArgs args{};
   args.expertOutput = buffers->expertOutput.as<void>();

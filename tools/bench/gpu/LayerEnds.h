@@ -4,8 +4,11 @@
 #include "compiler/core/CudaTiles.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "tools/bench/gpu/Bundle.h"
+#include "tools/bench/gpu/DownFew.h"
 #include "tools/bench/gpu/Driver.h"
 #include "tools/bench/gpu/Reference.h"
+
+#include <optional>
 
 namespace moec::bench {
 
@@ -63,6 +66,12 @@ public:
   /// For products that are launched by themselves: down waits for the launch before it, whatever that is.
   void keepProductsApart() { productsOverlap = false; }
 
+  /// Whether downFew runs in place of down and combine where it can: of fitted tiles and of e4m3, in steps without a
+  /// dispatch of one or two tokens. On at first; off for layers with a shared output, which it does not add.
+  void setDownFew(bool on) { usesDownFew = on; }
+  /// Whether it was the last down.
+  bool ranDownFew() const { return downWasFew; }
+
   /// Whether steps of few pairs have a dispatch too. Off at first.
   void setAlwaysDispatch(bool on) { alwaysDispatch = on; }
   /// Whether the layer's steps have none: their pairs are few (kFewPairs, in narrow tiles kBlockRows), and its products
@@ -89,12 +98,18 @@ protected:
   /// What down is told to write outputs itself (GemmConfig::combines).
   void letDownCombine(GroupedGemmArgs &args, const float *pairWeights) const;
 
+  /// Whether the step's down is to be downFew; remembers it.
+  bool downIsFew();
+  /// What that is told.
+  DownFewArgs downFewArgs(const Buffer &activated, const float *pairWeights) const;
+
   Device *device;
   Shape shape;
   LayerBuffers *buffers;
+  std::optional<DeviceDownFew> downFew; // where the shape is for it
   bool overlap = false;
   bool findsFewPairs = false;   // whether the products can
-  bool downCombines = false;    // by its config, or the last one as downFew
+  bool downCombines = false;    // by its config
   bool productsOverlap = false; // down goes by gate-up's progress
   bool alwaysDispatch = false;
   const int32_t *stepIds = nullptr; // of the step under way
@@ -106,6 +121,7 @@ private:
   DispatchConfig dispatchConfig{};
   CombineConfig combineConfig{};
   DispatchForm dispatchForm{};
+  bool usesDownFew = true, downWasFew = false;
   Kernel oneBlock, cluster, grid, count, scan, place, combineKernel;
 };
 

@@ -40,7 +40,8 @@ moec-bench-gpu facts   [--json FILE]                           what loads, graph
 moec-bench-gpu build-layouts --bundle DIR                      compile tests/emulation/hardware; needs no GPU
 moec-bench-gpu dump-layouts  --bundle DIR --json FILE          write where a Hopper GPU puts elements
 moec-bench-gpu --version
---kernels takes parts of names, and =NAME for one alone. Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice; tiny, for tests.
+--kernels takes parts of names, and =NAME for one alone. Shapes: olmoe, qwen3-30b, mixtral, dsv3-slice;
+by name also qwen3-235b, glm-4.5-air, dsv3 (routed experts alone), and tiny, for tests.
 Exit codes: 0 ok, 2 usage, 5 no device, 7 mismatch, 1 other failure.
 )";
 

@@ -116,6 +116,7 @@ private:
       MOEC_TRY(layer.status());
       layer->setAlwaysDispatch(options.alwaysDispatch);
       layer->setClusters(options.clusters);
+      layer->setDownFew(options.downFew);
       fp8Layers.push_back(std::make_unique<Fp8Layer>(std::move(*layer)));
       Result<Recorded> recorded = record(*fp8Layers.back(), choice.name());
       MOEC_TRY(recorded.status());

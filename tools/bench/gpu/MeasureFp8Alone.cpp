@@ -72,6 +72,7 @@ private:
       made->setOverlap(options.overlap);
       made->setAlwaysDispatch(options.alwaysDispatch);
       made->setClusters(options.clusters);
+      made->setDownFew(options.downFew);
     }
     return made;
   }

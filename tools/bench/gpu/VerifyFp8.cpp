@@ -16,7 +16,7 @@ struct Case {
   enum Ids : uint8_t { Drawn, Idle, OneExpert, Padded, PaddingAlone, Mixed } ids = Drawn;
 };
 
-/// H and I are multiples of 16 but not of 128; T is no multiple of a tile.
+/// H and I are multiples of 16 but, where downFewFp8 does not want it, not of 128; T is no multiple of a tile.
 constexpr Case cases[] = {
     {"one token", {1, 128, 64, 8, 2}},
     {"few tokens", {4, 2064, 528, 8, 8}},
@@ -29,6 +29,12 @@ constexpr Case cases[] = {
     {"one expert a token, some none", {99, 144, 272, 8, 1}, Case::Padded},
     {"few tokens of one expert, some of none", {30, 1040, 528, 8, 1}, Case::Padded},
     {"padding alone", {5, 128, 64, 8, 2}, Case::PaddingAlone},
+    {"one token of eight experts", {1, 2064, 768, 16, 8}},
+    {"two tokens, padding", {2, 144, 384, 8, 8}, Case::Padded},
+    {"two tokens of six experts", {2, 208, 1408, 64, 6}},
+    {"two tokens of one expert each time", {2, 272, 640, 8, 4}, Case::OneExpert},
+    {"four tokens of eight experts", {4, 272, 384, 60, 8}},
+    {"two tokens, padding alone", {2, 144, 128, 8, 4}, Case::PaddingAlone},
     {"long sums", {129, 2064, 528, 8, 2}},
     {"many experts", {45, 80, 48, 128, 8}},
     {"more tiles than blocks", {700, 1040, 592, 16, 2}},
@@ -171,6 +177,31 @@ Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffer
   return {};
 }
 
+/// downFewFp8 in place of down and combine, where it can be: the same bits, with overlapping launches and without.
+Status verifyDownFew(Device &device, const Prepared &p, Fp8Layer &layer, const LayerBuffers &buffers,
+                     const std::vector<uint16_t> &wanted, std::string &report) {
+  const Shape &shape = p.shape;
+  if (!downIsFewFp8(shape.tokens, shape.topK, shape.intermediate, shape.hidden))
+    return {};
+  layer.setAlwaysDispatch(false);
+  layer.setDownFew(true);
+  for (bool overlap : {false, true}) {
+    layer.setOverlap(overlap);
+    for (const Buffer *buffer : {&buffers.activated, &buffers.output})
+      MOEC_TRY(device.fill(*buffer, 0xff)); // NaN
+    MOEC_TRY(layer.forward(p.hiddenOn.as<void>(), p.idsOn.as<int32_t>(), p.weightsOn.as<float>()));
+    MOEC_TRY(device.synchronise());
+    if (!layer.ranDownFew())
+      return makeError(Code::VerificationMismatch, "downFewFp8 was not launched");
+    Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers.output, wanted.size());
+    MOEC_TRY(got.status());
+    if (*got != wanted)
+      return makeError(Code::VerificationMismatch, "downFewFp8 gives other bits than down and combine");
+  }
+  report += ", the same bits by downFewFp8";
+  return {};
+}
+
 Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice &choice, std::vector<uint16_t> &output,
                     std::string &report) {
   Result<LayerBuffers> buffers = LayerBuffers::allocate(device, p.shape);
@@ -186,6 +217,7 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
   Result<Fp8Layer> layer = layerOf(choice);
   MOEC_TRY(layer.status());
   std::vector<uint16_t> outputs[3]; // launches one by one; overlapping; and without dispatch where the pairs are few
+  layer->setDownFew(false);         // whose activated rows nobody quantises
   for (std::vector<uint16_t> &mine : outputs) {
     layer->setOverlap(&mine != &outputs[0]);
     layer->setAlwaysDispatch(&mine != &outputs[2]);
@@ -194,6 +226,7 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
   output = outputs[0];
   if (outputs[0] != outputs[1] || outputs[0] != outputs[2])
     return makeError(Code::VerificationMismatch, "runs differ");
+  MOEC_TRY(verifyDownFew(device, p, *layer, *buffers, output, report));
   const Fp8Choice other = choice.combiningFor(p.shape);
   if (!other.down.combines)
     return {};

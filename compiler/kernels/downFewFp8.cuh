@@ -1,0 +1,297 @@
+// As downFew, of e4m3 weights with block scales. A block's columns of four experts are the 64 weight rows of one wgmma,
+// and the token's rows of these experts its columns; of what it gives, each expert's columns by the expert's own row
+// count.
+#pragma once
+
+#include "compiler/kernels/DownFewAbi.h"
+#include "compiler/kernels/fp8/BlockPart.cuh"
+#include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/CpAsync.cuh"
+#include "compiler/kernels/ptx/Elect.cuh"
+#include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/ptx/Load.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
+#include "compiler/kernels/ptx/Tma.cuh"
+#include "compiler/kernels/ptx/Wgmma.cuh"
+#include "compiler/kernels/tile/Counters.cuh"
+#include "compiler/kernels/tile/FewPairs.cuh"
+#include "compiler/kernels/tile/Swizzle.cuh"
+#include "compiler/kernels/tile/TokenColumns.cuh"
+
+namespace moec {
+
+/// Slots are filled by chunks of k, and in each by the groups of four pairs of which one has an expert. A warp brings
+/// and adds up what is one pair's: warp w of eight, the pairs w and w + 8.
+template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
+  using Base = tile::TokenColumns<C>;
+  using Base::args, Base::token, Base::firstColumn;
+  static constexpr uint32_t perChunk = kDownFewChunk / kFp8Block;                  // blocks of the scales
+  static constexpr uint32_t rowTileBytes = 8 * kFp8Block;                          // of eight rows, of a block
+  static constexpr uint32_t rounds = (C.topK + kDownFewWarps - 1) / kDownFewWarps; // pairs of a warp
+  static constexpr uint32_t ahead = 4;                                             // pieces of a row under way
+  static_assert(!C.biased && kDownFewWarps == 2 * kDownFewFp8Pairs, "two warpgroups");
+  static_assert(C.topK <= kDownFewMostTopK, "a lane has a pair");
+
+  const DownFewFp8Args &scaled;
+  uint32_t rows, tiles, full, empty; // shared memory: the quantised rows, slots, barriers
+  float *scales;                     // [rounds * 8 pairs, blocks], shared: of rows times weights
+  uint32_t chunks;
+
+  __device__ uint32_t at(uint32_t slot) const { return tiles + slot * kDownFewFp8SlotBytes; }
+  __device__ uint32_t blocks() const { return chunks * perChunk; } // with what fills the last chunk
+
+  /// By one thread, before the block's first barrier.
+  __device__ void init() const {
+    for (uint32_t i = 0; i < downFewFp8Fills(C.topK, args.k); ++i)
+      ptx::barrierInit(full + i * 8, 1);
+    for (uint32_t i = 0; i < args.slots; ++i)
+      ptx::barrierInit(empty + i * 8, kDownFewFp8Pairs);
+    ptx::fenceBarrierInit();
+  }
+
+  /// By the loading warp. `expert`: expertOfLane(); `from` [topK], shared: the groups of eight rows where the weights
+  /// of pairs begin that have an expert.
+  __device__ void load(const TensorMap *weights, uint32_t expert, uint32_t *from) const {
+    const bool isReal = expert < args.few.numExperts;
+    const uint32_t present = __ballot_sync(tile::allLanes, isReal);
+    if (isReal)
+      from[threadIdx.x % 32] = (expert * args.n + firstColumn) / 8;
+    __syncwarp();
+    if (ptx::elect()) {
+      uint32_t barrier = full, slot = 0, parity = 1;
+      for (uint32_t chunk = 0; chunk < chunks; ++chunk)
+        for (uint32_t first = 0; first < C.topK; first += kDownFewFp8Pairs) {
+          const uint32_t pairs = present >> first & ((1u << kDownFewFp8Pairs) - 1);
+          if (pairs == 0)
+            continue;
+          ptx::barrierWait(empty + slot * 8, parity);
+          ptx::barrierArriveExpect(barrier, __popc(pairs) * kDownFewFp8LoadBytes);
+          for (uint32_t i = 0; i < kDownFewFp8Pairs; ++i)
+            if (pairs >> i & 1)
+              ptx::tmaLoadRowGroups(at(slot) + i * kDownFewFp8LoadBytes, weights, chunk * perChunk, from[first + i],
+                                    barrier);
+          barrier += 8;
+          if (++slot == args.slots) {
+            slot = 0;
+            parity ^= 1;
+          }
+        }
+    }
+    __syncwarp();
+    ptx::waitForPrevious();
+    ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
+    if (blockIdx.x == gridDim.x - 1)
+      tile::sampleFewCounts(args.ring, args.few);
+  }
+
+  /// A pair of the token, to the warp that brings its row.
+  struct Pair {
+    int32_t row;     ///< of its expert's input; negative: none, or padding
+    float ofWeights; ///< the scale of the weights' block of this lane's number
+  };
+
+  /// `expert` and `row`: of the lane's pair among those of the step. By all lanes of a warp.
+  __device__ Pair pairOf(uint32_t pair, uint32_t expert, int32_t row) const {
+    const uint32_t ofStep = (token * C.topK + pair) % 32, lane = threadIdx.x % 32, kBlocks = args.k / kFp8Block;
+    Pair found{__shfl_sync(tile::allLanes, row, ofStep), 0};
+    if (pair >= C.topK)
+      found.row = -1;
+    expert = __shfl_sync(tile::allLanes, expert, ofStep);
+    if (found.row >= 0 && lane < kBlocks)
+      found.ofWeights =
+          scaled.weightScales[(uint64_t{expert} * ((args.n + kFp8Block - 1) / kFp8Block) + firstColumn / kFp8Block) *
+                                  kBlocks +
+                              lane];
+    return found;
+  }
+
+  /// Where the row of the warp's pair is in shared memory.
+  __device__ uint32_t rowTile(uint32_t round, uint32_t block) const {
+    return rows + (round * blocks() + block) * rowTileBytes;
+  }
+  __device__ float *scalesOf(uint32_t pair) const { return scales + pair * blocks(); }
+
+  /// By all lanes of a warp; zeros beyond the row's end.
+  __device__ void bring(const Pair &pair, uint32_t round) const {
+    const uint32_t lane = threadIdx.x % 32, half = lane / 16, warp = threadIdx.x / 32;
+    float *to = scalesOf(warp + round * kDownFewWarps);
+    for (uint32_t first = 0; first < chunks; first += ahead) {
+      uint4 parts[ahead];
+#pragma unroll
+      for (uint32_t i = 0; i < ahead; ++i) {
+        const uint32_t column = (first + i) * kDownFewChunk + lane * 8;
+        const bool exists = column < args.k;
+        parts[i] = ptx::load16(
+            tile::elementAt(args.activated, static_cast<uint64_t>(pair.row), args.k, exists ? column : 0), exists);
+      }
+#pragma unroll
+      for (uint32_t i = 0; i < ahead; ++i) {
+        if (first + i >= chunks)
+          break;
+        const BlockPart<C.element> part(parts[i]);
+        const float most = part.most();
+        const uint32_t block = (first + i) * perChunk + half;
+        ptx::storeShared8(rowTile(round, block) + tile::swizzled(warp, lane % 16 / 2) + lane % 2 * 8,
+                          part.times(kFp8Most / most));
+        const float ofWeights = __shfl_sync(tile::allLanes, pair.ofWeights, block % 32);
+        if (lane % 16 == 0)
+          to[block] = most / kFp8Most * ofWeights;
+      }
+    }
+  }
+
+  /// As bring(), of rows that are quantised.
+  __device__ void bringQuantised(const Pair &pair, uint32_t round) const {
+    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint8_t *from = static_cast<const uint8_t *>(args.activated) + static_cast<uint64_t>(pair.row) * args.k;
+    if (lane < blocks())
+      scalesOf(warp + round * kDownFewWarps)[lane] =
+          lane < args.k / kFp8Block
+              ? scaled.rowScales[static_cast<uint64_t>(lane) * scaled.rowScaleStride + pair.row] * pair.ofWeights
+              : 0;
+    for (uint32_t column = lane * 16; column < blocks() * kFp8Block; column += 32 * 16) {
+      const bool exists = column < args.k;
+      const uint4 codes = ptx::load16(from + (exists ? column : 0), exists);
+      const uint32_t to = rowTile(round, column / kFp8Block) + tile::swizzled(warp, column % kFp8Block / 16);
+      ptx::storeShared8(to, make_uint2(codes.x, codes.y));
+      ptx::storeShared8(to + 8, make_uint2(codes.z, codes.w));
+    }
+  }
+
+  /// A slot's products, of one chunk: of each block of the scales 64 weight rows times eight token rows.
+  __device__ void startProducts(uint32_t slot, uint32_t rowTiles, float (&products)[perChunk][4]) const {
+    const uint64_t weights = ptx::swizzledTile(at(slot), perChunk * rowTileBytes);
+    const uint64_t tokens = ptx::swizzledTile(rowTiles);
+    ptx::wgmmaFence();
+#pragma unroll
+    for (uint32_t block = 0; block < perChunk; ++block)
+#pragma unroll
+      for (uint32_t k = 0; k < kFp8Block; k += 32)
+        ptx::WgmmaE4M3<8>::run(products[block],
+                               ptx::advanceBytes(ptx::tileBehind(weights, block * rowTileBytes / 16), k),
+                               ptx::advanceBytes(ptx::tileBehind(tokens, block * rowTileBytes / 16), k), k != 0);
+    ptx::wgmmaCommit();
+  }
+
+  /// By the multiplying warps. `rounded`: what experts give, rounded.
+  __device__ void multiply(float (&rounded)[C.topK][kDownFewColumns]) const {
+    const uint32_t lane = threadIdx.x % 32, warp = tile::uniform(threadIdx.x / 32), group = tile::warpgroup();
+    const tile::FewPlace place = tile::fewPlace(args.few);
+    const int32_t rowOfLane = tile::fewSlot(args.few, place);
+    const uint32_t present = Base::ofToken(__ballot_sync(tile::allLanes, rowOfLane >= 0));
+    Pair pairs[rounds];
+#pragma unroll
+    for (uint32_t r = 0; r < rounds; ++r)
+      pairs[r] = pairOf(warp + r * kDownFewWarps, place.expert, rowOfLane);
+
+    ptx::waitForPrevious();
+    const float weight = warp == 0 ? Base::weightOfLane(present) : 0;
+#pragma unroll
+    for (uint32_t r = 0; r < rounds; ++r)
+      if (pairs[r].row >= 0) {
+        if (scaled.rowScales)
+          bringQuantised(pairs[r], r);
+        else
+          bring(pairs[r], r);
+      }
+    ptx::fenceProxyAsync(); // wgmma reads what this lane has written
+    ptx::namedBarrier<1, kDownFewWarps * 32>();
+
+    float sums[rounds][2] = {};
+    uint32_t barrier = full, slot = 0;
+#pragma unroll 1
+    for (uint32_t chunk = 0; chunk < chunks; ++chunk)
+#pragma unroll
+      for (uint32_t r = 0; r < rounds; ++r)
+#pragma unroll
+        for (uint32_t g = 0; g < 2; ++g) {
+          constexpr uint32_t four = (1u << kDownFewFp8Pairs) - 1;
+          if (!(present >> (r * kDownFewWarps + g * kDownFewFp8Pairs) & four))
+            continue;
+          if (g == group) {
+            float products[perChunk][4];
+            ptx::barrierWait(barrier, 0);
+            startProducts(slot, rowTile(r, chunk * perChunk), products);
+            ptx::wgmmaWait<0>();
+            if (lane == 0)
+              ptx::barrierArrive(empty + slot * 8);
+            if (pairs[r].row >= 0)
+              addProducts(products, scalesOf(warp + r * kDownFewWarps) + chunk * perChunk, sums[r]);
+          }
+          barrier += 8;
+          if (++slot == args.slots)
+            slot = 0;
+        }
+#pragma unroll
+    for (uint32_t r = 0; r < rounds; ++r)
+      if (pairs[r].row >= 0)
+        leave(sums[r], rounded[warp + r * kDownFewWarps]);
+    ptx::namedBarrier<1, kDownFewWarps * 32>();
+    if (warp == 0)
+      Base::combine(present, weight, rounded);
+  }
+
+  /// Of a lane's products those with the warp's row, if it is among the lane's two.
+  static __device__ void addProducts(const float (&products)[perChunk][4], const float *scales, float (&sum)[2]) {
+    const bool odd = threadIdx.x / 32 % 2;
+#pragma unroll
+    for (uint32_t block = 0; block < perChunk; ++block)
+#pragma unroll
+      for (uint32_t half = 0; half < 2; ++half)
+        sum[half] += (odd ? products[block][half * 2 + 1] : products[block][half * 2]) * scales[block];
+  }
+
+  /// What down would write of a pair.
+  static __device__ void leave(const float (&sum)[2], float (&to)[kDownFewColumns]) {
+    const uint32_t lane = threadIdx.x % 32;
+    if (lane % 4 == threadIdx.x / 32 / 2) {
+      to[lane / 4] = Base::roundedOf(sum[0]);
+      to[lane / 4 + 8] = Base::roundedOf(sum[1]);
+    }
+  }
+};
+
+/// As downFew: the bits that down and combine give. `weights`: downFewFp8Tensor().
+///
+/// Launch: downFewBlocks() blocks of kDownFewThreads threads, downFewFp8SharedBytes(topK, k, args.down.slots).
+template <DownFewConfig C>
+__global__ void __launch_bounds__(kDownFewThreads, 2)
+    downFewFp8(const __grid_constant__ TensorMap weights, const __grid_constant__ DownFewFp8Args args) {
+  extern __shared__ uint8_t unaligned[];
+  constexpr uint32_t mostSlots = kDownFewFp8MostSharedBytes / kDownFewFp8SlotBytes;
+  __shared__ __align__(8) uint64_t barriers[kDownFewFp8MostFills + mostSlots];
+  __shared__ __align__(16) float scales[kDownFewFp8MostRowBytes / kFp8Block];
+  __shared__ __align__(16) float rounded[C.topK][kDownFewColumns];
+  __shared__ uint32_t from[C.topK];
+  // A block may have 227 KB, a multiprocessor has 228; each block takes 1 KB besides.
+  constexpr uint32_t otherBytes = sizeof(barriers) + sizeof(scales) + sizeof(rounded) + sizeof(from) + 1024;
+  static_assert(kDownFewFp8MostSharedBytes + otherBytes <= 227 * 1024);
+  static_assert(2 * (kDownFewFp8SharedBytes + otherBytes) <= 228 * 1024, "two blocks a multiprocessor");
+  const uint32_t full = ptx::sharedAddress(barriers), numTokens = args.down.few.numTokens;
+  const uint32_t rows = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
+  // Blocks of tokens that may share an expert follow each other.
+  const DownFewFp8Block<C> block{{args.down, blockIdx.x % numTokens, blockIdx.x / numTokens * kDownFewColumns},
+                                 args,
+                                 rows,
+                                 rows + downFewFp8RowBytes(C.topK, args.down.k),
+                                 full,
+                                 full + kDownFewFp8MostFills * 8,
+                                 scales,
+                                 (args.down.k + kDownFewChunk - 1) / kDownFewChunk};
+  const uint32_t warp = tile::uniform(threadIdx.x / 32);
+  uint32_t expert = 0;
+  if (warp == kDownFewWarps) {
+    expert = block.expertOfLane(); // under way meanwhile
+    if (ptx::elect()) {
+      ptx::prefetchTensorMap(&weights);
+      block.init();
+    }
+  }
+  __syncthreads();
+  if (warp == kDownFewWarps)
+    block.load(&weights, expert, from);
+  else
+    block.multiply(rounded);
+}
+
+} // namespace moec
