@@ -82,7 +82,7 @@ inline constexpr uint32_t kDownFewFp8SlotBytes = kDownFewFp8Pairs * kDownFewFp8L
 /// of a token take at most.
 inline constexpr uint32_t kDownFewFp8MostFills = 64, kDownFewFp8MostRowBytes = 32 * 1024;
 /// Dynamic shared memory of a block that shares its multiprocessor, and of one that does not.
-inline constexpr uint32_t kDownFewFp8SharedBytes = 108 * 1024, kDownFewFp8MostSharedBytes = 220 * 1024;
+inline constexpr uint32_t kDownFewFp8SharedBytes = 98 * 1024, kDownFewFp8MostSharedBytes = 220 * 1024;
 
 /// A token's quantised rows as tiles of eight, in whole chunks.
 constexpr uint32_t downFewFp8RowBytes(uint32_t topK, uint32_t k) {

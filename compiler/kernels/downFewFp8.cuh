@@ -33,8 +33,8 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
   static_assert(C.topK <= kDownFewMostTopK, "a lane has a pair");
 
   const DownFewFp8Args &scaled;
-  uint32_t rows, tiles, full, empty; // shared memory: the quantised rows, slots, barriers
-  float *scales;                     // [rounds * 8 pairs, blocks], shared: of rows times weights
+  uint32_t rows, tiles, full, empty, rowsHere; // shared memory: the quantised rows, slots, barriers
+  float *scales;                               // [rounds * 8 pairs, blocks], shared: of rows times weights
   uint32_t chunks;
 
   __device__ uint32_t at(uint32_t slot) const { return tiles + slot * kDownFewFp8SlotBytes; }
@@ -46,6 +46,7 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
       ptx::barrierInit(full + i * 8, 1);
     for (uint32_t i = 0; i < args.slots; ++i)
       ptx::barrierInit(empty + i * 8, kDownFewFp8Pairs);
+    ptx::barrierInit(rowsHere, kDownFewWarps);
     ptx::fenceBarrierInit();
   }
 
@@ -58,12 +59,16 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
       from[threadIdx.x % 32] = (expert * args.n + firstColumn) / 8;
     __syncwarp();
     if (ptx::elect()) {
-      uint32_t barrier = full, slot = 0, parity = 1;
+      // What all slots take would be under way before the rows, which then wait for it: half is enough to keep memory
+      // busy, and the rest is asked for when the rows are here (3 to 5 % of a step of one to four tokens).
+      uint32_t barrier = full, slot = 0, parity = 1, early = (args.slots + 1) / 2;
       for (uint32_t chunk = 0; chunk < chunks; ++chunk)
         for (uint32_t first = 0; first < C.topK; first += kDownFewFp8Pairs) {
           const uint32_t pairs = present >> first & ((1u << kDownFewFp8Pairs) - 1);
           if (pairs == 0)
             continue;
+          if (early-- == 0)
+            ptx::barrierWait(rowsHere, 0);
           ptx::barrierWait(empty + slot * 8, parity);
           ptx::barrierArriveExpect(barrier, __popc(pairs) * kDownFewFp8LoadBytes);
           for (uint32_t i = 0; i < kDownFewFp8Pairs; ++i)
@@ -111,6 +116,12 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
   }
   __device__ float *scalesOf(uint32_t pair) const { return scales + pair * blocks(); }
 
+  /// Nothing of the warp's first row is under way any more, as far as one lane knows: a hint to the loading warp.
+  __device__ void sayRowsHere() const {
+    if (threadIdx.x % 32 == 0)
+      ptx::barrierArrive(rowsHere);
+  }
+
   /// By all lanes of a warp; zeros beyond the row's end.
   __device__ void bring(const Pair &pair, uint32_t round) const {
     const uint32_t lane = threadIdx.x % 32, half = lane / 16, warp = threadIdx.x / 32;
@@ -124,18 +135,28 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
         parts[i] = ptx::load16(
             tile::elementAt(args.activated, static_cast<uint64_t>(pair.row), args.k, exists ? column : 0), exists);
       }
+      float most[ahead], factors[ahead], ofBlocks[ahead];
+#pragma unroll
+      for (uint32_t i = 0; i < ahead; ++i)
+        most[i] = BlockPart<C.element>(parts[i]).ownMost();
+      sixteenLanesMost(most);
+      if (round == 0 && first == 0)
+        sayRowsHere();
+#pragma unroll
+      for (uint32_t i = 0; i < ahead; ++i) {
+        const uint32_t block = (first + i) * perChunk + half;
+        factors[i] = kFp8Most / most[i];
+        ofBlocks[i] = most[i] / kFp8Most * __shfl_sync(tile::allLanes, pair.ofWeights, block % 32);
+      }
 #pragma unroll
       for (uint32_t i = 0; i < ahead; ++i) {
         if (first + i >= chunks)
           break;
-        const BlockPart<C.element> part(parts[i]);
-        const float most = part.most();
         const uint32_t block = (first + i) * perChunk + half;
         ptx::storeShared8(rowTile(round, block) + tile::swizzled(warp, lane % 16 / 2) + lane % 2 * 8,
-                          part.times(kFp8Most / most));
-        const float ofWeights = __shfl_sync(tile::allLanes, pair.ofWeights, block % 32);
+                          BlockPart<C.element>(parts[i]).times(factors[i]));
         if (lane % 16 == 0)
-          to[block] = most / kFp8Most * ofWeights;
+          to[block] = ofBlocks[i];
       }
     }
   }
@@ -156,17 +177,20 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
       ptx::storeShared8(to, make_uint2(codes.x, codes.y));
       ptx::storeShared8(to + 8, make_uint2(codes.z, codes.w));
     }
+    if (round == 0)
+      sayRowsHere();
   }
 
-  /// A slot's products, of one chunk: of each block of the scales 64 weight rows times eight token rows.
+  /// A slot's products, of one chunk: of each block of the scales 64 weight rows times eight token rows. Blocks take
+  /// turns, since what a block adds up waits for itself.
   __device__ void startProducts(uint32_t slot, uint32_t rowTiles, float (&products)[perChunk][4]) const {
     const uint64_t weights = ptx::swizzledTile(at(slot), perChunk * rowTileBytes);
     const uint64_t tokens = ptx::swizzledTile(rowTiles);
     ptx::wgmmaFence();
 #pragma unroll
-    for (uint32_t block = 0; block < perChunk; ++block)
+    for (uint32_t k = 0; k < kFp8Block; k += 32)
 #pragma unroll
-      for (uint32_t k = 0; k < kFp8Block; k += 32)
+      for (uint32_t block = 0; block < perChunk; ++block)
         ptx::WgmmaE4M3<8>::run(products[block],
                                ptx::advanceBytes(ptx::tileBehind(weights, block * rowTileBytes / 16), k),
                                ptx::advanceBytes(ptx::tileBehind(tokens, block * rowTileBytes / 16), k), k != 0);
@@ -186,6 +210,8 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
 
     ptx::waitForPrevious();
     const float weight = warp == 0 ? Base::weightOfLane(present) : 0;
+    if (pairs[0].row < 0)
+      sayRowsHere();
 #pragma unroll
     for (uint32_t r = 0; r < rounds; ++r)
       if (pairs[r].row >= 0) {
@@ -259,7 +285,7 @@ __global__ void __launch_bounds__(kDownFewThreads, 2)
     downFewFp8(const __grid_constant__ TensorMap weights, const __grid_constant__ DownFewFp8Args args) {
   extern __shared__ uint8_t unaligned[];
   constexpr uint32_t mostSlots = kDownFewFp8MostSharedBytes / kDownFewFp8SlotBytes;
-  __shared__ __align__(8) uint64_t barriers[kDownFewFp8MostFills + mostSlots];
+  __shared__ __align__(8) uint64_t barriers[kDownFewFp8MostFills + mostSlots + 1];
   __shared__ __align__(16) float scales[kDownFewFp8MostRowBytes / kFp8Block];
   __shared__ __align__(16) float rounded[C.topK][kDownFewColumns];
   __shared__ uint32_t from[C.topK];
@@ -276,6 +302,7 @@ __global__ void __launch_bounds__(kDownFewThreads, 2)
                                  rows + downFewFp8RowBytes(C.topK, args.down.k),
                                  full,
                                  full + kDownFewFp8MostFills * 8,
+                                 full + (kDownFewFp8MostFills + mostSlots) * 8,
                                  scales,
                                  (args.down.k + kDownFewChunk - 1) / kDownFewChunk};
   const uint32_t warp = tile::uniform(threadIdx.x / 32);

@@ -10,6 +10,16 @@
 
 namespace moec {
 
+/// Of several blocks the largest values of sixteen lanes, all at once: one after the other, their shuffles would wait
+/// for each other.
+template <uint32_t Blocks> __device__ void sixteenLanesMost(float (&largest)[Blocks]) {
+#pragma unroll
+  for (uint32_t step = 8; step > 0; step /= 2)
+#pragma unroll
+    for (uint32_t i = 0; i < Blocks; ++i)
+      largest[i] = fmaxf(largest[i], __shfl_xor_sync(tile::allLanes, largest[i], step));
+}
+
 /// A lane's eight elements of a block.
 template <Element E> struct BlockPart {
   float values[8];
@@ -22,16 +32,19 @@ template <Element E> struct BlockPart {
       values[i * 2 + 1] = finiteOrNan(ptx::Convert<E>::high(packed[i]));
     }
   }
-  /// The largest magnitude of the sixteen lanes' elements; NaN does not count.
-  __device__ float most() const {
+  /// The largest magnitude of the lane's own elements; NaN does not count.
+  __device__ float ownMost() const {
     float largest = kFp8Least;
 #pragma unroll
     for (uint32_t i = 0; i < 8; ++i)
       largest = fmaxf(largest, fabsf(values[i]));
-#pragma unroll
-    for (uint32_t step = 8; step > 0; step /= 2)
-      largest = fmaxf(largest, __shfl_xor_sync(tile::allLanes, largest, step));
     return largest;
+  }
+  /// Of the sixteen lanes' elements.
+  __device__ float most() const {
+    float largest[1] = {ownMost()};
+    sixteenLanesMost(largest);
+    return largest[0];
   }
 
   /// Its codes, once they are multiplied by `factor`.
