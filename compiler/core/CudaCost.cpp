@@ -52,7 +52,8 @@ constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
 // What downFew waits where gate-up has two blocks a multiprocessor, times the share of its places that stay empty: half
 // of a multiprocessor is then at work, and a block of downFew wants the whole. An H200's one and two tokens of OLMoE
-// and Qwen3 (docs/results/2026-11-28-h200-few/down-few.txt).
+// and Qwen3 (docs/results/2026-11-28-h200-few/down-few.txt). Of e4m3 (downFewFp8), where down's cost stands for what
+// quantises rows within, the same is assumed.
 constexpr double halfEmptyNs = 3500;
 
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
@@ -186,7 +187,7 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
   const bool waits = !hasNoDispatch(shape, histogram.tokens, gateUp, down);
   cost.tokensNs =
       gpu.launchNs + (waits ? quantiseWaitsNs : 0) + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate;
-  if (!givesQuantised(gateUp))
+  if (!givesQuantised(gateUp) && !downIsFew(shape, histogram.tokens, gateUp.family, down.family))
     cost.activatedNs = gpu.launchNs + shape.intermediate * rows * (rowElementBytes + 1) / rate;
   return cost;
 }

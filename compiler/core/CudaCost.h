@@ -62,7 +62,7 @@ struct CudaGlueCost {
 };
 
 /// Quantising a step's token rows before gate-up, and gate-up's outputs before down, where experts are multiplied in
-/// e4m3 and products do not do it, or what products take longer that do both.
+/// e4m3 and products (or downFewFp8, without) do not do it, or what products take longer that do both.
 struct CudaQuantiseCost {
   double tokensNs = 0, activatedNs = 0, inProductsNs = 0;
 

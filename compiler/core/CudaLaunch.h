@@ -122,6 +122,11 @@ constexpr uint32_t mostSharedBytes(GemmFamily family, const GemmConfig &config) 
   return findsFewPairs(family) && config.blocksPerSm > 1 ? kAloneSharedBytes : gemmSharedBytes(family, config);
 }
 
+/// The most dynamic shared memory that steps launch the other form of down with (hasDownFew, CudaTiles.h).
+constexpr uint32_t downFewMostSharedBytes(GemmFamily down) {
+  return down == GemmFamily::Fp8 ? kDownFewFp8MostSharedBytes : kDownFewMostSharedBytes;
+}
+
 inline constexpr uint32_t kRouteThreads = 128;
 
 /// DispatchArgs::mixRows of a layer whose gate-up has such tiles. Who strides over tiles, and narrow ones, of which

@@ -120,7 +120,11 @@ bool hasDownFew(const LayerShape &shape, GemmFamily gateUp, GemmFamily down) {
 }
 
 bool downIsFew(const LayerShape &shape, uint64_t tokens, GemmFamily gateUp, GemmFamily down) {
-  return hasDownFew(shape, gateUp, down) && 0 < tokens && tokens <= kDownFewTokens;
+  if (!hasDownFew(shape, gateUp, down) || tokens > kFewPairs)
+    return false;
+  const auto count = static_cast<uint32_t>(tokens);
+  const uint32_t k = paddedForCuda(shape.intermediate), n = paddedForCuda(shape.hidden);
+  return down == GemmFamily::Fp8 ? downIsFewFp8(count, shape.topK, k, n) : downIsFew(count, shape.topK, k, n);
 }
 
 bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const CudaTile &down) {

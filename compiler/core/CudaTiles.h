@@ -52,16 +52,19 @@ constexpr bool downCombines(const LayerShape &shape, GemmFamily down) {
 }
 
 /// Whether a layer has another form of down besides, for steps of so few tokens that a block can have a token's experts
-/// all together and no combine runs (compiler/kernels/downFew.cuh). `intermediate`, `hidden`: as on the device
-/// (paddedForCuda()).
+/// all together and no combine runs (compiler/kernels/downFew.cuh, of e4m3 downFewFp8.cuh). `intermediate`, `hidden`:
+/// as on the device (paddedForCuda(), which leaves e4m3's as they are).
 constexpr bool hasDownFew(uint64_t topK, bool hasShared, uint32_t intermediate, uint32_t hidden, GemmFamily gateUp,
                           GemmFamily down) {
-  return gateUp == GemmFamily::Fitted && down == GemmFamily::Fitted && !hasShared && topK <= kFewPairs &&
-         fitsDownFew(static_cast<uint32_t>(topK), intermediate, hidden);
+  if (gateUp != down || hasShared || topK > kDownFewMostTopK)
+    return false;
+  const auto experts = static_cast<uint32_t>(topK);
+  return down == GemmFamily::Fitted ? fitsDownFew(experts, intermediate, hidden)
+                                    : down == GemmFamily::Fp8 && fitsDownFewFp8(experts, intermediate, hidden);
 }
 bool hasDownFew(const LayerShape &shape, GemmFamily gateUp, GemmFamily down);
 
-/// Whether a layer's step of so many tokens has it.
+/// Whether a layer's step of so many tokens has it. (Such a step has no dispatch.)
 bool downIsFew(const LayerShape &shape, uint64_t tokens, GemmFamily gateUp, GemmFamily down);
 
 /// Whether products that find few pairs by themselves find so many. `rows`: those of a joined expert included.

@@ -129,9 +129,15 @@ private:
     if (role == GemmRole::Down && !dense &&
         hasDownFew(static_cast<uint64_t>(topK), shared, padded(op.getK()), padded(op.getColumns()),
                    config.gateUp.family, tile.family))
-      kernels.push_back(kernelOf(shippedDownFew({element(), static_cast<uint32_t>(topK), gemm.biased}), kDownFewThreads,
-                                 kDownFewMostSharedBytes));
+      kernels.push_back(downFewKernel(tile.family, gemm.biased));
     return kernels;
+  }
+
+  LaunchKernel downFewKernel(GemmFamily family, bool biased) const {
+    const auto experts = static_cast<uint32_t>(topK);
+    return kernelOf(family == GemmFamily::Fp8 ? shippedDownFewFp8(experts)
+                                              : shippedDownFew({element(), experts, biased}),
+                    kDownFewThreads, downFewMostSharedBytes(family));
   }
 
   /// `functor`: gate-up's activation.

@@ -32,7 +32,7 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   if (quantisedApart)
     MOEC_TRY(quantiseTokens(hidden));
   MOEC_TRY(gateUp(hidden, pairWeights));
-  if (quantisedApart && !kernels.gateUp.quantisesOutputs())
+  if (quantisedApart && !kernels.gateUp.quantisesOutputs() && !downIsFew()) // which does that itself
     MOEC_TRY(quantiseActivated());
   void *outputs = isPadded() ? space.output : output;
   if (downIsFew()) {
@@ -257,24 +257,30 @@ Status CudaForward::down(const int32_t *ids, const float *pairWeights, const Cou
 }
 
 bool CudaForward::downIsFew() const {
-  return kernels.downFew && few.ids && moec::downIsFew(tokens, layer.shape.topK, kernels.down.k, kernels.down.n);
+  return kernels.downFew && few.ids && moec::downIsFew(layer.shape, tokens, kernels.gateUp.family, kernels.down.family);
 }
 
 Status CudaForward::downFew(const float *pairWeights, const CountsRing &ring, void *output) {
   const CudaProduct &down = kernels.down;
-  DownFewArgs args{};
-  args.activated = space.activated;
-  args.output = output;
-  args.pairWeights = layer.shape.weightOnInput ? nullptr : pairWeights;
-  args.bias = reinterpret_cast<const float *>(weights.downBias);
-  args.k = down.k;
-  args.n = down.n;
-  args.slots = downFewSlots(tokens, layer.shape.topK, down.k, down.n, site.multiprocessors);
-  args.few = few;
-  args.ring = ring;
+  const bool fp8 = down.family == GemmFamily::Fp8, quantised = kernels.gateUp.quantisesOutputs();
+  const uint32_t topK = layer.shape.topK;
+  DownFewFp8Args args{};
+  args.down.activated = quantised ? static_cast<const void *>(space.quantised) : space.activated;
+  args.down.output = output;
+  args.down.pairWeights = layer.shape.weightOnInput ? nullptr : pairWeights;
+  args.down.bias = reinterpret_cast<const float *>(weights.downBias);
+  args.down.k = down.k;
+  args.down.n = down.n;
+  args.down.slots = (fp8 ? downFewFp8Slots : downFewSlots)(tokens, topK, down.k, down.n, site.multiprocessors);
+  args.down.few = few;
+  args.down.ring = ring;
+  args.rowScales = quantised ? space.activatedScales : nullptr;
+  args.weightScales = reinterpret_cast<const float *>(weights.downScales);
+  args.rowScaleStride = space.scaleStride;
   CudaKernel kernel = *kernels.downFew;
-  kernel.sharedBytes = downFewSharedBytes(args.slots);
-  void *parameters[] = {const_cast<CUtensorMap *>(&layer.downFewMap), &args}; // (which the driver does not write to)
+  kernel.sharedBytes = fp8 ? downFewFp8SharedBytes(topK, down.k, args.down.slots) : downFewSharedBytes(args.down.slots);
+  void *parameters[] = {const_cast<CUtensorMap *>(&layer.downFewMap), // (which the driver does not write to)
+                        fp8 ? static_cast<void *>(&args) : &args.down};
   return launch(kernel, downFewBlocks(tokens, down.n), parameters, "down, of few tokens");
 }
 

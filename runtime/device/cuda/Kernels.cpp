@@ -110,14 +110,15 @@ private:
     MOEC_TRY(kernels(launch, wanted));
     MOEC_TRY(checkLaunch(to.kernel, to.config, tile));
     if (hasFew)
-      MOEC_TRY(checkDownFew(*bound->downFew));
+      MOEC_TRY(checkDownFew(*bound->downFew, tile.family));
     return hasOther ? checkLaunch(to.quantising, to.config, tile) : Status();
   }
 
-  static Status checkDownFew(const CudaKernel &kernel) {
-    if (kernel.threads != kDownFewThreads || kernel.sharedBytes != kDownFewMostSharedBytes)
-      return makeError(Code::InvalidModel, "{} threads and {} bytes of shared memory, but downFew takes {} and {}",
-                       kernel.threads, kernel.sharedBytes, kDownFewThreads, kDownFewMostSharedBytes);
+  static Status checkDownFew(const CudaKernel &kernel, GemmFamily family) {
+    if (kernel.threads != kDownFewThreads || kernel.sharedBytes != downFewMostSharedBytes(family))
+      return makeError(Code::InvalidModel, "{} threads and {} bytes of shared memory, but {} takes {} and {}",
+                       kernel.threads, kernel.sharedBytes, family == GemmFamily::Fp8 ? "downFewFp8" : "downFew",
+                       kDownFewThreads, downFewMostSharedBytes(family));
     return {};
   }
 

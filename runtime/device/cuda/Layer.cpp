@@ -29,6 +29,11 @@ Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr f
   return gemm.family == GemmFamily::Hopper ? weights(second, maps.second) : Status();
 }
 
+CudaTensor downFewTensorOf(const CudaProduct &down, CUdeviceptr weights, uint32_t experts) {
+  return down.family == GemmFamily::Fp8 ? downFewFp8Tensor(weights, down.k, down.n, experts)
+                                        : downFewTensor(down.config.element, weights, down.k, down.n, experts);
+}
+
 } // namespace
 
 std::vector<int32_t> deviceOrder(const LayerShape &shape, const LayerTable &table) {
@@ -48,9 +53,8 @@ Status makeMaps(const CudaDriver &driver, CudaLayer &layer) {
   MOEC_TRY(makeMaps(driver, kernels.gateUp, weights.gate, weights.up, experts, layer.gateUpMaps));
   MOEC_TRY(makeMaps(driver, kernels.down, weights.down, weights.down, experts, layer.downMaps));
   if (kernels.downFew)
-    MOEC_TRY(encode(driver,
-                    downFewTensor(kernels.down.config.element, weights.down, kernels.down.k, kernels.down.n, experts),
-                    "down's weights of few tokens", layer.downFewMap));
+    MOEC_TRY(encode(driver, downFewTensorOf(kernels.down, weights.down, experts), "down's weights of few tokens",
+                    layer.downFewMap));
   if (kernels.sharedGateUp)
     MOEC_TRY(makeMaps(driver, *kernels.sharedGateUp, weights.sharedGate, weights.sharedUp, 1, layer.sharedGateUpMaps));
   if (kernels.sharedDown)

@@ -96,8 +96,8 @@ std::vector<CudaValidator::Pass> CudaValidator::passesOf(const CudaLayer &layer)
   if (few < tokens)
     passes.push_back({.tokens = few});
   if (layer.kernels->downFew)
-    for (uint32_t count = kDownFewTokens; count > 0; --count) // whose rings differ
-      if (count < std::min(few, tokens))
+    for (uint32_t count = std::min(few, tokens); count-- > 1;) // whose rings differ
+      if (downIsFew(shape, count, config.gateUp.family, config.down.family))
         passes.push_back({.tokens = count});
   return passes;
 }

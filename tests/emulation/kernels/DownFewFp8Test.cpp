@@ -75,6 +75,102 @@ template <uint32_t TopK> void check(const GemmCase &test, uint32_t slots) {
   }
 }
 
+/// Gate-up of a step in narrow tiles, and downFewFp8 on what it gives.
+template <GemmConfig C> class Products {
+public:
+  explicit Products(uint64_t seed) : seeds(seed) {
+    gateUp.args.gemm.few = down.down.few;
+    gateUp.args.gemm.output = rows;
+    gateUp.args.outputScales = scales;
+  }
+
+  std::optional<Failure> overlapped() {
+    return launchOverlapped(device, gateUpShape, gateUp.kernel(activated), downShape, [&] { runDown(); }, seeds.next());
+  }
+  std::optional<Failure> oneAfterTheOther() {
+    if (const auto failure = launch(device, gateUpShape, seeds.next(), gateUp.kernel(activated)))
+      return failure;
+    return launch(device, downShape, seeds.next(), [&] { runDown(); });
+  }
+  std::string compareWith(const Products &other) const { return ::compareWith(other.output, down.down); }
+
+private:
+  static constexpr uint32_t tokens = 2, hidden = 80, intermediate = 384, columns = 32, experts = 6, topK = 4;
+  static constexpr bool quantised = givesQuantised(C);
+
+  static const Fp8Problem &problem() {
+    static const Fp8Problem made = makeFp8Problem(
+        {"overlapped", tokens, hidden, intermediate, experts, topK, GemmCase::Padded, true, false}, GemmRole::GateUp);
+    return made;
+  }
+  static constexpr uint32_t elementBytes = quantised ? 1 : 2; // of what gate-up gives
+  /// Floats between the scales of two blocks of its columns.
+  uint32_t stride() const { return static_cast<uint32_t>(gateUp.p.rows.stride); }
+
+  void runDown() const { downFewFp8<DownFewConfig{.element = Element::BF16, .topK = topK}>(weights, down); }
+
+  Random seeds;
+  Fp8Launch<C> gateUp{problem()};
+  DeviceMemory &device = gateUp.device;
+  uint8_t *rows = device.output<uint8_t>(size_t{gateUp.numRows()} * intermediate * elementBytes);
+  float *scales = device.output<float>(size_t{intermediate} / kFp8Block * stride());
+  const CudaTensor activatedTensor =
+      rowTensor(Element::BF16, addressOf(rows), intermediate / 2 * elementBytes, gateUp.numRows(), kOutputBoxRows);
+  const TensorMap activated = tensorMap<TensorMap>(quantised ? inBytes(activatedTensor) : activatedTensor);
+  std::mt19937_64 random{5};
+  const bench::Fp8Weights drawn = bench::drawFp8Weights(experts, columns, intermediate, 0.1, random);
+  const TensorMap weights = tensorMap<TensorMap>(
+      downFewFp8Tensor(addressOf(device.constant(drawn.elements)), intermediate, columns, experts));
+  uint16_t *output = device.output(std::vector<uint16_t>(size_t{tokens} * columns, 0x7fff));
+  // Ids come from what ran before gate-up, or before quantise, behind which gate-up runs: downFewFp8 reads them before
+  // gate-up is done.
+  const std::vector<int32_t> ids = idsOf(problem().test);
+  const int32_t *idsOnDevice = C.quantises ? device.input(ids) : device.constant(ids);
+  const DownFewFp8Args down{{rows,
+                             output,
+                             device.constant(pairWeightsOf(problem().test)),
+                             nullptr,
+                             intermediate,
+                             columns,
+                             1,
+                             {idsOnDevice, tokens, topK, experts, 0, nullptr},
+                             makeRing(device, experts)},
+                            quantised ? scales : nullptr,
+                            device.constant(drawn.scales),
+                            stride()};
+  const LaunchShape gateUpShape{.blocks = 2,
+                                .threads = hopperThreads(C),
+                                .sharedBytes = fp8SharedBytes(C),
+                                .dynamicShared = unaligned,
+                                .unwrittenRows = true},
+      downShape = shapeOf(down.down, topK);
+};
+
+template <GemmConfig C> std::string runOverlapped(uint64_t seed) {
+  Products<C> inTurn(seed), atOnce(seed);
+  if (const auto failure = atOnce.overlapped())
+    return failure->message;
+  if (const auto failure = inTurn.oneAfterTheOther())
+    return "one after the other: " + failure->message;
+  return atOnce.compareWith(inTurn);
+}
+
+// Rows that it gives are quantised, or it quantises the tokens' itself.
+constexpr GemmConfig givesRows = fp8Config(GemmRole::GateUp, 16, 256, 128, 3, 2, 1),
+                     takesTokens = quantising(fp8Config(GemmRole::GateUp, 16, 64, 256, 5, 1, 2));
+static_assert(givesQuantised(givesRows) && Fp8Ring<givesRows>::beginsNext && Fp8Ring<givesRows>::leastRounds == 2);
+static_assert(!givesQuantised(takesTokens) && Fp8Ring<takesTokens>::followsDispatch);
+
+/// The fault that a bug in downFewFp8 leads to.
+std::string faultWith(Rows rows, Plant plant) {
+  static const Fp8Problem problem =
+      makeFp8Problem({"padding", 2, 640, 32, 10, 8, GemmCase::Padded, true, false}, GemmRole::Down);
+  const Caught caught = firstFailure({}, [&](uint64_t seed) { return compareForms<8>(problem, rows, 2, seed, plant); });
+  INFO(caught.message);
+  CHECK(caught.seed > 0);
+  return textOf(caught.fault());
+}
+
 } // namespace
 
 TEST_CASE("e4m3 down that owns a token's columns gives the bits of down and combine", "[emulation][downfew]") {
@@ -87,4 +183,35 @@ TEST_CASE("e4m3 down that owns a token's columns gives the bits of down and comb
   check<8>({"four tokens", 4, 256, 32, 16, 8, GemmCase::Padded, true, false}, 3);
   check<8>({"more pieces than are ahead", 1, 1408, 16, 9, 8, GemmCase::Padded, true, false}, 5);
   check<4>({"padding alone", 2, 128, 32, 6, 4, GemmCase::PaddingAlone, true, false}, 1);
+}
+
+TEST_CASE("e4m3 down that owns a token's columns may begin while gate-up runs", "[emulation][downfew]") {
+  forSchedules(8, runOverlapped<givesRows>);
+  forSchedules(8, runOverlapped<takesTokens>);
+  for (const auto run : {runOverlapped<givesRows>, runOverlapped<takesTokens>})
+    checkCaught({"downFewFp8 that waits for nothing", Fault::Unwritten, {Bug::NoOverlappedWait}, run, Fault::Race});
+}
+
+TEST_CASE("what would let e4m3's read rows or weights too early is caught", "[emulation][downfew]") {
+  constexpr uint32_t empty = kDownFewFp8MostFills; // the first barrier that says so
+  for (const Rows rows : {Rows::Rounded, Rows::Quantised}) {
+    CAPTURE(rows == Rows::Quantised);
+    CHECK(faultWith(rows, {Bug::NoWaitForPrevious}) == textOf(Fault::Order));
+    CHECK(faultWith(rows, {Bug::SkipSyncThreads, 0}) == textOf(Fault::Barrier));
+    CHECK(faultWith(rows, {Bug::SkipBarrierWait, 0}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::SkipBarrierWait, empty}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::SkipSyncWarp}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::SkipNamedBarrier, 0}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::SkipNamedBarrier, 1}) == textOf(Fault::Unwritten));
+    CHECK(faultWith(rows, {Bug::SkipProxyFence}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::SkipRelease}) == textOf(Fault::Deadlock));
+    CHECK(faultWith(rows, {Bug::BytesTooFew}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::SkipWgmmaFence}) == textOf(Fault::Wgmma));
+    CHECK(faultWith(rows, {Bug::SkipWgmmaWait, 0}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::SkipWgmmaCommit}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::WgmmaKeepsSum}) == textOf(wrongResult));
+    CHECK(faultWith(rows, {Bug::DescriptorStride}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::DescriptorAdvance}) == textOf(Fault::Race));
+    CHECK(faultWith(rows, {Bug::SwizzleWrong}) == textOf(wrongResult));
+  }
 }

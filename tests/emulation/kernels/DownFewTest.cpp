@@ -172,7 +172,8 @@ TEST_CASE("down that owns a token's columns adds biases as down does", "[emulati
 
 TEST_CASE("down that owns a token's columns may begin while gate-up runs", "[emulation][downfew]") {
   forSchedules(8, runOverlapped);
-  checkCaught({"downFew that waits for nothing", Fault::Order, {Bug::NoWaitForPrevious}, runOverlapped});
+  checkCaught(
+      {"downFew that waits for nothing", Fault::Unwritten, {Bug::NoOverlappedWait}, runOverlapped, Fault::Race});
 }
 
 TEST_CASE("what would let it read rows or weights too early is caught", "[emulation][downfew]") {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "compiler/kernels/Fp8Abi.h"
+#include "tests/emulation/kernels/CompareRows.h"
 #include "tests/emulation/kernels/JoinedSlots.h"
 #include "tools/bench/gpu/Fp8Reference.h"
 #include "tools/bench/gpu/Routing.h"
@@ -62,27 +63,6 @@ inline const LayerFp8Inputs &inputs() {
     return in;
   }();
   return made;
-}
-
-/// NaN is expected of the token that has one, and of no other.
-inline std::string compareRows(const char *what, const std::vector<double> &expected,
-                               const std::function<double(size_t)> &got, double bound) {
-  double squares = 0;
-  for (double value : expected)
-    squares += std::isnan(value) ? 0 : value * value;
-  const double rms = std::sqrt(squares / static_cast<double>(expected.size()));
-  for (size_t i = 0; i < expected.size(); ++i) {
-    const double value = got(i);
-    if (std::isnan(expected[i]) ? !std::isnan(value)
-                                : !(std::abs(value - expected[i]) <= bound * (std::abs(expected[i]) + rms)))
-      return fmt::format("{}: element {} is {}, expected {}", what, i, value, expected[i]);
-  }
-  return "";
-}
-
-inline std::string compareRows(const char *what, const std::vector<double> &expected, const uint16_t *got,
-                               double bound) {
-  return compareRows(what, expected, [&](size_t i) { return bench::elementValue(got[i], true); }, bound);
 }
 
 /// What a layer has left between its products, [T * K, I] (joined: [T * (K + 1), I]) by slot: rounded to bf16, or

@@ -263,8 +263,9 @@ void namedBarrierSync(uint32_t id, uint32_t threads) {
 void namedBarrierArrive(uint32_t id, uint32_t threads) { sync(id, threads, false); }
 
 void waitForPrevious() {
-  if (!isPlanted(Bug::NoWaitForPrevious))
-    Block::current().waitForPrevious();
+  Block &block = Block::current();
+  if (!isPlanted(Bug::NoWaitForPrevious) && !(isPlanted(Bug::NoOverlappedWait) && block.overlapsPrevious()))
+    block.waitForPrevious();
 }
 
 void startNext() { Block::current().startNext(); }

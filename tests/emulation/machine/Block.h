@@ -184,8 +184,9 @@ public:
   std::vector<Thread *> waitingForRegisters;
   std::map<uint32_t, uint32_t> syncs; // or named barriers that each thread has passed; for planted bugs
 
-private:
   bool overlapsPrevious() const { return place >= grid.firstBlocks; }
+
+private:
   bool previousHasEnded() const;
   bool mayTouchEarly(const DeviceMemory::Buffer &buffer, uint32_t offset, uint32_t bytes, Use use);
   void endThread(Thread &thread);

@@ -52,6 +52,7 @@ enum class Bug : uint8_t {
   ShuffleStep,       // shfl_xor by twice the step
   ReduceMask,        // reductions see only half of the lanes
   NoWaitForPrevious, // griddepcontrol.wait is missing
+  NoOverlappedWait,  // likewise, of the second of two launches that overlap
   UnevenRegisters,   // one warp gives 8 registers fewer
   RegistersNeverGiven,
   RelaxedAtomics,        // atomics neither acquire nor release

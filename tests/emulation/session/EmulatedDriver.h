@@ -19,6 +19,7 @@ struct Machine {
   emulation::DeviceMemory memory;
   Random seeds;
   std::optional<Failure> failure = {}; // the first
+  uint32_t numDownFew = 0;             // launches that took down's and combine's place
 };
 inline Machine *machine = nullptr; // of the run; driver functions take no context of ours
 
@@ -84,6 +85,17 @@ template <class Args> const Args &argument(void **parameters, int index) {
   return *static_cast<const Args *>(parameters[index]);
 }
 
+/// A kernel that lives on, as the runtime has it.
+inline CudaKernel loaded(const Kernel &kernel, uint32_t threads, uint32_t sharedBytes) {
+  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, sharedBytes};
+}
+
+/// Likewise a product in this tile.
+inline CudaProduct loadedProduct(const Kernel &kernel, const CudaTile &tile, const GemmConfig &config, uint32_t k,
+                                 uint32_t n) {
+  return {loaded(kernel, gemmThreads(tile.family, config), sharedBytes(tile)), tile.family, config, k, n};
+}
+
 /// A kernel without tensor maps. Its dynamic shared memory, if it has any, is `unaligned`.
 template <class Args, class Body>
 CudaKernel plainKernel(uint32_t threads, Body body, uint32_t sharedBytes = 0, uint32_t clusterBlocks = 1) {
@@ -91,7 +103,19 @@ CudaKernel plainKernel(uint32_t threads, Body body, uint32_t sharedBytes = 0, ui
     const Args args = argument<Args>(parameters, 0);
     runKernel(config, config.sharedMemBytes > 0 ? unaligned : nullptr, false, [&] { body(args); }, clusterBlocks);
   };
-  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), threads, sharedBytes};
+  return loaded(kernel, threads, sharedBytes);
+}
+
+/// What takes down's and combine's place in steps of few tokens. Its dynamic shared memory is `unaligned`.
+template <class Args, class Body> CudaKernel downFewKernel(GemmFamily family, Body body) {
+  const bool unwrittenRows = family == GemmFamily::Fp8; // of pairs that have no expert
+  static const Kernel kernel = [body, unwrittenRows](const CUlaunchConfig &config, void **parameters) {
+    const TensorMap weights = argument<TensorMap>(parameters, 0);
+    const Args args = argument<Args>(parameters, 1);
+    ++machine->numDownFew;
+    runKernel(config, unaligned, unwrittenRows, [&] { body(weights, args); });
+  };
+  return loaded(kernel, kDownFewThreads, downFewMostSharedBytes(family));
 }
 
 /// Memory of the machine. Rows beyond a step's are read by whole boxes, and used by nobody: they hold NaN.
@@ -135,14 +159,14 @@ public:
   CountsRing ring{};
 
 private:
-  static constexpr uint32_t samples = 8; // more than steps
+  static constexpr uint32_t samples = 12; // more than steps
   uint32_t experts;
 };
 
-/// Steps of a layer, of half of `tokens`, of all, of half again and, where it has kernels for so few, of kFewTokens or
-/// kDownFewTokens and one, one after the other in buffers with room for more. The second is checked; those after it,
-/// whose pairs are few (kFewPairs) where the second's were not, must give the same bits, and so must the whole of it
-/// with a dispatch.
+/// Steps of a layer, of half of `tokens`, of all, of half again and, where it has kernels for so few, of kFewTokens and
+/// of each number of which one launch takes down's and combine's place, one after the other in buffers with room for
+/// more. The second is checked; those after it, whose pairs are few (kFewPairs) where the second's were not, must give
+/// the same bits, and so must the whole of it with a dispatch.
 ///
 /// fill(memory, layer)    gives the layer its shape, router, kernels and weights; what the caller routes by, if he does
 /// check(space, output)   what is wrong with what the step left, [tokens, H] and in its buffers; empty if nothing is
@@ -189,10 +213,13 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
     REQUIRE(half >= kFewTokens); // whose outputs are compared
     tokensOf.push_back(kFewTokens);
   }
-  if (layer.kernels->downFew) {
-    REQUIRE(half > kDownFewTokens);
-    tokensOf.insert(tokensOf.end(), {kDownFewTokens, 1});
-  }
+  const auto isDownFew = [&](uint32_t count) {
+    return layer.kernels->downFew && downIsFew(layer.shape, count, config.gateUp.family, config.down.family);
+  };
+  REQUIRE(!isDownFew(half)); // whose outputs are compared
+  for (uint32_t count = half; count > 0; --count)
+    if (isDownFew(count))
+      tokensOf.push_back(count);
   for (uint32_t count : std::span(tokensOf).subspan(2)) {
     step(count, again);
     if (here.failure)
@@ -208,6 +235,8 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
       return "a step with dispatch gives other bits than one without";
     tokensOf.push_back(tokens);
   }
+  if (here.numDownFew != static_cast<uint32_t>(std::ranges::count_if(tokensOf, isDownFew)))
+    return fmt::format("{} steps have had one launch for down and combine", here.numDownFew);
   if (leavesCounters(space->tileCounters, 2))
     return "a tile counter is not left as zero";
   if (space->gridBarrier < space->tileCounters + 2 * kTileCounters)

@@ -11,10 +11,7 @@
 #include "tests/emulation/Schedules.h"
 #include "tests/emulation/session/EmulatedDriver.h"
 #include "tests/emulation/session/FittedKernel.h"
-#include "tools/bench/gpu/Reference.h"
-#include "tools/bench/gpu/Routing.h"
-
-#include <cmath>
+#include "tests/emulation/session/TwoByteLayer.h"
 
 using namespace moec;
 using namespace moec::emulation;
@@ -48,25 +45,12 @@ const bench::LayerInputs &inputs() {
 template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
   static constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
   static const Kernel kernel = fittedKernel<config>();
-  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), hopperThreads(config), sharedBytes(Tile)},
-          Tile.family,
-          config,
-          k,
-          n};
-}
-
-CudaKernel downFewKernel() {
-  static constexpr DownFewConfig config{.element = Element::BF16, .topK = shape.topK};
-  static const Kernel kernel = [](const CUlaunchConfig &launch, void **parameters) {
-    const TensorMap weights = argument<TensorMap>(parameters, 0);
-    const DownFewArgs args = argument<DownFewArgs>(parameters, 1);
-    runKernel(launch, unaligned, false, [&] { downFew<config>(weights, args); });
-  };
-  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), kDownFewThreads, kDownFewMostSharedBytes};
+  return loadedProduct(kernel, Tile, config, k, n);
 }
 
 template <CudaTile Tile> std::shared_ptr<const CudaKernels> kernelsOf() {
   static constexpr DispatchConfig dispatch{.experts = shape.experts, .threads = 64, .pairsPerBlock = 64};
+  static constexpr DownFewConfig few{.element = Element::BF16, .topK = shape.topK};
   static constexpr CombineConfig sum{.element = Element::BF16, .topK = shape.topK, .threads = 64};
   auto kernels = std::make_shared<CudaKernels>();
   kernels->config.gateUp = kernels->config.down = Tile;
@@ -74,19 +58,10 @@ template <CudaTile Tile> std::shared_ptr<const CudaKernels> kernelsOf() {
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
   kernels->gateUp = productOf<Tile, GemmRole::GateUp>(shape.hidden, shape.intermediate);
   kernels->down = productOf<Tile, GemmRole::Down>(shape.intermediate, shape.hidden);
-  kernels->downFew = downFewKernel();
+  kernels->downFew = downFewKernel<DownFewArgs>(
+      GemmFamily::Fitted, [](const TensorMap &weights, const DownFewArgs &args) { downFew<few>(weights, args); });
   kernels->combine = plainKernel<CombineArgs>(sum.threads, [](const CombineArgs &args) { combine<sum>(args); });
   return kernels;
-}
-
-std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory) {
-  std::vector<uint16_t> gateThenUp = inputs().gate; // one allocation, as a session's
-  gateThenUp.insert(gateThenUp.end(), inputs().up.begin(), inputs().up.end());
-  auto weights = std::make_shared<CudaWeights>();
-  weights->gate = addressOf(memory.constant(gateThenUp));
-  weights->up = weights->gate + gateThenUp.size() / 2 * sizeof(uint16_t);
-  weights->down = addressOf(memory.constant(inputs().down));
-  return weights;
 }
 
 template <CudaTile Tile> std::string runLayer(uint64_t seed) {
@@ -98,18 +73,15 @@ template <CudaTile Tile> std::string runLayer(uint64_t seed) {
                    .topK = shape.topK,
                    .dtype = DType::BF16};
     layer.kernels = kernelsOf<Tile>();
-    layer.weights = weightsOf(memory);
+    std::vector<uint16_t> gateThenUp = in.gate;
+    gateThenUp.insert(gateThenUp.end(), in.up.begin(), in.up.end());
+    layer.weights = std::make_shared<CudaWeights>(weightsOn(memory, gateThenUp, in.down));
     return std::optional(RoutingView{memory.constant(in.ids), memory.constant(in.weights)});
   };
   return runSteps(seed, in.hidden, shape.tokens, fill, [&](const CudaWorkspace &, const uint16_t *output) {
     static const bench::ReferenceLayer expected =
         bench::referenceLayer(in, bench::referenceSlots(in.ids, shape.experts));
-    for (size_t i = 0; i < expected.output.size(); ++i)
-      if (const float got = bench::elementValue(output[i], true);
-          !(std::abs(got - expected.output[i]) <= 4.0 / 256 * (std::abs(expected.output[i]) + 1)))
-        return fmt::format("token {} column {}: {}, expected {}", i / shape.hidden, i % shape.hidden, got,
-                           expected.output[i]);
-    return std::string();
+    return outputDifference(expected, output, shape.hidden);
   });
 }
 

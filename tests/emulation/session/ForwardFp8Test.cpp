@@ -12,6 +12,7 @@
 #include "tests/emulation/kernels/GemmFp8Fixture.h"
 #include "tests/emulation/kernels/LayerFp8Fixture.h"
 #include "tests/emulation/session/EmulatedDriver.h"
+#include "tests/emulation/session/Fp8Kernel.h"
 #include "tests/emulation/session/HopperKernel.h"
 
 using namespace moec;
@@ -25,34 +26,10 @@ constexpr CudaTile few{GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2}, deep{GemmFami
     wide{GemmFamily::Fp8, true, 192, 128, 5, 2, 1, 1},
     inTokens{GemmFamily::Fp8, false, 128, 256, 4, 2, 1, 1}; // likewise
 
-template <GemmConfig C> CudaKernel fp8Kernel() {
-  using Activation = std::conditional_t<C.role == GemmRole::GateUp, SiluGate, NoActivation>;
-  static const Kernel kernel = [](const CUlaunchConfig &launch, void **parameters) {
-    const TensorMap weights = argument<TensorMap>(parameters, 0), tokens = argument<TensorMap>(parameters, 1),
-                    output = argument<TensorMap>(parameters, 2);
-    const Fp8GemmArgs args = argument<Fp8GemmArgs>(parameters, 3);
-    runKernel(launch, unaligned, true, [&] { groupedGemmFp8<C, Activation>(weights, tokens, output, args); });
-  };
-  return {reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), hopperThreads(C), fp8SharedBytes(C)};
-}
-
-template <CudaTile Tile, GemmRole Role> CudaProduct productOf(uint32_t k, uint32_t n) {
-  constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
-  CudaProduct product{fp8Kernel<config>(), Tile.family, config, k, n};
-  if constexpr (hasQuantisingForm(Tile))
-    product.quantising = fp8Kernel<quantising(config)>();
-  return product;
-}
-
 template <GemmRole Role> CudaProduct sharedProductOf(uint32_t k, uint32_t n) {
   static constexpr GemmConfig config = gemmConfigOf(dense, DType::BF16, Role, true);
   static const Kernel kernel = hopperKernel<config>();
-  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), gemmThreads(dense.family, config),
-           sharedBytes(dense)},
-          dense.family,
-          config,
-          k,
-          n};
+  return loadedProduct(kernel, dense, config, k, n);
 }
 
 template <CudaTile GateUp, CudaTile Down, SharedKind Shared> std::shared_ptr<const CudaKernels> kernelsOf() {
@@ -63,8 +40,8 @@ template <CudaTile GateUp, CudaTile Down, SharedKind Shared> std::shared_ptr<con
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
   kernels->config.gateUp = GateUp;
   kernels->config.down = Down;
-  kernels->gateUp = productOf<GateUp, GemmRole::GateUp>(H, I);
-  kernels->down = productOf<Down, GemmRole::Down>(I, H);
+  kernels->gateUp = fp8Product<GateUp, GemmRole::GateUp>(H, I);
+  kernels->down = fp8Product<Down, GemmRole::Down>(I, H);
   kernels->quantise =
       plainKernel<QuantiseArgs>(toE4M3.threads, [](const QuantiseArgs &args) { quantise<toE4M3>(args); });
   kernels->combine =
@@ -76,20 +53,10 @@ template <CudaTile GateUp, CudaTile Down, SharedKind Shared> std::shared_ptr<con
   return kernels;
 }
 
-/// In one allocation, as a session's: up behind gate.
 std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory, bool joined) {
   const LayerFp8Inputs &in = inputs();
-  const bench::Fp8Weights &gate = joined ? in.joinedGate : in.gate, &up = joined ? in.joinedUp : in.up,
-                          &down = joined ? in.joinedDown : in.down;
-  std::vector<uint8_t> gateThenUp = gate.elements;
-  gateThenUp.insert(gateThenUp.end(), up.elements.begin(), up.elements.end());
-  auto weights = std::make_shared<CudaWeights>();
-  weights->gate = addressOf(memory.constant(gateThenUp));
-  weights->up = weights->gate + gate.elements.size();
-  weights->down = addressOf(memory.constant(down.elements));
-  weights->gateScales = addressOf(memory.constant(gate.scales));
-  weights->upScales = addressOf(memory.constant(up.scales));
-  weights->downScales = addressOf(memory.constant(down.scales));
+  auto weights = std::make_shared<CudaWeights>(joined ? weightsOn(memory, in.joinedGate, in.joinedUp, in.joinedDown)
+                                                      : weightsOn(memory, in.gate, in.up, in.down));
   weights->sharedGate = addressOf(memory.constant(in.sharedGate));
   weights->sharedUp = addressOf(memory.constant(in.sharedUp));
   weights->sharedDown = addressOf(memory.constant(in.sharedDown));

@@ -17,6 +17,7 @@
 #include "tests/emulation/session/EmulatedDriver.h"
 #include "tests/emulation/session/FittedKernel.h"
 #include "tests/emulation/session/HopperKernel.h"
+#include "tests/emulation/session/TwoByteLayer.h"
 
 #include <memory>
 
@@ -53,11 +54,7 @@ template <CudaTile Tile, GemmRole Role, Kind What> CudaProduct productOf(uint32_
     else
       return hopperKernel<config>();
   }();
-  return {{reinterpret_cast<CUfunction>(const_cast<Kernel *>(&kernel)), hopperThreads(config), sharedBytes(Tile)},
-          Tile.family,
-          config,
-          k,
-          n};
+  return loadedProduct(kernel, Tile, config, k, n);
 }
 
 template <RouterGemmConfig C> void addRouter(std::vector<CudaRouter> &routers, uint32_t maxTokens) {
@@ -96,10 +93,7 @@ template <CudaTile GateUp, CudaTile Down, Kind What> std::shared_ptr<const CudaK
 std::shared_ptr<const CudaWeights> weightsOf(emulation::DeviceMemory &memory, bool joined) {
   const LayerTestInputs &in = inputs();
   const std::vector<uint16_t> &gateThenUp = joined ? in.joinedGateThenUp : in.gateThenUp;
-  auto weights = std::make_shared<CudaWeights>();
-  weights->gate = addressOf(memory.constant(gateThenUp));
-  weights->up = weights->gate + gateThenUp.size() / 2 * sizeof(uint16_t);
-  weights->down = addressOf(memory.constant(joined ? in.joinedDown : in.layer.down));
+  auto weights = std::make_shared<CudaWeights>(weightsOn(memory, gateThenUp, joined ? in.joinedDown : in.layer.down));
   weights->router = addressOf(memory.constant(in.router));
   weights->sharedRouter = joined ? addressOf(memory.constant(in.sharedRouter)) : 0;
   return weights;
@@ -162,11 +156,7 @@ template <CudaTile GateUp, CudaTile Down> std::string runOneExpert(uint64_t seed
   return runSteps(seed, in.hidden, in.shape.tokens, fill, [&](const CudaWorkspace &, const uint16_t *output) {
     static const bench::ReferenceLayer expected =
         bench::referenceLayer(in, bench::referenceSlots(in.ids, E)); // zeros of tokens without an expert
-    for (size_t i = 0; i < expected.output.size(); ++i)
-      if (const float got = bench::elementValue(output[i], true);
-          !(std::abs(got - expected.output[i]) <= 4.0 / 256 * (std::abs(expected.output[i]) + 1)))
-        return fmt::format("token {} column {}: {}, expected {}", i / H, i % H, got, expected.output[i]);
-    return std::string();
+    return outputDifference(expected, output, H);
   });
 }
 

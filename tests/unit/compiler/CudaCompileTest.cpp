@@ -296,6 +296,47 @@ TEST_CASE("a layer of e4m3 experts gets e4m3 products and the kernel that quanti
     CHECK(marked.images[i].key == plain.images[i].key);
 }
 
+TEST_CASE("a layer that has another down for few tokens gets it as down's last kernel", "[compiler][cuda]") {
+  struct Layer {
+    WeightFormat format;
+    const char *tile;
+    std::vector<std::string> down; // parts of its kernels' names
+    uint32_t sharedBytes;          // of the last
+  };
+  const LayerShape shape{.hidden = 64, .intermediate = 128, .experts = 4, .topK = 4, .dtype = DType::BF16};
+  for (const Layer &expected : {Layer{WeightFormat::Plain,
+                                      "fitted-16x64-s5-w1x2-b2",
+                                      {"fitted-down-", "downfew-bf16-k4"},
+                                      kDownFewMostSharedBytes},
+                                Layer{WeightFormat::BlockE4M3,
+                                      "fp8-16x64-s5-w1x4-b1",
+                                      {"fp8-down-", "downfew-fp8-k4"},
+                                      kDownFewFp8MostSharedBytes},
+                                Layer{WeightFormat::BlockE4M3,
+                                      "fp8-16x64-s5-w1x2-b2",
+                                      {"fp8-down-", "-few", "downfew-fp8-k4"},
+                                      kDownFewFp8MostSharedBytes}}) {
+    CAPTURE(expected.tile);
+    LayerShape of = shape;
+    of.expertFormat = expected.format;
+    CompileRequest request = requestFor(tinyModel(of), "sm_90a");
+    const Result<Package> planned = compile(request, sharedCache().hooks());
+    INFO(planned.status().message());
+    REQUIRE(planned.ok());
+    request.plans[0] = planned->layers[0].plan;
+    request.plans[0].config.cuda.gateUp = request.plans[0].config.cuda.down = *CudaTile::parse(expected.tile);
+    const Result<Package> package = compile(request, sharedCache().hooks());
+    INFO(package.status().message());
+    REQUIRE(package.ok());
+    const Launch down = byKind(package->layers[0]).at(LaunchKind::Down);
+    REQUIRE(down.kernels.size() == expected.down.size());
+    for (size_t i = 0; i < down.kernels.size(); ++i)
+      CHECK(package->images[down.kernels[i].image].name.find(expected.down[i]) != std::string::npos);
+    const KernelResources &few = package->images[down.kernels.back().image].resources;
+    CHECK((few.threads == kDownFewThreads && few.dynamicSharedBytes == expected.sharedBytes));
+  }
+}
+
 TEST_CASE("names of a model reach no CUDA", "[compiler][cuda]") {
   // Every text that a model brings: its own name, its weights' (without control characters, which the dialect refuses
   // there) and its functions'.

@@ -240,6 +240,30 @@ TEST_CASE("steps of one and two tokens have no combine, but may wait for halves 
   CHECK(combineNs(1, one, one) > gpu.launchNs);
 }
 
+TEST_CASE("steps of up to four tokens of e4m3 have no combine, and nothing quantises rows apart for down",
+          "[core][gpu]") {
+  const GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h200"));
+  LayerShape shape{.hidden = 2048,
+                   .intermediate = 768,
+                   .experts = 128,
+                   .topK = 8,
+                   .dtype = DType::BF16,
+                   .expertFormat = WeightFormat::BlockE4M3};
+  const CudaTile one = *CudaTile::parse("fp8-16x64-s5-w1x4-b1"), two = *CudaTile::parse("fp8-16x64-s5-w1x2-b2");
+  const auto combineNs = [&](uint32_t tokens, const CudaTile &gateUp) {
+    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132, gateUp, one).combineNs;
+  };
+  const auto quantise = [&](uint32_t tokens) {
+    return cudaQuantiseCost(shape, one, one, Histogram::uniform(tokens, shape.topK, shape.experts), gpu);
+  };
+  CHECK((combineNs(1, one) == 0 && combineNs(4, one) == 0 && combineNs(5, one) > gpu.launchNs));
+  CHECK(combineNs(1, two) == Approx(3500 * 72 / 264.0)); // 192 tiles of 264 places
+  CHECK((quantise(4).activatedNs == 0 && quantise(5).activatedNs > gpu.launchNs));
+  CHECK(quantise(4).tokensNs > gpu.launchNs);
+  shape.sharedIntermediate = 768;
+  CHECK((combineNs(1, one) > gpu.launchNs && quantise(1).activatedNs > gpu.launchNs));
+}
+
 TEST_CASE("steps whose blocks find their pairs cost less than with a dispatch", "[core][gpu]") {
   const GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h200"));
   LayerShape shape{.hidden = 2048, .intermediate = 768, .experts = 128, .topK = 8, .dtype = DType::BF16};

@@ -26,6 +26,8 @@ public:
       if (auto plan = request.plans.find(layer.layer); plan != request.plans.end())
         add(layer, plan->second);
     package.kernelsBuilt = static_cast<uint32_t>(package.images.size());
+    if (compiler.spoil)
+      compiler.spoil(package);
     return std::move(package);
   }
 
@@ -88,8 +90,9 @@ private:
     }
     layer.launches.push_back(
         gemm(LaunchKind::Down, config.down, GemmRole::Down, false, shape.intermediate, shape.hidden));
-    if (hasDownFew(shape, config.gateUp.family, config.down.family))
-      layer.launches.back().kernels.push_back(kernel("downFew", kDownFewThreads, kDownFewMostSharedBytes));
+    if (const GemmFamily family = config.down.family; hasDownFew(shape, config.gateUp.family, family))
+      layer.launches.back().kernels.push_back(kernel(family == GemmFamily::Fp8 ? "downFewFp8" : "downFew",
+                                                     kDownFewThreads, downFewMostSharedBytes(family)));
     if (!compiler.dropStore)
       layer.launches.push_back({LaunchKind::Store, 0, 0, {kernel(wrong ? "wrongCombine" : compiler.combine, 256)}, {}});
     package.layers.push_back(std::move(layer));

@@ -24,7 +24,8 @@ struct CudaCompiler {
   std::string combine = "combine"; // or "wrongCombine"
   uint64_t wrongFrom = UINT64_MAX; // compiles from this one on have "wrongCombine"
   bool dropStore = false;
-  bool sharedApart = false; // a shared expert has launches of its own where it should join the routed ones
+  bool sharedApart = false;             // a shared expert has launches of its own where it should join the routed ones
+  std::function<void(Package &)> spoil; // what else is done to a package
   CompilerCall call();
 };
 

@@ -100,7 +100,9 @@ public:
   /// The arguments of the last down of few tokens, its map of weights and the shared memory that it was launched with,
   /// since forget().
   struct DownFew {
+    std::string symbol;
     DownFewArgs args{};
+    DownFewFp8Args scaled{}; // of e4m3; its `down` is in `args` too
     FakeTensorMap weights{};
     uint32_t blocks = 0, sharedBytes = 0;
   };

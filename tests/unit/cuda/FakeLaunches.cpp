@@ -69,7 +69,7 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     const size_t maps = isOf(":portable") ? 0 : isOf(":fitted") || isOf(":fp8") ? 3 : 2;
     fake().products[what] = *static_cast<const GroupedGemmArgs *>(parameters[maps]);
   }
-  if (what == "downFew")
+  if (what == "downFew" || what == "downFewFp8") // whose arguments begin with the other's
     return [args = *static_cast<const DownFewArgs *>(parameters[1])] {
       std::memset(args.output, 0, size_t{args.few.numTokens} * args.n * 2);
       leaveCounts(args.ring, args.few.ids, args.few.numTokens * args.few.topK, args.few.numExperts);
@@ -79,6 +79,17 @@ std::function<void()> workOf(const FakeKernel &kernel, void **parameters) {
     if (const auto args = *static_cast<const GroupedGemmArgs *>(parameters[3]); args.ids || args.few.ids)
       return [args] { down(args); };
   return [] {};
+}
+
+void keepDownFew(const FakeKernel &kernel, const CUlaunchConfig &config, void **parameters) {
+  FakeCuda::DownFew &kept = fake().lastDownFew.emplace();
+  kept.symbol = kernel.symbol;
+  std::memcpy(static_cast<void *>(&kept.weights), parameters[0], sizeof(FakeTensorMap));
+  kept.args = *static_cast<const DownFewArgs *>(parameters[1]);
+  if (kernel.symbol == "downFewFp8")
+    kept.scaled = *static_cast<const DownFewFp8Args *>(parameters[1]);
+  kept.blocks = config.gridDimX;
+  kept.sharedBytes = config.sharedMemBytes;
 }
 
 /// Products of the fitted family and of e4m3 ("gate-up:fitted-...", "down:fp8-..."), and quantise: their parameters are
@@ -94,13 +105,8 @@ void keepFitted(const FakeKernel &kernel, const CUlaunchConfig &config, void **p
     product.quantise = *static_cast<const QuantiseArgs *>(parameters[0]);
     return fake().launched(std::move(product));
   }
-  if (kernel.symbol == "downFew") {
-    FakeCuda::DownFew &kept = fake().lastDownFew.emplace();
-    std::memcpy(static_cast<void *>(&kept.weights), parameters[0], sizeof(FakeTensorMap));
-    kept.args = *static_cast<const DownFewArgs *>(parameters[1]);
-    kept.blocks = config.gridDimX;
-    kept.sharedBytes = config.sharedMemBytes;
-  }
+  if (kernel.symbol == "downFew" || kernel.symbol == "downFewFp8")
+    keepDownFew(kernel, config, parameters);
   if (!fitted && !fp8)
     return;
   FakeTensorMap *const maps[] = {&product.weights, &product.tokens, &product.output};

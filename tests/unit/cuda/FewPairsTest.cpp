@@ -12,10 +12,17 @@ using namespace moec::test;
 namespace {
 
 constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK = 2, .dtype = DType::BF16},
-    fewShape{.hidden = 48, .intermediate = 320, .experts = 6, .topK = 4, .dtype = DType::BF16}; // has downFew
-constexpr uint32_t most = kFewPairs / 2, mostOfBlocks = kBlockRows / 2;                         // tokens
+    fewShape{.hidden = 48, .intermediate = 320, .experts = 6, .topK = 4, .dtype = DType::BF16}, // has downFew
+    fewE4M3{.hidden = 48,
+            .intermediate = 384,
+            .experts = 6,
+            .topK = 4,
+            .dtype = DType::BF16,
+            .expertFormat = WeightFormat::BlockE4M3};                   // has downFewFp8
+constexpr uint32_t most = kFewPairs / 2, mostOfBlocks = kBlockRows / 2; // tokens
 const std::string wide = "fitted-192x256-s4-w2x1-b1", narrow = "fitted-16x64-s5-w1x4-b1",
-                  two = "fitted-16x64-s5-w1x2-b2";  // blocks a multiprocessor
+                  two = "fitted-16x64-s5-w1x2-b2", // blocks a multiprocessor
+    wideE4M3 = "fp8-192x128-s5-w2x1-b1";
 constexpr uint32_t usual = 5 * 80 * 128 * 2 + 1024; // bytes of shared memory of the last
 
 void setRoom(SessionOptions &options) { options.maxTokens = mostOfBlocks + 1; }
@@ -123,6 +130,21 @@ TEST_CASE("generations are validated with one and two tokens where those have a 
   CHECK(bench.cuda.lastDownFew->args.few.numTokens == 1);
 }
 
+TEST_CASE("generations of e4m3 are validated with each number of tokens that has a down of its own",
+          "[cuda][few][fp8]") {
+  CudaBench bench({}, {describeLayer(0, fewE4M3)}); // of 64 tokens
+  bench.mustOpen();
+  bench.cuda.forget();
+  bench.publish(wideE4M3, wideE4M3);
+  std::vector<uint32_t> seen;
+  for (const FakeFitted &product : bench.cuda.fittedLaunches())
+    if (product.symbol == "gate-up:" + wideE4M3 && product.args.few.ids)
+      seen.push_back(product.args.few.numTokens);
+  CHECK(seen == std::vector<uint32_t>{kFewPairs / 4, 4, 3, 2, 1});
+  REQUIRE(bench.cuda.lastDownFew);
+  CHECK(bench.cuda.lastDownFew->args.few.numTokens == 1);
+}
+
 TEST_CASE("of pairs that blocks find gate-up leaves the slots, and down the counts", "[cuda][few]") {
   CudaBench bench({}, {describeLayer(0, plain)});
   bench.mustOpen();
@@ -223,6 +245,86 @@ TEST_CASE("one launch takes down's and combine's place in steps of one and two t
     }
 }
 
+TEST_CASE("one launch takes e4m3's down and combine in steps of up to four tokens, of either form of rows",
+          "[cuda][few][fp8]") {
+  CudaBench bench({}, {describeLayer(0, fewE4M3)});
+  bench.mustOpen();
+  uint32_t counted = 0, steps = 0;
+  bench.session->setObserver([&](const LayerObservation &) { ++counted; });
+  struct Tiles {
+    std::string gateUp, down;
+    bool quantised;
+    uint32_t few, more; // launches of a step: with downFewFp8 router, route, (quantise,) gate-up and it
+  };
+  const std::string two = "fp8-16x64-s5-w1x2-b2", one = "fp8-16x64-s5-w1x4-b1";
+  FakeFitted down; // of the step with a token more
+  for (const Tiles &tiles : {Tiles{two, two, false, 4, 7}, Tiles{one, two, false, 5, 7},
+                             Tiles{wideE4M3, wideE4M3, false, 5, 7}, Tiles{"fp8-16x256-s6-w2x1-b1", two, true, 5, 6}})
+    for (uint32_t tokens = kDownFewFp8Tokens + 1; tokens > 0; --tokens) {
+      CAPTURE(tiles.gateUp, tokens);
+      const bool few = tokens <= kDownFewFp8Tokens;
+      CHECK(launchesOf(bench, tiles.gateUp, tiles.down, tokens) == (few ? tiles.few : tiles.more));
+      REQUIRE(bench.cuda.lastDownFew.has_value() == few);
+      bench.session->finish();
+      CHECK(counted == ++steps);
+      const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+      if (!few) {
+        down = launches.back();
+        continue;
+      }
+      const FakeCuda::DownFew &launch = *bench.cuda.lastDownFew;
+      const FakeFitted &gateUp = launches.back(); // nothing between it and the launch
+      CHECK(launch.symbol == "downFewFp8");
+      CHECK((gateUp.symbol.starts_with("gate-up:") && launch.args.activated == gateUp.args.output));
+      CHECK(launch.scaled.rowScales == (tiles.quantised ? gateUp.scaled.outputScales : nullptr));
+      CHECK(launch.scaled.rowScaleStride == gateUp.scaled.tokenScaleStride);
+      CHECK(launch.args.output == bench.output.data());
+      CHECK((launch.args.few.numTokens == tokens && launch.args.few.topK == 4));
+      CHECK((launch.args.k == 384 && launch.args.n == 48 && launch.args.slots == 2)); // two chunks of four experts
+      CHECK(launch.blocks == downFewBlocks(tokens, 48));
+      CHECK(launch.sharedBytes == downFewFp8SharedBytes(4, 384, 2));
+      // The weights and scales that down takes where there are more tokens.
+      CHECK(launch.weights.address == down.weights.address);
+      CHECK(launch.scaled.weightScales == down.scaled.weightScales);
+      const uint32_t sizes[] = {128, 8, 3, 6 * 48 / 8};
+      CHECK(launch.weights.rank == 4);
+      CHECK(std::equal(std::begin(sizes), std::end(sizes), launch.weights.sizes));
+    }
+}
+
+TEST_CASE("kernels of down for few tokens are those that packages say, in their order", "[cuda][few]") {
+  // The message of a session whose down's kernels, and what the last takes, were changed.
+  const auto refusal = [](const LayerShape &shape, auto change) {
+    CudaBench bench({}, {describeLayer(0, shape)});
+    bench.compiler.spoil = [&](Package &package) {
+      Launch &down = *std::ranges::find(package.layers[0].launches, LaunchKind::Down, &Launch::kind);
+      change(down.kernels, package.images[down.kernels.back().image].resources);
+    };
+    return bench.open().status().message();
+  };
+  const auto has = [](const std::string &message, const std::string &part) {
+    INFO(message);
+    CHECK(message.find("down: ") != std::string::npos);
+    return message.find(part) != std::string::npos;
+  };
+  using Kernels = std::vector<KernelRef>;
+  for (const bool fp8 : {false, true}) {
+    CAPTURE(fp8);
+    const LayerShape &shape = fp8 ? fewE4M3 : fewShape;
+    const std::string takes = fmt::format("but {} takes {} and {}", fp8 ? "downFewFp8" : "downFew", kDownFewThreads,
+                                          fp8 ? kDownFewFp8MostSharedBytes : kDownFewMostSharedBytes);
+    std::string message = refusal(shape, [](Kernels &, KernelResources &few) { few.threads = 256; });
+    CHECK((has(message, "256 threads and ") && has(message, takes)));
+    message = refusal(shape, [](Kernels &, KernelResources &few) { few.dynamicSharedBytes = 4096; });
+    CHECK(has(message, "and 4096 bytes of shared memory, " + takes));
+    message = refusal(shape, [](Kernels &kernels, KernelResources &) { kernels.pop_back(); });
+    CHECK(has(message, "kernels, expected "));
+    message = refusal(shape, [](Kernels &kernels, KernelResources &) { std::swap(kernels[0], kernels.back()); });
+    CHECK(has(message, " bytes of shared memory, but tile "));
+    CHECK(refusal(shape, [](Kernels &, KernelResources &) {}).empty());
+  }
+}
+
 TEST_CASE("which layers have a form of down for few tokens", "[cuda][few]") {
   const LayerShape &fits = fewShape;
   const auto has = [&](auto change, GemmFamily gateUp = GemmFamily::Fitted, GemmFamily down = GemmFamily::Fitted) {
@@ -242,11 +344,37 @@ TEST_CASE("which layers have a form of down for few tokens", "[cuda][few]") {
   CHECK(!has([](LayerShape &shape) { shape.sharedIntermediate = 64; }));
   CHECK(!has(asItIs, GemmFamily::Fitted, GemmFamily::Hopper));
   CHECK(!has(asItIs, GemmFamily::Hopper, GemmFamily::Fitted));
-  CHECK(!has(asItIs, GemmFamily::Fp8, GemmFamily::Fp8));
+  CHECK(!has(asItIs, GemmFamily::Fp8, GemmFamily::Fp8)); // 320 is no multiple of 128
   CHECK((downIsFew(fits, 1, GemmFamily::Fitted, GemmFamily::Fitted) &&
          downIsFew(fits, 2, GemmFamily::Fitted, GemmFamily::Fitted)));
   CHECK((!downIsFew(fits, 0, GemmFamily::Fitted, GemmFamily::Fitted) &&
          !downIsFew(fits, 3, GemmFamily::Fitted, GemmFamily::Fitted)));
+}
+
+TEST_CASE("which layers of e4m3 have a form of down for few tokens", "[cuda][few][fp8]") {
+  constexpr GemmFamily fp8 = GemmFamily::Fp8;
+  const auto has = [&](auto change) {
+    LayerShape shape = fewE4M3;
+    change(shape);
+    return hasDownFew(shape, fp8, fp8);
+  };
+  CHECK(has([](LayerShape &) {}));
+  CHECK(has([](LayerShape &shape) { shape.topK = 16; }));
+  CHECK(!has([](LayerShape &shape) { shape.topK = 17; })); // two tokens are no few pairs
+  CHECK(!has([](LayerShape &shape) { shape.topK = 2; }));
+  CHECK(!has([](LayerShape &shape) { shape.intermediate = 320; }));
+  CHECK(!has([](LayerShape &shape) { shape.hidden = 56; }));
+  CHECK(!has([](LayerShape &shape) { shape.hidden = 16 * 513; }));        // too many blocks
+  CHECK(!has([](LayerShape &shape) { shape.intermediate = 17 * 256; }));  // of which rows take too much
+  CHECK(!has([](LayerShape &shape) { shape.sharedIntermediate = 384; })); // with launches of its own
+  CHECK(!has([](LayerShape &shape) { shape.sharedIntermediate = 384, shape.sharedAlike = true; })); // joined
+  CHECK((!hasDownFew(fewE4M3, fp8, GemmFamily::Fitted) && !hasDownFew(fewE4M3, GemmFamily::Fitted, fp8)));
+  CHECK((downIsFew(fewE4M3, 1, fp8, fp8) && downIsFew(fewE4M3, 4, fp8, fp8)));
+  CHECK((!downIsFew(fewE4M3, 0, fp8, fp8) && !downIsFew(fewE4M3, 5, fp8, fp8)));
+  CHECK(!downIsFew(fewE4M3, (uint64_t{1} << 32) + 1, fp8, fp8));
+  LayerShape wide = fewE4M3; // of 512 blocks a token
+  wide.hidden = 16 * 512;
+  CHECK((downIsFew(wide, 1, fp8, fp8) && !downIsFew(wide, 2, fp8, fp8)));
 }
 
 TEST_CASE("a joined expert takes part in steps of few pairs", "[cuda][few][joined]") {

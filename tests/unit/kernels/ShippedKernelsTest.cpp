@@ -21,7 +21,9 @@ bool contains(const std::string &text, const std::string &part) { return text.fi
 bool isGemm(const ShippedKernel &kernel) { return contains(kernel.name, "gateup") || contains(kernel.name, "-down-"); }
 bool isDownFew(const ShippedKernel &kernel) { return kernel.name.starts_with("downfew-"); }
 bool isBf16(const ShippedKernel &kernel) { return contains(kernel.name, "-bf16-"); }
-bool isFp8(const ShippedKernel &kernel) { return kernel.name.starts_with("fp8-"); }
+bool isFp8(const ShippedKernel &kernel) {
+  return kernel.name.starts_with("fp8-") || kernel.name.starts_with("downfew-fp8-");
+}
 
 /// Every instruction of PTX that begins with `name` ends in `types`, and there is one.
 bool multiplies(const std::string &ptx, const std::string &name, const std::string &types) {
@@ -41,7 +43,8 @@ std::string instructionComplaint(const ShippedKernel &kernel, const std::string 
   const bool portable = contains(kernel.name, "portable");
   if (!isGemm(kernel) && !isDownFew(kernel) && !contains(kernel.name, "routerlogits"))
     return "";
-  if (contains(kernel.name, "routerlogits") ? !contains(kernel.name, "-wgmma") : portable || isDownFew(kernel)) {
+  if (contains(kernel.name, "routerlogits") ? !contains(kernel.name, "-wgmma")
+                                            : portable || (isDownFew(kernel) && !isFp8(kernel))) {
     if (!multiplies(ptx, "mma.sync.", types + ".f32"))
       return "no mma.sync of " + element;
   } else if (!multiplies(ptx, "wgmma.mma_async.", types)) {
@@ -131,7 +134,8 @@ TEST_CASE("only sm_90a gets the Hopper, fitted and e4m3 families and downFew", "
     return std::count_if(all.begin(), all.end(), [](const ShippedKernel &kernel) {
       return kernel.unit.files[0] == KernelFile::GroupedGemmSm90 ||
              kernel.unit.files[0] == KernelFile::GroupedGemmFitted ||
-             kernel.unit.files[0] == KernelFile::GroupedGemmFp8 || kernel.unit.files[0] == KernelFile::DownFew;
+             kernel.unit.files[0] == KernelFile::GroupedGemmFp8 || kernel.unit.files[0] == KernelFile::DownFew ||
+             kernel.unit.files[0] == KernelFile::DownFewFp8;
     });
   };
   CHECK(hopper("sm_90a") > 0);
@@ -208,6 +212,61 @@ TEST_CASE("downFew has all of a token's weights under way where a block has room
   CHECK(downFewSlots(2, 8, 768, 2048, 132) == kDownFewSlots);      // 256 blocks
   CHECK(downFewSlots(1, 8, 768, 2048, 114) == kDownFewSlots);
   CHECK(downFewSlots(2, 4, 320, 2880, 132) == 8); // two chunks of four experts
+}
+
+TEST_CASE("downFewFp8 of any number of experts a token compiles without spills", "[kernels][shipped]") {
+  const Result<Nvrtc> nvrtc = Nvrtc::open();
+  REQUIRE(nvrtc.ok());
+  std::vector<ShippedKernel> kernels;
+  for (uint32_t topK = kDownFewLeastTopK; topK <= kDownFewMostTopK; ++topK)
+    kernels.push_back(shippedDownFewFp8(topK));
+  CHECK(compileAll(*nvrtc, kernels, {.target = "sm_90a"}) == std::vector<std::string>{});
+}
+
+TEST_CASE("downFewFp8 is for up to four tokens of layers whose sizes it takes, as long as they are no more blocks",
+          "[kernels][shipped]") {
+  CHECK(downIsFewFp8(1, 8, 1024, 2048)); // OLMoE
+  CHECK(downIsFewFp8(4, 8, 1024, 2048)); // 512 blocks
+  CHECK(downIsFewFp8(4, 8, 768, 2048));  // Qwen3
+  CHECK(downIsFewFp8(2, 8, 1536, 4096)); // Qwen3-235B: 512 blocks
+  CHECK_FALSE(downIsFewFp8(3, 8, 1536, 4096));
+  CHECK(downIsFewFp8(1, 8, 2048, 7168)); // DeepSeek-V3: 448 blocks
+  CHECK_FALSE(downIsFewFp8(2, 8, 2048, 7168));
+  CHECK(downIsFewFp8(2, 16, 2048, 2048)); // 32 KB of rows
+  CHECK_FALSE(downIsFewFp8(2, 16, 2176, 2048));
+  CHECK(downIsFewFp8(1, 8, 4096, 2048)); // likewise
+  CHECK_FALSE(downIsFewFp8(1, 8, 4224, 2048));
+  CHECK_FALSE(downIsFewFp8(0, 8, 768, 2048));
+  CHECK_FALSE(downIsFewFp8(5, 4, 768, 1024));
+  CHECK_FALSE(downIsFewFp8(4, 9, 768, 1024));   // 36 pairs
+  CHECK_FALSE(downIsFewFp8(1, 2, 14336, 4096)); // Mixtral: too few experts a token
+  CHECK_FALSE(downIsFewFp8(1, 17, 768, 2048));  // two tokens would have more pairs than a warp has lanes
+  CHECK_FALSE(downIsFewFp8(1, 8, 832, 2048));   // no multiple of 128
+  CHECK_FALSE(downIsFewFp8(1, 8, 768, 2056));
+}
+
+TEST_CASE("downFewFp8 has all of a token's weights under way where a block has room for them", "[kernels][shipped]") {
+  CHECK(downFewFp8Slots(1, 8, 768, 2048, 132) == 6);  // three chunks of two times four experts; 128 blocks
+  CHECK(downFewFp8Slots(1, 8, 1024, 2048, 132) == 8); // four chunks
+  CHECK(downFewFp8Slots(4, 8, 768, 2048, 132) == 5);  // 512 blocks: of 98 KB 6 are rows' and 1 is lost, a slot has 16
+  CHECK(downFewFp8Slots(4, 8, 1024, 2048, 132) == 5); // of 8
+  CHECK(downFewFp8Slots(1, 8, 1024, 2048, 114) == 5);
+  CHECK(downFewFp8Slots(1, 8, 2048, 7168, 132) == 5);  // of 16, beside 16 KB of rows
+  CHECK(downFewFp8Slots(1, 8, 4096, 2048, 132) == 11); // of 32, in 220 KB beside 32 KB
+  CHECK(downFewFp8Slots(2, 4, 384, 48, 132) == 2);
+}
+
+TEST_CASE("downFewFp8 asks for no more shared memory than a launch may, and two share a multiprocessor where it says",
+          "[kernels][shipped]") {
+  for (uint32_t topK = kDownFewLeastTopK; topK <= kDownFewMostTopK; ++topK)
+    for (uint32_t k = kFp8Block; fitsDownFewFp8(topK, k, 2048); k += kFp8Block)
+      for (uint32_t tokens = 1; downIsFewFp8(tokens, topK, k, 2048); ++tokens) {
+        CAPTURE(topK, k, tokens);
+        const uint32_t slots = downFewFp8Slots(tokens, topK, k, 2048, 132);
+        CHECK((slots > 0 && slots <= downFewFp8Fills(topK, k)));
+        CHECK(downFewFp8SharedBytes(topK, k, slots) <=
+              (tokens == 1 ? kDownFewFp8MostSharedBytes : kDownFewFp8SharedBytes));
+      }
 }
 
 TEST_CASE("shared memory of a router's tile fits its multiprocessor", "[kernels][shipped]") {
