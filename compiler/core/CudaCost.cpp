@@ -36,7 +36,8 @@ constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11
 // Fitted to e4m3 layers of an H200 (docs/results/2026-11-28-h200/e4m3-every-tile.txt) and held to an H100's: what two
 // products that quantise more than one row take longer, for each byte a nanosecond of memory, which hides less of it
 // the quicker it is; quantise behind a dispatch, for whose slots it waits; and, of a launch, wide tiles with weights on
-// the 64-row side.
+// the 64-row side. Of gate-up alone, where down is downFewFp8, nothing is to be seen
+// (docs/results/2026-11-28-h200-few-fp8/e4m3-every-tile.txt).
 constexpr double quantisingRowsNsPerRate = 1.0, quantiseWaitsNs = 3000, wideE4M3Launch = 1.5;
 
 // What a step of few pairs takes less than with a dispatch: measured in turns on an H100 3.2 to 3.5 us at one token in
@@ -52,8 +53,8 @@ constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
 // What downFew waits where gate-up has two blocks a multiprocessor, times the share of its places that stay empty: half
 // of a multiprocessor is then at work, and a block of downFew wants the whole. An H200's one and two tokens of OLMoE
-// and Qwen3 (docs/results/2026-11-28-h200-few/down-few.txt). Of e4m3 (downFewFp8), where down's cost stands for what
-// quantises rows within, the same is assumed.
+// and Qwen3 (docs/results/2026-11-28-h200-few/down-few.txt). downFewFp8, of half the weights, takes a half and waits
+// less than its times vary.
 constexpr double halfEmptyNs = 3500;
 
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }
@@ -180,7 +181,8 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
   if (gateUp.family != GemmFamily::Fp8)
     return cost;
   if (quantisesFew(histogram.tokens, shape.topK, gateUp, down)) {
-    cost.inProductsNs = histogram.tokens > 1 ? quantisingRowsNsPerRate * gpu.memoryBytesPerNs : 0;
+    const bool both = !downIsFew(shape, histogram.tokens, gateUp.family, down.family);
+    cost.inProductsNs = histogram.tokens > 1 && both ? quantisingRowsNsPerRate * gpu.memoryBytesPerNs : 0;
     return cost;
   }
   const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
@@ -210,7 +212,8 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
                        ? std::max(0.0, gpu.launchNs - combiningSavesNs) + combiningShare * trafficNs
                        : gpu.launchNs + trafficNs;
   if (downIsFew(shape, histogram.tokens, gateUp.family, down.family))
-    cost.combineNs = halfEmptyNs * emptyPlaces(shape, histogram, gateUp, multiprocessors);
+    cost.combineNs =
+        down.family == GemmFamily::Fp8 ? 0 : halfEmptyNs * emptyPlaces(shape, histogram, gateUp, multiprocessors);
   return cost;
 }
 

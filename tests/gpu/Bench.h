@@ -56,6 +56,22 @@ inline importer::ModelSpec e4m3Spec() {
   return spec;
 }
 
+/// Layers whose steps of few tokens have a down of their own (hasDownFew).
+inline importer::ModelSpec fewSpec() {
+  importer::ModelSpec spec = smallSpec();
+  spec.shape.sharedIntermediate = 0;
+  spec.shape.sharedGate = false;
+  spec.shape.hidden = 528;
+  spec.shape.intermediate = 320;
+  return spec;
+}
+inline importer::ModelSpec e4m3FewSpec() {
+  importer::ModelSpec spec = fewSpec();
+  spec.shape.intermediate = 384;
+  spec.e4m3Experts = {0};
+  return spec;
+}
+
 struct Bench {
   explicit Bench(const importer::ModelSpec &given, std::function<void(SessionOptions &)> change = {}) : spec(given) {
     std::string path;

@@ -35,12 +35,12 @@ void swapThrough(Bench &bench, const std::vector<LayerPlan> &plans, uint32_t cou
 TEST_CASE("every tile class computes the same bits as generation 0", "[swap][tiles]") {
   importer::ModelSpec halves = smallSpec();
   halves.shape.dtype = DType::F16;
-  for (const importer::ModelSpec &spec : {smallSpec(), halves, joinedSpec(), e4m3Spec()}) {
+  for (const importer::ModelSpec &spec : {smallSpec(), halves, joinedSpec(), e4m3Spec(), fewSpec(), e4m3FewSpec()}) {
     const DType dtype = spec.shape.dtype;
     Bench bench(spec);
     auto runner = HostRunner::make(*bench.session);
     REQUIRE(runner.ok());
-    for (uint32_t tokens : {1u, 17u, 256u}) {
+    for (uint32_t tokens : {1u, 2u, 4u, 17u, 256u}) {
       std::vector<std::byte> hidden = randomHidden(spec.shape, tokens, tokens), expected(hidden.size()),
                              output(hidden.size());
       const ConstTensorView in{hidden.data(), dtype, tokens, spec.shape.hidden};

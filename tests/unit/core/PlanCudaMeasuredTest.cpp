@@ -61,27 +61,6 @@ struct Model {
     return ns / static_cast<double>(routings.size()) / 1000;
   }
 
-  /// The same of a step of e4m3 as it was timed before downFewFp8 (docs/results/2026-11-26-h100 and 2026-11-28-h200),
-  /// by down and combine.
-  double microsecondsApart(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
-                           const std::vector<Histogram> &routings) const {
-    double ns = 0; // that this adds
-    for (const Histogram &histogram : routings)
-      ns += nsApart(shape, gateUp, down, histogram);
-    return microseconds(shape, gateUp, down, routings) + ns / static_cast<double>(routings.size()) / 1000;
-  }
-  /// What such a step was planned from then.
-  std::vector<CudaCandidate> candidatesApart(const LayerShape &shape, const Histogram &live) const {
-    std::vector<CudaCandidate> candidates = cudaCandidates(shape, live, facts, calibration);
-    for (CudaCandidate &candidate : candidates)
-      candidate.predictedNs += nsApart(shape, candidate.config.gateUp, candidate.config.down, live);
-    std::ranges::stable_sort(candidates, {}, &CudaCandidate::predictedNs);
-    return candidates;
-  }
-  static bool isDownFewFp8(const LayerShape &shape, uint32_t tokens) {
-    return downIsFew(shape, tokens, GemmFamily::Fp8, GemmFamily::Fp8);
-  }
-
   /// The tile class with the least predicted time, of those that there were when the H200 was measured.
   CudaTile best(const LayerShape &shape, const std::vector<Histogram> &routings) const {
     std::vector<CudaTile> tiles = cudaTiles(facts);
@@ -89,24 +68,6 @@ struct Model {
     return *std::min_element(tiles.begin(), tiles.end(), [&](const CudaTile &a, const CudaTile &b) {
       return microseconds(shape, a, routings) < microseconds(shape, b, routings);
     });
-  }
-
-private:
-  double nsApart(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
-                 const Histogram &histogram) const {
-    if (!isDownFewFp8(shape, histogram.tokens))
-      return 0;
-    // Products of two families have no downFew; of what is left nothing else here asks for both.
-    CudaTile otherGateUp = gateUp, otherDown = down;
-    otherGateUp.family = otherDown.family = GemmFamily::Fitted;
-    const GpuCalibration &gpu = *calibration.gpu;
-    const auto combineNs = [&](const CudaTile &tile) {
-      return cudaGlueCost(shape, histogram, gpu, facts.gpu.multiprocessors, tile, down).combineNs;
-    };
-    double ns = combineNs(otherGateUp) - combineNs(gateUp);
-    if (!quantisesFew(histogram.tokens, shape.topK, gateUp, down))
-      ns += cudaQuantiseCost(shape, gateUp, otherDown, histogram, gpu).activatedNs;
-    return ns;
   }
 };
 
@@ -219,27 +180,31 @@ TEST_CASE("predictions of an H100's e4m3 layers are within 4 % on average, and p
     std::map<std::string, double> us; // by tile
   };
   std::map<std::string, Problem> problems;
-  double error = 0;
+  double error = 0, numTimes = 0;
   for (const MeasuredTile &layer : measuredE4M3) {
     LayerShape shape = layer.shape;
     shape.expertFormat = WeightFormat::BlockE4M3;
     const CudaTile tile = *CudaTile::parse(layer.tile);
-    const double us = model.microsecondsApart(shape, tile, tile, routingsOf(shape, layer.tokens, 0));
+    if (downIsFew(shape, layer.tokens, tile.family, tile.family))
+      continue; // timed before these steps had downFewFp8
+    ++numTimes;
+    const double us = model.microseconds(shape, tile, routingsOf(shape, layer.tokens, 0));
     CAPTURE(shape.hidden, shape.experts, layer.tokens, layer.tile, layer.us, us);
     CHECK(std::abs(us / layer.us - 1) < 0.12);
-    error += std::abs(us / layer.us - 1) / static_cast<double>(std::size(measuredE4M3));
+    error += std::abs(us / layer.us - 1);
     Problem &problem = problems[fmt::format("{} {} {}", shape.hidden, shape.experts, layer.tokens)];
     problem.shape = shape;
     problem.tokens = layer.tokens;
     problem.us[layer.tile] = layer.us;
   }
-  INFO(fmt::format("mean error {:.2f} % of {} times", 100 * error, std::size(measuredE4M3)));
-  CHECK(error < 0.04);
+  INFO(fmt::format("mean error {:.2f} % of {} times", 100 * error / numTimes, numTimes));
+  CHECK(numTimes >= 70);
+  CHECK(error < 0.04 * numTimes);
   double regret = 0;
   for (const auto &[name, problem] : problems) {
     const Histogram live = routingsOf(problem.shape, problem.tokens, 0).front();
     // Of the classes that were timed, the one that would be planned (later ones: the H200's test below).
-    const std::vector<CudaCandidate> candidates = model.candidatesApart(problem.shape, live);
+    const std::vector<CudaCandidate> candidates = cudaCandidates(problem.shape, live, model.facts, model.calibration);
     const auto planned = std::ranges::find_if(candidates, [&](const CudaCandidate &candidate) {
       return problem.us.contains(candidate.config.gateUp.text()) && problem.us.contains(candidate.config.down.text());
     });
@@ -342,15 +307,18 @@ std::string measuredName(const CudaTile &tile) {
                      config.tileK, config.swapAB ? "" : "-rows");
 }
 
-/// The problems of docs/results/2026-11-28-h200/e4m3-every-tile.txt, as `measure-fp8 --alone` printed them.
-std::vector<TimedProblem> timedE4M3() {
+using TimedProblems = std::map<std::tuple<std::string, uint32_t, double>, TimedProblem>; // by layer, tokens, skew
+
+/// Adds the problems of a file in docs/results, as `measure-fp8 --alone` printed them, of lines that begin with `mark`.
+void addTimedE4M3(const char *path, const std::string &mark, TimedProblems &problems) {
   std::map<std::string, std::string> texts;
   for (const CudaTile &tile : e4m3TileClasses())
     texts[measuredName(tile)] = tile.text();
-  std::map<std::tuple<std::string, uint32_t, double>, TimedProblem> problems;
-  std::ifstream file(MOEC_SOURCE_DIR "/docs/results/2026-11-28-h200/e4m3-every-tile.txt");
+  std::ifstream file(std::string(MOEC_SOURCE_DIR "/docs/results/") + path);
   for (std::string line; std::getline(file, line);) {
-    std::istringstream fields(line);
+    if (!line.starts_with(mark))
+      continue;
+    std::istringstream fields(line.substr(mark.size()));
     std::string name, kernels, share;
     uint32_t tokens = 0;
     double skew = 0, experts = 0, us = 0, floor = 0;
@@ -366,6 +334,16 @@ std::vector<TimedProblem> timedE4M3() {
     double &least = problem.us.try_emplace({texts.at(gateUp), texts.at(down)}, us).first->second;
     least = std::min(least, us);
   }
+}
+
+/// Up to four tokens of OLMoE and Qwen3 were timed anew when they got downFewFp8.
+std::vector<TimedProblem> timedE4M3() {
+  TimedProblems problems, few;
+  addTimedE4M3("2026-11-28-h200/e4m3-every-tile.txt", "", problems);
+  addTimedE4M3("2026-11-28-h200-few-fp8/e4m3-every-tile.txt", "f ", few);
+  for (auto &[key, problem] : few)
+    if (downIsFew(problem.shape, problem.tokens, GemmFamily::Fp8, GemmFamily::Fp8))
+      problems[key] = std::move(problem);
   std::vector<TimedProblem> all;
   for (auto &[key, problem] : problems)
     all.push_back(std::move(problem));
@@ -380,7 +358,7 @@ TEST_CASE(
     "[core][gpu][measured]") {
   const Model model;
   const std::vector<TimedProblem> problems = timedE4M3();
-  REQUIRE(problems.size() == size_t{4} * 3 * 12); // shapes, skews, tokens
+  REQUIRE(problems.size() == size_t{4} * 3 * 12 + size_t{2} * 3); // shapes, skews, tokens; and three of two
   double error = 0, regret = 0;
   size_t numTimes = 0, numKnown = 0;
   for (const TimedProblem &problem : problems) {
@@ -388,18 +366,15 @@ TEST_CASE(
     CAPTURE(problem.shape.hidden, problem.shape.experts, problem.tokens, problem.skew);
     double best = std::numeric_limits<double>::max();
     for (const auto &[tiles, us] : problem.us) {
-      const double predicted = model.microsecondsApart(problem.shape, *CudaTile::parse(tiles.first),
-                                                       *CudaTile::parse(tiles.second), routings);
+      const double predicted =
+          model.microseconds(problem.shape, *CudaTile::parse(tiles.first), *CudaTile::parse(tiles.second), routings);
       CAPTURE(tiles.first, tiles.second, us, predicted);
       CHECK(std::abs(predicted / us - 1) < 0.27); // one token of the slice in few tiles of 256 weights
       error += std::abs(predicted / us - 1);
       best = std::min(best, us);
       ++numTimes;
     }
-    const CudaConfig plan =
-        Model::isDownFewFp8(problem.shape, problem.tokens)
-            ? model.candidatesApart(problem.shape, routings.front()).front().config
-            : planLayer(problem.shape, routings.front(), model.facts, model.calibration, {}).config.cuda;
+    const CudaConfig plan = planLayer(problem.shape, routings.front(), model.facts, model.calibration, {}).config.cuda;
     CAPTURE(plan.text(), best);
     const auto taken = problem.us.find({plan.gateUp.text(), plan.down.text()});
     if (taken == problem.us.end())
