@@ -53,8 +53,8 @@ constexpr double combiningSavesNs = 1000, combiningShare = 0.2;
 
 // What downFew waits where gate-up has two blocks a multiprocessor, times the share of its places that stay empty: half
 // of a multiprocessor is then at work, and a block of downFew wants the whole. An H200's one and two tokens of OLMoE
-// and Qwen3 (docs/results/2026-11-28-h200-few/down-few.txt). downFewFp8, of half the weights, takes a half and waits
-// less than its times vary.
+// and Qwen3 (docs/results/2026-11-28-h200-few/down-few.txt). Of downFewFp8 no such wait is to be seen: its
+// times vary by more.
 constexpr double halfEmptyNs = 3500;
 
 double rowsSaved(const CudaTile &tile) { return isFitted(tile) ? fittedRowsSaved : hopperRowsSaved; }

@@ -1,4 +1,4 @@
-// Down's weights as downFew (compiler/kernels/downFew.cuh) takes them.
+// Down's weights as downFew and downFewFp8 (compiler/kernels) take them.
 #pragma once
 
 #include "compiler/core/CudaTensors.h"

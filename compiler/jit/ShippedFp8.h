@@ -11,9 +11,11 @@ std::vector<GemmConfig> shippedFp8Gemms(GemmRole role);
 
 ShippedKernel shippedFp8Gemm(const GemmConfig &config);
 ShippedKernel shippedQuantise(const QuantiseConfig &config);
-ShippedKernel shippedDownFewFp8(uint32_t topK);
 
 /// All of the above. They need sm_90a.
 std::vector<ShippedKernel> shippedFp8Kernels();
+
+/// downFewFp8 for so many experts a token.
+ShippedKernel shippedDownFewFp8(uint32_t topK);
 
 } // namespace moec

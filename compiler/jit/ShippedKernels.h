@@ -54,8 +54,8 @@ RouterGemmConfig routerGemmFor(Element element, uint32_t experts, const std::str
 /// The routers of the models that we know (compiler/core/LayerShape.h has the meaning of the fields).
 std::vector<RouteConfig> shippedRouters();
 
-/// Everything that a target can run: all of the above, and the Hopper and fitted families and downFew where `target` is
-/// sm_90a.
+/// Everything that a target can run: all of the above, and the Hopper and fitted families, e4m3's and downFew of both
+/// where `target` is sm_90a.
 std::vector<ShippedKernel> shippedKernels(const std::string &target);
 
 } // namespace moec

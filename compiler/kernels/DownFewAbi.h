@@ -117,7 +117,8 @@ constexpr uint32_t downFewFp8Slots(uint32_t tokens, uint32_t topK, uint32_t k, u
 }
 
 struct DownFewFp8Args {
-  DownFewArgs down;          ///< `bias` is not read; `activated` is e4m3 where rows have scales
+  DownFewArgs down;          ///< `k` is a multiple of kFp8Block; `bias` is not read; `activated` is e4m3 where rows
+                             ///< have scales
   const float *rowScales;    ///< [k / 128, rowScaleStride] of each slot, or null: rows are quantised here
   const float *weightScales; ///< [E, ceil(n / 128), k / 128]
   uint32_t rowScaleStride;

@@ -1,6 +1,6 @@
 // As downFew, of e4m3 weights with block scales. A block's columns of four experts are the 64 weight rows of one wgmma,
-// and the token's rows of these experts its columns; of what it gives, each expert's columns by the expert's own row
-// count.
+// and the rows of the token's eight pairs, theirs among them, its columns; of what it gives, each expert's columns by
+// the expert's own row count.
 #pragma once
 
 #include "compiler/kernels/DownFewAbi.h"
@@ -31,6 +31,7 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
   static constexpr uint32_t ahead = 4;                                             // pieces of a row under way
   static_assert(!C.biased && kDownFewWarps == 2 * kDownFewFp8Pairs, "two warpgroups");
   static_assert(C.topK <= kDownFewMostTopK, "a lane has a pair");
+  static_assert(kDownFewFp8MostRowBytes / (8 * kFp8Block) <= 32, "a lane has the scale of a block of weights");
 
   const DownFewFp8Args &scaled;
   uint32_t rows, tiles, full, empty, rowsHere; // shared memory: the quantised rows, slots, barriers
@@ -60,7 +61,7 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
     __syncwarp();
     if (ptx::elect()) {
       // What all slots take would be under way before the rows, which then wait for it: half is enough to keep memory
-      // busy, and the rest is asked for when the rows are here (3 to 5 % of a step of one to four tokens).
+      // busy, and the rest is asked for when the rows are here (up to 5 % of a step of one to four tokens).
       uint32_t barrier = full, slot = 0, parity = 1, early = (args.slots + 1) / 2;
       for (uint32_t chunk = 0; chunk < chunks; ++chunk)
         for (uint32_t first = 0; first < C.topK; first += kDownFewFp8Pairs) {
@@ -116,7 +117,7 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
   }
   __device__ float *scalesOf(uint32_t pair) const { return scales + pair * blocks(); }
 
-  /// Nothing of the warp's first row is under way any more, as far as one lane knows: a hint to the loading warp.
+  /// The first pieces of the warp's first row are here, as far as one lane knows: a hint to the loading warp.
   __device__ void sayRowsHere() const {
     if (threadIdx.x % 32 == 0)
       ptx::barrierArrive(rowsHere);
@@ -279,7 +280,8 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
 
 /// As downFew: the bits that down and combine give. `weights`: downFewFp8Tensor().
 ///
-/// Launch: downFewBlocks() blocks of kDownFewThreads threads, downFewFp8SharedBytes(topK, k, args.down.slots).
+/// Launch: downFewBlocks() blocks of kDownFewThreads threads, downFewFp8SharedBytes(topK, k, args.down.slots);
+/// downIsFewFp8().
 template <DownFewConfig C>
 __global__ void __launch_bounds__(kDownFewThreads, 2)
     downFewFp8(const __grid_constant__ TensorMap weights, const __grid_constant__ DownFewFp8Args args) {

@@ -58,6 +58,40 @@ TEST_CASE("every tile class computes the same bits as generation 0", "[swap][til
   }
 }
 
+TEST_CASE("steps of few tokens give the bits that these tokens have among others", "[swap][tiles]") {
+  for (const importer::ModelSpec &spec : {fewSpec(), e4m3FewSpec()}) {
+    const DType dtype = spec.shape.dtype;
+    const size_t rowBytes = spec.shape.hidden * byteSize(dtype);
+    Bench bench(spec);
+    auto runner = HostRunner::make(*bench.session);
+    REQUIRE(runner.ok());
+    const std::vector<std::byte> hidden = randomHidden(spec.shape, 17, 17);
+    const auto step = [&](uint32_t tokens) {
+      std::vector<std::byte> output(tokens * rowBytes);
+      REQUIRE(runner
+                  ->forward(0, Phase::Decode, {hidden.data(), dtype, tokens, spec.shape.hidden}, nullptr,
+                            {output.data(), dtype, tokens, spec.shape.hidden})
+                  .ok());
+      return output;
+    };
+    uint32_t numFew = 0;
+    for (const LayerPlan &plan : bench.plans()) {
+      const uint64_t generation = bench.build(plan);
+      REQUIRE(bench.session->host().publish(generation).ok());
+      const std::vector<std::byte> all = step(17);
+      const CudaConfig &config = plan.config.cuda;
+      for (uint32_t tokens : {1u, 2u, 4u}) {
+        INFO(plan.config.text() << " T=" << tokens);
+        CHECK(std::memcmp(step(tokens).data(), all.data(), tokens * rowBytes) == 0);
+        numFew += downIsFew(spec.shape, tokens, config.gateUp.family, config.down.family);
+      }
+      REQUIRE(bench.session->host().publish(0).ok());
+      bench.session->host().retire(generation);
+    }
+    CHECK(numFew > 0);
+  }
+}
+
 TEST_CASE("swaps beside steps on a stream change no bit and leave no memory", "[swap][streams]") {
   Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec());
   const LayerShape &shape = bench.spec.shape;

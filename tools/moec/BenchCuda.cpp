@@ -184,9 +184,14 @@ private:
             std::pair{"quantise-activated", cost.quantise.activatedNs}, std::pair{"down", cost.down.ns + quantisingNs},
             std::pair{"shared-gate-up", cost.sharedGateUp.ns}, std::pair{"shared-down", cost.sharedDown.ns},
             // (what down takes longer where it combines)
-            std::pair{downCombines(bench.shape, config.down.family) ? "down" : "combine", cost.glue.combineNs}})
+            std::pair{combinesByDown(histogram.tokens, config) ? "down" : "combine", cost.glue.combineNs}})
         add(name, ns);
     }
+  }
+
+  bool combinesByDown(uint32_t tokens, const CudaConfig &config) const {
+    return downCombines(bench.shape, config.down.family) ||
+           downIsFew(bench.shape, tokens, config.gateUp.family, config.down.family);
   }
 
   BenchSession &bench;

@@ -71,7 +71,7 @@ private:
   Status down(const int32_t *ids, const float *pairWeights, const CountsRing &ring, void *output);
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, const CountsRing &ring, void *output);
-  /// Whether one launch takes down's and combine's place (hasDownFew); and that launch.
+  /// Whether one launch takes down's and combine's place (downIsFew, CudaTiles.h); and that launch.
   bool downIsFew() const;
   Status downFew(const float *pairWeights, const CountsRing &ring, void *output);
   GroupedGemmArgs groupedArgs() const;

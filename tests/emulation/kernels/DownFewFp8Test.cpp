@@ -182,6 +182,9 @@ TEST_CASE("e4m3 down that owns a token's columns gives the bits of down and comb
   check<16>({"as many pairs as there are lanes", 2, 384, 16, 20, 16, GemmCase::Padded, true, false}, 3);
   check<8>({"four tokens", 4, 256, 32, 16, 8, GemmCase::Padded, true, false}, 3);
   check<8>({"more pieces than are ahead", 1, 1408, 16, 9, 8, GemmCase::Padded, true, false}, 5);
+  check<8>({"a group without a pair", 2, 768, 32, 16, 8, GemmCase::FoursPadded, true, false}, 3);
+  check<16>({"groups without a pair in two rounds", 2, 384, 16, 20, 16, GemmCase::FoursPadded, true, false}, 3);
+  check<4>({"one block of scales", 2, 128, 32, 6, 4, GemmCase::Drawn, true, false}, 1);
   check<4>({"padding alone", 2, 128, 32, 6, 4, GemmCase::PaddingAlone, true, false}, 1);
 }
 

@@ -30,7 +30,7 @@ template <GemmConfig C> using ActivationOf = std::conditional_t<C.role == GemmRo
 struct GemmCase {
   std::string name;
   uint32_t tokens, k, n, experts, topK;
-  enum Routing : uint8_t { Drawn, OneExpert, OneHot, IdleExperts, Padded, PaddingAlone } routing;
+  enum Routing : uint8_t { Drawn, OneExpert, OneHot, IdleExperts, Padded, FoursPadded, PaddingAlone } routing;
   bool fused;   // gate and up of an expert one after the other in memory
   bool ordered; // with an order of experts, and tiles mixed; `experts` is no multiple of 3
 };
@@ -86,6 +86,8 @@ inline std::vector<int32_t> drawCaseIds(const GemmCase &test, std::mt19937_64 &r
              : test.routing == GemmCase::OneHot
                  ? (i % 20 == 0 ? 1 + static_cast<int32_t>(i / 20 % (test.experts - 1)) : 0)
              : test.routing == GemmCase::IdleExperts ? ids[i] % 3 * 2
+             : test.routing == GemmCase::FoursPadded && (i / 4 + i / 8) % 2 == 0
+                 ? -1 // of eight pairs the first four, then the others
              : test.routing == GemmCase::PaddingAlone || (test.routing == GemmCase::Padded && i % 3 == 0) ? -1
                                                                                                           : ids[i];
   return ids;

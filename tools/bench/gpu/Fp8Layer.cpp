@@ -127,7 +127,7 @@ Status Fp8Layer::quantiseTokens(const void *hidden) {
 }
 
 Status Fp8Layer::quantiseActivated() {
-  if (quantisesInputs() || quantisesOutputs() || downIsFew())
+  if (quantisesInputs() || quantisesOutputs() || hasFewDown())
     return {};
   return quantise({.rows = buffers->activated.as<void>(),
                    .slotOfPair = nullptr,
@@ -169,7 +169,7 @@ Status Fp8Layer::gateUp(const void *hidden) {
 }
 
 Status Fp8Layer::down(const float *pairWeights) {
-  if (downIsFew())
+  if (takesFewDown())
     return quantisesOutputs() ? downFew->launch(*device, downFewArgs(quantised->activated, pairWeights), overlap,
                                                 {quantised->activatedScales.as<float>(), quantised->scaleStride})
                               : downFew->launch(*device, downFewArgs(buffers->activated, pairWeights), overlap);

@@ -153,7 +153,7 @@ Result<DeviceLayer> DeviceLayer::create(Device &device, Bundle &bundle, const Sh
   layer.downCombines = choice.down.combines;
   layer.gateUpGemm = std::move(*gateUp);
   layer.downGemm = std::move(*down);
-  if (choice.family == GemmFamily::Fitted && moec::downIsFew(shape.tokens, shape.topK, I, H)) {
+  if (choice.family == GemmFamily::Fitted && downIsFew(shape.tokens, shape.topK, I, H)) {
     Result<DeviceDownFew> few = DeviceDownFew::load(device, bundle, shape, choice.down.element, weights.down);
     MOEC_TRY(few.status());
     layer.downFew = *few;
@@ -177,7 +177,7 @@ Status DeviceLayer::gateUp(const void *hidden) {
 }
 
 Status DeviceLayer::down(const float *pairWeights) {
-  if (downIsFew())
+  if (takesFewDown())
     return downFew->launch(*device, downFewArgs(buffers->activated, pairWeights), overlap);
   GroupedGemmArgs args = productArgs();
   args.tokens = buffers->activated.as<void>();

@@ -144,8 +144,6 @@ void LayerEnds::letDownCombine(GroupedGemmArgs &args, const float *pairWeights) 
   args.ids = stepIds;
 }
 
-bool LayerEnds::downIsFew() { return downWasFew = usesDownFew && downFew && few.ids; }
-
 DownFewArgs LayerEnds::downFewArgs(const Buffer &activated, const float *pairWeights) const {
   DownFewArgs args{};
   args.activated = activated.as<void>();

@@ -66,8 +66,9 @@ public:
   /// For products that are launched by themselves: down waits for the launch before it, whatever that is.
   void keepProductsApart() { productsOverlap = false; }
 
-  /// Whether downFew runs in place of down and combine where it can: of fitted tiles and of e4m3, in steps without a
-  /// dispatch of one or two tokens. On at first; off for layers with a shared output, which it does not add.
+  /// Whether downFew (of e4m3 downFewFp8) runs in place of down and combine where it can: of fitted tiles and of e4m3,
+  /// in steps without a dispatch for which downIsFew() (downIsFewFp8()). On at first; off for layers with a shared
+  /// output, which it does not add.
   void setDownFew(bool on) { usesDownFew = on; }
   /// Whether it was the last down.
   bool ranDownFew() const { return downWasFew; }
@@ -98,8 +99,10 @@ protected:
   /// What down is told to write outputs itself (GemmConfig::combines).
   void letDownCombine(GroupedGemmArgs &args, const float *pairWeights) const;
 
-  /// Whether the step's down is to be downFew; remembers it.
-  bool downIsFew();
+  /// Whether the step's down is to be downFew.
+  bool hasFewDown() const { return usesDownFew && downFew && few.ids; }
+  /// The same, when down is launched: combine goes by it.
+  bool takesFewDown() { return downWasFew = hasFewDown(); }
   /// What that is told.
   DownFewArgs downFewArgs(const Buffer &activated, const float *pairWeights) const;
 

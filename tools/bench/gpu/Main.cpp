@@ -30,7 +30,7 @@ moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 
                        [--repeats N] [--turns N] [--rest-ms N] [--kernels PART,...] [--every-choice] [--overlap]
                        [--always-dispatch]    of few pairs too, which do without
                        [--no-clusters]        dispatch by one block or three launches, as before sm_90
-                       [--no-down-few]        down and combine for one and two tokens, too
+                       [--no-down-few]        down and combine for one and two tokens, too (e4m3: four)
                        [--inputs DIR] [--json FILE]
 moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--e4m3] [--reference]
                                                                write what measure runs on, as with --inputs; needs no GPU.
