@@ -3,7 +3,7 @@
 
 #include "compiler/core/CudaTiles.h"
 #include "compiler/core/TargetFacts.h"
-#include "compiler/kernels/Fp8Abi.h"
+#include "compiler/kernels/GateUpFewAbi.h"
 
 #include <string_view>
 #include <vector>
@@ -125,6 +125,32 @@ constexpr uint32_t mostSharedBytes(GemmFamily family, const GemmConfig &config) 
 /// The most dynamic shared memory that steps launch the other form of down with (hasDownFew, CudaTiles.h).
 constexpr uint32_t downFewMostSharedBytes(GemmFamily down) {
   return down == GemmFamily::Fp8 ? kDownFewFp8MostSharedBytes : kDownFewMostSharedBytes;
+}
+
+/// How a step launches it.
+struct DownFewLaunch {
+  uint32_t slots, sharedBytes; ///< DownFewArgs'; dynamic
+};
+
+/// `k`, `n`: down's.
+constexpr DownFewLaunch downFewLaunch(GemmFamily down, uint32_t tokens, uint32_t topK, uint32_t k, uint32_t n,
+                                      uint32_t multiprocessors) {
+  if (down == GemmFamily::Fp8) {
+    const uint32_t slots = downFewFp8Slots(tokens, topK, k, n, multiprocessors);
+    return {slots, downFewFp8SharedBytes(topK, k, slots)};
+  }
+  const uint32_t slots = downFewSlots(tokens, topK, k, n, multiprocessors);
+  return {slots, downFewSharedBytes(slots)};
+}
+
+/// How a step launches the other form of gate-up (gateUpIsFew, CudaTiles.h). `downIsFew`: whether down has its other
+/// form, too.
+constexpr GateUpFewLaunch gateUpFewLaunch(bool downIsFew, uint32_t tokens, uint32_t topK, uint32_t intermediate,
+                                          uint32_t hidden, uint32_t multiprocessors) {
+  const bool beside = downIsFew && downFewBlocks(tokens, hidden) <= multiprocessors;
+  return gateUpFewLaunch(
+      hidden,
+      beside ? downFewLaunch(GemmFamily::Fp8, tokens, topK, intermediate, hidden, multiprocessors).sharedBytes : 0);
 }
 
 inline constexpr uint32_t kRouteThreads = 128;

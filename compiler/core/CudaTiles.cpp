@@ -131,6 +131,26 @@ bool quantisesFew(uint32_t tokens, uint32_t topK, const CudaTile &gateUp, const 
   return tokens <= kFewTokens && tokens * topK <= kFewPairs && bothHaveQuantisingForms(gateUp, down);
 }
 
+bool hasGateUpFew(uint64_t topK, bool hasShared, uint32_t intermediate, uint32_t hidden, const CudaTile &gateUp,
+                  const CudaTile &down) {
+  return gateUp.family == GemmFamily::Fp8 && fitsGateUpFew(hidden, intermediate) &&
+         (bothHaveQuantisingForms(gateUp, down) ||
+          hasDownFew(topK, hasShared, intermediate, hidden, gateUp.family, down.family));
+}
+
+bool hasGateUpFew(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down) {
+  return hasGateUpFew(shape.topK, shape.sharedIntermediate != 0, paddedForCuda(shape.intermediate),
+                      paddedForCuda(shape.hidden), gateUp, down);
+}
+
+bool gateUpIsFew(const LayerShape &shape, uint64_t tokens, const CudaTile &gateUp, const CudaTile &down) {
+  if (gateUp.family != GemmFamily::Fp8 || tokens == 0 || tokens > kGateUpFewTokens || tokens * shape.topK > kFewPairs ||
+      !fitsGateUpFew(paddedForCuda(shape.hidden), paddedForCuda(shape.intermediate)))
+    return false;
+  return downIsFew(shape, tokens, gateUp.family, down.family) ||
+         quantisesFew(static_cast<uint32_t>(tokens), shape.topK, gateUp, down);
+}
+
 uint32_t sharedBytes(const CudaTile &tile) {
   if (tile.family == GemmFamily::Fp8)
     return fp8SharedBytes(gemmConfigOf(tile, DType::BF16, GemmRole::Down, false));

@@ -67,6 +67,16 @@ bool hasDownFew(const LayerShape &shape, GemmFamily gateUp, GemmFamily down);
 /// Whether a layer's step of so many tokens has it. (Such a step has no dispatch.)
 bool downIsFew(const LayerShape &shape, uint64_t tokens, GemmFamily gateUp, GemmFamily down);
 
+/// Whether a layer has another form of gate-up besides, which shares out an e4m3 step of few tokens evenly over all
+/// multiprocessors (compiler/kernels/gateUpFewFp8.cuh). It gives rows as they are, so down must quantise them itself.
+/// Sizes as hasDownFew()'s.
+bool hasGateUpFew(uint64_t topK, bool hasShared, uint32_t intermediate, uint32_t hidden, const CudaTile &gateUp,
+                  const CudaTile &down);
+bool hasGateUpFew(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down);
+
+/// Whether a layer's step of so many tokens has it. (Such a step has no dispatch, and nobody else quantises.)
+bool gateUpIsFew(const LayerShape &shape, uint64_t tokens, const CudaTile &gateUp, const CudaTile &down);
+
 /// Whether products that find few pairs by themselves find so many. `rows`: those of a joined expert included.
 constexpr bool arePairsFound(uint64_t pairs, uint64_t rows, bool areTilesNarrow) {
   return pairs <= kFewPairs || (areTilesNarrow && rows <= kBlockRows);

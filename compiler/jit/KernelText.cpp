@@ -24,6 +24,7 @@ const char *includeOf(KernelFile file) {
   case KernelFile::GroupedGemmFp8: return "compiler/kernels/groupedGemmFp8.cuh";
   case KernelFile::DownFew: return "compiler/kernels/downFew.cuh";
   case KernelFile::DownFewFp8: return "compiler/kernels/downFewFp8.cuh";
+  case KernelFile::GateUpFewFp8: return "compiler/kernels/gateUpFewFp8.cuh";
   }
   return "";
 }
@@ -140,6 +141,11 @@ std::string quantiseKernel(const QuantiseConfig &c) {
 std::string downFewKernel(const DownFewConfig &config) { return fmt::format("moec::downFew<{}>", text(config)); }
 
 std::string downFewFp8Kernel(const DownFewConfig &config) { return fmt::format("moec::downFewFp8<{}>", text(config)); }
+
+std::string gateUpFewFp8Kernel(const GateUpFewConfig &c, const std::string &activation) {
+  return fmt::format("moec::gateUpFewFp8<moec::GateUpFewConfig{{.element = moec::Element::{}}}, moec::{}>",
+                     nameOf(c.element), activation);
+}
 
 std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation) {
   return fmt::format("moec::groupedGemmFp8<{}, moec::{}>", text(config), activation);

@@ -3,6 +3,7 @@
 
 #include "compiler/core/Status.h"
 #include "compiler/kernels/DownFewAbi.h"
+#include "compiler/kernels/GateUpFewAbi.h"
 #include "compiler/kernels/Fp8Abi.h"
 #include "compiler/kernels/KernelAbi.h"
 
@@ -27,7 +28,8 @@ enum class KernelFile : uint8_t {
   Quantise,
   GroupedGemmFp8,
   DownFew,
-  DownFewFp8
+  DownFewFp8,
+  GateUpFewFp8
 };
 
 /// An activation made by code generation: `struct NAME { static __device__ float apply(float gate, float up); };`
@@ -55,6 +57,7 @@ std::string gemmFittedKernel(const GemmConfig &config, const std::string &activa
 std::string quantiseKernel(const QuantiseConfig &config);
 std::string downFewKernel(const DownFewConfig &config);
 std::string downFewFp8Kernel(const DownFewConfig &config);
+std::string gateUpFewFp8Kernel(const GateUpFewConfig &config, const std::string &activation);
 std::string gemmFp8Kernel(const GemmConfig &config, const std::string &activation);
 
 /// The unit's source.

@@ -36,8 +36,15 @@ ShippedKernel shippedDownFewFp8(uint32_t topK) {
            .kernels = {downFewFp8Kernel({.element = Element::BF16, .topK = topK})}}};
 }
 
+ShippedKernel shippedGateUpFewFp8() {
+  return {"gateupfew-fp8",
+          {.files = {KernelFile::GateUpFewFp8},
+           .functors = {},
+           .kernels = {gateUpFewFp8Kernel({.element = Element::BF16}, "SiluGate")}}};
+}
+
 std::vector<ShippedKernel> shippedFp8Kernels() {
-  std::vector<ShippedKernel> all = {shippedQuantise(quantiseConfigOf(DType::BF16)),
+  std::vector<ShippedKernel> all = {shippedGateUpFewFp8(), shippedQuantise(quantiseConfigOf(DType::BF16)),
                                     shippedQuantise(quantiseConfigOf(DType::BF16, true))};
   for (GemmRole role : {GemmRole::GateUp, GemmRole::Down})
     for (const GemmConfig &config : shippedFp8Gemms(role)) {

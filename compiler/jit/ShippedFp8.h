@@ -18,4 +18,7 @@ std::vector<ShippedKernel> shippedFp8Kernels();
 /// downFewFp8 for so many experts a token.
 ShippedKernel shippedDownFewFp8(uint32_t topK);
 
+/// gateUpFewFp8 with bf16 outputs and SiLU.
+ShippedKernel shippedGateUpFewFp8();
+
 } // namespace moec

@@ -39,6 +39,15 @@ inline __device__ void tmaLoadRowGroups(uint32_t shared, const TensorMap *map, u
                : "memory");
 }
 
+/// As tmaLoadRowGroups for a map of gate and up: (k within its part, row of eight, part, gate or up, group).
+inline __device__ void tmaLoadGateUpGroups(uint32_t shared, const TensorMap *map, uint32_t part, uint32_t group,
+                                           uint32_t barrier) {
+  asm volatile("cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%2, %2, %3, %2, %4}], [%5];" ::"r"(shared),
+               "l"(map), "r"(0), "r"(part), "r"(group), "r"(barrier)
+               : "memory");
+}
+
 /// As tmaLoad3d, at (k, row).
 inline __device__ void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "

@@ -3,7 +3,7 @@
 #include "compiler/core/CudaTiles.h"
 #include "compiler/jit/Nvrtc.h"
 #include "compiler/jit/ShippedFp8.h"
-#include "compiler/kernels/DownFewAbi.h"
+#include "compiler/kernels/GateUpFewAbi.h"
 #include "tests/unit/Catch.h"
 
 #include <algorithm>
@@ -22,7 +22,7 @@ bool isGemm(const ShippedKernel &kernel) { return contains(kernel.name, "gateup"
 bool isDownFew(const ShippedKernel &kernel) { return kernel.name.starts_with("downfew-"); }
 bool isBf16(const ShippedKernel &kernel) { return contains(kernel.name, "-bf16-"); }
 bool isFp8(const ShippedKernel &kernel) {
-  return kernel.name.starts_with("fp8-") || kernel.name.starts_with("downfew-fp8-");
+  return kernel.name.starts_with("fp8-") || kernel.name.starts_with("downfew-fp8-") || kernel.name == "gateupfew-fp8";
 }
 
 /// Every instruction of PTX that begins with `name` ends in `types`, and there is one.
@@ -128,14 +128,14 @@ TEST_CASE("names of shipped kernels are unique and fit to be file names", "[kern
   }
 }
 
-TEST_CASE("only sm_90a gets the Hopper, fitted and e4m3 families and downFew", "[kernels][shipped]") {
+TEST_CASE("only sm_90a gets the Hopper, fitted and e4m3 families and kernels of few tokens", "[kernels][shipped]") {
   const auto hopper = [](const std::string &target) {
     const std::vector<ShippedKernel> all = shippedKernels(target);
     return std::count_if(all.begin(), all.end(), [](const ShippedKernel &kernel) {
       return kernel.unit.files[0] == KernelFile::GroupedGemmSm90 ||
              kernel.unit.files[0] == KernelFile::GroupedGemmFitted ||
              kernel.unit.files[0] == KernelFile::GroupedGemmFp8 || kernel.unit.files[0] == KernelFile::DownFew ||
-             kernel.unit.files[0] == KernelFile::DownFewFp8;
+             kernel.unit.files[0] == KernelFile::DownFewFp8 || kernel.unit.files[0] == KernelFile::GateUpFewFp8;
     });
   };
   CHECK(hopper("sm_90a") > 0);
@@ -267,6 +267,58 @@ TEST_CASE("downFewFp8 asks for no more shared memory than a launch may, and two 
         CHECK(downFewFp8SharedBytes(topK, k, slots) <=
               (tokens == 1 ? kDownFewFp8MostSharedBytes : kDownFewFp8SharedBytes));
       }
+}
+
+TEST_CASE("gateUpFewFp8 takes hidden states of up to 64 blocks of the scales, in whole ones", "[kernels][shipped]") {
+  CHECK(fitsGateUpFew(2048, 768));  // Qwen3
+  CHECK(fitsGateUpFew(7168, 2048)); // DeepSeek-V3
+  CHECK(fitsGateUpFew(128, 8));
+  CHECK(fitsGateUpFew(8192, 8));
+  CHECK_FALSE(fitsGateUpFew(8320, 8));
+  CHECK_FALSE(fitsGateUpFew(0, 8));
+  CHECK_FALSE(fitsGateUpFew(2880, 2880));
+  CHECK_FALSE(fitsGateUpFew(2048, 772));
+}
+
+TEST_CASE("gateUpFewFp8 has room for its weights, alone and beside blocks of downFewFp8", "[kernels][shipped]") {
+  const Result<Nvrtc> nvrtc = Nvrtc::open();
+  REQUIRE(nvrtc.ok());
+  const auto otherBytes = [&](const ShippedKernel &kernel) { // static, and the 1 KB of each block
+    const Result<CompiledUnit> compiled = nvrtc->compile(kernel.unit, {.target = "sm_90a"});
+    REQUIRE(compiled.ok());
+    return compiled->resources.at(0).staticSharedBytes + 1024;
+  };
+  const uint32_t own = otherBytes(shippedGateUpFewFp8()), downs = otherBytes(shippedDownFewFp8(kDownFewMostTopK));
+  CHECK(kGateUpFewMostSharedBytes + own <= 228u * 1024);
+  uint32_t numBeside = 0, numAlone = 0;
+  for (uint32_t k = kFp8Block; fitsGateUpFew(k, 8); k += kFp8Block)
+    for (uint32_t besideDown = 0; besideDown <= kDownFewFp8MostSharedBytes; besideDown += 4096) {
+      CAPTURE(k, besideDown);
+      const GateUpFewLaunch launch = gateUpFewLaunch(k, besideDown);
+      const uint32_t bytes = gateUpFewSharedBytes(k, launch.ringBytes), chunks = ceilDivide(k, kGateUpFewChunk);
+      CHECK(launch.ringBytes % 1024 == 0);
+      CHECK(launch.ringBytes / kGateUpFewRings >= kGateUpFewUnits * kGateUpFewLoadBytes); // a slot of each ring
+      CHECK(bytes <= kGateUpFewMostSharedBytes);
+      if (besideDown && launch.startAt == chunks) { // next launch begins behind all loads
+        CHECK(bytes + own + besideDown + downs <= 228u * 1024);
+        ++numBeside;
+      } else {
+        CHECK(launch.startAt < chunks);
+        ++numAlone;
+      }
+    }
+  CHECK((numBeside > 0 && numAlone > 0));
+}
+
+TEST_CASE("gateUpFewFp8 leaves room where blocks of downFewFp8 have a multiprocessor each", "[kernels][shipped]") {
+  const auto ringBytes = [](bool downIsFew, uint32_t tokens, uint32_t topK, uint32_t intermediate, uint32_t hidden) {
+    return gateUpFewLaunch(downIsFew, tokens, topK, intermediate, hidden, 132).ringBytes;
+  };
+  CHECK(ringBytes(true, 1, 8, 768, 2048) == kGateUpFewSharingRingBytes); // Qwen3: 128 blocks of 103 KB
+  CHECK(ringBytes(false, 1, 8, 768, 2048) == kGateUpFewMostRingBytes);   // down is a product
+  CHECK(ringBytes(true, 2, 8, 768, 2048) == kGateUpFewMostRingBytes);    // 256 blocks
+  CHECK(ringBytes(true, 1, 8, 1024, 2048) == kGateUpFewMostRingBytes);   // OLMoE: blocks of 137 KB
+  CHECK(ringBytes(true, 1, 8, 2048, 7168) == kGateUpFewMostRingBytes);   // DeepSeek-V3: 448 blocks
 }
 
 TEST_CASE("shared memory of a router's tile fits its multiprocessor", "[kernels][shipped]") {

@@ -1,5 +1,6 @@
 #include "tools/bench/gpu/DownFew.h"
 
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/core/DownFewTensor.h"
 #include "compiler/jit/ShippedFp8.h"
 
@@ -40,10 +41,10 @@ Status DeviceDownFew::launch(Device &device, const DownFewArgs &given, bool over
   DownFewArgs &down = args.down;
   down.k = shape.intermediate;
   down.n = shape.hidden;
-  const auto slots = weightScales ? downFewFp8Slots : downFewSlots;
-  down.slots = slots(shape.tokens, shape.topK, down.k, down.n, device.multiprocessors());
-  kernel.sharedBytes =
-      weightScales ? downFewFp8SharedBytes(shape.topK, down.k, down.slots) : downFewSharedBytes(down.slots);
+  const DownFewLaunch how = downFewLaunch(weightScales ? GemmFamily::Fp8 : GemmFamily::Fitted, shape.tokens, shape.topK,
+                                          down.k, down.n, device.multiprocessors());
+  down.slots = how.slots;
+  kernel.sharedBytes = how.sharedBytes;
   void *parameters[] = {&map, weightScales ? static_cast<void *>(&args) : &down};
   return device.launch(kernel, {downFewBlocks(shape.tokens, down.n), kDownFewThreads, overlap}, parameters);
 }

@@ -119,6 +119,12 @@ Status Device::allowShared(const Kernel &kernel, uint32_t bytes) {
                "cuFuncSetAttribute");
 }
 
+Status Device::preferShared(const Kernel &kernel) {
+  return check(api->cuFuncSetAttributeFn(kernel.function, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT,
+                                         CU_SHAREDMEM_CARVEOUT_MAX_SHARED),
+               "cuFuncSetAttribute");
+}
+
 Status Device::launch(const Kernel &kernel, const LaunchShape &shape, void **parameters) {
   CUlaunchAttribute attribute{};
   CUlaunchConfig config{};

@@ -120,6 +120,8 @@ public:
   Result<Kernel> load(const std::vector<uint8_t> &cubin, const std::string &loweredName, uint32_t sharedBytes);
   /// Lets a kernel be launched with so much dynamic shared memory.
   Status allowShared(const Kernel &kernel, uint32_t bytes);
+  /// Asks for as much shared memory as a multiprocessor has, for the next launch's blocks besides the kernel's own.
+  Status preferShared(const Kernel &kernel);
   /// Queues a launch; `parameters` point to the kernel's arguments.
   Status launch(const Kernel &kernel, const LaunchShape &shape, void **parameters);
   Status synchronise();

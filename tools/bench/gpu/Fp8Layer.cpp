@@ -78,6 +78,11 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
     MOEC_TRY(few.status());
     layer.downFew = *few;
   }
+  if (shape.tokens <= kGateUpFewTokens && fitsGateUpFew(H, I)) {
+    Result<DeviceGateUpFew> few = DeviceGateUpFew::load(device, bundle, shape, weights.gateUp, weights.gateUpScales);
+    MOEC_TRY(few.status());
+    layer.gateUpFew = *few;
+  }
   return layer;
 }
 
@@ -112,7 +117,7 @@ Status Fp8Layer::quantise(const QuantiseArgs &args) {
 }
 
 Status Fp8Layer::quantiseTokens(const void *hidden) {
-  if (quantisesInputs())
+  if (quantisesInputs() || hasFewGateUp())
     return {};
   return quantise({.rows = hidden,
                    .slotOfPair = buffers->slotOfPair.as<int32_t>(),
@@ -153,6 +158,9 @@ Status Fp8Layer::launch(Gemm &gemm, Fp8GemmArgs args) {
 }
 
 Status Fp8Layer::gateUp(const void *hidden) {
+  gateUpWasFew = hasFewGateUp();
+  if (gateUpWasFew)
+    return gateUpFew->launch(*device, hidden, buffers->activated.as<void>(), few, hasFewDown(), overlap);
   const int64_t scales = int64_t{ceilDivide(shape.intermediate, kFp8Block)} * ceilDivide(shape.hidden, kFp8Block);
   Fp8GemmArgs args{};
   args.gemm = gemmArgs();
@@ -170,9 +178,10 @@ Status Fp8Layer::gateUp(const void *hidden) {
 
 Status Fp8Layer::down(const float *pairWeights) {
   if (takesFewDown())
-    return quantisesOutputs() ? downFew->launch(*device, downFewArgs(quantised->activated, pairWeights), overlap,
-                                                {quantised->activatedScales.as<float>(), quantised->scaleStride})
-                              : downFew->launch(*device, downFewArgs(buffers->activated, pairWeights), overlap);
+    return quantisesOutputs() && !gateUpWasFew
+               ? downFew->launch(*device, downFewArgs(quantised->activated, pairWeights), overlap,
+                                 {quantised->activatedScales.as<float>(), quantised->scaleStride})
+               : downFew->launch(*device, downFewArgs(buffers->activated, pairWeights), overlap);
   Fp8GemmArgs args{};
   args.gemm = gemmArgs();
   args.gemm.tokens = buffers->activated.as<void>();

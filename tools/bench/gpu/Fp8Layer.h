@@ -3,6 +3,7 @@
 
 #include "compiler/core/CudaLaunch.h"
 #include "compiler/jit/ShippedFp8.h"
+#include "tools/bench/gpu/GateUpFew.h"
 #include "tools/bench/gpu/LayerEnds.h"
 
 namespace moec::bench {
@@ -50,6 +51,12 @@ public:
   bool quantisesOutputs() const { return givesQuantised(gateUpGemm.config); }
   bool quantisesInputs() const { return few.ids && isFew(few) && quantisesFew && shape.tokens <= kFewTokens; }
 
+  /// Whether gateUpFewFp8 runs in place of quantise and gate-up where it can be: in steps of few tokens whose down
+  /// quantises its rows itself (gateUpIsFew, compiler/core/CudaTiles.h). On at first.
+  void setGateUpFew(bool on) { usesGateUpFew = on; }
+  /// Whether it was the last gate-up.
+  bool ranGateUpFew() const { return gateUpWasFew; }
+
   static constexpr uint32_t numSteps = 6; // dispatch, the four, combine
 
   Fp8Layer(Fp8Layer &&) = default;
@@ -72,10 +79,15 @@ private:
                   const Buffer &output, uint32_t n, Gemm &gemm);
   Status quantise(const QuantiseArgs &args);
   Status launch(Gemm &gemm, Fp8GemmArgs args);
+  bool hasFewGateUp() const {
+    return usesGateUpFew && gateUpFew && few.ids && isFew(few) && (hasFewDown() || quantisesInputs());
+  }
   uint32_t numSlots() const { return shape.tokens * shape.topK; }
 
   Fp8Buffers *quantised;
   bool quantisesFew;
+  std::optional<DeviceGateUpFew> gateUpFew; // where the shape is for it
+  bool usesGateUpFew = true, gateUpWasFew = false;
   const float *gateUpScales = nullptr, *downScales = nullptr;
   QuantiseConfig quantiseConfig{};
   Kernel quantiseKernel;

@@ -31,6 +31,7 @@ moec-bench-gpu measure --bundle DIR [--shapes A,B] [--tokens 1,16,...] [--skews 
                        [--always-dispatch]    of few pairs too, which do without
                        [--no-clusters]        dispatch by one block or three launches, as before sm_90
                        [--no-down-few]        down and combine for one and two tokens, too (e4m3: four)
+                       [--no-gate-up-few]     e4m3's gate-up as for more tokens
                        [--inputs DIR] [--json FILE]
 moec-bench-gpu inputs  --inputs DIR [--shapes A,B] [--tokens 1,16,...] [--skews 0,1.2] [--e4m3] [--reference]
                                                                write what measure runs on, as with --inputs; needs no GPU.
@@ -95,7 +96,7 @@ Result<Options> parseOptions(int count, char **arguments) {
     const std::string option = arguments[i];
     if (option == "--quick" || option == "--every-choice" || option == "--overlap" || option == "--reference" ||
         option == "--e4m3" || option == "--alone" || option == "--always-dispatch" || option == "--no-clusters" ||
-        option == "--no-down-few")
+        option == "--no-down-few" || option == "--no-gate-up-few")
       options.emplace(option, "1");
     else if (option.substr(0, 2) == "--" && i + 1 < count)
       options[option] = arguments[++i];
@@ -118,6 +119,7 @@ Result<MeasureOptions> measureOptions(const Options &options) {
   measure.alwaysDispatch = options.count("--always-dispatch");
   measure.clusters = !options.count("--no-clusters");
   measure.downFew = !options.count("--no-down-few");
+  measure.gateUpFew = !options.count("--no-gate-up-few");
   measure.inputFolder = text(options, "--inputs");
   measure.jsonPath = text(options, "--json");
   MOEC_TRY(parseNumbers(options, "--tokens", measure.tokens));

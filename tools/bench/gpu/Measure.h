@@ -23,6 +23,7 @@ struct MeasureOptions {
   bool everyChoice = false;    // print a line for each choice, not the best alone
   bool alwaysDispatch = false; // launch dispatch where steps of few pairs do without
   bool clusters = true;        // dispatch by a cluster of blocks, where the device has them
+  bool gateUpFew = true;       // gateUpFewFp8 in place of quantise and gate-up (Fp8Layer::setGateUpFew)
   bool downFew = true;         // downFew in place of down and combine where it can be (LayerEnds::setDownFew)
   uint32_t restMs = 0;         // before each timing, for the card to cool
   std::string inputFolder; // where inputs (Inputs.h, Fp8Inputs.h) and SHAPE-T-SKEW.bf16, the output, go, for rivals;

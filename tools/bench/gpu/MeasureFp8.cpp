@@ -117,6 +117,7 @@ private:
       layer->setAlwaysDispatch(options.alwaysDispatch);
       layer->setClusters(options.clusters);
       layer->setDownFew(options.downFew);
+      layer->setGateUpFew(options.gateUpFew);
       fp8Layers.push_back(std::make_unique<Fp8Layer>(std::move(*layer)));
       Result<Recorded> recorded = record(*fp8Layers.back(), choice.name());
       MOEC_TRY(recorded.status());

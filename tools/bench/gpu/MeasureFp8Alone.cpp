@@ -73,6 +73,7 @@ private:
       made->setAlwaysDispatch(options.alwaysDispatch);
       made->setClusters(options.clusters);
       made->setDownFew(options.downFew);
+      made->setGateUpFew(options.gateUpFew);
     }
     return made;
   }

@@ -16,7 +16,8 @@ struct Case {
   enum Ids : uint8_t { Drawn, Idle, OneExpert, Padded, FoursPadded, PaddingAlone, Mixed } ids = Drawn;
 };
 
-/// H and I are multiples of 16 but, where downFewFp8 does not want it, not of 128; T is no multiple of a tile.
+/// H and I are multiples of 16 but, where gateUpFewFp8 (H) and downFewFp8 (I) do not want it, not of 128; T is no
+/// multiple of a tile.
 constexpr Case cases[] = {
     {"one token", {1, 128, 64, 8, 2}},
     {"few tokens", {4, 2064, 528, 8, 8}},
@@ -37,6 +38,11 @@ constexpr Case cases[] = {
     {"four pairs of a token, and no others", {2, 144, 384, 8, 8}, Case::FoursPadded},
     {"one block of scales", {2, 144, 128, 8, 4}},
     {"two tokens, padding alone", {2, 144, 128, 8, 4}, Case::PaddingAlone},
+    {"one token of long rows", {1, 2048, 768, 16, 8}},
+    {"two tokens of four experts, padding", {2, 384, 640, 8, 4}, Case::Padded},
+    {"four tokens of all experts", {4, 256, 400, 8, 8}},
+    {"three tokens to one expert", {3, 4352, 80, 8, 1}, Case::OneExpert},
+    {"rows in blocks, padding alone", {2, 256, 128, 8, 4}, Case::PaddingAlone},
     {"long sums", {129, 2064, 528, 8, 2}},
     {"many experts", {45, 80, 48, 128, 8}},
     {"more tiles than blocks", {700, 1040, 592, 16, 2}},
@@ -180,30 +186,48 @@ Status verifyRun(Device &device, Prepared &p, Fp8Layer &layer, const LayerBuffer
   return {};
 }
 
-/// downFewFp8 in place of down and combine, where it can be: the same bits, with overlapping launches and without.
-Status verifyDownFew(Device &device, const Prepared &p, Fp8Layer &layer, const LayerBuffers &buffers,
-                     const Fp8Buffers &quantised, const std::vector<uint16_t> &wanted, std::string &report) {
-  const Shape &shape = p.shape;
-  if (layer.ranDownFew())
-    return makeError(Code::VerificationMismatch, "downFewFp8 was launched");
-  if (!downIsFewFp8(shape.tokens, shape.topK, shape.intermediate, shape.hidden))
-    return {};
-  layer.setAlwaysDispatch(false);
-  layer.setDownFew(true);
+/// A step whose gate-up, down or both are in their forms of few tokens: the same bits, with overlapping launches and
+/// without.
+Status verifyFewForms(Device &device, const Prepared &p, Fp8Layer &layer, const LayerBuffers &buffers,
+                      const Fp8Buffers &quantised, bool gateUpFew, bool downFew, const std::vector<uint16_t> &wanted) {
+  layer.setGateUpFew(gateUpFew);
+  layer.setDownFew(downFew);
   for (bool overlap : {false, true}) {
     layer.setOverlap(overlap);
-    for (const Buffer *buffer : {&buffers.activated, &buffers.output, &quantised.activated, &quantised.activatedScales})
+    for (const Buffer *buffer :
+         {&buffers.activated, &buffers.expertOutput, &buffers.output, &quantised.activated, &quantised.activatedScales})
       MOEC_TRY(device.fill(*buffer, 0xff)); // NaN
     MOEC_TRY(layer.forward(p.hiddenOn.as<void>(), p.idsOn.as<int32_t>(), p.weightsOn.as<float>()));
     MOEC_TRY(device.synchronise());
-    if (!layer.ranDownFew())
-      return makeError(Code::VerificationMismatch, "downFewFp8 was not launched");
+    if (layer.ranGateUpFew() != gateUpFew || layer.ranDownFew() != downFew)
+      return makeError(Code::VerificationMismatch, "launched: gateUpFewFp8 {}, downFewFp8 {}", layer.ranGateUpFew(),
+                       layer.ranDownFew());
     Result<std::vector<uint16_t>> got = device.downloaded<uint16_t>(buffers.output, wanted.size());
     MOEC_TRY(got.status());
     if (*got != wanted)
-      return makeError(Code::VerificationMismatch, "downFewFp8 gives other bits than down and combine");
+      return makeError(Code::VerificationMismatch, "other bits: gateUpFewFp8 {}, downFewFp8 {}", gateUpFew, downFew);
   }
-  report += ", the same bits by downFewFp8";
+  return {};
+}
+
+/// gateUpFewFp8 in place of quantise and gate-up, and downFewFp8 in place of down and combine, wherever they can be.
+Status verifyFew(Device &device, const Prepared &p, const Fp8Choice &choice, Fp8Layer &layer,
+                 const LayerBuffers &buffers, const Fp8Buffers &quantised, const std::vector<uint16_t> &wanted,
+                 std::string &report) {
+  const auto [T, H, I, E, K] = p.shape;
+  if (layer.ranDownFew() || layer.ranGateUpFew())
+    return makeError(Code::VerificationMismatch, "a form of few tokens was launched");
+  const bool isFewStep = T <= kGateUpFewTokens && T * K <= kFewPairs, takesDown = downIsFewFp8(T, K, I, H);
+  layer.setAlwaysDispatch(false);
+  for (bool gateUpFew : {false, true})
+    for (bool downFew : {false, true}) {
+      const bool has = (!downFew || takesDown) &&
+                       (!gateUpFew || (isFewStep && fitsGateUpFew(H, I) && (downFew || choice.quantisesFew)));
+      if (!has || (!gateUpFew && !downFew))
+        continue;
+      MOEC_TRY(verifyFewForms(device, p, layer, buffers, quantised, gateUpFew, downFew, wanted));
+      report += fmt::format(", the same bits by{}{}", gateUpFew ? " gateUpFewFp8" : "", downFew ? " downFewFp8" : "");
+    }
   return {};
 }
 
@@ -223,6 +247,7 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
   MOEC_TRY(layer.status());
   std::vector<uint16_t> outputs[3]; // launches one by one; overlapping; and without dispatch where the pairs are few
   layer->setDownFew(false);         // whose activated rows nobody quantises
+  layer->setGateUpFew(false);
   for (std::vector<uint16_t> &mine : outputs) {
     layer->setOverlap(&mine != &outputs[0]);
     layer->setAlwaysDispatch(&mine != &outputs[2]);
@@ -231,16 +256,17 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
   output = outputs[0];
   if (outputs[0] != outputs[1] || outputs[0] != outputs[2])
     return makeError(Code::VerificationMismatch, "runs differ");
-  MOEC_TRY(verifyDownFew(device, p, *layer, *buffers, *quantised, output, report));
+  MOEC_TRY(verifyFew(device, p, choice, *layer, *buffers, *quantised, output, report));
   const Fp8Choice other = choice.combiningFor(p.shape);
   if (!other.down.combines)
     return {};
   Result<Fp8Layer> combining = layerOf(other);
   MOEC_TRY(combining.status());
   combining->setOverlap(true);
-  for (bool dispatched : {true, false}) {
-    combining->setAlwaysDispatch(dispatched);
-    std::vector<uint16_t> mine;
+  std::vector<uint16_t> all[3]; // with dispatch; without it, where the pairs are few; likewise, gate-up of few tokens
+  for (std::vector<uint16_t> &mine : all) {
+    combining->setAlwaysDispatch(&mine == &all[0]);
+    combining->setGateUpFew(&mine == &all[2]);
     MOEC_TRY(verifyRun(device, p, *combining, *buffers, *quantised, mine, report));
     if (mine != output)
       return makeError(Code::VerificationMismatch, "down that combines gives other bits");

@@ -23,6 +23,10 @@ inline void tmaLoad3d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_
 inline void tmaLoadRowGroups(uint32_t shared, const TensorMap *map, uint32_t part, uint32_t group, uint32_t barrier) {
   emulation::tmaLoad(shared, map, {0, 0, part, group}, barrier);
 }
+inline void tmaLoadGateUpGroups(uint32_t shared, const TensorMap *map, uint32_t part, uint32_t group,
+                                uint32_t barrier) {
+  emulation::tmaLoad(shared, map, {0, 0, part, 0, group}, barrier);
+}
 inline void tmaLoad2d(uint32_t shared, const TensorMap *map, uint32_t k, uint32_t row, uint32_t barrier) {
   emulation::tmaLoad(shared, map, {k, row}, barrier);
 }
