@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 namespace moec {
 
@@ -39,6 +40,11 @@ constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11
 // the 64-row side. Of gate-up alone, where down is downFewFp8, nothing is to be seen
 // (docs/results/2026-11-28-h200-few-fp8/e4m3-every-tile.txt).
 constexpr double quantisingRowsNsPerRate = 1.0, quantiseWaitsNs = 3000, wideE4M3Launch = 1.5;
+// e4m3's gate-up and down in their forms of few tokens, which no tiles make wait: launches, and how much longer memory
+// takes than its rate has it (docs/results/2026-11-28-h200-few-gateup/e4m3-every-tile.txt).
+constexpr double gateUpFewLaunches = 0.9, downFewFp8Launches = 1.5, fewStretch = 1.12;
+// Each token has downFewFp8 read its experts' weights anew, from the second-level cache: how much faster than memory.
+constexpr double againRate = 1.5;
 
 // What a step of few pairs takes less than with a dispatch: measured in turns on an H100 3.2 to 3.5 us at one token in
 // bf16 but for the DeepSeek-V3 slice's 1.1, and 4 to 7 in e4m3 (docs/results/2026-11-27-h100/few-pairs.txt). Less than
@@ -169,6 +175,26 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   return cost;
 }
 
+CudaFewCosts cudaFewCosts(const LayerShape &shape, uint32_t tokens, std::span<const uint32_t> rows,
+                          const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu) {
+  CudaFewCosts costs;
+  const auto hit = static_cast<uint64_t>(std::ranges::count_if(rows, [](uint32_t count) { return count > 0; }));
+  const auto cost = [&](double launches, const CudaGemm &gemm) {
+    CudaGemmCost few;
+    few.memoryNs = fewStretch * of(hit * gemm.n * gemm.k) / gpu.memoryBytesPerNs;
+    few.ns = launches * gpu.launchNs + few.memoryNs;
+    return few;
+  };
+  if (gateUpIsFew(shape, tokens, gateUp, down))
+    costs.gateUp = cost(gateUpFewLaunches, CudaGemm::gateUp(shape.intermediate, shape.hidden));
+  if (down.family == GemmFamily::Fp8 && downIsFew(shape, tokens, gateUp.family, down.family)) {
+    costs.down = cost(downFewFp8Launches, CudaGemm::down(shape.intermediate, shape.hidden));
+    const uint64_t again = std::accumulate(rows.begin(), rows.end(), uint64_t{0}) - hit;
+    costs.down->ns += of(again * shape.intermediate * shape.hidden) / (againRate * gpu.memoryBytesPerNs);
+  }
+  return costs;
+}
+
 double earlyDownNs(const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu) {
   if (!beginsEarly(gateUp) || !beginsEarly(down))
     return 0;
@@ -180,16 +206,18 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
   CudaQuantiseCost cost;
   if (gateUp.family != GemmFamily::Fp8)
     return cost;
+  const bool isDownFew = downIsFew(shape, histogram.tokens, gateUp.family, down.family);
+  if (gateUpIsFew(shape, histogram.tokens, gateUp, down))
+    return cost;
   if (quantisesFew(histogram.tokens, shape.topK, gateUp, down)) {
-    const bool both = !downIsFew(shape, histogram.tokens, gateUp.family, down.family);
-    cost.inProductsNs = histogram.tokens > 1 && both ? quantisingRowsNsPerRate * gpu.memoryBytesPerNs : 0;
+    cost.inProductsNs = histogram.tokens > 1 && !isDownFew ? quantisingRowsNsPerRate * gpu.memoryBytesPerNs : 0;
     return cost;
   }
   const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
   const bool waits = !hasNoDispatch(shape, histogram.tokens, gateUp, down);
   cost.tokensNs =
       gpu.launchNs + (waits ? quantiseWaitsNs : 0) + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate;
-  if (!givesQuantised(gateUp) && !downIsFew(shape, histogram.tokens, gateUp.family, down.family))
+  if (!givesQuantised(gateUp) && !isDownFew)
     cost.activatedNs = gpu.launchNs + shape.intermediate * rows * (rowElementBytes + 1) / rate;
   return cost;
 }
@@ -206,6 +234,9 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
     cost.dispatchNs =
         std::max(0.0, cost.dispatchNs - (uint64_t{histogram.tokens} * shape.topK <= kFewPairs ? noDispatchSavesNs
                                                                                               : blockPairsSaveNs));
+  if (gateUpIsFew(shape, histogram.tokens, gateUp, down) &&
+      downIsFew(shape, histogram.tokens, gateUp.family, down.family))
+    cost.dispatchNs = 0; // what finding pairs costs either is in what they were timed at
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
   const double trafficNs = (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.combineNs = downCombines(shape, down.family)

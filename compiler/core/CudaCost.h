@@ -5,6 +5,7 @@
 #include "compiler/core/Histogram.h"
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 namespace moec {
@@ -47,6 +48,14 @@ struct CudaGemmWork {
 CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<const uint32_t> rows,
                           const GpuFacts &gpu);
 CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu);
+
+/// Of e4m3 products in their forms of few tokens, as far as a step has them (gateUpIsFew, downIsFew, CudaTiles.h):
+/// there they cost this, whatever their classes are.
+struct CudaFewCosts {
+  std::optional<CudaGemmCost> gateUp, down;
+};
+CudaFewCosts cudaFewCosts(const LayerShape &shape, uint32_t tokens, std::span<const uint32_t> rows,
+                          const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu);
 
 /// What two products take less than by themselves, since down begins where blocks of gate-up end.
 double earlyDownNs(const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu);

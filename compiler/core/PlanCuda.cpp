@@ -168,12 +168,14 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         config.sharedGateUp = config.gateUp; // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
+      const CudaFewCosts few = cudaFewCosts(shape, histogram.tokens, rows, config.gateUp, config.down, gpu);
+      const double productsNs = (few.gateUp ? few.gateUp->ns : gateUp[i]) + (few.down ? few.down->ns : down[j]);
       const double glueNs =
           cudaGlueCost(shape, histogram, gpu, facts.gpu.multiprocessors, config.gateUp, config.down).ns();
       const double quantiseNs = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu).ns();
-      candidates.push_back(
-          {config, glueNs + sharedNs + quantiseNs + gateUp[i] + down[j] - earlyDownNs(config.gateUp, config.down, gpu),
-           static_cast<uint32_t>(candidates.size())});
+      candidates.push_back({config,
+                            glueNs + sharedNs + quantiseNs + productsNs - earlyDownNs(config.gateUp, config.down, gpu),
+                            static_cast<uint32_t>(candidates.size())});
     }
   std::sort(candidates.begin(), candidates.end(), [](const CudaCandidate &a, const CudaCandidate &b) {
     return std::tuple(a.predictedNs, a.place) < std::tuple(b.predictedNs, b.place);
@@ -188,10 +190,12 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
   cost.glue = cudaGlueCost(shape, histogram, gpu, facts.gpu.multiprocessors, config.gateUp, config.down);
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
-  cost.gateUp = oneGemm(config.gateUp, gateUp, grouped, facts, gpu);
+  const CudaFewCosts few = cudaFewCosts(shape, histogram.tokens, grouped, config.gateUp, config.down, gpu);
+  cost.gateUp = few.gateUp ? *few.gateUp : oneGemm(config.gateUp, gateUp, grouped, facts, gpu);
   cost.quantise = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu);
   cost.earlyDownNs = earlyDownNs(config.gateUp, config.down, gpu);
-  cost.down = oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), grouped, facts, gpu);
+  cost.down = few.down ? *few.down
+                       : oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), grouped, facts, gpu);
   if (const uint32_t shared = denseShared(shape)) {
     const std::span<const uint32_t> rows(&histogram.tokens, 1);
     cost.sharedGateUp = oneGemm(config.sharedGateUp, CudaGemm::gateUp(shared, shape.hidden), rows, facts, gpu);

@@ -32,9 +32,9 @@ constexpr uint32_t gateUpFewSharedBytes(uint32_t k, uint32_t ringBytes) {
   const uint32_t behind = (kGateUpFewUnits - 1) * kGateUpFewLoadBytes, rows = gateUpFewRowBytes(k);
   return ringBytes + (rows > behind ? rows : behind) + 1024;
 }
-/// Dynamic shared memory at most, and what a block takes besides, the 1 KB of each block included; bytes of the rings
-/// at most, and where a block of downFewFp8 shall find room beside it.
-inline constexpr uint32_t kGateUpFewMostSharedBytes = 223 * 1024, kGateUpFewOtherBytes = 4 * 1024;
+/// Dynamic shared memory at most, and room for what is static; bytes of the rings at most, and where a block of
+/// downFewFp8 shall find room beside it.
+inline constexpr uint32_t kGateUpFewMostSharedBytes = 223 * 1024, kGateUpFewOtherBytes = 3328;
 inline constexpr uint32_t kGateUpFewMostRingBytes = 160 * 1024, kGateUpFewSharingRingBytes = 96 * 1024;
 static_assert(kGateUpFewMostSharedBytes + kGateUpFewOtherBytes <= 227 * 1024);
 
@@ -49,12 +49,13 @@ struct GateUpFewLaunch {
 };
 
 /// Of a layer with so many hidden elements, `k`. `besideDown`: dynamic shared memory of a block of downFewFp8, where
-/// each has a multiprocessor; else 0. Where both fit, down's blocks begin while the last weights come, and no earlier,
-/// since theirs would take their place; where not, down is at hand when gate-up's blocks end.
+/// each has a multiprocessor; else 0. Where both fit, down's blocks begin while the last quarter of the weights comes:
+/// earlier theirs would take its place. Where not, down need but be at hand when gate-up's blocks end.
 constexpr GateUpFewLaunch gateUpFewLaunch(uint32_t k, uint32_t besideDown) {
   const uint32_t chunks = ceilDivide(k, kGateUpFewChunk);
   if (besideDown &&
-      gateUpFewSharedBytes(k, kGateUpFewSharingRingBytes) + besideDown + 2 * kGateUpFewOtherBytes <= 228 * 1024)
+      gateUpFewSharedBytes(k, kGateUpFewSharingRingBytes) + besideDown + 2 * (kGateUpFewOtherBytes + 1024) <=
+          228 * 1024) // a multiprocessor's, of which each block takes 1 KB besides
     return {kGateUpFewSharingRingBytes, chunks * 3 / 4};
   const uint32_t room = (kGateUpFewMostSharedBytes - gateUpFewSharedBytes(k, 0)) / 1024 * 1024;
   return {room < kGateUpFewMostRingBytes ? room : kGateUpFewMostRingBytes, chunks / 4};

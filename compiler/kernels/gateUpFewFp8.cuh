@@ -337,6 +337,7 @@ __global__ void __launch_bounds__(kGateUpFewThreads, 2)
   __shared__ __align__(8) uint64_t barriers[2 * kGateUpFewRings * kGateUpFewMostSlots];
   __shared__ __align__(16) float tokenScales[kGateUpFewMostK / kFp8Block * kGateUpFewMostTokens];
   __shared__ uint32_t experts[kFewPairs + 1];
+  static_assert(sizeof(barriers) + sizeof(tokenScales) + sizeof(experts) <= kGateUpFewOtherBytes);
   const uint32_t full = ptx::sharedAddress(barriers);
   const uint32_t tiles = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
   const GateUpFewBlock<C, Activation> block{args,

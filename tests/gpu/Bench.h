@@ -56,7 +56,7 @@ inline importer::ModelSpec e4m3Spec() {
   return spec;
 }
 
-/// Layers whose steps of few tokens have a down of their own (hasDownFew).
+/// Layers whose steps of few tokens have a down of their own (hasDownFew), of e4m3 a gate-up, too (hasGateUpFew).
 inline importer::ModelSpec fewSpec() {
   importer::ModelSpec spec = smallSpec();
   spec.shape.sharedIntermediate = 0;
@@ -67,8 +67,16 @@ inline importer::ModelSpec fewSpec() {
 }
 inline importer::ModelSpec e4m3FewSpec() {
   importer::ModelSpec spec = fewSpec();
+  spec.shape.hidden = 640;
   spec.shape.intermediate = 384;
   spec.e4m3Experts = {0};
+  return spec;
+}
+/// With a shared expert that joins the routed ones: a gate-up of their own alone.
+inline importer::ModelSpec e4m3FewJoinedSpec() {
+  importer::ModelSpec spec = e4m3FewSpec();
+  spec.shape.sharedIntermediate = spec.shape.intermediate;
+  spec.e4m3Shared = {0};
   return spec;
 }
 

@@ -35,7 +35,8 @@ void swapThrough(Bench &bench, const std::vector<LayerPlan> &plans, uint32_t cou
 TEST_CASE("every tile class computes the same bits as generation 0", "[swap][tiles]") {
   importer::ModelSpec halves = smallSpec();
   halves.shape.dtype = DType::F16;
-  for (const importer::ModelSpec &spec : {smallSpec(), halves, joinedSpec(), e4m3Spec(), fewSpec(), e4m3FewSpec()}) {
+  for (const importer::ModelSpec &spec :
+       {smallSpec(), halves, joinedSpec(), e4m3Spec(), fewSpec(), e4m3FewSpec(), e4m3FewJoinedSpec()}) {
     const DType dtype = spec.shape.dtype;
     Bench bench(spec);
     auto runner = HostRunner::make(*bench.session);
@@ -59,7 +60,7 @@ TEST_CASE("every tile class computes the same bits as generation 0", "[swap][til
 }
 
 TEST_CASE("steps of few tokens give the bits that these tokens have among others", "[swap][tiles]") {
-  for (const importer::ModelSpec &spec : {fewSpec(), e4m3FewSpec()}) {
+  for (const importer::ModelSpec &spec : {fewSpec(), e4m3FewSpec(), e4m3FewJoinedSpec()}) {
     const DType dtype = spec.shape.dtype;
     const size_t rowBytes = spec.shape.hidden * byteSize(dtype);
     Bench bench(spec);
@@ -74,7 +75,7 @@ TEST_CASE("steps of few tokens give the bits that these tokens have among others
                   .ok());
       return output;
     };
-    uint32_t numFew = 0;
+    uint32_t numGateUpFew = 0, numDownFew = 0;
     for (const LayerPlan &plan : bench.plans()) {
       const uint64_t generation = bench.build(plan);
       REQUIRE(bench.session->host().publish(generation).ok());
@@ -83,12 +84,14 @@ TEST_CASE("steps of few tokens give the bits that these tokens have among others
       for (uint32_t tokens : {1u, 2u, 4u}) {
         INFO(plan.config.text() << " T=" << tokens);
         CHECK(std::memcmp(step(tokens).data(), all.data(), tokens * rowBytes) == 0);
-        numFew += downIsFew(spec.shape, tokens, config.gateUp.family, config.down.family);
+        numGateUpFew += gateUpIsFew(spec.shape, tokens, config.gateUp, config.down);
+        numDownFew += downIsFew(spec.shape, tokens, config.gateUp.family, config.down.family);
       }
       REQUIRE(bench.session->host().publish(0).ok());
       bench.session->host().retire(generation);
     }
-    CHECK(numFew > 0);
+    CHECK((numGateUpFew > 0) == !spec.e4m3Experts.empty());
+    CHECK((numDownFew > 0) == (spec.shape.sharedIntermediate == 0));
   }
 }
 

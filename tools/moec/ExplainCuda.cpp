@@ -66,6 +66,21 @@ const char *quantisingText(const CudaQuantiseCost &cost) {
                               : "token rows to e4m3; gate-up gives its own so";
 }
 
+/// Of a plan for few tokens, which launches are of kernels made for these, whatever the tiles; empty: none.
+std::string fewTokensText(const LayerPackage &layer) {
+  const CudaConfig &config = layer.plan.config.cuda;
+  const uint32_t tokens = layer.plannedFor.tokens;
+  const bool gateUp = gateUpIsFew(layer.shape, tokens, config.gateUp, config.down),
+             down = downIsFew(layer.shape, tokens, config.gateUp.family, config.down.family);
+  if (!gateUp && !down)
+    return "";
+  return line("few tokens", fmt::format("{} in {}, whatever the tiles",
+                                        gateUp && down ? "gate-up, and down with combine,"
+                                        : gateUp       ? "gate-up"
+                                                       : "down with combine",
+                                        gateUp && down ? "kernels of their own" : "a kernel of its own"));
+}
+
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
   const double chosenNs = layer.plan.predictedNs;
@@ -77,6 +92,7 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     text +=
         line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
+  text += fewTokensText(layer);
   if (const CudaQuantiseCost cost = costOf(layer, facts, calibration).quantise; cost.ns() > 0)
     text += line("quantise", fmt::format("{:<58} {:>9}", quantisingText(cost), textOfNs(cost.ns())));
   if (joinsShared(layer.shape))

@@ -125,12 +125,30 @@ private:
     }
     if (!dense && bothHaveQuantisingForms(config.gateUp, config.down))
       kernels.push_back(productKernel(tile, quantising(gemm), functor));
-    const auto padded = [](std::optional<uint64_t> size) { return paddedForCuda(static_cast<uint32_t>(*size)); };
-    if (role == GemmRole::Down && !dense &&
-        hasDownFew(static_cast<uint64_t>(topK), shared, padded(op.getK()), padded(op.getColumns()),
-                   config.gateUp.family, tile.family))
-      kernels.push_back(downFewKernel(tile.family, gemm.biased));
+    if (std::optional<LaunchKernel> few = dense ? std::nullopt : fewKernel(op, gemm, functor))
+      kernels.push_back(std::move(*few));
     return kernels;
+  }
+
+  /// What takes a product's place in steps of few tokens, where the layer has it. `functor`: gate-up's activation.
+  std::optional<LaunchKernel> fewKernel(moe::LaunchOp op, const GemmConfig &gemm,
+                                        const std::optional<Functor> &functor) const {
+    const auto padded = [](std::optional<uint64_t> size) { return paddedForCuda(static_cast<uint32_t>(*size)); };
+    const uint32_t k = padded(op.getK()), columns = padded(op.getColumns());
+    const auto experts = static_cast<uint64_t>(topK);
+    const GemmFamily family = config.down.family;
+    if (gemm.role == GemmRole::GateUp && hasGateUpFew(experts, shared, columns, k, config.gateUp, config.down))
+      return gateUpFewKernel(*functor);
+    if (gemm.role == GemmRole::Down && hasDownFew(experts, shared, k, columns, config.gateUp.family, family))
+      return downFewKernel(family, gemm.biased);
+    return std::nullopt;
+  }
+
+  LaunchKernel gateUpFewKernel(const Functor &functor) const {
+    ShippedKernel kernel = shippedGateUpFewFp8();
+    kernel.unit.kernels = {gateUpFewFp8Kernel({element()}, functor.name)};
+    kernel.unit.functors = {functor};
+    return kernelOf(std::move(kernel), kGateUpFewThreads, kGateUpFewMostSharedBytes);
   }
 
   LaunchKernel downFewKernel(GemmFamily family, bool biased) const {

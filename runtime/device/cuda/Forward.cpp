@@ -28,12 +28,16 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   const int32_t *ids = routing ? routing->ids : space.ids;
   MOEC_TRY(assignSlots(ids, counters.ring));
   const float *pairWeights = routing ? routing->weights : space.weights;
-  const bool quantisedApart = kernels.gateUp.family == GemmFamily::Fp8 && !quantisesFew();
-  if (quantisedApart)
-    MOEC_TRY(quantiseTokens(hidden));
-  MOEC_TRY(gateUp(hidden, pairWeights));
-  if (quantisedApart && !kernels.gateUp.quantisesOutputs() && !downIsFew()) // which does that itself
-    MOEC_TRY(quantiseActivated());
+  if (gateUpIsFew()) { // down then quantises its rows itself
+    MOEC_TRY(gateUpFew(hidden));
+  } else {
+    const bool quantisedApart = kernels.gateUp.family == GemmFamily::Fp8 && !quantisesFew();
+    if (quantisedApart)
+      MOEC_TRY(quantiseTokens(hidden));
+    MOEC_TRY(gateUp(hidden, pairWeights));
+    if (quantisedApart && !kernels.gateUp.quantisesOutputs() && !downIsFew()) // which does that itself
+      MOEC_TRY(quantiseActivated());
+  }
   void *outputs = isPadded() ? space.output : output;
   if (downIsFew()) {
     MOEC_TRY(downFew(pairWeights, counters.ring, outputs));
@@ -256,14 +260,41 @@ Status CudaForward::down(const int32_t *ids, const float *pairWeights, const Cou
               rows ? &rows->expertOutput : nullptr);
 }
 
+bool CudaForward::gateUpIsFew() const {
+  return kernels.gateUpFew && few.ids &&
+         moec::gateUpIsFew(layer.shape, tokens, kernels.config.gateUp, kernels.config.down);
+}
+
+Status CudaForward::gateUpFew(const void *hidden) {
+  const CudaProduct &gateUp = kernels.gateUp;
+  const GateUpFewLaunch how =
+      gateUpFewLaunch(downIsFew(), tokens, layer.shape.topK, gateUp.n, gateUp.k, site.multiprocessors);
+  GateUpFewFp8Args args{};
+  args.tokens = hidden;
+  args.output = space.activated;
+  args.weightScales = reinterpret_cast<const float *>(weights.gateScales);
+  args.upWeightScales = reinterpret_cast<const float *>(weights.upScales);
+  args.expertScaleStride = int64_t{ceilDivide(gateUp.n, kFp8Block)} * (gateUp.k / kFp8Block);
+  args.expertGroups = gateUp.n / kGateUpFewColumns;
+  args.k = gateUp.k;
+  args.n = gateUp.n;
+  args.ringBytes = how.ringBytes;
+  args.startAt = how.startAt;
+  args.few = few;
+  CudaKernel kernel = *kernels.gateUpFew;
+  kernel.sharedBytes = gateUpFewSharedBytes(args.k, args.ringBytes);
+  void *parameters[] = {const_cast<CUtensorMap *>(&layer.gateUpFewMap), &args}; // (which the driver does not write to)
+  return launch(kernel, site.multiprocessors, parameters, "gate-up, of few tokens");
+}
+
 bool CudaForward::downIsFew() const {
   return kernels.downFew && few.ids && moec::downIsFew(layer.shape, tokens, kernels.gateUp.family, kernels.down.family);
 }
 
 Status CudaForward::downFew(const float *pairWeights, const CountsRing &ring, void *output) {
   const CudaProduct &down = kernels.down;
-  const bool fp8 = down.family == GemmFamily::Fp8, quantised = kernels.gateUp.quantisesOutputs();
-  const uint32_t topK = layer.shape.topK;
+  const bool fp8 = down.family == GemmFamily::Fp8, quantised = kernels.gateUp.quantisesOutputs() && !gateUpIsFew();
+  const DownFewLaunch how = downFewLaunch(down.family, tokens, layer.shape.topK, down.k, down.n, site.multiprocessors);
   DownFewFp8Args args{};
   args.down.activated = quantised ? static_cast<const void *>(space.quantised) : space.activated;
   args.down.output = output;
@@ -271,14 +302,14 @@ Status CudaForward::downFew(const float *pairWeights, const CountsRing &ring, vo
   args.down.bias = reinterpret_cast<const float *>(weights.downBias);
   args.down.k = down.k;
   args.down.n = down.n;
-  args.down.slots = (fp8 ? downFewFp8Slots : downFewSlots)(tokens, topK, down.k, down.n, site.multiprocessors);
+  args.down.slots = how.slots;
   args.down.few = few;
   args.down.ring = ring;
   args.rowScales = quantised ? space.activatedScales : nullptr;
   args.weightScales = reinterpret_cast<const float *>(weights.downScales);
   args.rowScaleStride = space.scaleStride;
   CudaKernel kernel = *kernels.downFew;
-  kernel.sharedBytes = fp8 ? downFewFp8SharedBytes(topK, down.k, args.down.slots) : downFewSharedBytes(args.down.slots);
+  kernel.sharedBytes = how.sharedBytes;
   void *parameters[] = {const_cast<CUtensorMap *>(&layer.downFewMap), // (which the driver does not write to)
                         fp8 ? static_cast<void *>(&args) : &args.down};
   return launch(kernel, downFewBlocks(tokens, down.n), parameters, "down, of few tokens");

@@ -71,6 +71,10 @@ private:
   Status down(const int32_t *ids, const float *pairWeights, const CountsRing &ring, void *output);
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, const CountsRing &ring, void *output);
+  /// Whether one launch takes the place of quantising tokens and of gate-up (gateUpIsFew, CudaTiles.h); and that
+  /// launch.
+  bool gateUpIsFew() const;
+  Status gateUpFew(const void *hidden);
   /// Whether one launch takes down's and combine's place (downIsFew, CudaTiles.h); and that launch.
   bool downIsFew() const;
   Status downFew(const float *pairWeights, const CountsRing &ring, void *output);

@@ -51,7 +51,8 @@ struct CudaKernels final : LoadedKernels {
   CudaKernel dispatchOneBlock, dispatchCount, dispatchScan, dispatchPlace, dispatchGrid;
   std::optional<CudaKernel> dispatchCluster; // where the target has clusters
   CudaProduct gateUp, down;
-  std::optional<CudaKernel> downFew; // in place of down and combine where tokens are few (hasDownFew)
+  std::optional<CudaKernel> gateUpFew; // in place of quantise and gate-up where tokens are few (hasGateUpFew)
+  std::optional<CudaKernel> downFew;   // in place of down and combine, likewise (hasDownFew)
   std::optional<CudaProduct> sharedGateUp, sharedDown;
   CudaKernel quantise; // where gateUp.family is Fp8
   CudaKernel combine;

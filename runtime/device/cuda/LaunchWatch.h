@@ -8,9 +8,9 @@ namespace moec {
 class LaunchWatch {
 public:
   virtual ~LaunchWatch() = default;
-  /// `kernel` is a literal: "router", "route", "dispatch" (dispatch and down may have more behind a comma: "down, of
-  /// few tokens"), "quantise-tokens", "quantise-activated", "gate-up", "down", "shared-gate-up", "shared-down",
-  /// "combine". `stream` is a CUstream.
+  /// `kernel` is a literal: "router", "route", "dispatch" (dispatch, gate-up and down may have more behind a comma:
+  /// "down, of few tokens"), "quantise-tokens", "quantise-activated", "gate-up", "down", "shared-gate-up",
+  /// "shared-down", "combine". `stream` is a CUstream.
   virtual void begins(const char *kernel, void *stream) = 0;
   virtual void ends(const char *kernel, void *stream) = 0;
 };

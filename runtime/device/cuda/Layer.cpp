@@ -29,9 +29,19 @@ Status makeMaps(const CudaDriver &driver, const CudaProduct &gemm, CUdeviceptr f
   return gemm.family == GemmFamily::Hopper ? weights(second, maps.second) : Status();
 }
 
-CudaTensor downFewTensorOf(const CudaProduct &down, CUdeviceptr weights, uint32_t experts) {
-  return down.family == GemmFamily::Fp8 ? downFewFp8Tensor(weights, down.k, down.n, experts)
-                                        : downFewTensor(down.config.element, weights, down.k, down.n, experts);
+/// Those of the kernels for steps of few tokens.
+Status makeFewMaps(const CudaDriver &driver, uint32_t experts, CudaLayer &layer) {
+  const CudaKernels &kernels = *layer.kernels;
+  const CudaWeights &weights = *layer.weights;
+  const CudaProduct &gateUp = kernels.gateUp, &down = kernels.down;
+  const uint64_t stride = uint64_t{gateUp.k} * gateUp.n;
+  if (kernels.gateUpFew)
+    MOEC_TRY(encode(driver, gateUpFewTensor(weights.gate, weights.up, gateUp.k, gateUp.n, experts, stride),
+                    "gate and up of few tokens", layer.gateUpFewMap));
+  if (kernels.downFew)
+    MOEC_TRY(encode(driver, downFewTensor(down.family, down.config.element, weights.down, down.k, down.n, experts),
+                    "down's weights of few tokens", layer.downFewMap));
+  return {};
 }
 
 } // namespace
@@ -52,9 +62,7 @@ Status makeMaps(const CudaDriver &driver, CudaLayer &layer) {
   const uint32_t experts = groupedExperts(layer.shape);
   MOEC_TRY(makeMaps(driver, kernels.gateUp, weights.gate, weights.up, experts, layer.gateUpMaps));
   MOEC_TRY(makeMaps(driver, kernels.down, weights.down, weights.down, experts, layer.downMaps));
-  if (kernels.downFew)
-    MOEC_TRY(encode(driver, downFewTensorOf(kernels.down, weights.down, experts), "down's weights of few tokens",
-                    layer.downFewMap));
+  MOEC_TRY(makeFewMaps(driver, experts, layer));
   if (kernels.sharedGateUp)
     MOEC_TRY(makeMaps(driver, *kernels.sharedGateUp, weights.sharedGate, weights.sharedUp, 1, layer.sharedGateUpMaps));
   if (kernels.sharedDown)

@@ -18,7 +18,7 @@ struct CudaLayer final : DeviceLayer {
   bool asNumbered = false;                    // `order` is 0 .. X-1 and need not be read
   std::shared_ptr<const CUdeviceptr> order;   // device [groupedExperts] int32: experts in the plan's order
   GemmMaps gateUpMaps, downMaps, sharedGateUpMaps, sharedDownMaps;
-  CUtensorMap downFewMap{}; // down's weights as CudaKernels::downFew reads them
+  CUtensorMap gateUpFewMap{}, downFewMap{}; // weights as CudaKernels::gateUpFew and downFew read them
 };
 
 /// The order of a layer's experts as the device has it: a shared expert that joins them has the most rows, so it is

@@ -95,10 +95,10 @@ std::vector<CudaValidator::Pass> CudaValidator::passesOf(const CudaLayer &layer)
     passes.push_back({.tokens = found});
   if (few < tokens)
     passes.push_back({.tokens = few});
-  if (layer.kernels->downFew)
-    for (uint32_t count = std::min(few, tokens); count-- > 1;) // whose rings differ
-      if (downIsFew(shape, count, config.gateUp.family, config.down.family))
-        passes.push_back({.tokens = count});
+  for (uint32_t count = std::min(few, tokens); count-- > 1;) // whose rings differ
+    if (downIsFew(shape, count, config.gateUp.family, config.down.family) ||
+        gateUpIsFew(shape, count, config.gateUp, config.down))
+      passes.push_back({.tokens = count});
   return passes;
 }
 

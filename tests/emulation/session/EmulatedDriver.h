@@ -19,7 +19,8 @@ struct Machine {
   emulation::DeviceMemory memory;
   Random seeds;
   std::optional<Failure> failure = {}; // the first
-  uint32_t numDownFew = 0;             // launches that took down's and combine's place
+  uint32_t numGateUpFew = 0;           // launches that took quantising's and gate-up's place
+  uint32_t numDownFew = 0;             // and down's and combine's
 };
 inline Machine *machine = nullptr; // of the run; driver functions take no context of ours
 
@@ -28,13 +29,14 @@ using Kernel = std::function<void(const CUlaunchConfig &, void **)>;
 
 template <class Body>
 void runKernel(const CUlaunchConfig &config, uint8_t *dynamicShared, bool unwrittenRows, Body body,
-               uint32_t clusterBlocks = 1) {
+               uint32_t clusterBlocks = 1, uint32_t wgmmaRows = 64) {
   if (!machine->failure)
     machine->failure = launch(machine->memory,
                               {.blocks = config.gridDimX,
                                .threads = config.blockDimX,
                                .sharedBytes = config.sharedMemBytes,
                                .dynamicShared = dynamicShared,
+                               .wgmmaRows = wgmmaRows,
                                .unwrittenRows = unwrittenRows,
                                .clusterBlocks = clusterBlocks},
                               machine->seeds.next(), body);
@@ -131,6 +133,7 @@ inline DeviceAllocator emulatedAllocator() {
 /// Experts in an order that is not their own.
 inline std::shared_ptr<const CUdeviceptr> mixedOrder(emulation::DeviceMemory &memory, const LayerShape &shape) {
   LayerTable table;
+  REQUIRE(shape.experts % 3 != 0); // else not all would be in it
   for (uint32_t place = 0; place < shape.experts; ++place)
     table.order.push_back(static_cast<uint16_t>((place * 3 + 1) % shape.experts));
   return std::make_shared<const CUdeviceptr>(addressOf(memory.constant(deviceOrder(shape, table))));
@@ -164,7 +167,7 @@ private:
 };
 
 /// Steps of a layer, of half of `tokens`, of all, of half again and, where it has kernels for so few, of kFewTokens and
-/// of each number of which one launch takes down's and combine's place, one after the other in buffers with room for
+/// of each number of which one launch takes gate-up's place or down's, one after the other in buffers with room for
 /// more. The second is checked; those after it, whose pairs are few (kFewPairs) where the second's were not, must give
 /// the same bits, and so must the whole of it with a dispatch.
 ///
@@ -216,9 +219,12 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
   const auto isDownFew = [&](uint32_t count) {
     return layer.kernels->downFew && downIsFew(layer.shape, count, config.gateUp.family, config.down.family);
   };
-  REQUIRE(!isDownFew(half)); // whose outputs are compared
+  const auto isGateUpFew = [&](uint32_t count) {
+    return layer.kernels->gateUpFew && gateUpIsFew(layer.shape, count, config.gateUp, config.down);
+  };
+  REQUIRE((!isGateUpFew(half) && !isDownFew(half))); // whose outputs are compared
   for (uint32_t count = half; count > 0; --count)
-    if (isDownFew(count))
+    if (isGateUpFew(count) || isDownFew(count))
       tokensOf.push_back(count);
   for (uint32_t count : std::span(tokensOf).subspan(2)) {
     step(count, again);
@@ -235,6 +241,8 @@ std::string runSteps(uint64_t seed, const std::vector<uint16_t> &hiddenRows, uin
       return "a step with dispatch gives other bits than one without";
     tokensOf.push_back(tokens);
   }
+  if (here.numGateUpFew != static_cast<uint32_t>(std::ranges::count_if(tokensOf, isGateUpFew)))
+    return fmt::format("{} steps have had one launch for quantising and gate-up", here.numGateUpFew);
   if (here.numDownFew != static_cast<uint32_t>(std::ranges::count_if(tokensOf, isDownFew)))
     return fmt::format("{} steps have had one launch for down and combine", here.numDownFew);
   if (leavesCounters(space->tileCounters, 2))

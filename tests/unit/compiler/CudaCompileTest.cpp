@@ -2,6 +2,7 @@
 #include "compiler/Compile.h"
 #include "compiler/core/CudaLaunch.h"
 #include "compiler/core/PlanCuda.h"
+#include "compiler/import/Activation.h"
 #include "tests/unit/Catch.h"
 #include "tests/unit/compiler/Models.h"
 
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 using namespace moec;
 using tests::tinyModel;
@@ -58,6 +60,20 @@ std::map<LaunchKind, Launch> byKind(const LayerPackage &layer) {
   for (const Launch &launch : layer.launches)
     launches[launch.kind] = launch;
   return launches;
+}
+
+/// The model's package for sm_90a with this tile for gate-up and down of layer 0.
+Package compiledWith(const std::string &model, const std::string &tile) {
+  CompileRequest request = requestFor(model, "sm_90a");
+  const Result<Package> planned = compile(request, sharedCache().hooks());
+  INFO(planned.status().message());
+  REQUIRE(planned.ok());
+  request.plans[0] = planned->layers[0].plan;
+  request.plans[0].config.cuda.gateUp = request.plans[0].config.cuda.down = *CudaTile::parse(tile);
+  Result<Package> package = compile(request, sharedCache().hooks());
+  INFO(package.status().message());
+  REQUIRE(package.ok());
+  return std::move(*package);
 }
 
 std::string replaced(std::string text, const std::string &what, const std::string &with) {
@@ -319,22 +335,69 @@ TEST_CASE("a layer that has another down for few tokens gets it as down's last k
     CAPTURE(expected.tile);
     LayerShape of = shape;
     of.expertFormat = expected.format;
-    CompileRequest request = requestFor(tinyModel(of), "sm_90a");
-    const Result<Package> planned = compile(request, sharedCache().hooks());
-    INFO(planned.status().message());
-    REQUIRE(planned.ok());
-    request.plans[0] = planned->layers[0].plan;
-    request.plans[0].config.cuda.gateUp = request.plans[0].config.cuda.down = *CudaTile::parse(expected.tile);
-    const Result<Package> package = compile(request, sharedCache().hooks());
-    INFO(package.status().message());
-    REQUIRE(package.ok());
-    const Launch down = byKind(package->layers[0]).at(LaunchKind::Down);
+    const Package package = compiledWith(tinyModel(of), expected.tile);
+    const Launch down = byKind(package.layers[0]).at(LaunchKind::Down);
     REQUIRE(down.kernels.size() == expected.down.size());
     for (size_t i = 0; i < down.kernels.size(); ++i)
-      CHECK(package->images[down.kernels[i].image].name.find(expected.down[i]) != std::string::npos);
-    const KernelResources &few = package->images[down.kernels.back().image].resources;
+      CHECK(package.images[down.kernels[i].image].name.find(expected.down[i]) != std::string::npos);
+    const KernelResources &few = package.images[down.kernels.back().image].resources;
     CHECK((few.threads == kDownFewThreads && few.dynamicSharedBytes == expected.sharedBytes));
   }
+}
+
+TEST_CASE("a layer of e4m3 experts that has another gate-up for few tokens gets it as gate-up's last kernel",
+          "[compiler][cuda]") {
+  const std::string one = "fp8-16x64-s5-w1x4-b1", two = "fp8-16x64-s5-w1x2-b2"; // which quantises few rows
+  struct Layer {
+    uint32_t hidden, intermediate, topK;
+    std::string tile;
+    bool joined, has;
+  };
+  for (const Layer &layer : {Layer{128, 144, 2, two, false, true}, Layer{128, 144, 2, two, true, true},
+                             Layer{128, 144, 2, one, false, false}, Layer{128, 128, 4, one, false, true},
+                             Layer{128, 128, 4, one, true, false}, Layer{144, 128, 4, two, false, false}}) {
+    CAPTURE(layer.hidden, layer.intermediate, layer.topK, layer.tile, layer.joined);
+    const LayerShape shape{.hidden = layer.hidden,
+                           .intermediate = layer.intermediate,
+                           .experts = 4,
+                           .topK = layer.topK,
+                           .dtype = DType::BF16,
+                           .sharedIntermediate = layer.joined ? layer.intermediate : 0,
+                           .sharedAlike = layer.joined,
+                           .expertFormat = WeightFormat::BlockE4M3};
+    const Package package = compiledWith(tinyModel(shape), layer.tile);
+    const Launch gateUp = byKind(package.layers[0]).at(LaunchKind::GateUp);
+    const size_t usual = layer.tile == two ? 3 : 2; // the product (in both forms) and quantise
+    REQUIRE(gateUp.kernels.size() == usual + (layer.has ? 1 : 0));
+    const Image &last = package.images[gateUp.kernels.back().image];
+    CHECK((last.name == "gateupfew-fp8") == layer.has);
+    if (layer.has)
+      CHECK((last.resources.threads == kGateUpFewThreads &&
+             last.resources.dynamicSharedBytes == kGateUpFewMostSharedBytes));
+  }
+}
+
+TEST_CASE("gate-up for few tokens has the layer's own activation", "[compiler][cuda]") {
+  using importer::Activation;
+  const LayerShape shape{.hidden = 128,
+                         .intermediate = 144,
+                         .experts = 4,
+                         .topK = 2,
+                         .dtype = DType::BF16,
+                         .expertFormat = WeightFormat::BlockE4M3};
+  const std::string model = tinyModel(shape);
+  std::set<std::string> keys;
+  for (Activation activation : {Activation::Silu, Activation::GeluTanh, Activation::ClampedSwiglu}) {
+    CAPTURE(static_cast<int>(activation));
+    const std::string region = fmt::format(" activation {{\n{}    }}\n", importer::activationBlock(activation));
+    const Package package =
+        compiledWith(replaced(model, tests::siluRegion(), region), "fp8-16x64-s5-w1x2-b2"); // a spill is an error
+    const Launch gateUp = byKind(package.layers[0]).at(LaunchKind::GateUp);
+    const Image &last = package.images[gateUp.kernels.back().image];
+    CHECK(last.name == "gateupfew-fp8");
+    keys.insert(last.key);
+  }
+  CHECK(keys.size() == 3);
 }
 
 TEST_CASE("names of a model reach no CUDA", "[compiler][cuda]") {

@@ -259,11 +259,43 @@ TEST_CASE("steps of up to four tokens of e4m3 have no combine, and nothing quant
   CHECK((combineNs(1, one) == 0 && combineNs(4, one) == 0 && combineNs(5, one) > gpu.launchNs));
   CHECK(combineNs(1, two) == 0); // (whatever places its 192 tiles leave empty)
   CHECK((quantise(4, one).activatedNs == 0 && quantise(5, one).activatedNs > gpu.launchNs));
-  CHECK(quantise(4, one).tokensNs > gpu.launchNs);
+  CHECK((quantise(4, one).ns() == 0 && quantise(4, two).ns() == 0)); // gate-up of few tokens does
+  shape.hidden = 2000;                                               // which takes none of these
+  CHECK((quantise(4, one).tokensNs > gpu.launchNs && quantise(4, one).activatedNs == 0));
   CHECK(quantise(4, two).ns() == 0); // gate-up quantises
   shape.sharedIntermediate = 768;
   CHECK((combineNs(1, one) > gpu.launchNs && quantise(1, one).activatedNs > gpu.launchNs));
   CHECK((quantise(1, two).ns() == 0 && quantise(4, two).inProductsNs > 0)); // both products do
+  shape.hidden = 2048;
+  CHECK(quantise(4, two).ns() == 0); // as before
+}
+
+TEST_CASE("e4m3's gate-up and down of few tokens cost the same whatever their classes are", "[core][gpu]") {
+  const GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h200"));
+  LayerShape shape{.hidden = 2048,
+                   .intermediate = 768,
+                   .experts = 128,
+                   .topK = 8,
+                   .dtype = DType::BF16,
+                   .expertFormat = WeightFormat::BlockE4M3};
+  const CudaTile one = *CudaTile::parse("fp8-16x64-s5-w1x4-b1"), two = *CudaTile::parse("fp8-16x64-s5-w1x2-b2"),
+                 bf16 = *CudaTile::parse("fitted-16x64-s5-w1x4-b1");
+  const auto costs = [&](uint32_t tokens, const CudaTile &gateUp, const CudaTile &down) {
+    const Histogram histogram = Histogram::uniform(tokens, shape.topK, shape.experts);
+    return cudaFewCosts(shape, tokens, histogram.pairs, gateUp, down, gpu);
+  };
+  const CudaFewCosts few = costs(1, one, two), four = costs(4, two, two);
+  REQUIRE((few.gateUp && few.down && four.gateUp && four.down));
+  CHECK((few.gateUp->ns == costs(1, two, one).gateUp->ns && few.down->ns == costs(1, two, two).down->ns));
+  CHECK((four.gateUp->memoryNs == Approx(4 * few.gateUp->memoryNs) && four.gateUp->ns > few.gateUp->ns)); // 32 experts
+  CHECK(few.gateUp->memoryNs == Approx(2 * few.down->memoryNs));
+  CHECK((!costs(5, two, two).gateUp && !costs(5, two, two).down));
+  CHECK((!costs(1, bf16, bf16).gateUp && !costs(1, bf16, bf16).down));
+  shape.topK = 2; // down has no such form: it must quantise its rows itself
+  CHECK((costs(1, two, two).gateUp && !costs(1, two, two).down && !costs(1, one, two).gateUp));
+  shape.topK = 8;
+  shape.hidden = 2000;
+  CHECK((!costs(1, two, two).gateUp && costs(1, two, two).down));
 }
 
 TEST_CASE("steps whose blocks find their pairs cost less than with a dispatch", "[core][gpu]") {

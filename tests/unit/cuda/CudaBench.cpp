@@ -82,6 +82,8 @@ private:
     layer.launches.push_back(dispatch);
     layer.launches.push_back(
         gemm(LaunchKind::GateUp, config.gateUp, GemmRole::GateUp, false, shape.hidden, shape.intermediate));
+    if (hasGateUpFew(shape, config.gateUp, config.down))
+      layer.launches.back().kernels.push_back(kernel("gateUpFewFp8", kGateUpFewThreads, kGateUpFewMostSharedBytes));
     if (shape.sharedIntermediate && (compiler.sharedApart || !joinsShared(shape))) {
       layer.launches.push_back(gemm(LaunchKind::SharedGateUp, config.sharedGateUp, GemmRole::GateUp, true, shape.hidden,
                                     shape.sharedIntermediate));

@@ -51,6 +51,7 @@ void FakeCuda::forget() {
   log.clear();
   fitted.clear();
   lastDownFew.reset();
+  lastGateUpFew.reset();
   log.reserve(1 << 16); // so that counting is no allocation of the step path
 }
 

@@ -4,7 +4,7 @@
 
 #include "compiler/core/CudaTensors.h"
 #include "compiler/kernels/DownFewAbi.h"
-#include "compiler/kernels/Fp8Abi.h"
+#include "compiler/kernels/GateUpFewAbi.h"
 #include "runtime/device/cuda/Api.h"
 
 #include <atomic>
@@ -25,6 +25,7 @@ struct FakeKernel {
   std::string symbol;
   uint32_t mostShared = 48 * 1024; // dynamic, unless an attribute says otherwise
   bool mostSharedIsSet = false;
+  bool prefersShared = false; // to the first-level cache
 };
 struct FakeLibrary {
   std::vector<std::unique_ptr<FakeKernel>> kernels;
@@ -107,6 +108,15 @@ public:
     uint32_t blocks = 0, sharedBytes = 0;
   };
   std::optional<DownFew> lastDownFew;
+
+  /// Likewise of the last gate-up of few tokens.
+  struct GateUpFew {
+    GateUpFewFp8Args args{};
+    FakeTensorMap weights{};
+    uint32_t blocks = 0, sharedBytes = 0;
+    bool prefersShared = false;
+  };
+  std::optional<GateUpFew> lastGateUpFew;
 
   /// The arguments of the last grouped product of each kind, by launch name ("gate-up", "down"); only while asked for.
   std::map<std::string, GroupedGemmArgs> products;

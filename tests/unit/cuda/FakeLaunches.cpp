@@ -92,6 +92,15 @@ void keepDownFew(const FakeKernel &kernel, const CUlaunchConfig &config, void **
   kept.sharedBytes = config.sharedMemBytes;
 }
 
+void keepGateUpFew(const FakeKernel &kernel, const CUlaunchConfig &config, void **parameters) {
+  FakeCuda::GateUpFew &kept = fake().lastGateUpFew.emplace();
+  std::memcpy(static_cast<void *>(&kept.weights), parameters[0], sizeof(FakeTensorMap));
+  kept.args = *static_cast<const GateUpFewFp8Args *>(parameters[1]);
+  kept.blocks = config.gridDimX;
+  kept.sharedBytes = config.sharedMemBytes;
+  kept.prefersShared = kernel.prefersShared;
+}
+
 /// Products of the fitted family and of e4m3 ("gate-up:fitted-...", "down:fp8-..."), and quantise: their parameters are
 /// kept, for tests to look at.
 void keepFitted(const FakeKernel &kernel, const CUlaunchConfig &config, void **parameters) {
@@ -107,6 +116,8 @@ void keepFitted(const FakeKernel &kernel, const CUlaunchConfig &config, void **p
   }
   if (kernel.symbol == "downFew" || kernel.symbol == "downFewFp8")
     keepDownFew(kernel, config, parameters);
+  if (kernel.symbol == "gateUpFewFp8")
+    keepGateUpFew(kernel, config, parameters);
   if (!fitted && !fp8)
     return;
   FakeTensorMap *const maps[] = {&product.weights, &product.tokens, &product.output};
@@ -155,9 +166,13 @@ CUresult fakeFuncLoad(CUfunction) {
 }
 CUresult fakeFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
   CALLED("cuFuncSetAttribute");
-  if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
-    return CUDA_SUCCESS;
   FakeKernel &kernel = *reinterpret_cast<FakeKernel *>(function);
+  if (attribute == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT) {
+    kernel.prefersShared = value == CU_SHAREDMEM_CARVEOUT_MAX_SHARED && kernel.symbol == "gateUpFewFp8";
+    return kernel.prefersShared ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; // no other kernel asks for it
+  }
+  if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES)
+    return CUDA_ERROR_INVALID_VALUE; // nor anybody for anything else
   const auto bytes = static_cast<uint32_t>(value);
   if (kernel.mostSharedIsSet && bytes < kernel.mostShared)
     return CUDA_ERROR_INVALID_VALUE; // CUDA allows it, but whoever launches it meanwhile would fail

@@ -18,12 +18,25 @@ constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK
             .experts = 6,
             .topK = 4,
             .dtype = DType::BF16,
-            .expertFormat = WeightFormat::BlockE4M3};                   // has downFewFp8
+            .expertFormat = WeightFormat::BlockE4M3}, // has downFewFp8
+    bothE4M3{.hidden = 384,
+             .intermediate = 384,
+             .experts = 6,
+             .topK = 4,
+             .dtype = DType::BF16,
+             .expertFormat = WeightFormat::BlockE4M3}, // has gateUpFewFp8, too
+    gateUpE4M3{.hidden = 256,
+               .intermediate = 144,
+               .experts = 6,
+               .topK = 2,
+               .dtype = DType::BF16,
+               .expertFormat = WeightFormat::BlockE4M3}; // has that alone, in tiles that quantise few rows
 constexpr uint32_t most = kFewPairs / 2, mostOfBlocks = kBlockRows / 2; // tokens
 const std::string wide = "fitted-192x256-s4-w2x1-b1", narrow = "fitted-16x64-s5-w1x4-b1",
-                  two = "fitted-16x64-s5-w1x2-b2", // blocks a multiprocessor
-    wideE4M3 = "fp8-192x128-s5-w2x1-b1";
+                  two = "fitted-16x64-s5-w1x2-b2";  // blocks a multiprocessor
 constexpr uint32_t usual = 5 * 80 * 128 * 2 + 1024; // bytes of shared memory of the last
+const std::string wideE4M3 = "fp8-192x128-s5-w2x1-b1", twoE4M3 = "fp8-16x64-s5-w1x2-b2",
+                  oneE4M3 = "fp8-16x64-s5-w1x4-b1", wholeE4M3 = "fp8-16x256-s6-w2x1-b1"; // quantises what it gives
 
 void setRoom(SessionOptions &options) { options.maxTokens = mostOfBlocks + 1; }
 
@@ -143,6 +156,25 @@ TEST_CASE("generations of e4m3 are validated with each number of tokens that has
   CHECK(seen == std::vector<uint32_t>{kFewPairs / 4, 4, 3, 2, 1});
   REQUIRE(bench.cuda.lastDownFew);
   CHECK(bench.cuda.lastDownFew->args.few.numTokens == 1);
+}
+
+TEST_CASE("generations of e4m3 are validated with each number of tokens that has a gate-up of its own",
+          "[cuda][few][fp8]") {
+  CudaBench bench({}, {describeLayer(0, gateUpE4M3)}); // of 64 tokens
+  bench.mustOpen();
+  for (const std::string &tile : {twoE4M3, oneE4M3}) {
+    CAPTURE(tile);
+    bench.cuda.forget();
+    bench.publish(tile, tile);
+    std::set<uint32_t> seen;
+    for (const FakeFitted &product : bench.cuda.fittedLaunches())
+      if (product.symbol.starts_with("down:" + tile) && product.args.few.ids && product.args.few.numTokens < most)
+        seen.insert(product.args.few.numTokens);
+    const bool hasFew = tile == twoE4M3;
+    CHECK(seen == (hasFew ? std::set<uint32_t>{1, 2, 3, 4} : std::set<uint32_t>{}));
+    REQUIRE(bench.cuda.lastGateUpFew.has_value() == hasFew);
+    CHECK((!hasFew || bench.cuda.lastGateUpFew->args.few.numTokens == 1));
+  }
 }
 
 TEST_CASE("of pairs that blocks find gate-up leaves the slots, and down the counts", "[cuda][few]") {
@@ -292,27 +324,36 @@ TEST_CASE("one launch takes e4m3's down and combine in steps of up to four token
     }
 }
 
-TEST_CASE("kernels of down for few tokens are those that packages say, in their order", "[cuda][few]") {
-  // The message of a session whose down's kernels, and what the last takes, were changed.
-  const auto refusal = [](const LayerShape &shape, auto change) {
+TEST_CASE("kernels for few tokens are those that packages say, in their order", "[cuda][few]") {
+  // The message of a session where a launch's kernels, and what the last takes, were changed.
+  const auto refusalOf = [](const LayerShape &shape, LaunchKind kind, auto change) {
     CudaBench bench({}, {describeLayer(0, shape)});
     bench.compiler.spoil = [&](Package &package) {
-      Launch &down = *std::ranges::find(package.layers[0].launches, LaunchKind::Down, &Launch::kind);
-      change(down.kernels, package.images[down.kernels.back().image].resources);
+      Launch &launch = *std::ranges::find(package.layers[0].launches, kind, &Launch::kind);
+      change(launch.kernels, package.images[launch.kernels.back().image].resources);
     };
     return bench.open().status().message();
   };
-  const auto has = [](const std::string &message, const std::string &part) {
-    INFO(message);
-    CHECK(message.find("down: ") != std::string::npos);
-    return message.find(part) != std::string::npos;
-  };
   using Kernels = std::vector<KernelRef>;
-  for (const bool fp8 : {false, true}) {
-    CAPTURE(fp8);
-    const LayerShape &shape = fp8 ? fewE4M3 : fewShape;
-    const std::string takes = fmt::format("but {} takes {} and {}", fp8 ? "downFewFp8" : "downFew", kDownFewThreads,
-                                          fp8 ? kDownFewFp8MostSharedBytes : kDownFewMostSharedBytes);
+  struct Form {
+    const char *name;
+    const LayerShape &shape;
+    LaunchKind kind;
+    uint32_t threads, sharedBytes;
+  };
+  for (const Form &form :
+       {Form{"downFew", fewShape, LaunchKind::Down, kDownFewThreads, kDownFewMostSharedBytes},
+        Form{"downFewFp8", fewE4M3, LaunchKind::Down, kDownFewThreads, kDownFewFp8MostSharedBytes},
+        Form{"gateUpFewFp8", bothE4M3, LaunchKind::GateUp, kGateUpFewThreads, kGateUpFewMostSharedBytes}}) {
+    CAPTURE(form.name);
+    const std::string takes = fmt::format("but {} takes {} and {}", form.name, form.threads, form.sharedBytes);
+    const auto refusal = [&](const LayerShape &shape, auto change) { return refusalOf(shape, form.kind, change); };
+    const LayerShape &shape = form.shape;
+    const auto has = [&](const std::string &message, const std::string &part) {
+      INFO(message);
+      CHECK(message.find(fmt::format("{}: ", launchName(form.kind))) != std::string::npos);
+      return message.find(part) != std::string::npos;
+    };
     std::string message = refusal(shape, [](Kernels &, KernelResources &few) { few.threads = 256; });
     CHECK((has(message, "256 threads and ") && has(message, takes)));
     message = refusal(shape, [](Kernels &, KernelResources &few) { few.dynamicSharedBytes = 4096; });
@@ -375,6 +416,110 @@ TEST_CASE("which layers of e4m3 have a form of down for few tokens", "[cuda][few
   LayerShape wide = fewE4M3; // of 512 blocks a token
   wide.hidden = 16 * 512;
   CHECK((downIsFew(wide, 1, fp8, fp8) && !downIsFew(wide, 2, fp8, fp8)));
+}
+
+TEST_CASE("which layers of e4m3 have a form of gate-up for few tokens", "[cuda][few][fp8]") {
+  const CudaTile pair = *CudaTile::parse(twoE4M3), whole = *CudaTile::parse(wholeE4M3),
+                 fitted = *CudaTile::parse(narrow);
+  const auto shapeOf = [](LayerShape shape, auto change) {
+    change(shape);
+    return shape;
+  };
+  const auto asItIs = [](LayerShape &) {};
+  const auto has = [&](auto change, const CudaTile &gateUp, const CudaTile &down) {
+    return hasGateUpFew(shapeOf(bothE4M3, change), gateUp, down);
+  };
+  // Down can quantise its rows in its form for few tokens, in whatever tiles, or in that of tiles that do.
+  CHECK((has(asItIs, whole, whole) && has(asItIs, pair, pair) && has(asItIs, whole, pair)));
+  CHECK((hasGateUpFew(gateUpE4M3, pair, pair) && !hasGateUpFew(gateUpE4M3, pair, whole)));
+  const auto withShared = [](LayerShape &shape) { shape.sharedIntermediate = 384, shape.sharedAlike = true; };
+  CHECK((has(withShared, pair, pair) && !has(withShared, whole, whole)));
+  CHECK(!has([](LayerShape &shape) { shape.hidden = 400; }, pair, pair));
+  CHECK(has([](LayerShape &shape) { shape.hidden = 8192; }, pair, pair));
+  CHECK(!has([](LayerShape &shape) { shape.hidden = 8320; }, pair, pair)); // more scales than a warp has
+  CHECK((!has(asItIs, fitted, fitted) && !has(asItIs, fitted, pair) && !has(asItIs, pair, fitted)));
+  const auto isFew = [&](auto change, uint64_t tokens, const CudaTile &tile) {
+    return gateUpIsFew(shapeOf(bothE4M3, change), tokens, tile, tile);
+  };
+  for (const CudaTile &tile : {pair, whole}) {
+    CHECK((isFew(asItIs, 1, tile) && isFew(asItIs, kGateUpFewTokens, tile)));
+    CHECK((!isFew(asItIs, 0, tile) && !isFew(asItIs, kGateUpFewTokens + 1, tile)));
+    CHECK(!isFew(asItIs, (uint64_t{1} << 32) + 1, tile));
+    CHECK(!isFew([](LayerShape &shape) { shape.topK = 9; }, 4, tile)); // 36 pairs
+  }
+  // Of 512 blocks of downFewFp8 a token.
+  const auto wideHidden = [](LayerShape &shape) { shape.hidden = 16 * 512; };
+  CHECK((isFew(wideHidden, 1, whole) && !isFew(wideHidden, 2, whole) && isFew(wideHidden, 2, pair)));
+}
+
+TEST_CASE("one launch takes the place of e4m3's quantising and gate-up in steps of up to four tokens",
+          "[cuda][few][fp8]") {
+  CudaBench bench({}, {describeLayer(0, bothE4M3)});
+  bench.mustOpen();
+  FakeFitted usual; // gate-up, of the step with a token more
+  for (const std::string &tile : {twoE4M3, oneE4M3, wideE4M3, wholeE4M3})
+    for (uint32_t tokens = kGateUpFewTokens + 1; tokens > 0; --tokens) {
+      CAPTURE(tile, tokens);
+      const bool few = tokens <= kGateUpFewTokens;
+      // Router, route, gate-up and down; else quantise, (quantise,) both products, combine.
+      CHECK(launchesOf(bench, tile, tile, tokens) == (few ? 4 : tile == wholeE4M3 ? 6 : 7));
+      REQUIRE((bench.cuda.lastGateUpFew.has_value() == few && bench.cuda.lastDownFew.has_value() == few));
+      const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+      if (!few) {
+        usual = launches.at(1);
+        continue;
+      }
+      CHECK(launches.empty()); // neither products nor quantise
+      const FakeCuda::GateUpFew &launch = *bench.cuda.lastGateUpFew;
+      CHECK(launch.args.tokens == bench.hidden.data());
+      CHECK((launch.args.few.numTokens == tokens && launch.args.few.topK == 4 && launch.args.few.joined == 0));
+      CHECK((launch.args.k == 384 && launch.args.n == 384 && launch.args.expertGroups == 48));
+      CHECK((launch.blocks == 132 && launch.prefersShared));
+      // Down's blocks begin beside it where each has a multiprocessor.
+      const FakeCuda::DownFew &down = *bench.cuda.lastDownFew;
+      const bool beside = downFewBlocks(tokens, 384) <= 132;
+      CHECK(launch.args.ringBytes == (beside ? kGateUpFewSharingRingBytes : kGateUpFewMostRingBytes));
+      CHECK(launch.args.startAt == gateUpFewLaunch(384, beside ? down.sharedBytes : 0).startAt);
+      CHECK(launch.sharedBytes == gateUpFewSharedBytes(384, launch.args.ringBytes));
+      // Down takes its rows as they are.
+      CHECK((down.args.activated == launch.args.output && down.scaled.rowScales == nullptr));
+      // The weights and scales that gate-up takes where there are more tokens: gate, and up behind it.
+      CHECK(launch.weights.address == usual.weights.address);
+      CHECK(launch.args.weightScales == usual.scaled.weightScales);
+      CHECK(launch.args.upWeightScales == usual.scaled.upWeightScales);
+      CHECK(launch.args.expertScaleStride == usual.scaled.expertScaleStride);
+      const uint32_t sizes[] = {128, 8, 3, 2, 6 * 48};
+      const uint64_t strides[] = {384, 128, usual.weights.strides[1], 8 * 384};
+      CHECK(launch.weights.rank == 5);
+      CHECK(std::equal(std::begin(sizes), std::end(sizes), launch.weights.sizes));
+      CHECK(std::equal(std::begin(strides), std::end(strides), launch.weights.strides));
+    }
+}
+
+TEST_CASE("e4m3's gate-up of few tokens leaves rows as they are for a down that quantises them, and combine",
+          "[cuda][few][fp8]") {
+  LayerShape shape = gateUpE4M3;
+  const uint32_t joined = GENERATE(0u, 1u);
+  if (joined)
+    shape.sharedIntermediate = shape.intermediate, shape.sharedAlike = true;
+  CudaBench bench({}, {describeLayer(0, shape)});
+  bench.mustOpen();
+  for (uint32_t tokens = 1; tokens <= kGateUpFewTokens; ++tokens) {
+    CAPTURE(joined, tokens);
+    CHECK(launchesOf(bench, twoE4M3, twoE4M3, tokens) == 5); // router, route, combine
+    const std::vector<FakeFitted> launches = bench.cuda.fittedLaunches();
+    REQUIRE((launches.size() == 1 && bench.cuda.lastGateUpFew && !bench.cuda.lastDownFew));
+    const FakeCuda::GateUpFew &gateUp = *bench.cuda.lastGateUpFew;
+    const FakeFitted &down = launches[0];
+    CHECK(down.symbol == "down:" + twoE4M3 + ":few");
+    CHECK(down.args.tokens == gateUp.args.output);
+    checkFew(gateUp.args.few, tokens, joined);
+    checkFew(down.args.few, tokens, joined);
+    CHECK(gateUp.args.ringBytes == kGateUpFewMostRingBytes);
+    CHECK(gateUp.weights.sizes[4] == (6 + joined) * 144 / 8);
+  }
+  CHECK(launchesOf(bench, twoE4M3, twoE4M3, kGateUpFewTokens + 1) == 7);
+  CHECK(!bench.cuda.lastGateUpFew);
 }
 
 TEST_CASE("a joined expert takes part in steps of few pairs", "[cuda][few][joined]") {
