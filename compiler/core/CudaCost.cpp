@@ -42,7 +42,7 @@ constexpr double quantiseShare = 0.85; // of a copy's rate (docs/results/2026-11
 constexpr double quantisingRowsNsPerRate = 1.0, quantiseWaitsNs = 3000, wideE4M3Launch = 1.5;
 // e4m3's gate-up and down in their forms of few tokens, which no tiles make wait: launches, and how much longer memory
 // takes than its rate has it (docs/results/2026-11-28-h200-few-gateup/e4m3-every-tile.txt).
-constexpr double gateUpFewLaunches = 0.9, downFewFp8Launches = 1.5, fewStretch = 1.12;
+constexpr double gateUpFewLaunches = 0.9, downFewFp8Launches = 1.5, fewStretch = 1.09;
 // Each token has downFewFp8 read its experts' weights anew, from the second-level cache: how much faster than memory.
 constexpr double againRate = 1.5;
 
