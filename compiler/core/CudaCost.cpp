@@ -208,7 +208,7 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
     return cost;
   const bool isDownFew = downIsFew(shape, histogram.tokens, gateUp.family, down.family);
   if (gateUpIsFew(shape, histogram.tokens, gateUp, down))
-    return cost;
+    return cost; // (what down in tiles takes longer for its rows is not to be seen in cudaFewCosts()' times)
   if (quantisesFew(histogram.tokens, shape.topK, gateUp, down)) {
     cost.inProductsNs = histogram.tokens > 1 && !isDownFew ? quantisingRowsNsPerRate * gpu.memoryBytesPerNs : 0;
     return cost;

@@ -42,6 +42,11 @@ constexpr bool hasQuantisingForm(const CudaTile &tile) {
 constexpr bool bothHaveQuantisingForms(const CudaTile &gateUp, const CudaTile &down) {
   return hasQuantisingForm(gateUp) && hasQuantisingForm(down);
 }
+/// Whether a layer's package has this product of both in it: where gateUpFewFp8 takes gate-up's place in steps of so
+/// few tokens, down alone. `k`, `n`: the product's, as on the device (paddedForCuda()).
+constexpr bool hasQuantisingForm(GemmRole role, const CudaTile &gateUp, const CudaTile &down, uint32_t k, uint32_t n) {
+  return bothHaveQuantisingForms(gateUp, down) && (role == GemmRole::Down || !fitsGateUpFew(k, n));
+}
 /// That form.
 constexpr GemmConfig quantising(GemmConfig config) {
   config.quantises = true;
@@ -148,7 +153,7 @@ constexpr DownFewLaunch downFewLaunch(GemmFamily down, uint32_t tokens, uint32_t
 constexpr GateUpFewLaunch gateUpFewLaunch(bool downIsFew, uint32_t tokens, uint32_t topK, uint32_t intermediate,
                                           uint32_t hidden, uint32_t multiprocessors) {
   const bool beside = downIsFew && downFewBlocks(tokens, hidden) <= multiprocessors;
-  return gateUpFewLaunch(
+  return gateUpFewRings(
       hidden,
       beside ? downFewLaunch(GemmFamily::Fp8, tokens, topK, intermediate, hidden, multiprocessors).sharedBytes : 0);
 }

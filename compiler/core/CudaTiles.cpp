@@ -144,8 +144,8 @@ bool hasGateUpFew(const LayerShape &shape, const CudaTile &gateUp, const CudaTil
 }
 
 bool gateUpIsFew(const LayerShape &shape, uint64_t tokens, const CudaTile &gateUp, const CudaTile &down) {
-  if (gateUp.family != GemmFamily::Fp8 || tokens == 0 || tokens > kGateUpFewTokens || tokens * shape.topK > kFewPairs ||
-      !fitsGateUpFew(paddedForCuda(shape.hidden), paddedForCuda(shape.intermediate)))
+  if (gateUp.family != GemmFamily::Fp8 ||
+      !gateUpIsFewFp8(tokens, shape.topK, paddedForCuda(shape.hidden), paddedForCuda(shape.intermediate)))
     return false;
   return downIsFew(shape, tokens, gateUp.family, down.family) ||
          quantisesFew(static_cast<uint32_t>(tokens), shape.topK, gateUp, down);

@@ -74,7 +74,7 @@ bool hasGateUpFew(uint64_t topK, bool hasShared, uint32_t intermediate, uint32_t
                   const CudaTile &down);
 bool hasGateUpFew(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down);
 
-/// Whether a layer's step of so many tokens has it. (Such a step has no dispatch, and nobody else quantises.)
+/// Whether a layer's step of so many tokens has it. (Such a step has no dispatch, and no launch that quantises.)
 bool gateUpIsFew(const LayerShape &shape, uint64_t tokens, const CudaTile &gateUp, const CudaTile &down);
 
 /// Whether products that find few pairs by themselves find so many. `rows`: those of a joined expert included.

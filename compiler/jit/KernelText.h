@@ -3,8 +3,8 @@
 
 #include "compiler/core/Status.h"
 #include "compiler/kernels/DownFewAbi.h"
-#include "compiler/kernels/GateUpFewAbi.h"
 #include "compiler/kernels/Fp8Abi.h"
+#include "compiler/kernels/GateUpFewAbi.h"
 #include "compiler/kernels/KernelAbi.h"
 
 #include <string>

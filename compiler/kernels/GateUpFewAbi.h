@@ -20,8 +20,9 @@ inline constexpr uint32_t kGateUpFewUnits = 4, kGateUpFewRings = 2, kGateUpFewTh
 inline constexpr uint32_t kGateUpFewMostSlots = 32, kGateUpFewMostTokens = 8;
 /// A lane has the scales of two blocks of weights.
 inline constexpr uint32_t kGateUpFewMostK = 64 * kFp8Block;
-/// Steps of so many tokens at most have it.
-inline constexpr uint32_t kGateUpFewTokens = 4;
+/// Steps of so many tokens at most have it: those whose products otherwise quantise their rows themselves.
+inline constexpr uint32_t kGateUpFewTokens = kFewTokens;
+static_assert(kGateUpFewTokens <= kGateUpFewMostTokens);
 
 /// The quantised tokens, in whole chunks.
 constexpr uint32_t gateUpFewRowBytes(uint32_t k) {
@@ -43,21 +44,27 @@ constexpr bool fitsGateUpFew(uint32_t k, uint32_t n) {
   return k % kFp8Block == 0 && 0 < k && k <= kGateUpFewMostK && n % kGateUpFewColumns == 0;
 }
 
+/// Whether it runs in place of quantise and gate-up in steps of so many tokens, if down quantises its rows itself.
+constexpr bool gateUpIsFewFp8(uint64_t tokens, uint32_t topK, uint32_t k, uint32_t n) {
+  return fitsGateUpFew(k, n) && 0 < tokens && tokens <= kGateUpFewTokens && tokens * topK <= kFewPairs;
+}
+
 /// How a step launches it.
 struct GateUpFewLaunch {
   uint32_t ringBytes, startAt; ///< as GateUpFewFp8Args'
 };
 
-/// Of a layer with so many hidden elements, `k`. `besideDown`: dynamic shared memory of a block of downFewFp8, where
-/// each has a multiprocessor; else 0. Where both fit, down's blocks begin while the last quarter of the weights comes:
-/// earlier theirs would take its place. Where not, down need but be at hand when gate-up's blocks end.
-constexpr GateUpFewLaunch gateUpFewLaunch(uint32_t k, uint32_t besideDown) {
-  const uint32_t chunks = ceilDivide(k, kGateUpFewChunk);
-  if (besideDown &&
-      gateUpFewSharedBytes(k, kGateUpFewSharingRingBytes) + besideDown + 2 * (kGateUpFewOtherBytes + 1024) <=
-          228 * 1024) // a multiprocessor's, of which each block takes 1 KB besides
+/// Of a layer with so many hidden elements, `k`. `besideDown`: dynamic shared memory of a block of downFewFp8 (which
+/// has no more of static than kGateUpFewOtherBytes), where each has a multiprocessor; else 0. Where both fit, down's
+/// blocks begin while the last quarter of the weights comes: earlier theirs would take its place. Where not, down need
+/// but be at hand when gate-up's blocks end.
+constexpr GateUpFewLaunch gateUpFewRings(uint32_t k, uint32_t besideDown) {
+  const uint32_t chunks = ceilDivide(k, kGateUpFewChunk), others = 2 * (kGateUpFewOtherBytes + 1024);
+  // A multiprocessor has 228 KB, of which each block takes 1 KB besides.
+  if (besideDown && gateUpFewSharedBytes(k, kGateUpFewSharingRingBytes) + besideDown + others <= 228 * 1024)
     return {kGateUpFewSharingRingBytes, chunks * 3 / 4};
-  const uint32_t room = (kGateUpFewMostSharedBytes - gateUpFewSharedBytes(k, 0)) / 1024 * 1024;
+  constexpr uint32_t unit = kGateUpFewRings * 1024; // each ring begins where the swizzle does
+  const uint32_t room = (kGateUpFewMostSharedBytes - gateUpFewSharedBytes(k, 0)) / unit * unit;
   return {room < kGateUpFewMostRingBytes ? room : kGateUpFewMostRingBytes, chunks / 4};
 }
 
@@ -70,7 +77,7 @@ struct GateUpFewFp8Args {
   uint32_t expertGroups;       ///< eights of rows from one expert to the next, as the map counts
   uint32_t k;                  ///< a multiple of kFp8Block
   uint32_t n;                  ///< a multiple of kGateUpFewColumns
-  uint32_t ringBytes;          ///< of all rings, a multiple of 1024
+  uint32_t ringBytes;          ///< of all rings, each a multiple of 1024
   uint32_t startAt;            ///< the chunk of the last products before whose loads the next launch may start; from
                                ///< ceil(k / kGateUpFewChunk) on: behind all loads
   FewPairs few;

@@ -139,8 +139,8 @@ inline constexpr uint32_t kFewPairs = 32;
 /// Nor does a step with so few rows, those of a joined expert included, whose products both have narrow tiles: four
 /// warps of each block find its tables together (tile/BlockPairs.cuh). bf16's wide tiles leave no room for those.
 inline constexpr uint32_t kBlockRows = 512;
-/// In e4m3 products quantise the rows of so few tokens themselves: every tile of weights does it anew, which costs less
-/// than a launch as long as there are few of them.
+/// In e4m3 products quantise the rows of so few tokens themselves: every tile of weights does it anew (gateUpFewFp8 and
+/// downFewFp8: every block), which costs less than a launch as long as there are few of them.
 inline constexpr uint32_t kFewTokens = 4;
 /// Stages that such a product needs: warps take turns at them, anew with each tile, so two turns of one lie up to five
 /// stages apart; farther than the ring is long, and "empty two rounds ago" would look like "empty".

@@ -5,7 +5,6 @@
 #include "compiler/kernels/GateUpFewAbi.h"
 #include "compiler/kernels/fp8/BlockPart.cuh"
 #include "compiler/kernels/ptx/Barrier.cuh"
-#include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
@@ -295,11 +294,11 @@ template <GateUpFewConfig C, class Activation> struct GateUpFewBlock {
       const float gate = __shfl_sync(tile::allLanes, block < 32 ? scales.gate[0] : scales.gate[1], lane),
                   up = __shfl_sync(tile::allLanes, block < 32 ? scales.up[0] : scales.up[1], lane);
       const float *ofTokens = tokenScales + block * kGateUpFewMostTokens + threadIdx.x % 4 * 2;
-      const float first_ = ofTokens[0], second = ofTokens[1];
-      sums[0] += products[i][0] * (first_ * gate);
-      sums[1] += products[i][1] * (second * gate);
-      sums[2] += products[i][2] * (first_ * up);
-      sums[3] += products[i][3] * (second * up);
+      const float ofFirst = ofTokens[0], ofSecond = ofTokens[1];
+      sums[0] += products[i][0] * (ofFirst * gate);
+      sums[1] += products[i][1] * (ofSecond * gate);
+      sums[2] += products[i][2] * (ofFirst * up);
+      sums[3] += products[i][3] * (ofSecond * up);
     }
   }
 

@@ -58,6 +58,7 @@ class Cuda(MoecTest):
         self.assertTrue(any(name.startswith("fp8-gateup-") for name in names), names)
         self.assertIn("quantise-bf16-joined", names)
         self.assertGreater(plan["quantise_us"], 0)
+        self.assertEqual(plan["few_tokens"], {"gate_up": False, "down": False})
         self.assertTrue(plan["shared_joins"])
         self.assertEqual([choice["launch"] for choice in plan["tiles"]], ["gate-up", "down"])
         self.assertTrue(all(other["gate_up"].startswith("fp8") for other in plan["runners_up"]), plan)
@@ -66,6 +67,13 @@ class Cuda(MoecTest):
         quantised = "gate-up gives its own so" if "x256-" in plan["tiles"][0]["tile"] else "before each product"
         for part in ("experts stored in e4m3", quantised, "fp8-", "joins the routed ones"):
             self.assertIn(part, text)
+        self.assertNotIn("few tokens", text)
+
+        one = ("compile", DEEPSEEK, "--layer", 3, "--target=h100", "--tokens=1", "-o", "x", "--explain")
+        explained = self.expect_json(*one)["explanation"]
+        self.assertEqual(explained["plans"][0]["few_tokens"], {"gate_up": True, "down": False})
+        self.assertIn("gateupfew-fp8", {kernel["name"] for kernel in explained["kernels"]})
+        self.assertIn("gate-up in a kernel of its own", self.expect(0, *one).stdout)
 
         self.expect(0, "import", DEEPSEEK, "--plain-weights", "-o", "plain.mlir")
         told = self.expect_json("compile", DEEPSEEK, "--plain-weights", "--layer", 3, "--target=h100", "-o", "x", "--explain")

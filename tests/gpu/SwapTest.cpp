@@ -95,14 +95,31 @@ TEST_CASE("steps of few tokens give the bits that these tokens have among others
   }
 }
 
+/// Layers, and tokens of a step: usually so many, or so few that these layers have kernels of their own for them.
+struct Steps {
+  importer::ModelSpec spec;
+  uint32_t tokens;
+};
+constexpr int kinds = 5;
+Steps stepsOf(int kind, uint32_t tokens) {
+  switch (kind) {
+  case 0: return {smallSpec(), tokens};
+  case 1: return {e4m3Spec(), tokens};
+  case 2: return {fewSpec(), kDownFewTokens};
+  case 3: return {e4m3FewSpec(), kGateUpFewTokens};
+  default: return {e4m3FewJoinedSpec(), kGateUpFewTokens};
+  }
+}
+
 TEST_CASE("swaps beside steps on a stream change no bit and leave no memory", "[swap][streams]") {
-  Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec());
+  const Steps given = stepsOf(GENERATE(range(0, kinds)), 48);
+  Bench bench(given.spec);
   const LayerShape &shape = bench.spec.shape;
   const std::vector<LayerPlan> plans = bench.plans();
   const std::shared_ptr<CudaDriver> driver = driverOf();
   auto runner = HostRunner::make(*bench.session);
   REQUIRE(runner.ok());
-  constexpr uint32_t tokens = 48;
+  const uint32_t tokens = given.tokens;
   std::vector<std::byte> hidden = randomHidden(shape, tokens, 3), expected(hidden.size()), output(hidden.size());
   const ConstTensorView in{hidden.data(), shape.dtype, tokens, shape.hidden};
   REQUIRE(runner->forward(0, Phase::Decode, in, nullptr, {expected.data(), shape.dtype, tokens, shape.hidden}).ok());
@@ -135,8 +152,10 @@ TEST_CASE("swaps beside steps on a stream change no bit and leave no memory", "[
 }
 
 TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[swap][graphs]") {
-  constexpr uint32_t tokens = 16, perGraph = 3;
-  Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec(), [](SessionOptions &options) {
+  constexpr uint32_t perGraph = 3;
+  const Steps given = stepsOf(GENERATE(range(0, kinds)), 16);
+  const uint32_t tokens = given.tokens;
+  Bench bench(given.spec, [&](SessionOptions &options) {
     options.maxGraphs = 6;
     options.maxGraphTokens = tokens;
   });
@@ -215,9 +234,10 @@ TEST_CASE("swaps beside captured graphs change no bit and leave no memory", "[sw
 }
 
 TEST_CASE("steps of one layer that run at once change no bit, whatever the tiles", "[concurrent]") {
-  constexpr uint32_t numThreads = 3, tokens = 48, steps = 100;
-  Bench bench(GENERATE(false, true) ? e4m3Spec() : smallSpec(),
-              [](SessionOptions &options) { options.maxSteps = numThreads; });
+  constexpr uint32_t numThreads = 3, steps = 100;
+  const Steps given = stepsOf(GENERATE(range(0, kinds)), 48);
+  const uint32_t tokens = given.tokens;
+  Bench bench(given.spec, [](SessionOptions &options) { options.maxSteps = numThreads; });
   const LayerShape &shape = bench.spec.shape;
   std::vector<std::vector<std::byte>> hidden, expected;
   {

@@ -22,7 +22,7 @@ constexpr uint32_t numDraws = 8;
 constexpr uint32_t warmUps = 5;
 
 struct KernelName {
-  const char *name; // as forwards call it; of dispatch's three launches: with more behind a comma
+  const char *name; // as forwards call it, which may have more behind a comma
   LaunchKind kind;
   CudaWork (*before)(const LayerShape &shape,
                      uint32_t tokens) = nullptr; // what it does, where it prepares the launch's rows

@@ -66,20 +66,23 @@ const char *quantisingText(const CudaQuantiseCost &cost) {
                               : "token rows to e4m3; gate-up gives its own so";
 }
 
-/// Of a plan for few tokens, which launches are of kernels made for these, whatever the tiles; empty: none.
-std::string fewTokensText(const LayerPackage &layer) {
-  const CudaConfig &config = layer.plan.config.cuda;
-  const uint32_t tokens = layer.plannedFor.tokens;
-  const bool gateUp = gateUpIsFew(layer.shape, tokens, config.gateUp, config.down),
-             down = downIsFew(layer.shape, tokens, config.gateUp.family, config.down.family);
-  if (!gateUp && !down)
-    return "";
-  return line("few tokens", fmt::format("{} in {}, whatever the tiles",
-                                        gateUp && down ? "gate-up, and down with combine,"
-                                        : gateUp       ? "gate-up"
-                                                       : "down with combine",
-                                        gateUp && down ? "kernels of their own" : "a kernel of its own"));
-}
+/// Which launches of a plan for few tokens are of kernels made for these, whatever the tiles.
+struct FewTokens {
+  bool gateUp, down; // with quantise; with combine
+
+  static FewTokens of(const LayerPackage &layer) {
+    const CudaConfig &config = layer.plan.config.cuda;
+    const uint32_t tokens = layer.plannedFor.tokens;
+    return {gateUpIsFew(layer.shape, tokens, config.gateUp, config.down),
+            downIsFew(layer.shape, tokens, config.gateUp.family, config.down.family)};
+  }
+  const char *text() const {
+    if (gateUp)
+      return down ? "gate-up and, with combine, down in kernels of their own, which quantise their rows"
+                  : "gate-up in a kernel of its own; both products quantise their rows";
+    return "down, with combine, in a kernel of its own";
+  }
+};
 
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
@@ -92,7 +95,8 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     text +=
         line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
-  text += fewTokensText(layer);
+  if (const FewTokens few = FewTokens::of(layer); few.gateUp || few.down)
+    text += line("few tokens", few.text());
   if (const CudaQuantiseCost cost = costOf(layer, facts, calibration).quantise; cost.ns() > 0)
     text += line("quantise", fmt::format("{:<58} {:>9}", quantisingText(cost), textOfNs(cost.ns())));
   if (joinsShared(layer.shape))
@@ -116,6 +120,7 @@ nlohmann::json candidateJson(const CudaCandidate &candidate) {
 nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
   const LayerPlan generic = genericPlan(layer, facts, calibration);
+  const FewTokens few = FewTokens::of(layer);
   nlohmann::json choices = nlohmann::json::array(), others = nlohmann::json::array();
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     choices.push_back({{"launch", launchName(choice.launch)},
@@ -130,6 +135,7 @@ nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Cal
           {"shared_joins", joinsShared(layer.shape)},
           {"quantise_us", costOf(layer, facts, calibration).quantise.ns() / 1000},
           {"tiles", choices},
+          {"few_tokens", {{"gate_up", few.gateUp}, {"down", few.down}}},
           {"runners_up", others},
           {"generation_0", {{"config", generic.config.text()}, {"predicted_us", generic.predictedNs / 1000}}}};
 }

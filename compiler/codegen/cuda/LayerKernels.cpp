@@ -123,11 +123,19 @@ private:
       const QuantiseConfig quantise = quantiseConfigOf(config.element, joined);
       kernels.push_back(kernelOf(shippedQuantise(quantise), quantise.threads, 0));
     }
-    if (!dense && bothHaveQuantisingForms(config.gateUp, config.down))
-      kernels.push_back(productKernel(tile, quantising(gemm), functor));
-    if (std::optional<LaunchKernel> few = dense ? std::nullopt : fewKernel(op, gemm, functor))
-      kernels.push_back(std::move(*few));
+    if (!dense)
+      addFewTokens(op, tile, gemm, functor, kernels);
     return kernels;
+  }
+
+  /// Kernels that the product has for steps of few tokens besides.
+  void addFewTokens(moe::LaunchOp op, const CudaTile &tile, const GemmConfig &gemm,
+                    const std::optional<Functor> &functor, std::vector<LaunchKernel> &kernels) const {
+    const auto k = static_cast<uint32_t>(*op.getK()), columns = static_cast<uint32_t>(*op.getColumns());
+    if (hasQuantisingForm(gemm.role, config.gateUp, config.down, paddedForCuda(k), paddedForCuda(columns)))
+      kernels.push_back(productKernel(tile, quantising(gemm), functor));
+    if (std::optional<LaunchKernel> few = fewKernel(op, gemm, functor))
+      kernels.push_back(std::move(*few));
   }
 
   /// What takes a product's place in steps of few tokens, where the layer has it. `functor`: gate-up's activation.

@@ -37,7 +37,7 @@ struct CudaProduct {
   GemmConfig config{};
   uint32_t k = 0, n = 0; // length of the sum; columns of the output
 
-  CudaKernel quantising{}; // the form for few tokens, where both products have one (bothHaveQuantisingForms)
+  CudaKernel quantising{}; // the form for few tokens, where the package has it (hasQuantisingForm)
 
   /// Whether its outputs are quantised rows. (Another family's config may look like one whose are.)
   bool quantisesOutputs() const { return family == GemmFamily::Fp8 && givesQuantised(config); }

@@ -367,10 +367,12 @@ TEST_CASE("a layer of e4m3 experts that has another gate-up for few tokens gets 
                            .expertFormat = WeightFormat::BlockE4M3};
     const Package package = compiledWith(tinyModel(shape), layer.tile);
     const Launch gateUp = byKind(package.layers[0]).at(LaunchKind::GateUp);
-    const size_t usual = layer.tile == two ? 3 : 2; // the product (in both forms) and quantise
-    REQUIRE(gateUp.kernels.size() == usual + (layer.has ? 1 : 0));
+    // The product and quantise; then one of both for few tokens, where there is one.
+    const bool quantises = layer.tile == two && !layer.has;
+    REQUIRE(gateUp.kernels.size() == (layer.has || quantises ? 3 : 2));
     const Image &last = package.images[gateUp.kernels.back().image];
     CHECK((last.name == "gateupfew-fp8") == layer.has);
+    CHECK(last.name.ends_with("-few") == quantises);
     if (layer.has)
       CHECK((last.resources.threads == kGateUpFewThreads &&
              last.resources.dynamicSharedBytes == kGateUpFewMostSharedBytes));

@@ -351,10 +351,10 @@ std::vector<TimedProblem> timedE4M3() {
 
 } // namespace
 
-TEST_CASE(
-    "predictions of an H200's e4m3 layers, to which they were fitted, are within 5 % on average and 27 % at worst, and "
-    "plans cost 1.5 % more than the quickest tiles on average, 14 % at worst",
-    "[core][gpu][measured]") {
+TEST_CASE("predictions of an H200's e4m3 layers, to which they were fitted, are within 4.5 % on average and 27 % at "
+          "worst, and "
+          "plans cost 1 % more than the quickest tiles on average, 14 % at worst",
+          "[core][gpu][measured]") {
   const Model model;
   const std::vector<TimedProblem> problems = timedE4M3();
   REQUIRE(problems.size() == size_t{4} * 3 * 13); // shapes, skews, tokens
@@ -385,9 +385,9 @@ TEST_CASE(
   INFO(fmt::format("mean error {:.2f} % of {} times; mean regret {:.2f} % of {} plans",
                    100 * error / static_cast<double>(numTimes), numTimes, 100 * regret / static_cast<double>(numKnown),
                    numKnown));
-  CHECK(error < 0.05 * static_cast<double>(numTimes));
-  CHECK(numKnown >= 140);
-  CHECK(regret < 0.015 * static_cast<double>(numKnown));
+  CHECK(error < 0.045 * static_cast<double>(numTimes));
+  CHECK(numKnown >= 150);
+  CHECK(regret < 0.01 * static_cast<double>(numKnown));
 }
 
 namespace {

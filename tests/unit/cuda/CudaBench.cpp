@@ -56,7 +56,7 @@ private:
                   {}};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       launch.kernels.push_back(kernel("quantise", 256));
-    if (!dense && quantisingForms)
+    if (!dense && hasQuantisingForm(role, planned.gateUp, planned.down, paddedForCuda(k), paddedForCuda(columns)))
       launch.kernels.push_back(
           kernel(fmt::format("{}:{}:few", launchName(kind), tile.text()), threads, sharedBytes(tile)));
     return launch;
@@ -65,7 +65,7 @@ private:
   void add(const LayerDescription &described, const LayerPlan &plan) {
     const LayerShape &shape = described.shape;
     const CudaConfig &config = plan.config.cuda;
-    quantisingForms = bothHaveQuantisingForms(config.gateUp, config.down);
+    planned = config;
     LayerPackage layer;
     layer.layer = described.layer;
     layer.shape = shape;
@@ -103,7 +103,7 @@ private:
   const CompileRequest &request;
   const CudaCompiler &compiler;
   const bool wrong;
-  bool quantisingForms = false; // of this layer's products
+  CudaConfig planned; // of this layer
   Package package;
 };
 

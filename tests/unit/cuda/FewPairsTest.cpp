@@ -19,7 +19,7 @@ constexpr LayerShape plain{.hidden = 64, .intermediate = 40, .experts = 6, .topK
             .topK = 4,
             .dtype = DType::BF16,
             .expertFormat = WeightFormat::BlockE4M3}, // has downFewFp8
-    bothE4M3{.hidden = 384,
+    bothE4M3{.hidden = 1024,
              .intermediate = 384,
              .experts = 6,
              .topK = 4,
@@ -473,14 +473,14 @@ TEST_CASE("one launch takes the place of e4m3's quantising and gate-up in steps 
       const FakeCuda::GateUpFew &launch = *bench.cuda.lastGateUpFew;
       CHECK(launch.args.tokens == bench.hidden.data());
       CHECK((launch.args.few.numTokens == tokens && launch.args.few.topK == 4 && launch.args.few.joined == 0));
-      CHECK((launch.args.k == 384 && launch.args.n == 384 && launch.args.expertGroups == 48));
+      CHECK((launch.args.k == 1024 && launch.args.n == 384 && launch.args.expertGroups == 48));
       CHECK((launch.blocks == 132 && launch.prefersShared));
-      // Down's blocks begin beside it where each has a multiprocessor.
+      // Down's blocks, 64 a token, begin beside it where each has a multiprocessor.
       const FakeCuda::DownFew &down = *bench.cuda.lastDownFew;
-      const bool beside = downFewBlocks(tokens, 384) <= 132;
-      CHECK(launch.args.ringBytes == (beside ? kGateUpFewSharingRingBytes : kGateUpFewMostRingBytes));
-      CHECK(launch.args.startAt == gateUpFewLaunch(384, beside ? down.sharedBytes : 0).startAt);
-      CHECK(launch.sharedBytes == gateUpFewSharedBytes(384, launch.args.ringBytes));
+      const bool beside = tokens <= 2;
+      CHECK(launch.args.ringBytes == (beside ? 96u : 160u) * 1024);
+      CHECK(launch.args.startAt == (beside ? 3 : 1)); // of four chunks
+      CHECK(launch.sharedBytes == gateUpFewSharedBytes(1024, launch.args.ringBytes));
       // Down takes its rows as they are.
       CHECK((down.args.activated == launch.args.output && down.scaled.rowScales == nullptr));
       // The weights and scales that gate-up takes where there are more tokens: gate, and up behind it.
@@ -488,8 +488,8 @@ TEST_CASE("one launch takes the place of e4m3's quantising and gate-up in steps 
       CHECK(launch.args.weightScales == usual.scaled.weightScales);
       CHECK(launch.args.upWeightScales == usual.scaled.upWeightScales);
       CHECK(launch.args.expertScaleStride == usual.scaled.expertScaleStride);
-      const uint32_t sizes[] = {128, 8, 3, 2, 6 * 48};
-      const uint64_t strides[] = {384, 128, usual.weights.strides[1], 8 * 384};
+      const uint32_t sizes[] = {128, 8, 8, 2, 6 * 48};
+      const uint64_t strides[] = {1024, 128, usual.weights.strides[1], 8 * 1024};
       CHECK(launch.weights.rank == 5);
       CHECK(std::equal(std::begin(sizes), std::end(sizes), launch.weights.sizes));
       CHECK(std::equal(std::begin(strides), std::end(strides), launch.weights.strides));

@@ -294,9 +294,9 @@ TEST_CASE("gateUpFewFp8 has room for its weights, alone and beside blocks of dow
   for (uint32_t k = kFp8Block; fitsGateUpFew(k, 8); k += kFp8Block)
     for (uint32_t besideDown = 0; besideDown <= kDownFewFp8MostSharedBytes; besideDown += 4096) {
       CAPTURE(k, besideDown);
-      const GateUpFewLaunch launch = gateUpFewLaunch(k, besideDown);
+      const GateUpFewLaunch launch = gateUpFewRings(k, besideDown);
       const uint32_t bytes = gateUpFewSharedBytes(k, launch.ringBytes), chunks = ceilDivide(k, kGateUpFewChunk);
-      CHECK(launch.ringBytes % 1024 == 0);
+      CHECK(launch.ringBytes % (kGateUpFewRings * 1024) == 0);
       CHECK(launch.ringBytes / kGateUpFewRings >= kGateUpFewUnits * kGateUpFewLoadBytes); // a slot of each ring
       CHECK(bytes <= kGateUpFewMostSharedBytes);
       CHECK(launch.startAt <= chunks);
@@ -311,14 +311,17 @@ TEST_CASE("gateUpFewFp8 has room for its weights, alone and beside blocks of dow
 }
 
 TEST_CASE("gateUpFewFp8 leaves room where blocks of downFewFp8 have a multiprocessor each", "[kernels][shipped]") {
-  const auto ringBytes = [](bool downIsFew, uint32_t tokens, uint32_t topK, uint32_t intermediate, uint32_t hidden) {
-    return gateUpFewLaunch(downIsFew, tokens, topK, intermediate, hidden, 132).ringBytes;
+  const auto launch = [](bool downIsFew, uint32_t tokens, uint32_t topK, uint32_t intermediate, uint32_t hidden) {
+    const GateUpFewLaunch how = gateUpFewLaunch(downIsFew, tokens, topK, intermediate, hidden, 132);
+    return std::pair(how.ringBytes / 1024, how.startAt);
   };
-  CHECK(ringBytes(true, 1, 8, 768, 2048) == kGateUpFewSharingRingBytes); // Qwen3: 128 blocks of 103 KB
-  CHECK(ringBytes(false, 1, 8, 768, 2048) == kGateUpFewMostRingBytes);   // down is a product
-  CHECK(ringBytes(true, 2, 8, 768, 2048) == kGateUpFewMostRingBytes);    // 256 blocks
-  CHECK(ringBytes(true, 1, 8, 1024, 2048) == kGateUpFewMostRingBytes);   // OLMoE: blocks of 137 KB
-  CHECK(ringBytes(true, 1, 8, 2048, 7168) == kGateUpFewMostRingBytes);   // DeepSeek-V3: 448 blocks
+  using Pair = std::pair<uint32_t, uint32_t>;
+  CHECK(launch(true, 1, 8, 768, 2048) == Pair(96, 6));   // Qwen3: 128 blocks of 103 KB; behind 6 of 8 chunks
+  CHECK(launch(false, 1, 8, 768, 2048) == Pair(160, 2)); // down is a product
+  CHECK(launch(true, 2, 8, 768, 2048) == Pair(160, 2));  // 256 blocks
+  CHECK(launch(true, 1, 8, 1024, 2048) == Pair(160, 2)); // OLMoE: blocks of 137 KB
+  CHECK(launch(true, 1, 8, 2048, 7168) == Pair(160, 7)); // DeepSeek-V3: 448 blocks
+  CHECK(launch(true, 1, 8, 2048, 8192) == Pair(158, 8));
 }
 
 TEST_CASE("shared memory of a router's tile fits its multiprocessor", "[kernels][shipped]") {

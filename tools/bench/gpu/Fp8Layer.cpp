@@ -78,7 +78,7 @@ Result<Fp8Layer> Fp8Layer::create(Device &device, Bundle &bundle, const Shape &s
     MOEC_TRY(few.status());
     layer.downFew = *few;
   }
-  if (shape.tokens <= kGateUpFewTokens && fitsGateUpFew(H, I)) {
+  if (gateUpIsFewFp8(shape.tokens, shape.topK, H, I)) {
     Result<DeviceGateUpFew> few = DeviceGateUpFew::load(device, bundle, shape, weights.gateUp, weights.gateUpScales);
     MOEC_TRY(few.status());
     layer.gateUpFew = *few;

@@ -79,9 +79,7 @@ private:
                   const Buffer &output, uint32_t n, Gemm &gemm);
   Status quantise(const QuantiseArgs &args);
   Status launch(Gemm &gemm, Fp8GemmArgs args);
-  bool hasFewGateUp() const {
-    return usesGateUpFew && gateUpFew && few.ids && isFew(few) && (hasFewDown() || quantisesInputs());
-  }
+  bool hasFewGateUp() const { return usesGateUpFew && gateUpFew && few.ids && (hasFewDown() || quantisesInputs()); }
   uint32_t numSlots() const { return shape.tokens * shape.topK; }
 
   Fp8Buffers *quantised;

@@ -42,6 +42,7 @@ constexpr Case cases[] = {
     {"two tokens of four experts, padding", {2, 384, 640, 8, 4}, Case::Padded},
     {"four tokens of all experts", {4, 256, 400, 8, 8}},
     {"three tokens to one expert", {3, 4352, 80, 8, 1}, Case::OneExpert},
+    {"the longest rows", {2, 8192, 32, 4, 1}},
     {"rows in blocks, padding alone", {2, 256, 128, 8, 4}, Case::PaddingAlone},
     {"long sums", {129, 2064, 528, 8, 2}},
     {"many experts", {45, 80, 48, 128, 8}},
@@ -217,12 +218,11 @@ Status verifyFew(Device &device, const Prepared &p, const Fp8Choice &choice, Fp8
   const auto [T, H, I, E, K] = p.shape;
   if (layer.ranDownFew() || layer.ranGateUpFew())
     return makeError(Code::VerificationMismatch, "a form of few tokens was launched");
-  const bool isFewStep = T <= kGateUpFewTokens && T * K <= kFewPairs, takesDown = downIsFewFp8(T, K, I, H);
+  const bool takesGateUp = gateUpIsFewFp8(T, K, H, I), takesDown = downIsFewFp8(T, K, I, H);
   layer.setAlwaysDispatch(false);
   for (bool gateUpFew : {false, true})
     for (bool downFew : {false, true}) {
-      const bool has = (!downFew || takesDown) &&
-                       (!gateUpFew || (isFewStep && fitsGateUpFew(H, I) && (downFew || choice.quantisesFew)));
+      const bool has = (!downFew || takesDown) && (!gateUpFew || (takesGateUp && (downFew || choice.quantisesFew)));
       if (!has || (!gateUpFew && !downFew))
         continue;
       MOEC_TRY(verifyFewForms(device, p, layer, buffers, quantised, gateUpFew, downFew, wanted));
