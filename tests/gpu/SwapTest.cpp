@@ -1,5 +1,6 @@
 #include "tests/gpu/Bench.h"
 
+#include "compiler/core/CudaLaunch.h"
 #include "runtime/device/cuda/GraphRunner.h"
 #include "runtime/device/cuda/Memory.h"
 

@@ -167,7 +167,7 @@ private:
   }
 
   /// `functor`: gate-up's activation.
-  LaunchKernel productKernel(const CudaTile &tile, const GemmConfig &gemm, const std::optional<Functor> &functor) {
+  LaunchKernel productKernel(const CudaTile &tile, const GemmConfig &gemm, const std::optional<Functor> &functor) const {
     ShippedKernel kernel = shippedGemm(tile.family, gemm);
     if (functor) {
       kernel.unit.kernels = {gemmKernel(tile.family, gemm, functor->name)};
