@@ -5,6 +5,7 @@
 #include "compiler/kernels/GateUpFewAbi.h"
 #include "compiler/kernels/fp8/BlockPart.cuh"
 #include "compiler/kernels/ptx/Barrier.cuh"
+#include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
