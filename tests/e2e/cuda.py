@@ -69,7 +69,7 @@ class Cuda(MoecTest):
             self.assertIn(part, text)
         self.assertNotIn("few tokens", text)
 
-        one = ("compile", DEEPSEEK, "--layer", 3, "--target=h100", "--tokens=1", "-o", "x", "--explain")
+        one = ("compile", DEEPSEEK, "--layer", 3, "--target=h200", "--tokens=1", "-o", "x", "--explain")
         explained = self.expect_json(*one)["explanation"]
         self.assertEqual(explained["plans"][0]["few_tokens"], {"gate_up": True, "down": False})
         self.assertIn("gateupfew-fp8", {kernel["name"] for kernel in explained["kernels"]})
