@@ -134,7 +134,7 @@ constexpr uint32_t downFewMostSharedBytes(GemmFamily down) {
 
 /// How a step launches it.
 struct DownFewLaunch {
-  uint32_t slots, sharedBytes; ///< DownFewArgs'; dynamic
+  uint32_t blocks, slots, sharedBytes; ///< of the grid; DownFewArgs'; dynamic
 };
 
 /// `k`, `n`: down's.
@@ -142,20 +142,20 @@ constexpr DownFewLaunch downFewLaunch(GemmFamily down, uint32_t tokens, uint32_t
                                       uint32_t multiprocessors) {
   if (down == GemmFamily::Fp8) {
     const uint32_t slots = downFewFp8Slots(tokens, topK, k, n, multiprocessors);
-    return {slots, downFewFp8SharedBytes(topK, k, slots)};
+    return {downFewFp8Blocks(tokens, topK, n), slots, downFewFp8SharedBytes(topK, k, slots)};
   }
   const uint32_t slots = downFewSlots(tokens, topK, k, n, multiprocessors);
-  return {slots, downFewSharedBytes(slots)};
+  return {downFewBlocks(tokens, n), slots, downFewSharedBytes(slots)};
 }
 
 /// How a step launches the other form of gate-up (gateUpIsFew, CudaTiles.h). `downIsFew`: whether down has its other
 /// form, too.
 constexpr GateUpFewLaunch gateUpFewLaunch(bool downIsFew, uint32_t tokens, uint32_t topK, uint32_t intermediate,
                                           uint32_t hidden, uint32_t multiprocessors) {
-  const bool beside = downIsFew && downFewBlocks(tokens, hidden) <= multiprocessors;
-  return gateUpFewRings(
-      hidden,
-      beside ? downFewLaunch(GemmFamily::Fp8, tokens, topK, intermediate, hidden, multiprocessors).sharedBytes : 0);
+  if (!downIsFew)
+    return gateUpFewRings(hidden, 0);
+  const DownFewLaunch down = downFewLaunch(GemmFamily::Fp8, tokens, topK, intermediate, hidden, multiprocessors);
+  return gateUpFewRings(hidden, down.blocks <= multiprocessors ? down.sharedBytes : 0);
 }
 
 inline constexpr uint32_t kRouteThreads = 128;

@@ -46,8 +46,8 @@ std::string text(const GemmConfig &c) {
 }
 
 std::string text(const DownFewConfig &c) {
-  return fmt::format("moec::DownFewConfig{{.element = moec::Element::{}, .topK = {}u, .biased = {}}}",
-                     nameOf(c.element), c.topK, c.biased);
+  return fmt::format("moec::DownFewConfig{{.element = moec::Element::{}, .topK = {}u, .biased = {}{}}}",
+                     nameOf(c.element), c.topK, c.biased, c.groups > 1 ? fmt::format(", .groups = {}u", c.groups) : "");
 }
 
 /// Left out where nothing is joined, as in the texts that caches are keyed by.

@@ -29,11 +29,11 @@ ShippedKernel shippedQuantise(const QuantiseConfig &c) {
           {.files = {KernelFile::Quantise}, .functors = {}, .kernels = {quantiseKernel(c)}}};
 }
 
-ShippedKernel shippedDownFewFp8(uint32_t topK) {
-  return {fmt::format("downfew-fp8-k{}", topK),
+ShippedKernel shippedDownFewFp8(uint32_t topK, uint32_t groups) {
+  return {fmt::format("downfew-fp8-k{}{}", topK, groups > 1 ? fmt::format("-g{}", groups) : ""),
           {.files = {KernelFile::DownFewFp8},
            .functors = {},
-           .kernels = {downFewFp8Kernel({.element = Element::BF16, .topK = topK})}}};
+           .kernels = {downFewFp8Kernel({.element = Element::BF16, .topK = topK, .groups = groups})}}};
 }
 
 ShippedKernel shippedGateUpFewFp8() {

@@ -16,7 +16,7 @@ ShippedKernel shippedQuantise(const QuantiseConfig &config);
 std::vector<ShippedKernel> shippedFp8Kernels();
 
 /// downFewFp8 for so many experts a token.
-ShippedKernel shippedDownFewFp8(uint32_t topK);
+ShippedKernel shippedDownFewFp8(uint32_t topK, uint32_t groups = 1);
 
 /// gateUpFewFp8 with bf16 outputs and SiLU.
 ShippedKernel shippedGateUpFewFp8();

@@ -269,8 +269,8 @@ std::vector<ShippedKernel> shippedKernels(const std::string &target) {
   if (target == "sm_90a") {
     all.push_back(shippedDownFew({.element = Element::BF16, .topK = 4, .biased = true})); // gpt-oss
     for (uint32_t topK : knownTopK)
-      if (topK >= kDownFewLeastTopK)
-        all.push_back(shippedDownFewFp8(topK));
+      for (uint32_t groups = 1; groups == 1 || topK * groups <= kDownFewFp8Pairs; groups *= 2)
+        all.push_back(shippedDownFewFp8(topK, groups));
     for (ShippedKernel &kernel : shippedFp8Kernels())
       all.push_back(std::move(kernel));
   }

@@ -14,9 +14,11 @@ struct DownFewConfig {
   Element element;
   uint32_t topK;       ///< kDownFewMostTopK at most
   bool biased = false; ///< as GemmConfig's
+  uint32_t groups = 1; ///< of kDownFewColumns columns that a block has; downFewFp8: downFewFp8Groups()
 };
 
-/// A block has so many columns of one token's output; a load brings them, by so many elements of the sum, of one pair.
+/// A block has so many columns of one token's output, or a few times as many (DownFewConfig::groups); a load brings
+/// them, by so many elements of the sum, of one pair.
 inline constexpr uint32_t kDownFewColumns = 16, kDownFewChunk = 256;
 inline constexpr uint32_t kDownFewSlotBytes = kDownFewColumns * kDownFewChunk * 2;
 /// Loads under way where blocks share a multiprocessor, two of them or one and a block of gate-up (97 KB), and at most.
@@ -72,10 +74,11 @@ struct DownFewArgs {
 // Of e4m3 weights (downFewFp8).
 /// Steps of so many tokens and blocks at most gain by it: a token's blocks read an expert's weights anew, so what is
 /// large is quicker by down from the third or second token on.
-inline constexpr uint32_t kDownFewFp8Tokens = 4, kDownFewFp8Blocks = 512;
-/// One product of 64 weight rows is of kDownFewColumns each of so many pairs.
-inline constexpr uint32_t kDownFewFp8Pairs = 4;
-/// Bytes of a load, and of a slot, which has those of kDownFewFp8Pairs.
+inline constexpr uint32_t kDownFewFp8Tokens = 4, kDownFewFp8MostBlocks = 512;
+/// One product of 64 weight rows is of kDownFewColumns each of so many pairs, or of several such groups of columns of
+/// fewer pairs: as many as leave so many blocks to each token, since fewer would not keep memory busy.
+inline constexpr uint32_t kDownFewFp8Pairs = 4, kDownFewFp8LeastBlocks = 96;
+/// Bytes of a load, and of a slot, which has those of a product.
 inline constexpr uint32_t kDownFewFp8LoadBytes = kDownFewColumns * kDownFewChunk;
 inline constexpr uint32_t kDownFewFp8SlotBytes = kDownFewFp8Pairs * kDownFewFp8LoadBytes;
 /// Slots are filled at most so often, each time with a barrier of its own (kDownFewMostLoads); what the quantised rows
@@ -83,6 +86,19 @@ inline constexpr uint32_t kDownFewFp8SlotBytes = kDownFewFp8Pairs * kDownFewFp8L
 inline constexpr uint32_t kDownFewFp8MostFills = 64, kDownFewFp8MostRowBytes = 32 * 1024;
 /// Dynamic shared memory of a block that shares its multiprocessor, and of one that does not.
 inline constexpr uint32_t kDownFewFp8SharedBytes = 98 * 1024, kDownFewFp8MostSharedBytes = 220 * 1024;
+
+/// Groups of columns that a block has.
+constexpr uint32_t downFewFp8Groups(uint32_t topK, uint32_t n) {
+  uint32_t groups = 1;
+  while (topK * groups * 2 <= kDownFewFp8Pairs && n % (groups * 2 * kDownFewColumns) == 0 &&
+         n / (groups * 2 * kDownFewColumns) >= kDownFewFp8LeastBlocks)
+    groups *= 2;
+  return groups;
+}
+/// As downFewBlocks().
+constexpr uint32_t downFewFp8Blocks(uint32_t tokens, uint32_t topK, uint32_t n) {
+  return downFewBlocks(tokens, n) / downFewFp8Groups(topK, n);
+}
 
 /// A token's quantised rows as tiles of eight, in whole chunks.
 constexpr uint32_t downFewFp8RowBytes(uint32_t topK, uint32_t k) {
@@ -97,20 +113,20 @@ constexpr uint32_t downFewFp8SharedBytes(uint32_t topK, uint32_t k, uint32_t slo
 
 /// As fitsDownFew().
 constexpr bool fitsDownFewFp8(uint32_t topK, uint32_t k, uint32_t n) {
-  return topK <= kDownFewMostTopK && topK >= kDownFewLeastTopK && k % kFp8Block == 0 && n % kDownFewColumns == 0 &&
-         downFewBlocks(1, n) <= kDownFewFp8Blocks && downFewFp8Fills(topK, k) <= kDownFewFp8MostFills &&
+  return 0 < topK && topK <= kDownFewMostTopK && k % kFp8Block == 0 && n % kDownFewColumns == 0 &&
+         downFewFp8Blocks(1, topK, n) <= kDownFewFp8MostBlocks && downFewFp8Fills(topK, k) <= kDownFewFp8MostFills &&
          downFewFp8RowBytes(topK, k) <= kDownFewFp8MostRowBytes;
 }
 /// As downIsFew().
 constexpr bool downIsFewFp8(uint32_t tokens, uint32_t topK, uint32_t k, uint32_t n) {
   return fitsDownFewFp8(topK, k, n) && 0 < tokens && tokens <= kDownFewFp8Tokens && tokens * topK <= kFewPairs &&
-         downFewBlocks(tokens, n) <= kDownFewFp8Blocks;
+         downFewFp8Blocks(tokens, topK, n) <= kDownFewFp8MostBlocks;
 }
 
 /// As downFewSlots().
 constexpr uint32_t downFewFp8Slots(uint32_t tokens, uint32_t topK, uint32_t k, uint32_t n, uint32_t multiprocessors) {
   const uint32_t room =
-      downFewBlocks(tokens, n) <= multiprocessors ? kDownFewFp8MostSharedBytes : kDownFewFp8SharedBytes;
+      downFewFp8Blocks(tokens, topK, n) <= multiprocessors ? kDownFewFp8MostSharedBytes : kDownFewFp8SharedBytes;
   const uint32_t most = (room - downFewFp8SharedBytes(topK, k, 0)) / kDownFewFp8SlotBytes;
   const uint32_t fills = downFewFp8Fills(topK, k);
   return fills < most ? fills : most;

@@ -26,7 +26,7 @@ template <DownFewConfig C> struct DownFewBlock : tile::TokenColumns<C> {
   static constexpr uint32_t spanBytes = kDownFewColumns * tile::rowBytes;
   static constexpr uint32_t rounds = (C.topK + kDownFewWarps - 1) / kDownFewWarps; // pairs of a warp
   static constexpr uint32_t depth = rounds == 1 ? 4 : 2; // chunks of each whose rows are under way
-  static_assert(C.topK <= kDownFewMostTopK, "a lane has a pair");
+  static_assert(C.topK <= kDownFewMostTopK && C.groups == 1, "a lane has a pair");
   static_assert(kDownFewChunk == 32 * 8, "each lane brings 16 bytes of a row");
 
   uint32_t tiles, full, empty; // shared memory: slots, barriers

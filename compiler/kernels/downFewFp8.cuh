@@ -1,10 +1,11 @@
 // As downFew, of e4m3 weights with block scales. A block's columns of four experts are the 64 weight rows of one wgmma,
 // and the rows of the token's eight pairs, theirs among them, its columns; of what it gives, each expert's columns by
-// the expert's own row count.
+// the expert's own row count. Of one or two experts a token a block has more columns, so that they fill those 64 rows.
 #pragma once
 
 #include "compiler/kernels/DownFewAbi.h"
 #include "compiler/kernels/fp8/BlockPart.cuh"
+#include "compiler/kernels/fp8/FewProducts.cuh"
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
@@ -20,17 +21,21 @@
 
 namespace moec {
 
-/// Slots are filled by chunks of k, and in each by the groups of four pairs of which one has an expert. A warp brings
-/// and adds up what is one pair's: warp w of eight, the pairs w and w + 8.
+/// A part is a pair's columns of one group; of eight experts a token there is one group, and parts are pairs. Slots are
+/// filled by chunks of k, and in each by the fours of parts of which one has an expert. A warp adds up what is one
+/// part's, warp w of eight those of w and w + 8, and brings one pair's row, with others where there are fewer pairs.
 template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
   using Base = tile::TokenColumns<C>;
   using Base::args, Base::token, Base::firstColumn;
-  static constexpr uint32_t perChunk = kDownFewChunk / kFp8Block;                  // blocks of the scales
-  static constexpr uint32_t rowTileBytes = 8 * kFp8Block;                          // of eight rows, of a block
-  static constexpr uint32_t rounds = (C.topK + kDownFewWarps - 1) / kDownFewWarps; // pairs of a warp
-  static constexpr uint32_t ahead = 4;                                             // pieces of a row under way
+  static constexpr uint32_t perChunk = kDownFewChunk / kFp8Block;                       // blocks of the scales
+  static constexpr uint32_t kFewTileBytes = 8 * kFp8Block;                              // of eight rows, of a block
+  static constexpr uint32_t rounds = (Base::parts + kDownFewWarps - 1) / kDownFewWarps; // parts of a warp
+  static constexpr uint32_t bringers = C.topK > 4 ? 1 : C.topK > 2 ? 2 : C.topK > 1 ? 4 : 8; // warps that bring a row
+  static constexpr uint32_t ahead = 4; // pieces of a row under way
   static_assert(!C.biased && kDownFewWarps == 2 * kDownFewFp8Pairs, "two warpgroups");
-  static_assert(C.topK <= kDownFewMostTopK, "a lane has a pair");
+  static_assert(C.groups == 1 || Base::parts <= kDownFewFp8Pairs, "several groups are parts of one product");
+  static_assert(C.topK <= kDownFewMostTopK && Base::parts <= kDownFewMostTopK, "a lane has a pair, and a part");
+  static_assert(kFp8Block % (C.groups * kDownFewColumns) == 0, "a block's columns of an expert share scales");
   static_assert(kDownFewFp8MostRowBytes / (8 * kFp8Block) <= 32, "a lane has the scale of a block of weights");
 
   const DownFewFp8Args &scaled;
@@ -51,29 +56,29 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
     ptx::fenceBarrierInit();
   }
 
-  /// By the loading warp. `expert`: expertOfLane(); `from` [topK], shared: the groups of eight rows where the weights
-  /// of pairs begin that have an expert.
+  /// By the loading warp. `expert`: expertOfLane(); `from` [parts], shared: the groups of eight rows where the weights
+  /// of parts begin that have an expert.
   __device__ void load(const TensorMap *weights, uint32_t expert, uint32_t *from) const {
     const bool isReal = expert < args.few.numExperts;
     const uint32_t present = __ballot_sync(tile::allLanes, isReal);
     if (isReal)
-      from[threadIdx.x % 32] = (expert * args.n + firstColumn) / 8;
+      from[threadIdx.x % 32] = (expert * args.n + firstColumn + threadIdx.x % C.groups * kDownFewColumns) / 8;
     __syncwarp();
     if (ptx::elect()) {
-      // What all slots take would be under way before the rows, which then wait for it: half is enough to keep memory
-      // busy, and the rest is asked for when the rows are here (up to 5 % of a step of one to four tokens).
-      uint32_t barrier = full, slot = 0, parity = 1, early = (args.slots + 1) / 2;
+      // What all slots take would be under way before the rows, which then wait for it: two thirds are enough to keep
+      // memory busy, and the rest is asked for when the rows are here (up to 5 % of a step of one to four tokens).
+      uint32_t barrier = full, slot = 0, parity = 1, early = (args.slots * 2 + 1) / 3;
       for (uint32_t chunk = 0; chunk < chunks; ++chunk)
-        for (uint32_t first = 0; first < C.topK; first += kDownFewFp8Pairs) {
-          const uint32_t pairs = present >> first & ((1u << kDownFewFp8Pairs) - 1);
-          if (pairs == 0)
+        for (uint32_t first = 0; first < Base::parts; first += kDownFewFp8Pairs) {
+          const uint32_t parts = present >> first & ((1u << kDownFewFp8Pairs) - 1);
+          if (parts == 0)
             continue;
           if (early-- == 0)
             ptx::barrierWait(rowsHere, 0);
           ptx::barrierWait(empty + slot * 8, parity);
-          ptx::barrierArriveExpect(barrier, __popc(pairs) * kDownFewFp8LoadBytes);
+          ptx::barrierArriveExpect(barrier, __popc(parts) * kDownFewFp8LoadBytes);
           for (uint32_t i = 0; i < kDownFewFp8Pairs; ++i)
-            if (pairs >> i & 1)
+            if (parts >> i & 1)
               ptx::tmaLoadRowGroups(at(slot) + i * kDownFewFp8LoadBytes, weights, chunk * perChunk, from[first + i],
                                     barrier);
           barrier += 8;
@@ -90,7 +95,7 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
       tile::sampleFewCounts(args.ring, args.few);
   }
 
-  /// A pair of the token, to the warp that brings its row.
+  /// A pair of the token, to the warps that bring its row.
   struct Pair {
     int32_t row;     ///< of its expert's input; negative: none, or padding
     float ofWeights; ///< the scale of the weights' block of this lane's number
@@ -111,9 +116,13 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
     return found;
   }
 
-  /// Where the row of the warp's pair is in shared memory.
+  /// The pair whose row the warp brings, and of whose part it adds up.
+  static __device__ uint32_t pairBrought(uint32_t round) { return threadIdx.x / 32 / bringers + round * kDownFewWarps; }
+  static __device__ uint32_t pairAdded(uint32_t round) { return (threadIdx.x / 32 + round * kDownFewWarps) / C.groups; }
+
+  /// Where the rows of eight pairs are in shared memory.
   __device__ uint32_t rowTile(uint32_t round, uint32_t block) const {
-    return rows + (round * blocks() + block) * rowTileBytes;
+    return rows + (round * blocks() + block) * kFewTileBytes;
   }
   __device__ float *scalesOf(uint32_t pair) const { return scales + pair * blocks(); }
 
@@ -123,15 +132,18 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
       ptx::barrierArrive(rowsHere);
   }
 
-  /// By all lanes of a warp; zeros beyond the row's end.
+  /// The first chunk of a row that a warp brings; the others are `bringers` apart.
+  static __device__ uint32_t firstBrought() { return threadIdx.x / 32 % bringers; }
+
+  /// By all lanes of a warp, which has a chunk to bring; zeros beyond the row's end.
   __device__ void bring(const Pair &pair, uint32_t round) const {
-    const uint32_t lane = threadIdx.x % 32, half = lane / 16, warp = threadIdx.x / 32;
-    float *to = scalesOf(warp + round * kDownFewWarps);
-    for (uint32_t first = 0; first < chunks; first += ahead) {
+    const uint32_t lane = threadIdx.x % 32, half = lane / 16, row = pairBrought(round) % 8;
+    float *to = scalesOf(pairBrought(round));
+    for (uint32_t first = firstBrought(); first < chunks; first += ahead * bringers) {
       uint4 parts[ahead];
 #pragma unroll
       for (uint32_t i = 0; i < ahead; ++i) {
-        const uint32_t column = (first + i) * kDownFewChunk + lane * 8;
+        const uint32_t column = (first + i * bringers) * kDownFewChunk + lane * 8;
         const bool exists = column < args.k;
         parts[i] = ptx::load16(
             tile::elementAt(args.activated, static_cast<uint64_t>(pair.row), args.k, exists ? column : 0), exists);
@@ -141,20 +153,20 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
       for (uint32_t i = 0; i < ahead; ++i)
         most[i] = BlockPart<C.element>(parts[i]).ownMost();
       sixteenLanesMost(most);
-      if (round == 0 && first == 0)
+      if (round == 0 && first == firstBrought())
         sayRowsHere();
 #pragma unroll
       for (uint32_t i = 0; i < ahead; ++i) {
-        const uint32_t block = (first + i) * perChunk + half;
+        const uint32_t block = (first + i * bringers) * perChunk + half;
         factors[i] = kFp8Most / most[i];
         ofBlocks[i] = most[i] / kFp8Most * __shfl_sync(tile::allLanes, pair.ofWeights, block % 32);
       }
 #pragma unroll
       for (uint32_t i = 0; i < ahead; ++i) {
-        if (first + i >= chunks)
+        if (first + i * bringers >= chunks)
           break;
-        const uint32_t block = (first + i) * perChunk + half;
-        ptx::storeShared8(rowTile(round, block) + tile::swizzled(warp, lane % 16 / 2) + lane % 2 * 8,
+        const uint32_t block = (first + i * bringers) * perChunk + half;
+        ptx::storeShared8(rowTile(round, block) + tile::swizzled(row, lane % 16 / 2) + lane % 2 * 8,
                           BlockPart<C.element>(parts[i]).times(factors[i]));
         if (lane % 16 == 0)
           to[block] = ofBlocks[i];
@@ -164,17 +176,18 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
 
   /// As bring(), of rows that are quantised.
   __device__ void bringQuantised(const Pair &pair, uint32_t round) const {
-    const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const uint32_t lane = threadIdx.x % 32, row = pairBrought(round) % 8;
     const uint8_t *from = static_cast<const uint8_t *>(args.activated) + static_cast<uint64_t>(pair.row) * args.k;
-    if (lane < blocks())
-      scalesOf(warp + round * kDownFewWarps)[lane] =
+    if (lane < blocks() && firstBrought() == 0)
+      scalesOf(pairBrought(round))[lane] =
           lane < args.k / kFp8Block
               ? scaled.rowScales[static_cast<uint64_t>(lane) * scaled.rowScaleStride + pair.row] * pair.ofWeights
               : 0;
-    for (uint32_t column = lane * 16; column < blocks() * kFp8Block; column += 32 * 16) {
+    for (uint32_t column = (firstBrought() * 32 + lane) * 16; column < blocks() * kFp8Block;
+         column += bringers * 32 * 16) {
       const bool exists = column < args.k;
       const uint4 codes = ptx::load16(from + (exists ? column : 0), exists);
-      const uint32_t to = rowTile(round, column / kFp8Block) + tile::swizzled(warp, column % kFp8Block / 16);
+      const uint32_t to = rowTile(round, column / kFp8Block) + tile::swizzled(row, column % kFp8Block / 16);
       ptx::storeShared8(to, make_uint2(codes.x, codes.y));
       ptx::storeShared8(to + 8, make_uint2(codes.z, codes.w));
     }
@@ -182,49 +195,48 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
       sayRowsHere();
   }
 
-  /// A slot's products, of one chunk: of each block of the scales 64 weight rows times eight token rows. Blocks take
-  /// turns, since what a block adds up waits for itself.
-  __device__ void startProducts(uint32_t slot, uint32_t rowTiles, float (&products)[perChunk][4]) const {
-    const uint64_t weights = ptx::swizzledTile(at(slot), perChunk * rowTileBytes);
-    const uint64_t tokens = ptx::swizzledTile(rowTiles);
+  /// Of `Count` slots from `slot` on, filled one after the other: products of chunks from `chunk` on of a round's four
+  /// parts, added to the warp's sums.
+  template <uint32_t Count>
+  __device__ void multiplySlots(uint32_t barrier, uint32_t slot, uint32_t chunk, uint32_t round, uint32_t present,
+                                float (&sum)[2]) const {
+    float products[Count][perChunk][4];
+    const auto slotOf = [&](uint32_t i) { return slot + i < args.slots ? slot + i : slot + i - args.slots; };
     ptx::wgmmaFence();
 #pragma unroll
-    for (uint32_t k = 0; k < kFp8Block; k += 32)
-#pragma unroll
-      for (uint32_t block = 0; block < perChunk; ++block)
-        ptx::WgmmaE4M3<8>::run(products[block],
-                               ptx::advanceBytes(ptx::tileBehind(weights, block * rowTileBytes / 16), k),
-                               ptx::advanceBytes(ptx::tileBehind(tokens, block * rowTileBytes / 16), k), k != 0);
+    for (uint32_t i = 0; i < Count; ++i) {
+      ptx::barrierWait(barrier + i * 8, 0);
+      startFewProducts(at(slotOf(i)), rowTile(round, (chunk + i) * perChunk), products[i]);
+    }
     ptx::wgmmaCommit();
+    ptx::wgmmaWait<0>();
+#pragma unroll
+    for (uint32_t i = 0; i < Count; ++i) {
+      if (threadIdx.x % 32 == 0)
+        ptx::barrierArrive(empty + slotOf(i) * 8);
+      if (adds(present, round))
+        addProducts(products[i], scalesOf(pairAdded(round)) + (chunk + i) * perChunk, sum);
+    }
   }
 
-  /// By the multiplying warps. `rounded`: what experts give, rounded.
-  __device__ void multiply(float (&rounded)[C.topK][kDownFewColumns]) const {
-    const uint32_t lane = threadIdx.x % 32, warp = tile::uniform(threadIdx.x / 32), group = tile::warpgroup();
-    const tile::FewPlace place = tile::fewPlace(args.few);
-    const int32_t rowOfLane = tile::fewSlot(args.few, place);
-    const uint32_t present = Base::ofToken(__ballot_sync(tile::allLanes, rowOfLane >= 0));
-    Pair pairs[rounds];
-#pragma unroll
-    for (uint32_t r = 0; r < rounds; ++r)
-      pairs[r] = pairOf(warp + r * kDownFewWarps, place.expert, rowOfLane);
+  /// Where a token's parts are no more than a product has: one warpgroup, two chunks at once.
+  __device__ void multiplyFour(uint32_t present, float (&sum)[2]) const {
+    const uint32_t atOnce = args.slots > 1 ? 2 : 1;
+    uint32_t slot = 0;
+#pragma unroll 1
+    for (uint32_t chunk = 0; chunk < chunks; chunk += atOnce) {
+      if (atOnce == 2 && chunk + 1 < chunks)
+        multiplySlots<2>(full + chunk * 8, slot, chunk, 0, present, sum);
+      else
+        multiplySlots<1>(full + chunk * 8, slot, chunk, 0, present, sum);
+      for (slot += atOnce; slot >= args.slots;)
+        slot -= args.slots;
+    }
+  }
 
-    ptx::waitForPrevious();
-    const float weight = warp == 0 ? Base::weightOfLane(present) : 0;
-    if (pairs[0].row < 0)
-      sayRowsHere();
-#pragma unroll
-    for (uint32_t r = 0; r < rounds; ++r)
-      if (pairs[r].row >= 0) {
-        if (scaled.rowScales)
-          bringQuantised(pairs[r], r);
-        else
-          bring(pairs[r], r);
-      }
-    ptx::fenceProxyAsync(); // wgmma reads what this lane has written
-    ptx::namedBarrier<1, kDownFewWarps * 32>();
-
-    float sums[rounds][2] = {};
+  /// Both warpgroups, fours of parts in turn.
+  __device__ void multiplyFours(uint32_t present, float (&sums)[rounds][2]) const {
+    const uint32_t group = tile::warpgroup();
     uint32_t barrier = full, slot = 0;
 #pragma unroll 1
     for (uint32_t chunk = 0; chunk < chunks; ++chunk)
@@ -235,32 +247,63 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
           constexpr uint32_t four = (1u << kDownFewFp8Pairs) - 1;
           if (!(present >> (r * kDownFewWarps + g * kDownFewFp8Pairs) & four))
             continue;
-          if (g == group) {
-            float products[perChunk][4];
-            ptx::barrierWait(barrier, 0);
-            startProducts(slot, rowTile(r, chunk * perChunk), products);
-            ptx::wgmmaWait<0>();
-            if (lane == 0)
-              ptx::barrierArrive(empty + slot * 8);
-            if (pairs[r].row >= 0)
-              addProducts(products, scalesOf(warp + r * kDownFewWarps) + chunk * perChunk, sums[r]);
-          }
+          if (g == group)
+            multiplySlots<1>(barrier, slot, chunk, r, present, sums[r]);
           barrier += 8;
           if (++slot == args.slots)
             slot = 0;
         }
+  }
+
+  /// By the multiplying warps. `rounded`: what experts give, rounded.
+  __device__ void multiply(float (&rounded)[Base::parts][kDownFewColumns]) const {
+    const uint32_t warp = tile::uniform(threadIdx.x / 32), group = tile::warpgroup();
+    const tile::FewPlace place = tile::fewPlace(args.few);
+    const int32_t rowOfLane = tile::fewSlot(args.few, place);
+    const uint32_t present = Base::ofToken(__ballot_sync(tile::allLanes, rowOfLane >= 0));
+    Pair pairs[rounds];
 #pragma unroll
     for (uint32_t r = 0; r < rounds; ++r)
-      if (pairs[r].row >= 0)
+      pairs[r] = pairOf(pairBrought(r), place.expert, rowOfLane);
+
+    ptx::waitForPrevious();
+    const float weight = warp == 0 ? Base::weightOfLane(present) : 0;
+    const bool brings = bringers == 1 || firstBrought() < chunks;
+    if (pairs[0].row < 0 || !brings)
+      sayRowsHere();
+#pragma unroll
+    for (uint32_t r = 0; r < rounds; ++r)
+      if (pairs[r].row >= 0 && brings) {
+        if (scaled.rowScales)
+          bringQuantised(pairs[r], r);
+        else
+          bring(pairs[r], r);
+      }
+    ptx::fenceProxyAsync(); // wgmma reads what this lane has written
+    ptx::namedBarrier<1, kDownFewWarps * 32>();
+
+    float sums[rounds][2] = {};
+    if constexpr (Base::parts <= kDownFewFp8Pairs) {
+      if (group == 0 && present)
+        multiplyFour(present, sums[0]);
+    } else {
+      multiplyFours(present, sums);
+    }
+#pragma unroll
+    for (uint32_t r = 0; r < rounds; ++r)
+      if (adds(present, r))
         leave(sums[r], rounded[warp + r * kDownFewWarps]);
     ptx::namedBarrier<1, kDownFewWarps * 32>();
     if (warp == 0)
       Base::combine(present, weight, rounded);
   }
 
-  /// Of a lane's products those with the warp's row, if it is among the lane's two.
+  /// Whether the warp's part has an expert. `present`: of the token's pairs.
+  static __device__ bool adds(uint32_t present, uint32_t round) { return present >> pairAdded(round) & 1; }
+
+  /// Of a lane's products those with the row of the warp's part, if it is among the lane's two.
   static __device__ void addProducts(const float (&products)[perChunk][4], const float *scales, float (&sum)[2]) {
-    const bool odd = threadIdx.x / 32 % 2;
+    const bool odd = pairAdded(0) % 2;
 #pragma unroll
     for (uint32_t block = 0; block < perChunk; ++block)
 #pragma unroll
@@ -268,10 +311,10 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
         sum[half] += (odd ? products[block][half * 2 + 1] : products[block][half * 2]) * scales[block];
   }
 
-  /// What down would write of a pair.
+  /// What down would write of a part.
   static __device__ void leave(const float (&sum)[2], float (&to)[kDownFewColumns]) {
     const uint32_t lane = threadIdx.x % 32;
-    if (lane % 4 == threadIdx.x / 32 / 2) {
+    if (lane % 4 == pairAdded(0) / 2) {
       to[lane / 4] = Base::roundedOf(sum[0]);
       to[lane / 4 + 8] = Base::roundedOf(sum[1]);
     }
@@ -280,8 +323,8 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
 
 /// As downFew: the bits that down and combine give. `weights`: downFewFp8Tensor().
 ///
-/// Launch: downFewBlocks() blocks of kDownFewThreads threads, downFewFp8SharedBytes(topK, k, args.down.slots);
-/// downIsFewFp8().
+/// Launch: downFewFp8Blocks() blocks of kDownFewThreads threads, downFewFp8SharedBytes(topK, k, args.down.slots), with
+/// C.groups of downFewFp8Groups(); downIsFewFp8().
 template <DownFewConfig C>
 __global__ void __launch_bounds__(kDownFewThreads, 2)
     downFewFp8(const __grid_constant__ TensorMap weights, const __grid_constant__ DownFewFp8Args args) {
@@ -289,8 +332,8 @@ __global__ void __launch_bounds__(kDownFewThreads, 2)
   constexpr uint32_t mostSlots = kDownFewFp8MostSharedBytes / kDownFewFp8SlotBytes;
   __shared__ __align__(8) uint64_t barriers[kDownFewFp8MostFills + mostSlots + 1];
   __shared__ __align__(16) float scales[kDownFewFp8MostRowBytes / kFp8Block];
-  __shared__ __align__(16) float rounded[C.topK][kDownFewColumns];
-  __shared__ uint32_t from[C.topK];
+  __shared__ __align__(16) float rounded[C.topK * C.groups][kDownFewColumns];
+  __shared__ uint32_t from[C.topK * C.groups];
   // A block may have 227 KB, a multiprocessor has 228; each block takes 1 KB besides.
   constexpr uint32_t otherBytes = sizeof(barriers) + sizeof(scales) + sizeof(rounded) + sizeof(from) + 1024;
   static_assert(kDownFewFp8MostSharedBytes + otherBytes <= 227 * 1024);
@@ -298,15 +341,16 @@ __global__ void __launch_bounds__(kDownFewThreads, 2)
   const uint32_t full = ptx::sharedAddress(barriers), numTokens = args.down.few.numTokens;
   const uint32_t rows = (ptx::sharedAddress(unaligned) + 1023) / 1024 * 1024;
   // Blocks of tokens that may share an expert follow each other.
-  const DownFewFp8Block<C> block{{args.down, blockIdx.x % numTokens, blockIdx.x / numTokens * kDownFewColumns},
-                                 args,
-                                 rows,
-                                 rows + downFewFp8RowBytes(C.topK, args.down.k),
-                                 full,
-                                 full + kDownFewFp8MostFills * 8,
-                                 full + (kDownFewFp8MostFills + mostSlots) * 8,
-                                 scales,
-                                 (args.down.k + kDownFewChunk - 1) / kDownFewChunk};
+  const DownFewFp8Block<C> block{
+      {args.down, blockIdx.x % numTokens, blockIdx.x / numTokens * (C.groups * kDownFewColumns)},
+      args,
+      rows,
+      rows + downFewFp8RowBytes(C.topK, args.down.k),
+      full,
+      full + kDownFewFp8MostFills * 8,
+      full + (kDownFewFp8MostFills + mostSlots) * 8,
+      scales,
+      (args.down.k + kDownFewChunk - 1) / kDownFewChunk};
   const uint32_t warp = tile::uniform(threadIdx.x / 32);
   uint32_t expert = 0;
   if (warp == kDownFewWarps) {

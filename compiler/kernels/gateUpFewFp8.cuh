@@ -4,6 +4,7 @@
 
 #include "compiler/kernels/GateUpFewAbi.h"
 #include "compiler/kernels/fp8/BlockPart.cuh"
+#include "compiler/kernels/fp8/FewProducts.cuh"
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
@@ -47,9 +48,7 @@ struct FewUnits {
 
   /// Of a step of so many units.
   static __device__ FewUnits ofBlock(uint32_t total) {
-    const auto begin = [&](uint32_t block) {
-      return static_cast<uint32_t>(static_cast<uint64_t>(total) * block / gridDim.x);
-    };
+    const auto begin = [&](uint32_t block) { return total * block / gridDim.x; };
     const uint32_t first = begin(blockIdx.x), most = (total + gridDim.x - 1) / gridDim.x;
     // As few products as can be, and of those alike in size: each reads 64 rows, whatever is in use.
     const uint32_t products = (most + kGateUpFewUnits - 1) / kGateUpFewUnits;
@@ -65,7 +64,6 @@ struct FewUnits {
 
 template <GateUpFewConfig C, class Activation> struct GateUpFewBlock {
   static constexpr uint32_t perChunk = kGateUpFewChunk / kFp8Block; // blocks of the scales
-  static constexpr uint32_t rowTileBytes = kGateUpFewMostTokens * kFp8Block;
   static constexpr uint32_t multipliers = kGateUpFewRings * 128;
   static constexpr uint32_t ahead = 4; // pieces of rows under way in a warp
 
@@ -100,6 +98,11 @@ template <GateUpFewConfig C, class Activation> struct GateUpFewBlock {
         parity ^= 1;
       }
     }
+    __device__ void advance(uint32_t steps) {
+      const uint32_t end = slot + steps, rounds = end / slots;
+      slot = end - rounds * slots;
+      parity ^= rounds % 2;
+    }
   };
   __device__ Ring ring(uint32_t number, const FewUnits &units) const {
     // (where there is one product, its warpgroup has all slots)
@@ -121,35 +124,55 @@ template <GateUpFewConfig C, class Activation> struct GateUpFewBlock {
     __syncwarp();
     const FewUnits units = FewUnits::ofBlock(asked.count * groups());
     Ring rings[kGateUpFewRings] = {ring(0, units), ring(1, units)};
-    if (ptx::elect()) {
-      for (uint32_t first = 0; first < units.products(); first += kGateUpFewRings)
+    for (uint32_t first = 0; first < units.products(); first += kGateUpFewRings) {
+      uint32_t from[kGateUpFewRings][kGateUpFewUnits];
+      findUnits(experts, units, first, from);
+      if (ptx::elect()) {
+        Ring at[kGateUpFewRings] = {rings[0], rings[1]};
         for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
           if (chunk == args.startAt && first + kGateUpFewRings >= units.products())
             ptx::startNext();
 #pragma unroll
           for (uint32_t r = 0; r < kGateUpFewRings; ++r)
             if (first + r < units.products())
-              loadChunk(weights, experts, units, first + r, chunk, rings[r]);
+              loadChunk(weights, units.unitsOf(first + r), from[r], chunk, at[r]);
         }
+      }
+      __syncwarp();
+      for (Ring &ring : rings) // (the elected lane went round with rings of its own)
+        ring.advance(chunks);
     }
-    __syncwarp();
     ptx::startNext();
   }
 
-  __device__ void loadChunk(const TensorMap *weights, const uint32_t *experts, const FewUnits &units, uint32_t product,
+  /// Where the weights of units begin, as the map counts: those of a product for each ring. By all lanes, one a unit:
+  /// found anew for each load, by the thread that loads, they took longer than the loads.
+  __device__ void findUnits(const uint32_t *experts, const FewUnits &units, uint32_t product,
+                            uint32_t (&from)[kGateUpFewRings][kGateUpFewUnits]) const {
+    const uint32_t lane = threadIdx.x % 32, ring = lane / kGateUpFewUnits % kGateUpFewRings,
+                   number = (product + ring) * units.perProduct + lane % kGateUpFewUnits;
+    const uint32_t unit = units.first + (number < units.count ? number : 0), expert = unit / groups();
+    const uint32_t mine = experts[expert] * args.expertGroups + (unit - expert * groups());
+#pragma unroll
+    for (uint32_t r = 0; r < kGateUpFewRings; ++r)
+#pragma unroll
+      for (uint32_t i = 0; i < kGateUpFewUnits; ++i)
+        from[r][i] = __shfl_sync(tile::allLanes, mine, r * kGateUpFewUnits + i);
+  }
+
+  __device__ void loadChunk(const TensorMap *weights, uint32_t count, const uint32_t (&from)[kGateUpFewUnits],
                             uint32_t chunk, Ring &ring) const {
-    const uint32_t count = units.unitsOf(product);
     ptx::barrierWait(ring.isEmpty(), ring.parity ^ 1);
     ptx::barrierArriveExpect(ring.isFull(), count * kGateUpFewLoadBytes);
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t unit = units.first + product * units.perProduct + i, expert = unit / groups();
-      ptx::tmaLoadGateUpGroups(ring.at() + i * kGateUpFewLoadBytes, weights, chunk * perChunk,
-                               experts[expert] * args.expertGroups + unit % groups(), ring.isFull());
-    }
+#pragma unroll
+    for (uint32_t i = 0; i < kGateUpFewUnits; ++i)
+      if (i < count)
+        ptx::tmaLoadGateUpGroups(ring.at() + i * kGateUpFewLoadBytes, weights, chunk * perChunk, from[i],
+                                 ring.isFull());
     ring.next();
   }
 
-  __device__ uint32_t rowTile(uint32_t block) const { return rows + block * rowTileBytes; }
+  __device__ uint32_t rowTile(uint32_t block) const { return rows + block * kFewTileBytes; }
 
   /// By all multiplying warps, each its share; zeros beyond the rows' end.
   __device__ void quantiseTokens() const {
@@ -224,18 +247,6 @@ template <GateUpFewConfig C, class Activation> struct GateUpFewBlock {
     return unit;
   }
 
-  /// Starts the products of 64 weight rows and eight tokens, of one chunk. Two chains at once, each of which waits for
-  /// itself.
-  static __device__ void startProducts(uint32_t slot, uint32_t rowTiles, float (&products)[perChunk][4]) {
-    const uint64_t weights = ptx::swizzledTile(slot, perChunk * 1024), tokens = ptx::swizzledTile(rowTiles);
-#pragma unroll
-    for (uint32_t k = 0; k < kFp8Block; k += 32)
-#pragma unroll
-      for (uint32_t block = 0; block < perChunk; ++block)
-        ptx::WgmmaE4M3<8>::run(products[block], ptx::advanceBytes(ptx::tileBehind(weights, block * 1024 / 16), k),
-                               ptx::advanceBytes(ptx::tileBehind(tokens, block * rowTileBytes / 16), k), k != 0);
-  }
-
   template <uint32_t Count>
   __device__ void multiplyChunks(Ring &of, uint32_t chunk, const WeightScales &scales, float (&sums)[4]) const {
     float products[Count][perChunk][4];
@@ -244,7 +255,7 @@ template <GateUpFewConfig C, class Activation> struct GateUpFewBlock {
 #pragma unroll
     for (uint32_t i = 0; i < Count; ++i) {
       ptx::barrierWait(filled.isFull(), filled.parity);
-      startProducts(filled.at(), rowTile((chunk + i) * perChunk), products[i]);
+      startFewProducts(filled.at(), rowTile((chunk + i) * perChunk), products[i]);
       filled.next();
     }
     ptx::wgmmaCommit();

@@ -72,6 +72,13 @@ inline importer::ModelSpec e4m3FewSpec() {
   spec.e4m3Experts = {0};
   return spec;
 }
+/// With one expert a token, of which a block of down has four groups of columns (downFewFp8Groups()).
+inline importer::ModelSpec e4m3FewOneSpec() {
+  importer::ModelSpec spec = e4m3FewSpec();
+  spec.shape.hidden = kDownFewFp8LeastBlocks * 4 * kDownFewColumns;
+  spec.shape.topK = 1;
+  return spec;
+}
 /// With a shared expert that joins the routed ones: a gate-up of their own alone.
 inline importer::ModelSpec e4m3FewJoinedSpec() {
   importer::ModelSpec spec = e4m3FewSpec();

@@ -36,8 +36,8 @@ void swapThrough(Bench &bench, const std::vector<LayerPlan> &plans, uint32_t cou
 TEST_CASE("every tile class computes the same bits as generation 0", "[swap][tiles]") {
   importer::ModelSpec halves = smallSpec();
   halves.shape.dtype = DType::F16;
-  for (const importer::ModelSpec &spec :
-       {smallSpec(), halves, joinedSpec(), e4m3Spec(), fewSpec(), e4m3FewSpec(), e4m3FewJoinedSpec()}) {
+  for (const importer::ModelSpec &spec : {smallSpec(), halves, joinedSpec(), e4m3Spec(), fewSpec(), e4m3FewSpec(),
+                                          e4m3FewOneSpec(), e4m3FewJoinedSpec()}) {
     const DType dtype = spec.shape.dtype;
     Bench bench(spec);
     auto runner = HostRunner::make(*bench.session);
@@ -61,7 +61,7 @@ TEST_CASE("every tile class computes the same bits as generation 0", "[swap][til
 }
 
 TEST_CASE("steps of few tokens give the bits that these tokens have among others", "[swap][tiles]") {
-  for (const importer::ModelSpec &spec : {fewSpec(), e4m3FewSpec(), e4m3FewJoinedSpec()}) {
+  for (const importer::ModelSpec &spec : {fewSpec(), e4m3FewSpec(), e4m3FewOneSpec(), e4m3FewJoinedSpec()}) {
     const DType dtype = spec.shape.dtype;
     const size_t rowBytes = spec.shape.hidden * byteSize(dtype);
     Bench bench(spec);
@@ -101,13 +101,14 @@ struct Steps {
   importer::ModelSpec spec;
   uint32_t tokens;
 };
-constexpr int kinds = 5;
+constexpr int kinds = 6;
 Steps stepsOf(int kind, uint32_t tokens) {
   switch (kind) {
   case 0: return {smallSpec(), tokens};
   case 1: return {e4m3Spec(), tokens};
   case 2: return {fewSpec(), kDownFewTokens};
   case 3: return {e4m3FewSpec(), kGateUpFewTokens};
+  case 4: return {e4m3FewOneSpec(), kGateUpFewTokens};
   default: return {e4m3FewJoinedSpec(), kGateUpFewTokens};
   }
 }

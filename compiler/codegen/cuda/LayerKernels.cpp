@@ -148,7 +148,7 @@ private:
     if (gemm.role == GemmRole::GateUp && hasGateUpFew(experts, shared, columns, k, config.gateUp, config.down))
       return gateUpFewKernel(*functor);
     if (gemm.role == GemmRole::Down && hasDownFew(experts, shared, k, columns, config.gateUp.family, family))
-      return downFewKernel(family, gemm.biased);
+      return downFewKernel(family, gemm.biased, columns);
     return std::nullopt;
   }
 
@@ -159,15 +159,16 @@ private:
     return kernelOf(std::move(kernel), kGateUpFewThreads, kGateUpFewMostSharedBytes);
   }
 
-  LaunchKernel downFewKernel(GemmFamily family, bool biased) const {
+  LaunchKernel downFewKernel(GemmFamily family, bool biased, uint32_t hidden) const {
     const auto experts = static_cast<uint32_t>(topK);
-    return kernelOf(family == GemmFamily::Fp8 ? shippedDownFewFp8(experts)
+    return kernelOf(family == GemmFamily::Fp8 ? shippedDownFewFp8(experts, downFewFp8Groups(experts, hidden))
                                               : shippedDownFew({element(), experts, biased}),
                     kDownFewThreads, downFewMostSharedBytes(family));
   }
 
   /// `functor`: gate-up's activation.
-  LaunchKernel productKernel(const CudaTile &tile, const GemmConfig &gemm, const std::optional<Functor> &functor) const {
+  LaunchKernel productKernel(const CudaTile &tile, const GemmConfig &gemm,
+                             const std::optional<Functor> &functor) const {
     ShippedKernel kernel = shippedGemm(tile.family, gemm);
     if (functor) {
       kernel.unit.kernels = {gemmKernel(tile.family, gemm, functor->name)};

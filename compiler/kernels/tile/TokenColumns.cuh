@@ -8,18 +8,21 @@
 
 namespace moec::tile {
 
-/// kDownFewColumns columns of a token's output, which are a block's.
+/// The columns of a token's output that are a block's: C.groups times kDownFewColumns.
 template <DownFewConfig C> struct TokenColumns {
+  static constexpr uint32_t parts = C.topK * C.groups; // a pair's columns of one group each, pair by pair
+  static_assert(C.groups * (kDownFewColumns / 2) <= 32, "a lane has two columns");
+
   const DownFewArgs &args;
   uint32_t token, firstColumn;
 
   /// Pairs of the token that have an expert, of a mask of all pairs.
   __device__ uint32_t ofToken(uint32_t pairs) const { return pairs >> token * C.topK & ((1u << C.topK) - 1); }
 
-  /// Of the lane's pair.
+  /// Of the lane's part.
   __device__ uint32_t expertOfLane() const {
     const uint32_t lane = threadIdx.x % 32;
-    return lane < C.topK ? static_cast<uint32_t>(args.few.ids[token * C.topK + lane]) : args.few.numExperts;
+    return lane < parts ? static_cast<uint32_t>(args.few.ids[token * C.topK + lane / C.groups]) : args.few.numExperts;
   }
 
   /// By all lanes of a warp. `present`: ofToken().
@@ -34,13 +37,15 @@ template <DownFewConfig C> struct TokenColumns {
     return ptx::Convert<C.element>::low(ptx::Convert<C.element>::pack(sum, 0));
   }
 
-  /// As RowSum does it, two columns a lane. By one warp.
-  __device__ void combine(uint32_t present, float weight, const float (&rounded)[C.topK][kDownFewColumns]) const {
-    const uint32_t lane = threadIdx.x % 32, column = lane % (kDownFewColumns / 2) * 2;
+  /// As RowSum does it, two columns a lane. By one warp. `rounded`: of each part what its expert gives.
+  __device__ void combine(uint32_t present, float weight, const float (&rounded)[parts][kDownFewColumns]) const {
+    const uint32_t lane = threadIdx.x % 32, column = lane % (kDownFewColumns / 2) * 2,
+                   group = lane / (kDownFewColumns / 2) % C.groups;
     float2 values[C.topK];
 #pragma unroll
     for (uint32_t k = 0; k < C.topK; ++k)
-      values[k] = present >> k & 1 ? *reinterpret_cast<const float2 *>(&rounded[k][column]) : make_float2(0, 0);
+      values[k] = present >> k & 1 ? *reinterpret_cast<const float2 *>(&rounded[k * C.groups + group][column])
+                                   : make_float2(0, 0);
     float low = 0, high = 0;
 #pragma unroll
     for (uint32_t k = 0; k < C.topK; ++k) {
@@ -48,8 +53,9 @@ template <DownFewConfig C> struct TokenColumns {
       low += times * values[k].x;
       high += times * values[k].y;
     }
-    if (lane < kDownFewColumns / 2)
-      store4(elementAt(args.output, token, args.n, firstColumn + column), ptx::Convert<C.element>::pack(low, high));
+    if (lane < C.groups * (kDownFewColumns / 2))
+      store4(elementAt(args.output, token, args.n, firstColumn + group * kDownFewColumns + column),
+             ptx::Convert<C.element>::pack(low, high));
   }
 };
 

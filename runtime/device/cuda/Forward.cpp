@@ -312,7 +312,7 @@ Status CudaForward::downFew(const float *pairWeights, const CountsRing &ring, vo
   kernel.sharedBytes = how.sharedBytes;
   void *parameters[] = {const_cast<CUtensorMap *>(&layer.downFewMap), // (which the driver does not write to)
                         fp8 ? static_cast<void *>(&args) : &args.down};
-  return launch(kernel, downFewBlocks(tokens, down.n), parameters, "down, of few tokens");
+  return launch(kernel, how.blocks, parameters, "down, of few tokens");
 }
 
 Status CudaForward::shared(const void *hidden) {

@@ -17,8 +17,8 @@ namespace {
 
 enum class Rows : uint8_t { Rounded, Quantised };
 
-LaunchShape shapeOf(const DownFewArgs &args, uint32_t topK) {
-  return {.blocks = downFewBlocks(args.few.numTokens, args.n),
+LaunchShape shapeOf(const DownFewArgs &args, uint32_t topK, uint32_t groups = 1) {
+  return {.blocks = downFewBlocks(args.few.numTokens, args.n) / groups,
           .threads = kDownFewThreads,
           .sharedBytes = downFewFp8SharedBytes(topK, args.k, args.slots),
           .dynamicShared = unaligned,
@@ -26,12 +26,12 @@ LaunchShape shapeOf(const DownFewArgs &args, uint32_t topK) {
 }
 
 /// downFewFp8 with so many slots against down and combine. `plant`: in downFewFp8 alone.
-template <uint32_t TopK>
+template <uint32_t TopK, uint32_t Groups = 1>
 std::string compareForms(const Fp8Problem &p, Rows rows, uint32_t slots, uint64_t seed, Plant plant = {}) {
   static constexpr GemmConfig plain = fp8Config(GemmRole::Down, 16, 64, 256, 3, 1, 2);
-  static constexpr DownFewConfig config{.element = Element::BF16, .topK = TopK};
+  static constexpr DownFewConfig config{.element = Element::BF16, .topK = TopK, .groups = Groups};
   const GemmCase &test = p.test;
-  if (test.topK != TopK || !downIsFewFp8(test.tokens, TopK, test.k, test.n))
+  if (test.topK != TopK || !downIsFewFp8(test.tokens, TopK, test.k, test.n) || test.n % (Groups * kDownFewColumns) != 0)
     return "no case of downFewFp8's";
   Fp8Launch<plain> down(p);
   DeviceMemory &device = down.device;
@@ -62,16 +62,17 @@ std::string compareForms(const Fp8Problem &p, Rows rows, uint32_t slots, uint64_
       down.args.weightScales,
       down.args.tokenScaleStride};
   planted = plant;
-  const auto failure = launch(device, shapeOf(fewArgs.down, TopK), seed, [&] { downFewFp8<config>(map, fewArgs); });
+  const auto failure =
+      launch(device, shapeOf(fewArgs.down, TopK, Groups), seed, [&] { downFewFp8<config>(map, fewArgs); });
   planted = {};
   return failure ? failure->message : compareWith(wanted, fewArgs.down);
 }
 
-template <uint32_t TopK> void check(const GemmCase &test, uint32_t slots) {
+template <uint32_t TopK, uint32_t Groups = 1> void check(const GemmCase &test, uint32_t slots) {
   const Fp8Problem problem = makeFp8Problem(test, GemmRole::Down);
   for (const Rows rows : {Rows::Rounded, Rows::Quantised}) {
-    CAPTURE(test.name, test.k, TopK, slots, rows == Rows::Quantised);
-    forSchedules(10, [&](uint64_t seed) { return compareForms<TopK>(problem, rows, slots, seed); });
+    CAPTURE(test.name, test.k, TopK, Groups, slots, rows == Rows::Quantised);
+    forSchedules(10, [&](uint64_t seed) { return compareForms<TopK, Groups>(problem, rows, slots, seed); });
   }
 }
 
@@ -186,6 +187,18 @@ TEST_CASE("e4m3 down that owns a token's columns gives the bits of down and comb
   check<16>({"groups without a pair in two rounds", 2, 384, 16, 20, 16, GemmCase::FoursPadded, true, false}, 3);
   check<4>({"one block of scales", 2, 128, 32, 6, 4, GemmCase::Drawn, true, false}, 1);
   check<4>({"padding alone", 2, 128, 32, 6, 4, GemmCase::PaddingAlone, true, false}, 1);
+}
+
+TEST_CASE("e4m3 down of one to three experts a token gives the bits of down and combine", "[emulation][downfew]") {
+  check<1, 4>({"one token", 1, 640, 64, 6, 1, GemmCase::Drawn, true, false}, 2);
+  check<1, 4>({"four groups, padding", 4, 256, 192, 6, 1, GemmCase::Padded, true, false}, 1);
+  check<1, 4>({"a chunk for each warp and more", 2, 2432, 64, 4, 1, GemmCase::Drawn, true, false}, 8);
+  check<1, 2>({"two groups", 2, 384, 96, 6, 1, GemmCase::Drawn, true, false}, 1);
+  check<1>({"one group", 3, 384, 48, 6, 1, GemmCase::Padded, true, false}, 2);
+  check<2, 2>({"two pairs in two groups", 4, 1152, 96, 6, 2, GemmCase::Padded, true, false}, 3);
+  check<2>({"two pairs", 2, 384, 16, 6, 2, GemmCase::Drawn, true, false}, 2);
+  check<3>({"three pairs", 4, 640, 32, 6, 3, GemmCase::Padded, true, false}, 2);
+  check<1, 4>({"padding alone", 2, 128, 64, 6, 1, GemmCase::PaddingAlone, true, false}, 1);
 }
 
 TEST_CASE("e4m3 down that owns a token's columns may begin while gate-up runs", "[emulation][downfew]") {

@@ -32,6 +32,10 @@ constexpr CudaTile few{GemmFamily::Fp8, true, 16, 64, 5, 1, 2, 2}, // which quan
 constexpr bench::Shape shape{.tokens = 12, .hidden = 48, .intermediate = 384, .experts = 8, .topK = 4};
 static_assert(shape.tokens / 2 * shape.topK <= kFewPairs && shape.tokens * shape.topK > kFewPairs);
 static_assert(shape.tokens / 2 > kDownFewFp8Tokens);
+// One expert a token, of which a block has several groups of columns.
+constexpr bench::Shape one{
+    .tokens = 10, .hidden = kDownFewFp8LeastBlocks * 32, .intermediate = 128, .experts = 4, .topK = 1};
+static_assert(one.tokens / 2 > kDownFewFp8Tokens && downFewFp8Groups(one.topK, one.hidden) == 2);
 
 /// The first token has a pair that is padding.
 struct Inputs {
@@ -43,7 +47,7 @@ struct Inputs {
 };
 
 /// What comes of the inputs. (Here and there a row's element is rounded to another e4m3 than the layer's.)
-std::vector<double> expectedOf(const Inputs &in) {
+std::vector<double> expectedOf(const bench::Shape &shape, const Inputs &in) {
   const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, shape.experts);
   const bench::Fp8Rows rows =
       bench::gatherRows(bench::quantiseRows(in.hidden, shape.hidden, true), slots.slotPair, shape.topK);
@@ -54,36 +58,37 @@ std::vector<double> expectedOf(const Inputs &in) {
                                      in.pairWeights, shape.topK);
 }
 
-const Inputs &inputs() {
+template <const bench::Shape &S> const Inputs &inputs() {
   static const Inputs made = [] {
-    constexpr uint32_t T = shape.tokens, H = shape.hidden, I = shape.intermediate, E = shape.experts;
+    constexpr uint32_t T = S.tokens, H = S.hidden, I = S.intermediate, E = S.experts;
     std::mt19937_64 random(37);
     Inputs in;
     in.hidden = bench::drawElements(size_t{T} * H, 1, true, random);
-    in.ids = bench::drawIds(T, E, shape.topK, 0.7, random);
+    in.ids = bench::drawIds(T, E, S.topK, 0.7, random);
     in.ids[1] = -1;
-    in.pairWeights = bench::drawWeights(T, shape.topK, random);
+    in.pairWeights = bench::drawWeights(T, S.topK, random);
     in.gate = bench::drawFp8Weights(E, I, H, 1 / std::sqrt(H), random);
     in.up = bench::drawFp8Weights(E, I, H, 1 / std::sqrt(H), random);
     in.down = bench::drawFp8Weights(E, H, I, 1 / std::sqrt(I), random);
-    in.output = expectedOf(in);
+    in.output = expectedOf(S, in);
     return in;
   }();
   return made;
 }
 
-template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf() {
-  static constexpr DispatchConfig dispatch{.experts = shape.experts, .threads = 64, .pairsPerBlock = 64};
+template <const bench::Shape &S, CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> kernelsOf() {
+  static constexpr DispatchConfig dispatch{.experts = S.experts, .threads = 64, .pairsPerBlock = 64};
   static constexpr QuantiseConfig toE4M3{.element = Element::BF16, .threads = 64};
-  static constexpr DownFewConfig fewConfig{.element = Element::BF16, .topK = shape.topK};
-  static constexpr CombineConfig sum{.element = Element::BF16, .topK = shape.topK, .threads = 64};
+  static constexpr DownFewConfig fewConfig{
+      .element = Element::BF16, .topK = S.topK, .groups = downFewFp8Groups(S.topK, S.hidden)};
+  static constexpr CombineConfig sum{.element = Element::BF16, .topK = S.topK, .threads = 64};
   auto kernels = std::make_shared<CudaKernels>();
   kernels->config.gateUp = GateUp;
   kernels->config.down = Down;
   kernels->dispatchOneBlock =
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
-  kernels->gateUp = fp8Product<GateUp, GemmRole::GateUp>(shape.hidden, shape.intermediate);
-  kernels->down = fp8Product<Down, GemmRole::Down>(shape.intermediate, shape.hidden);
+  kernels->gateUp = fp8Product<GateUp, GemmRole::GateUp>(S.hidden, S.intermediate);
+  kernels->down = fp8Product<Down, GemmRole::Down>(S.intermediate, S.hidden);
   kernels->downFew =
       downFewKernel<DownFewFp8Args>(GemmFamily::Fp8, [](const TensorMap &weights, const DownFewFp8Args &args) {
         downFewFp8<fewConfig>(weights, args);
@@ -94,20 +99,20 @@ template <CudaTile GateUp, CudaTile Down> std::shared_ptr<const CudaKernels> ker
   return kernels;
 }
 
-template <CudaTile GateUp, CudaTile Down> std::string runLayer(uint64_t seed) {
-  const Inputs &in = inputs();
+template <CudaTile GateUp, CudaTile Down, const bench::Shape &S = shape> std::string runLayer(uint64_t seed) {
+  const Inputs &in = inputs<S>();
   const auto fill = [&](emulation::DeviceMemory &memory, CudaLayer &layer) {
-    layer.shape = {.hidden = shape.hidden,
-                   .intermediate = shape.intermediate,
-                   .experts = shape.experts,
-                   .topK = shape.topK,
+    layer.shape = {.hidden = S.hidden,
+                   .intermediate = S.intermediate,
+                   .experts = S.experts,
+                   .topK = S.topK,
                    .dtype = DType::BF16,
                    .expertFormat = WeightFormat::BlockE4M3};
-    layer.kernels = kernelsOf<GateUp, Down>();
+    layer.kernels = kernelsOf<S, GateUp, Down>();
     layer.weights = std::make_shared<CudaWeights>(weightsOn(memory, in.gate, in.up, in.down));
     return std::optional(RoutingView{memory.input(in.ids), memory.input(in.pairWeights)});
   };
-  return runSteps(seed, in.hidden, shape.tokens, fill, [&](const CudaWorkspace &, const uint16_t *output) {
+  return runSteps(seed, in.hidden, S.tokens, fill, [&](const CudaWorkspace &, const uint16_t *output) {
     return compareRows("output", in.output, output, 4.0 / 256);
   });
 }
@@ -119,6 +124,11 @@ TEST_CASE("a session's forward of e4m3 has the bits of more tokens where one lau
   forSchedules(kSessionSchedules, runLayer<few, few>);
   forSchedules(kSessionSchedules, runLayer<deep, few>);
   forSchedules(kSessionSchedules, runLayer<whole, deep>);
+}
+
+TEST_CASE("a session's forward of e4m3 with one expert a token does, too", "[emulation][session][fp8]") {
+  forSchedules(kSessionSchedules, runLayer<few, few, one>);
+  forSchedules(kSessionSchedules, runLayer<whole, whole, one>);
 }
 
 TEST_CASE("a session's forward on wide e4m3 tiles does, too", "[emulation][session][fp8]") {

@@ -218,8 +218,9 @@ TEST_CASE("downFewFp8 of any number of experts a token compiles without spills",
   const Result<Nvrtc> nvrtc = Nvrtc::open();
   REQUIRE(nvrtc.ok());
   std::vector<ShippedKernel> kernels;
-  for (uint32_t topK = kDownFewLeastTopK; topK <= kDownFewMostTopK; ++topK)
-    kernels.push_back(shippedDownFewFp8(topK));
+  for (uint32_t topK = 1; topK <= kDownFewMostTopK; ++topK)
+    for (uint32_t groups = 1; groups == 1 || topK * groups <= kDownFewFp8Pairs; groups *= 2)
+      kernels.push_back(shippedDownFewFp8(topK, groups));
   CHECK(compileAll(*nvrtc, kernels, {.target = "sm_90a"}) == std::vector<std::string>{});
 }
 
@@ -239,10 +240,21 @@ TEST_CASE("downFewFp8 is for up to four tokens of layers whose sizes it takes, a
   CHECK_FALSE(downIsFewFp8(0, 8, 768, 2048));
   CHECK_FALSE(downIsFewFp8(5, 4, 768, 1024));
   CHECK_FALSE(downIsFewFp8(4, 9, 768, 1024));   // 36 pairs
-  CHECK_FALSE(downIsFewFp8(1, 2, 14336, 4096)); // Mixtral: too few experts a token
-  CHECK_FALSE(downIsFewFp8(1, 17, 768, 2048));  // two tokens would have more pairs than a warp has lanes
-  CHECK_FALSE(downIsFewFp8(1, 8, 832, 2048));   // no multiple of 128
+  CHECK(downIsFewFp8(4, 1, 2048, 7168));        // DeepSeek-V3 where an expert-parallel rank has one pair a token
+  CHECK_FALSE(downIsFewFp8(1, 2, 14336, 4096)); // Mixtral: rows of 112 KB
+  CHECK_FALSE(downIsFewFp8(1, 0, 768, 2048));
+  CHECK_FALSE(downIsFewFp8(1, 17, 768, 2048)); // two tokens would have more pairs than a warp has lanes
+  CHECK_FALSE(downIsFewFp8(1, 8, 832, 2048));  // no multiple of 128
   CHECK_FALSE(downIsFewFp8(1, 8, 768, 2056));
+}
+
+TEST_CASE("a block of downFewFp8 has groups of columns up to what fills a product and leaves blocks enough",
+          "[kernels][shipped]") {
+  CHECK((downFewFp8Groups(1, 7168) == 4 && downFewFp8Blocks(2, 1, 7168) == 224));
+  CHECK((downFewFp8Groups(1, 6144) == 4 && downFewFp8Groups(1, 6128) == 1)); // 383 groups of 16 columns
+  CHECK((downFewFp8Groups(1, 4096) == 2 && downFewFp8Groups(1, 2048) == 1));
+  CHECK((downFewFp8Groups(2, 7168) == 2 && downFewFp8Blocks(1, 2, 7168) == 224));
+  CHECK((downFewFp8Groups(3, 7168) == 1 && downFewFp8Groups(8, 7168) == 1 && downFewFp8Blocks(1, 8, 7168) == 448));
 }
 
 TEST_CASE("downFewFp8 has all of a token's weights under way where a block has room for them", "[kernels][shipped]") {
@@ -254,11 +266,13 @@ TEST_CASE("downFewFp8 has all of a token's weights under way where a block has r
   CHECK(downFewFp8Slots(1, 8, 2048, 7168, 132) == 5);  // of 16, beside 16 KB of rows
   CHECK(downFewFp8Slots(1, 8, 4096, 2048, 132) == 11); // of 32, in 220 KB beside 32 KB
   CHECK(downFewFp8Slots(2, 4, 384, 48, 132) == 2);
+  CHECK(downFewFp8Slots(1, 1, 2048, 7168, 132) == 8); // eight chunks; 112 blocks
+  CHECK(downFewFp8Slots(2, 1, 2048, 7168, 132) == 5); // 224
 }
 
 TEST_CASE("downFewFp8 asks for no more shared memory than a launch may, and two share a multiprocessor where it says",
           "[kernels][shipped]") {
-  for (uint32_t topK = kDownFewLeastTopK; topK <= kDownFewMostTopK; ++topK)
+  for (uint32_t topK = 1; topK <= kDownFewMostTopK; ++topK)
     for (uint32_t k = kFp8Block; fitsDownFewFp8(topK, k, 2048); k += kFp8Block)
       for (uint32_t tokens = 1; downIsFewFp8(tokens, topK, k, 2048); ++tokens) {
         CAPTURE(topK, k, tokens);
@@ -321,6 +335,7 @@ TEST_CASE("gateUpFewFp8 leaves room where blocks of downFewFp8 have a multiproce
   CHECK(launch(true, 2, 8, 768, 2048) == Pair(160, 2));  // 256 blocks
   CHECK(launch(true, 1, 8, 1024, 2048) == Pair(160, 2)); // OLMoE: blocks of 137 KB
   CHECK(launch(true, 1, 8, 2048, 7168) == Pair(160, 7)); // DeepSeek-V3: 448 blocks
+  CHECK(launch(true, 1, 1, 2048, 7168) == Pair(160, 7)); // one expert a token: 112 blocks of 145 KB
   CHECK(launch(true, 1, 8, 2048, 8192) == Pair(158, 8));
 }
 

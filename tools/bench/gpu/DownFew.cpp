@@ -29,7 +29,8 @@ Result<DeviceDownFew> DeviceDownFew::load(Device &device, Bundle &bundle, const 
 Result<DeviceDownFew> DeviceDownFew::loadFp8(Device &device, Bundle &bundle, const Shape &shape, const uint8_t *weights,
                                              const float *scales) {
   Result<DeviceDownFew> down =
-      load(device, bundle, shape, shippedDownFewFp8(shape.topK).name, kDownFewFp8MostSharedBytes,
+      load(device, bundle, shape, shippedDownFewFp8(shape.topK, downFewFp8Groups(shape.topK, shape.hidden)).name,
+           kDownFewFp8MostSharedBytes,
            downFewFp8Tensor(reinterpret_cast<uint64_t>(weights), shape.intermediate, shape.hidden, shape.experts));
   if (down)
     down->weightScales = scales;
@@ -46,7 +47,7 @@ Status DeviceDownFew::launch(Device &device, const DownFewArgs &given, bool over
   down.slots = how.slots;
   kernel.sharedBytes = how.sharedBytes;
   void *parameters[] = {&map, weightScales ? static_cast<void *>(&args) : &down};
-  return device.launch(kernel, {downFewBlocks(shape.tokens, down.n), kDownFewThreads, overlap}, parameters);
+  return device.launch(kernel, {how.blocks, kDownFewThreads, overlap}, parameters);
 }
 
 } // namespace moec::bench
