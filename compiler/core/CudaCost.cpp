@@ -180,14 +180,15 @@ CudaFewCosts cudaFewCosts(const LayerShape &shape, uint32_t tokens, std::span<co
   CudaFewCosts costs;
   const auto hit = static_cast<uint64_t>(std::ranges::count_if(rows, [](uint32_t count) { return count > 0; }));
   const auto cost = [&](double launches, const CudaGemm &gemm) {
-    CudaGemmCost few;
-    few.memoryNs = fewStretch * of(hit * gemm.n * gemm.k) / gpu.memoryBytesPerNs;
-    few.ns = launches * gpu.launchNs + few.memoryNs;
-    return few;
+    CudaGemmCost made;
+    made.memoryNs = fewStretch * of(hit * gemm.n * gemm.k) / gpu.memoryBytesPerNs;
+    made.ns = launches * gpu.launchNs + made.memoryNs;
+    return made;
   };
-  if (gateUpIsFew(shape, tokens, gateUp, down))
+  const FewForms few = FewForms::of(shape, tokens, gateUp, down);
+  if (few.gateUp)
     costs.gateUp = cost(gateUpFewLaunches, CudaGemm::gateUp(shape.intermediate, shape.hidden));
-  if (down.family == GemmFamily::Fp8 && downIsFew(shape, tokens, gateUp.family, down.family)) {
+  if (few.down && down.family == GemmFamily::Fp8) {
     costs.down = cost(downFewFp8Launches, CudaGemm::down(shape.intermediate, shape.hidden));
     const uint64_t again = std::accumulate(rows.begin(), rows.end(), uint64_t{0}) - hit;
     costs.down->ns += of(again * shape.intermediate * shape.hidden) / (againRate * gpu.memoryBytesPerNs);
@@ -206,18 +207,18 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
   CudaQuantiseCost cost;
   if (gateUp.family != GemmFamily::Fp8)
     return cost;
-  const bool isDownFew = downIsFew(shape, histogram.tokens, gateUp.family, down.family);
-  if (gateUpIsFew(shape, histogram.tokens, gateUp, down))
+  const FewForms few = FewForms::of(shape, histogram.tokens, gateUp, down);
+  if (few.gateUp)
     return cost; // (what down in tiles takes longer for its rows is not to be seen in cudaFewCosts()' times)
   if (quantisesFew(histogram.tokens, shape.topK, gateUp, down)) {
-    cost.inProductsNs = histogram.tokens > 1 && !isDownFew ? quantisingRowsNsPerRate * gpu.memoryBytesPerNs : 0;
+    cost.inProductsNs = histogram.tokens > 1 && !few.down ? quantisingRowsNsPerRate * gpu.memoryBytesPerNs : 0;
     return cost;
   }
   const double rows = of(totalRows(shape, histogram)), rate = quantiseShare * gpu.copyBytesPerNs;
   const bool waits = !hasNoDispatch(shape, histogram.tokens, gateUp, down);
   cost.tokensNs =
       gpu.launchNs + (waits ? quantiseWaitsNs : 0) + shape.hidden * (rowElementBytes * histogram.tokens + rows) / rate;
-  if (!givesQuantised(gateUp) && !isDownFew)
+  if (!givesQuantised(gateUp) && !few.down)
     cost.activatedNs = gpu.launchNs + shape.intermediate * rows * (rowElementBytes + 1) / rate;
   return cost;
 }
@@ -234,15 +235,15 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
     cost.dispatchNs =
         std::max(0.0, cost.dispatchNs - (uint64_t{histogram.tokens} * shape.topK <= kFewPairs ? noDispatchSavesNs
                                                                                               : blockPairsSaveNs));
-  if (gateUpIsFew(shape, histogram.tokens, gateUp, down) &&
-      downIsFew(shape, histogram.tokens, gateUp.family, down.family))
+  const FewForms few = FewForms::of(shape, histogram.tokens, gateUp, down);
+  if (few.gateUp && few.down)
     cost.dispatchNs = 0; // what finding pairs costs either is in what they were timed at
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);
   const double trafficNs = (added + histogram.tokens) * rowBytes / gpu.copyBytesPerNs;
   cost.combineNs = downCombines(shape, down.family)
                        ? std::max(0.0, gpu.launchNs - combiningSavesNs) + combiningShare * trafficNs
                        : gpu.launchNs + trafficNs;
-  if (downIsFew(shape, histogram.tokens, gateUp.family, down.family))
+  if (few.down)
     cost.combineNs =
         down.family == GemmFamily::Fp8 ? 0 : halfEmptyNs * emptyPlaces(shape, histogram, gateUp, multiprocessors);
   return cost;

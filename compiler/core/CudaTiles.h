@@ -77,6 +77,16 @@ bool hasGateUpFew(const LayerShape &shape, const CudaTile &gateUp, const CudaTil
 /// Whether a layer's step of so many tokens has it. (Such a step has no dispatch, and no launch that quantises.)
 bool gateUpIsFew(const LayerShape &shape, uint64_t tokens, const CudaTile &gateUp, const CudaTile &down);
 
+/// Which products of a step have their forms of few tokens.
+struct FewForms {
+  bool gateUp = false, down = false;
+
+  static FewForms of(const LayerShape &shape, uint64_t tokens, const CudaTile &gateUp, const CudaTile &down) {
+    return {gateUpIsFew(shape, tokens, gateUp, down), downIsFew(shape, tokens, gateUp.family, down.family)};
+  }
+  bool any() const { return gateUp || down; }
+};
+
 /// Whether products that find few pairs by themselves find so many. `rows`: those of a joined expert included.
 constexpr bool arePairsFound(uint64_t pairs, uint64_t rows, bool areTilesNarrow) {
   return pairs <= kFewPairs || (areTilesNarrow && rows <= kBlockRows);

@@ -5,8 +5,8 @@
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/dispatch.cuh"
 #include "compiler/kernels/ptx/Cluster.cuh"
-#include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec {

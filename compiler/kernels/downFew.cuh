@@ -4,13 +4,12 @@
 
 #include "compiler/kernels/DownFewAbi.h"
 #include "compiler/kernels/ptx/Barrier.cuh"
-#include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Mma.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
-#include "compiler/kernels/tile/Counters.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/TokenColumns.cuh"
@@ -68,10 +67,7 @@ template <DownFewConfig C> struct DownFewBlock : tile::TokenColumns<C> {
       }
     }
     __syncwarp();
-    ptx::waitForPrevious();
-    ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
-    if (blockIdx.x == gridDim.x - 1)
-      tile::sampleFewCounts(args.ring, args.few);
+    Base::endLoads();
   }
 
   /// This lane's 16 bytes of a chunk of a pair's row.

@@ -7,14 +7,12 @@
 #include "compiler/kernels/fp8/BlockPart.cuh"
 #include "compiler/kernels/fp8/FewProducts.cuh"
 #include "compiler/kernels/ptx/Barrier.cuh"
-#include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Load.cuh"
 #include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
-#include "compiler/kernels/tile/Counters.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/TokenColumns.cuh"
@@ -89,10 +87,7 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
         }
     }
     __syncwarp();
-    ptx::waitForPrevious();
-    ptx::startNext(); // not before all is under way: what starts earlier takes the place of blocks with work
-    if (blockIdx.x == gridDim.x - 1)
-      tile::sampleFewCounts(args.ring, args.few);
+    Base::endLoads();
   }
 
   /// A pair of the token, to the warps that bring its row.
@@ -110,8 +105,7 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
     expert = __shfl_sync(tile::allLanes, expert, ofStep);
     if (found.row >= 0 && lane < kBlocks)
       found.ofWeights =
-          scaled.weightScales[(uint64_t{expert} * ((args.n + kFp8Block - 1) / kFp8Block) + firstColumn / kFp8Block) *
-                                  kBlocks +
+          scaled.weightScales[(uint64_t{expert} * ceilDivide(args.n, kFp8Block) + firstColumn / kFp8Block) * kBlocks +
                               lane];
     return found;
   }
@@ -350,7 +344,7 @@ __global__ void __launch_bounds__(kDownFewThreads, 2)
       full + kDownFewFp8MostFills * 8,
       full + (kDownFewFp8MostFills + mostSlots) * 8,
       scales,
-      (args.down.k + kDownFewChunk - 1) / kDownFewChunk};
+      ceilDivide(args.down.k, kDownFewChunk)};
   const uint32_t warp = tile::uniform(threadIdx.x / 32);
   uint32_t expert = 0;
   if (warp == kDownFewWarps) {

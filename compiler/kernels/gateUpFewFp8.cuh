@@ -6,7 +6,6 @@
 #include "compiler/kernels/fp8/BlockPart.cuh"
 #include "compiler/kernels/fp8/FewProducts.cuh"
 #include "compiler/kernels/ptx/Barrier.cuh"
-#include "compiler/kernels/ptx/CpAsync.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"

@@ -11,6 +11,7 @@
 #include "compiler/kernels/fp8/ScaleLoader.cuh"
 #include "compiler/kernels/ptx/Elect.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/tile/Loader.cuh"
 #include "compiler/kernels/tile/SwappedMultiplier.cuh"
 

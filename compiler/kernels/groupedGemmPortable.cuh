@@ -6,6 +6,7 @@
 #include "compiler/kernels/ptx/Element.cuh"
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Mma.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
 #include "compiler/kernels/tile/Bias.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"

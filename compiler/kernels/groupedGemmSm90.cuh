@@ -9,6 +9,7 @@
 #include "compiler/kernels/ptx/Grid.cuh"
 #include "compiler/kernels/ptx/Mma.cuh"
 #include "compiler/kernels/ptx/Registers.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"

@@ -5,6 +5,7 @@
 
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/router/Gatherer.cuh"
 #include "compiler/kernels/router/Multiplier.cuh"
 #include "compiler/kernels/tile/Warp.cuh"

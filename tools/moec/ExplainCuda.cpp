@@ -66,23 +66,18 @@ const char *quantisingText(const CudaQuantiseCost &cost) {
                               : "token rows to e4m3; gate-up gives its own so";
 }
 
-/// Which launches of a plan for few tokens are of kernels made for these, whatever the tiles.
-struct FewTokens {
-  bool gateUp, down; // with quantise; with combine
+FewForms fewForms(const LayerPackage &layer) {
+  const CudaConfig &config = layer.plan.config.cuda;
+  return FewForms::of(layer.shape, layer.plannedFor.tokens, config.gateUp, config.down);
+}
 
-  static FewTokens of(const LayerPackage &layer) {
-    const CudaConfig &config = layer.plan.config.cuda;
-    const uint32_t tokens = layer.plannedFor.tokens;
-    return {gateUpIsFew(layer.shape, tokens, config.gateUp, config.down),
-            downIsFew(layer.shape, tokens, config.gateUp.family, config.down.family)};
-  }
-  const char *text() const {
-    if (gateUp)
-      return down ? "gate-up and, with combine, down in kernels of their own, which quantise their rows"
-                  : "gate-up in a kernel of its own; both products quantise their rows";
-    return "down, with combine, in a kernel of its own";
-  }
-};
+/// Launches of a plan for few tokens that are of kernels made for these, whatever the tiles.
+const char *fewText(const FewForms &few) {
+  if (few.gateUp)
+    return few.down ? "gate-up and, with combine, down in kernels of their own, which quantise their rows"
+                    : "gate-up in a kernel of its own; both products quantise their rows";
+  return "down, with combine, in a kernel of its own";
+}
 
 std::string groupText(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
@@ -95,8 +90,8 @@ std::string groupText(const Group &group, const TargetFacts &facts, const Calibr
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     text +=
         line(launchName(choice.launch), fmt::format("{:<58} {:>9}", choice.tile.text(), textOfNs(choice.predictedNs)));
-  if (const FewTokens few = FewTokens::of(layer); few.gateUp || few.down)
-    text += line("few tokens", few.text());
+  if (const FewForms few = fewForms(layer); few.any())
+    text += line("few tokens", fewText(few));
   if (const CudaQuantiseCost cost = costOf(layer, facts, calibration).quantise; cost.ns() > 0)
     text += line("quantise", fmt::format("{:<58} {:>9}", quantisingText(cost), textOfNs(cost.ns())));
   if (joinsShared(layer.shape))
@@ -120,7 +115,7 @@ nlohmann::json candidateJson(const CudaCandidate &candidate) {
 nlohmann::json groupJson(const Group &group, const TargetFacts &facts, const Calibration &calibration) {
   const LayerPackage &layer = *group.first;
   const LayerPlan generic = genericPlan(layer, facts, calibration);
-  const FewTokens few = FewTokens::of(layer);
+  const FewForms few = fewForms(layer);
   nlohmann::json choices = nlohmann::json::array(), others = nlohmann::json::array();
   for (const TileChoice &choice : tileChoices(layer, facts, calibration))
     choices.push_back({{"launch", launchName(choice.launch)},

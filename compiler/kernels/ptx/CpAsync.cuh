@@ -6,11 +6,6 @@
 
 namespace moec::ptx {
 
-/// The 32-bit address of shared memory that PTX wants.
-inline __device__ uint32_t sharedAddress(const void *shared) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-}
-
 /// Copies 16 bytes; where `valid` is false nothing is read and zeros are written. Both addresses 16-byte aligned.
 inline __device__ void cpAsync16(uint32_t shared, const void *global, bool valid) {
   const uint32_t bytes = valid ? 16 : 0;

@@ -1,9 +1,14 @@
-// Registers to shared memory and back: stmatrix (sm_90), plain accesses of 4 to 16 bytes.
+// Shared memory: its addresses, registers to it and back by stmatrix (sm_90) and by plain accesses of 4 to 16 bytes.
 #pragma once
 
 #include "compiler/kernels/KernelAbi.h"
 
 namespace moec::ptx {
+
+/// The 32-bit address of shared memory that PTX wants.
+inline __device__ uint32_t sharedAddress(const void *shared) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+}
 
 /// Stores four 8x8 matrices of two-byte elements, each transposed; lanes 8i .. 8i+7 give the addresses of the eight
 /// 16-byte rows that matrix i's columns become. Lane 4r+c holds row r, columns 2c and 2c+1 of each matrix.

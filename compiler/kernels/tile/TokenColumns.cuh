@@ -3,6 +3,8 @@
 
 #include "compiler/kernels/DownFewAbi.h"
 #include "compiler/kernels/ptx/Element.cuh"
+#include "compiler/kernels/ptx/Grid.cuh"
+#include "compiler/kernels/tile/Counters.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 
@@ -31,6 +33,14 @@ template <DownFewConfig C> struct TokenColumns {
     if (lane >= C.topK || !(present >> lane & 1))
       return 0;
     return args.pairWeights ? args.pairWeights[token * C.topK + lane] : 1.0f;
+  }
+
+  /// By the loading warp, once all its loads are under way: what starts earlier takes the place of blocks with work.
+  __device__ void endLoads() const {
+    ptx::waitForPrevious();
+    ptx::startNext();
+    if (blockIdx.x == gridDim.x - 1)
+      sampleFewCounts(args.ring, args.few);
   }
 
   static __device__ float roundedOf(float sum) {

@@ -5,7 +5,7 @@
 #include "compiler/kernels/KernelAbi.h"
 #include "compiler/kernels/ptx/Barrier.cuh"
 #include "compiler/kernels/ptx/Cluster.cuh"
-#include "compiler/kernels/ptx/CpAsync.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/tile/Schedule.cuh"
 #include "compiler/kernels/tile/Warp.cuh"
 

@@ -28,18 +28,19 @@ Status CudaForward::run(const void *hidden, uint32_t numTokens, const RoutingVie
   const int32_t *ids = routing ? routing->ids : space.ids;
   MOEC_TRY(assignSlots(ids, counters.ring));
   const float *pairWeights = routing ? routing->weights : space.weights;
-  if (gateUpIsFew()) { // down then quantises its rows itself
+  forms = fewForms();
+  if (forms.gateUp) { // down then quantises its rows itself
     MOEC_TRY(gateUpFew(hidden));
   } else {
     const bool quantisedApart = kernels.gateUp.family == GemmFamily::Fp8 && !quantisesFew();
     if (quantisedApart)
       MOEC_TRY(quantiseTokens(hidden));
     MOEC_TRY(gateUp(hidden, pairWeights));
-    if (quantisedApart && !kernels.gateUp.quantisesOutputs() && !downIsFew()) // which does that itself
+    if (quantisedApart && !kernels.gateUp.quantisesOutputs() && !forms.down) // which does that itself
       MOEC_TRY(quantiseActivated());
   }
   void *outputs = isPadded() ? space.output : output;
-  if (downIsFew()) {
+  if (forms.down) {
     MOEC_TRY(downFew(pairWeights, counters.ring, outputs));
   } else {
     MOEC_TRY(down(ids, pairWeights, counters.ring, outputs));
@@ -260,15 +261,17 @@ Status CudaForward::down(const int32_t *ids, const float *pairWeights, const Cou
               rows ? &rows->expertOutput : nullptr);
 }
 
-bool CudaForward::gateUpIsFew() const {
-  return kernels.gateUpFew && few.ids &&
-         moec::gateUpIsFew(layer.shape, tokens, kernels.config.gateUp, kernels.config.down);
+FewForms CudaForward::fewForms() const {
+  if (!few.ids)
+    return {};
+  const FewForms all = FewForms::of(layer.shape, tokens, kernels.config.gateUp, kernels.config.down);
+  return {all.gateUp && kernels.gateUpFew, all.down && kernels.downFew};
 }
 
 Status CudaForward::gateUpFew(const void *hidden) {
   const CudaProduct &gateUp = kernels.gateUp;
   const GateUpFewLaunch how =
-      gateUpFewLaunch(downIsFew(), tokens, layer.shape.topK, gateUp.n, gateUp.k, site.multiprocessors);
+      gateUpFewLaunch(forms.down, tokens, layer.shape.topK, gateUp.n, gateUp.k, site.multiprocessors);
   GateUpFewFp8Args args{};
   args.tokens = hidden;
   args.output = space.activated;
@@ -287,13 +290,9 @@ Status CudaForward::gateUpFew(const void *hidden) {
   return launch(kernel, site.multiprocessors, parameters, "gate-up, of few tokens");
 }
 
-bool CudaForward::downIsFew() const {
-  return kernels.downFew && few.ids && moec::downIsFew(layer.shape, tokens, kernels.gateUp.family, kernels.down.family);
-}
-
 Status CudaForward::downFew(const float *pairWeights, const CountsRing &ring, void *output) {
   const CudaProduct &down = kernels.down;
-  const bool fp8 = down.family == GemmFamily::Fp8, quantised = kernels.gateUp.quantisesOutputs() && !gateUpIsFew();
+  const bool fp8 = down.family == GemmFamily::Fp8, quantised = kernels.gateUp.quantisesOutputs() && !forms.gateUp;
   const DownFewLaunch how = downFewLaunch(down.family, tokens, layer.shape.topK, down.k, down.n, site.multiprocessors);
   DownFewFp8Args args{};
   args.down.activated = quantised ? static_cast<const void *>(space.quantised) : space.activated;

@@ -71,12 +71,11 @@ private:
   Status down(const int32_t *ids, const float *pairWeights, const CountsRing &ring, void *output);
   Status shared(const void *hidden);
   Status combine(const float *pairWeights, const CountsRing &ring, void *output);
-  /// Whether one launch takes the place of quantising tokens and of gate-up (gateUpIsFew, CudaTiles.h); and that
-  /// launch.
-  bool gateUpIsFew() const;
+  /// Which of the two launches below the step has.
+  FewForms fewForms() const;
+  /// The launch that takes the place of quantising tokens and of gate-up.
   Status gateUpFew(const void *hidden);
-  /// Whether one launch takes down's and combine's place (downIsFew, CudaTiles.h); and that launch.
-  bool downIsFew() const;
+  /// The launch that takes down's and combine's place.
   Status downFew(const float *pairWeights, const CountsRing &ring, void *output);
   GroupedGemmArgs groupedArgs() const;
   /// Where a product's weights are; the scales of e4m3 alone.
@@ -97,6 +96,7 @@ private:
   const CudaLaunchSite &site;
   uint32_t tokens = 0;
   FewPairs few{}; // of a step without dispatch
+  FewForms forms; // of the step
   bool countsQueued = false, dispatchesAlways = false;
   const float *sharedGate = nullptr; // logits of the shared expert's gate
   const CudaRowMaps *rows = nullptr; // of the workspace, for this layer; null where the GPU has no maps

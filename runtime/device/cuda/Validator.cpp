@@ -96,8 +96,7 @@ std::vector<CudaValidator::Pass> CudaValidator::passesOf(const CudaLayer &layer)
   if (few < tokens)
     passes.push_back({.tokens = few});
   for (uint32_t count = std::min(few, tokens); count-- > 1;) // whose rings differ
-    if (downIsFew(shape, count, config.gateUp.family, config.down.family) ||
-        gateUpIsFew(shape, count, config.gateUp, config.down))
+    if (FewForms::of(shape, count, config.gateUp, config.down).any())
       passes.push_back({.tokens = count});
   return passes;
 }

@@ -21,8 +21,8 @@ public:
 
   /// Runs both layers with routing made so that one expert fills its tiles and the others get the rest, then with their
   /// own router, then with so few tokens that blocks may find all pairs (kBlockRows), then so few that warps may
-  /// (kFewPairs), then with each number of fewer tokens that has a gate-up or a down of its own (gateUpIsFew,
-  /// downIsFew). Sleeps while the device works; waits for nothing but its own stream.
+  /// (kFewPairs), then with each number of fewer tokens that has a gate-up or a down of its own
+  /// (FewForms). Sleeps while the device works; waits for nothing but its own stream.
   ///
   /// Returns the relative L2 distance, which is 0: all tile classes sum in one order (docs/gpu-facts.md), so that any
   /// difference is a mismatch. Errors: VerificationMismatch, naming layer and distance; the driver's.

@@ -54,8 +54,8 @@ private:
             .threads = kGateUpFewThreads,
             .sharedBytes = gateUpFewSharedBytes(test.k, how.ringBytes),
             .dynamicShared = unaligned,
-            .unwrittenRows = true,
-            .wgmmaRows = rowsThatCount(args, how.blocks)};
+            .wgmmaRows = rowsThatCount(args, how.blocks),
+            .unwrittenRows = true};
   }
   std::string firstDifference() const {
     uint32_t written = 0;
@@ -171,8 +171,8 @@ private:
                                 .threads = kGateUpFewThreads,
                                 .sharedBytes = gateUpFewSharedBytes(manyHidden, 48 * 1024),
                                 .dynamicShared = unaligned,
-                                .unwrittenRows = true,
-                                .wgmmaRows = rowsThatCount(gateUp, blocks)};
+                                .wgmmaRows = rowsThatCount(gateUp, blocks),
+                                .unwrittenRows = true};
 };
 
 /// Down's weights of so many experts.

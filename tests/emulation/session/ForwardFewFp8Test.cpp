@@ -127,8 +127,9 @@ TEST_CASE("a session's forward of e4m3 has the bits of more tokens where one lau
 }
 
 TEST_CASE("a session's forward of e4m3 with one expert a token does, too", "[emulation][session][fp8]") {
-  forSchedules(kSessionSchedules, runLayer<few, few, one>);
-  forSchedules(kSessionSchedules, runLayer<whole, whole, one>);
+  constexpr uint32_t schedules = 5; // (each takes as long as five of the others)
+  forSchedules(schedules, runLayer<few, few, one>);
+  forSchedules(schedules, runLayer<whole, whole, one>);
 }
 
 TEST_CASE("a session's forward on wide e4m3 tiles does, too", "[emulation][session][fp8]") {

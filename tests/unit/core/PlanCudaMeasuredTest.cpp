@@ -336,11 +336,11 @@ void addTimedE4M3(const char *path, const std::string &mark, TimedProblems &prob
   }
 }
 
-/// Up to four tokens were timed anew when OLMoE and Qwen3 had got downFewFp8, and all gateUpFewFp8.
+/// Up to four tokens were timed anew when all but Mixtral had got downFewFp8, and all gateUpFewFp8.
 std::vector<TimedProblem> timedE4M3() {
   TimedProblems problems, few;
   addTimedE4M3("2026-11-28-h200/e4m3-every-tile.txt", "", problems);
-  addTimedE4M3("2026-11-28-h200-few-gateup/e4m3-every-tile.txt", "f ", few);
+  addTimedE4M3("2026-11-29-h200/e4m3-every-tile.txt", "f ", few);
   for (auto &[key, problem] : few)
     problems[key] = std::move(problem);
   std::vector<TimedProblem> all;

@@ -291,9 +291,11 @@ TEST_CASE("e4m3's gate-up and down of few tokens cost the same whatever their cl
   CHECK(few.gateUp->memoryNs == Approx(2 * few.down->memoryNs));
   CHECK((!costs(5, two, two).gateUp && !costs(5, two, two).down));
   CHECK((!costs(1, bf16, bf16).gateUp && !costs(1, bf16, bf16).down));
-  shape.topK = 2; // down has no such form: it must quantise its rows itself
+  shape.topK = 1;
+  CHECK((costs(1, two, two).gateUp && costs(1, one, one).down));
+  shape.topK = 2, shape.intermediate = 14336; // down has no such form: it must quantise its rows itself
   CHECK((costs(1, two, two).gateUp && !costs(1, two, two).down && !costs(1, one, two).gateUp));
-  shape.topK = 8;
+  shape.topK = 8, shape.intermediate = 768;
   shape.hidden = 2000;
   CHECK((!costs(1, two, two).gateUp && costs(1, two, two).down));
 }

@@ -268,6 +268,7 @@ Status verifyChoice(Device &device, Bundle &bundle, Prepared &p, const Fp8Choice
   Result<Fp8Layer> combining = layerOf(other);
   MOEC_TRY(combining.status());
   combining->setOverlap(true);
+  combining->setDownFew(false);
   std::vector<uint16_t> all[3]; // with dispatch; without it, where the pairs are few; likewise, gate-up of few tokens
   for (std::vector<uint16_t> &mine : all) {
     combining->setAlwaysDispatch(&mine == &all[0]);

@@ -7,7 +7,6 @@
 
 namespace moec::ptx {
 
-inline uint32_t sharedAddress(const void *shared) { return emulation::sharedAddress(shared); }
 inline void cpAsync16(uint32_t shared, const void *global, bool valid) {
   emulation::cpAsync(shared, global, 16, valid);
 }

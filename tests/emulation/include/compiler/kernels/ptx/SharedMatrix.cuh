@@ -6,6 +6,7 @@
 
 namespace moec::ptx {
 
+inline uint32_t sharedAddress(const void *shared) { return emulation::sharedAddress(shared); }
 inline void storeTransposed4(uint32_t shared, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
   const uint32_t matrix[4] = {a, b, c, d};
   emulation::storeTransposed(shared, matrix, 4);
