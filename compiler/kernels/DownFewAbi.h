@@ -72,8 +72,8 @@ struct DownFewArgs {
 };
 
 // Of e4m3 weights (downFewFp8).
-/// Steps of so many tokens and blocks at most gain by it: a token's blocks read an expert's weights anew, so what is
-/// large is quicker by down from the third or second token on.
+/// Steps of so many tokens and blocks at most gain by it, or lose nothing: a token's blocks read an expert's weights
+/// anew, so what is large is quicker by down from the third or second token on.
 inline constexpr uint32_t kDownFewFp8Tokens = 4, kDownFewFp8MostBlocks = 512;
 /// One product of 64 weight rows is of kDownFewColumns each of so many pairs, or of several such groups of columns of
 /// fewer pairs: as many as leave so many blocks to each token, since fewer would not keep memory busy.

@@ -20,6 +20,8 @@ inline constexpr uint32_t kGateUpFewUnits = 4, kGateUpFewRings = 2, kGateUpFewTh
 inline constexpr uint32_t kGateUpFewMostSlots = 32, kGateUpFewMostTokens = 8;
 /// A lane has the scales of two blocks of weights.
 inline constexpr uint32_t kGateUpFewMostK = 64 * kFp8Block;
+/// With more columns a step's units times a launch's blocks might not be below 2^32.
+inline constexpr uint32_t kGateUpFewMostN = 1 << 20;
 /// Steps of so many tokens at most have it: those whose products otherwise quantise their rows themselves.
 inline constexpr uint32_t kGateUpFewTokens = kFewTokens;
 static_assert(kGateUpFewTokens <= kGateUpFewMostTokens);
@@ -41,7 +43,7 @@ static_assert(kGateUpFewMostSharedBytes + kGateUpFewOtherBytes <= 227 * 1024);
 
 /// Whether it takes layers of such sizes: hidden size, intermediate size.
 constexpr bool fitsGateUpFew(uint32_t k, uint32_t n) {
-  return k % kFp8Block == 0 && 0 < k && k <= kGateUpFewMostK && n % kGateUpFewColumns == 0;
+  return k % kFp8Block == 0 && 0 < k && k <= kGateUpFewMostK && n % kGateUpFewColumns == 0 && n <= kGateUpFewMostN;
 }
 
 /// Whether it runs in place of quantise and gate-up in steps of so many tokens, if down quantises its rows itself.

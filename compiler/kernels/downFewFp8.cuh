@@ -14,8 +14,10 @@
 #include "compiler/kernels/ptx/Tma.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/FewPairs.cuh"
+#include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
 #include "compiler/kernels/tile/TokenColumns.cuh"
+#include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec {
 
@@ -25,16 +27,15 @@ namespace moec {
 template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
   using Base = tile::TokenColumns<C>;
   using Base::args, Base::token, Base::firstColumn;
-  static constexpr uint32_t perChunk = kDownFewChunk / kFp8Block;                       // blocks of the scales
-  static constexpr uint32_t kFewTileBytes = 8 * kFp8Block;                              // of eight rows, of a block
-  static constexpr uint32_t rounds = (Base::parts + kDownFewWarps - 1) / kDownFewWarps; // parts of a warp
+  static constexpr uint32_t perChunk = kDownFewChunk / kFp8Block;                            // blocks of the scales
+  static constexpr uint32_t rounds = (Base::parts + kDownFewWarps - 1) / kDownFewWarps;      // parts of a warp
   static constexpr uint32_t bringers = C.topK > 4 ? 1 : C.topK > 2 ? 2 : C.topK > 1 ? 4 : 8; // warps that bring a row
   static constexpr uint32_t ahead = 4; // pieces of a row under way
   static_assert(!C.biased && kDownFewWarps == 2 * kDownFewFp8Pairs, "two warpgroups");
   static_assert(C.groups == 1 || Base::parts <= kDownFewFp8Pairs, "several groups are parts of one product");
   static_assert(C.topK <= kDownFewMostTopK && Base::parts <= kDownFewMostTopK, "a lane has a pair, and a part");
   static_assert(kFp8Block % (C.groups * kDownFewColumns) == 0, "a block's columns of an expert share scales");
-  static_assert(kDownFewFp8MostRowBytes / (8 * kFp8Block) <= 32, "a lane has the scale of a block of weights");
+  static_assert(kDownFewFp8MostRowBytes / kFewTileBytes <= 32, "a lane has the scale of a block of weights");
 
   const DownFewFp8Args &scaled;
   uint32_t rows, tiles, full, empty, rowsHere; // shared memory: the quantised rows, slots, barriers
@@ -68,15 +69,15 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
       uint32_t barrier = full, slot = 0, parity = 1, early = (args.slots * 2 + 1) / 3;
       for (uint32_t chunk = 0; chunk < chunks; ++chunk)
         for (uint32_t first = 0; first < Base::parts; first += kDownFewFp8Pairs) {
-          const uint32_t parts = present >> first & ((1u << kDownFewFp8Pairs) - 1);
-          if (parts == 0)
+          const uint32_t four = present >> first & ((1u << kDownFewFp8Pairs) - 1);
+          if (four == 0)
             continue;
           if (early-- == 0)
             ptx::barrierWait(rowsHere, 0);
           ptx::barrierWait(empty + slot * 8, parity);
-          ptx::barrierArriveExpect(barrier, __popc(parts) * kDownFewFp8LoadBytes);
+          ptx::barrierArriveExpect(barrier, __popc(four) * kDownFewFp8LoadBytes);
           for (uint32_t i = 0; i < kDownFewFp8Pairs; ++i)
-            if (parts >> i & 1)
+            if (four >> i & 1)
               ptx::tmaLoadRowGroups(at(slot) + i * kDownFewFp8LoadBytes, weights, chunk * perChunk, from[first + i],
                                     barrier);
           barrier += 8;
@@ -134,18 +135,18 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
     const uint32_t lane = threadIdx.x % 32, half = lane / 16, row = pairBrought(round) % 8;
     float *to = scalesOf(pairBrought(round));
     for (uint32_t first = firstBrought(); first < chunks; first += ahead * bringers) {
-      uint4 parts[ahead];
+      uint4 pieces[ahead];
 #pragma unroll
       for (uint32_t i = 0; i < ahead; ++i) {
         const uint32_t column = (first + i * bringers) * kDownFewChunk + lane * 8;
         const bool exists = column < args.k;
-        parts[i] = ptx::load16(
+        pieces[i] = ptx::load16(
             tile::elementAt(args.activated, static_cast<uint64_t>(pair.row), args.k, exists ? column : 0), exists);
       }
       float most[ahead], factors[ahead], ofBlocks[ahead];
 #pragma unroll
       for (uint32_t i = 0; i < ahead; ++i)
-        most[i] = BlockPart<C.element>(parts[i]).ownMost();
+        most[i] = BlockPart<C.element>(pieces[i]).ownMost();
       sixteenLanesMost(most);
       if (round == 0 && first == firstBrought())
         sayRowsHere();
@@ -161,7 +162,7 @@ template <DownFewConfig C> struct DownFewFp8Block : tile::TokenColumns<C> {
           break;
         const uint32_t block = (first + i * bringers) * perChunk + half;
         ptx::storeShared8(rowTile(round, block) + tile::swizzled(row, lane % 16 / 2) + lane % 2 * 8,
-                          BlockPart<C.element>(parts[i]).times(factors[i]));
+                          BlockPart<C.element>(pieces[i]).times(factors[i]));
         if (lane % 16 == 0)
           to[block] = ofBlocks[i];
       }

@@ -17,6 +17,7 @@
 #include "compiler/kernels/tile/FewPairs.cuh"
 #include "compiler/kernels/tile/Fragment.cuh"
 #include "compiler/kernels/tile/Swizzle.cuh"
+#include "compiler/kernels/tile/Warp.cuh"
 
 namespace moec {
 
@@ -47,6 +48,7 @@ struct FewUnits {
 
   /// Of a step of so many units.
   static __device__ FewUnits ofBlock(uint32_t total) {
+    // (below 2^32 by kGateUpFewMostN, with up to some 900 blocks)
     const auto begin = [&](uint32_t block) { return total * block / gridDim.x; };
     const uint32_t first = begin(blockIdx.x), most = (total + gridDim.x - 1) / gridDim.x;
     // As few products as can be, and of those alike in size: each reads 64 rows, whatever is in use.
@@ -171,6 +173,7 @@ template <GateUpFewConfig C, class Activation> struct GateUpFewBlock {
     ring.next();
   }
 
+  static_assert(kGateUpFewMostTokens * kFp8Block == kFewTileBytes);
   __device__ uint32_t rowTile(uint32_t block) const { return rows + block * kFewTileBytes; }
 
   /// By all multiplying warps, each its share; zeros beyond the rows' end.

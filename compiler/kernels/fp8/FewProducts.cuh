@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compiler/kernels/Fp8Abi.h"
-#include "compiler/kernels/ptx/SharedMatrix.cuh"
+#include "compiler/kernels/ptx/Descriptor.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 
 namespace moec {

@@ -4,6 +4,7 @@
 #include "compiler/kernels/fp8/QuantisedRows.cuh"
 #include "compiler/kernels/fp8/Ring.cuh"
 #include "compiler/kernels/ptx/Element.cuh"
+#include "compiler/kernels/ptx/SharedMatrix.cuh"
 #include "compiler/kernels/ptx/Wgmma.cuh"
 #include "compiler/kernels/tile/Activation.cuh"
 #include "compiler/kernels/tile/Consumer.cuh"

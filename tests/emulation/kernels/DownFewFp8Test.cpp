@@ -163,10 +163,11 @@ static_assert(givesQuantised(givesRows) && Fp8Ring<givesRows>::beginsNext && Fp8
 static_assert(!givesQuantised(takesTokens) && Fp8Ring<takesTokens>::followsDispatch);
 
 /// The fault that a bug in downFewFp8 leads to.
-std::string faultWith(Rows rows, Plant plant) {
+template <uint32_t TopK = 8, uint32_t Groups = 1> std::string faultWith(Rows rows, Plant plant) {
   static const Fp8Problem problem =
-      makeFp8Problem({"padding", 2, 640, 32, 10, 8, GemmCase::Padded, true, false}, GemmRole::Down);
-  const Caught caught = firstFailure({}, [&](uint64_t seed) { return compareForms<8>(problem, rows, 2, seed, plant); });
+      makeFp8Problem({"padding", 2, 640, 32 * Groups, 10, TopK, GemmCase::Padded, true, false}, GemmRole::Down);
+  const Caught caught =
+      firstFailure({}, [&](uint64_t seed) { return compareForms<TopK, Groups>(problem, rows, 2, seed, plant); });
   INFO(caught.message);
   CHECK(caught.seed > 0);
   return textOf(caught.fault());
@@ -185,6 +186,7 @@ TEST_CASE("e4m3 down that owns a token's columns gives the bits of down and comb
   check<8>({"more pieces than are ahead", 1, 1408, 16, 9, 8, GemmCase::Padded, true, false}, 5);
   check<8>({"a group without a pair", 2, 768, 32, 16, 8, GemmCase::FoursPadded, true, false}, 3);
   check<16>({"groups without a pair in two rounds", 2, 384, 16, 20, 16, GemmCase::FoursPadded, true, false}, 3);
+  check<4>({"more pieces than two warps have ahead", 1, 2432, 16, 6, 4, GemmCase::Drawn, true, false}, 5);
   check<4>({"one block of scales", 2, 128, 32, 6, 4, GemmCase::Drawn, true, false}, 1);
   check<4>({"padding alone", 2, 128, 32, 6, 4, GemmCase::PaddingAlone, true, false}, 1);
 }
@@ -229,5 +231,19 @@ TEST_CASE("what would let e4m3's read rows or weights too early is caught", "[em
     CHECK(faultWith(rows, {Bug::DescriptorStride}) == textOf(Fault::Race));
     CHECK(faultWith(rows, {Bug::DescriptorAdvance}) == textOf(Fault::Race));
     CHECK(faultWith(rows, {Bug::SwizzleWrong}) == textOf(wrongResult));
+  }
+}
+
+TEST_CASE("so is what would let those of one expert a token be read too early", "[emulation][downfew]") {
+  constexpr uint32_t empty = kDownFewFp8MostFills;
+  for (const Rows rows : {Rows::Rounded, Rows::Quantised}) {
+    CAPTURE(rows == Rows::Quantised);
+    CHECK(faultWith<1, 4>(rows, {Bug::NoWaitForPrevious}) == textOf(Fault::Order));
+    CHECK(faultWith<1, 4>(rows, {Bug::SkipBarrierWait, 0}) == textOf(Fault::Race));
+    CHECK(faultWith<1, 4>(rows, {Bug::SkipBarrierWait, empty}) == textOf(Fault::Race));
+    CHECK(faultWith<1, 4>(rows, {Bug::SkipNamedBarrier, 0}) == textOf(Fault::Race));
+    CHECK(faultWith<1, 4>(rows, {Bug::SkipProxyFence}) == textOf(Fault::Race));
+    CHECK(faultWith<1, 4>(rows, {Bug::SkipRelease}) == textOf(Fault::Deadlock));
+    CHECK(faultWith<1, 4>(rows, {Bug::SkipWgmmaWait, 0}) == textOf(Fault::Race));
   }
 }

@@ -294,6 +294,7 @@ TEST_CASE("e4m3 gate-up of few tokens gives the bits of the products", "[emulati
   check({"one product a block, of two units", 1, 512, 64, 4, 2, GemmCase::Drawn, true, false}, {8, 32 * 1024, 1});
   check({"long rows", 1, 4352, 16, 4, 2, GemmCase::Drawn, true, false}, {2, 64 * 1024, 8});
   check({"the longest rows", 2, 8192, 8, 3, 1, GemmCase::Drawn, true, false}, {2, 32 * 1024, 8});
+  check({"rings that end amid a product", 2, 640, 136, 10, 8, GemmCase::Padded, true, false}, {8, 64 * 1024, 1});
   check({"padding alone", 2, 128, 16, 6, 4, GemmCase::PaddingAlone, true, false}, {2, 32 * 1024, 0});
 }
 

@@ -37,7 +37,7 @@ constexpr bench::Shape one{
     .tokens = 10, .hidden = kDownFewFp8LeastBlocks * 32, .intermediate = 128, .experts = 4, .topK = 1};
 static_assert(one.tokens / 2 > kDownFewFp8Tokens && downFewFp8Groups(one.topK, one.hidden) == 2);
 
-/// The first token has a pair that is padding.
+/// The second pair is padding.
 struct Inputs {
   std::vector<uint16_t> hidden;
   std::vector<int32_t> ids;
@@ -47,15 +47,15 @@ struct Inputs {
 };
 
 /// What comes of the inputs. (Here and there a row's element is rounded to another e4m3 than the layer's.)
-std::vector<double> expectedOf(const bench::Shape &shape, const Inputs &in) {
-  const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, shape.experts);
+std::vector<double> expectedOf(const bench::Shape &of, const Inputs &in) {
+  const bench::ReferenceSlots slots = bench::referenceSlots(in.ids, of.experts);
   const bench::Fp8Rows rows =
-      bench::gatherRows(bench::quantiseRows(in.hidden, shape.hidden, true), slots.slotPair, shape.topK);
+      bench::gatherRows(bench::quantiseRows(in.hidden, of.hidden, true), slots.slotPair, of.topK);
   const std::vector<double> activated = bench::referenceFp8Activated(rows, in.gate, in.up, slots.expertBegin);
   const std::vector<uint16_t> rounded =
       bench::splitIntoPlanes(std::vector<float>(activated.begin(), activated.end()), 1, true);
-  return bench::referenceFp8Combined(bench::quantiseRows(rounded, shape.intermediate, true), in.down, slots,
-                                     in.pairWeights, shape.topK);
+  return bench::referenceFp8Combined(bench::quantiseRows(rounded, of.intermediate, true), in.down, slots,
+                                     in.pairWeights, of.topK);
 }
 
 template <const bench::Shape &S> const Inputs &inputs() {
@@ -88,7 +88,7 @@ template <const bench::Shape &S, CudaTile GateUp, CudaTile Down> std::shared_ptr
   kernels->dispatchOneBlock =
       plainKernel<DispatchArgs>(dispatch.threads, [](const DispatchArgs &args) { dispatchOneBlock<dispatch>(args); });
   kernels->gateUp = fp8Product<GateUp, GemmRole::GateUp>(S.hidden, S.intermediate);
-  kernels->down = fp8Product<Down, GemmRole::Down>(S.intermediate, S.hidden);
+  kernels->down = fp8Product<Down, GemmRole::Down, downCombines(S.topK, false, Down.family)>(S.intermediate, S.hidden);
   kernels->downFew =
       downFewKernel<DownFewFp8Args>(GemmFamily::Fp8, [](const TensorMap &weights, const DownFewFp8Args &args) {
         downFewFp8<fewConfig>(weights, args);

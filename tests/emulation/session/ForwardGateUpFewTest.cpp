@@ -36,8 +36,12 @@ struct Case {
 };
 // Pairs are a lane's in half of the tokens, not in all.
 constexpr Case both{{.tokens = 12, .hidden = 128, .intermediate = 128, .experts = 8, .topK = 4}},
-    alone{{.tokens = 18, .hidden = 384, .intermediate = 48, .experts = 5, .topK = 2}}, // downFewFp8 takes more experts
-    joined{alone.shape, true};
+    alone{{.tokens = 18,
+           .hidden = 384,
+           .intermediate = 48,
+           .experts = 5,
+           .topK = 2}}, // of whose sums downFewFp8 has no whole blocks
+    joined{alone.shape, true}, one{{.tokens = 10, .hidden = 128, .intermediate = 128, .experts = 4, .topK = 1}};
 
 /// The first token has a pair that is padding, and the third a NaN in its hidden state.
 struct Inputs {
@@ -84,7 +88,8 @@ Inputs makeInputs(const Case &layer) {
 }
 
 template <Case C> CudaKernel downFewFp8Kernel() {
-  static constexpr DownFewConfig config{.element = Element::BF16, .topK = C.shape.topK};
+  static constexpr DownFewConfig config{
+      .element = Element::BF16, .topK = C.shape.topK, .groups = downFewFp8Groups(C.shape.topK, C.shape.hidden)};
   return downFewKernel<DownFewFp8Args>(
       GemmFamily::Fp8, [](const TensorMap &weights, const DownFewFp8Args &args) { downFewFp8<config>(weights, args); });
 }
@@ -107,7 +112,7 @@ std::shared_ptr<const CudaKernels> kernelsOf(const LayerShape &shape) {
   kernels->combine = plainKernel<CombineArgs>(sum.threads, [](const CombineArgs &args) { combine<sum>(args); });
   REQUIRE(hasGateUpFew(shape, GateUp, Down));
   kernels->gateUpFew = gateUpFewKernel();
-  if constexpr (C.shape.topK >= kDownFewLeastTopK && !C.joined)
+  if constexpr (fitsDownFewFp8(C.shape.topK, C.shape.intermediate, C.shape.hidden) && !C.joined)
     kernels->downFew = downFewFp8Kernel<C>();
   REQUIRE(hasDownFew(shape, GateUp.family, Down.family) == kernels->downFew.has_value());
   return kernels;
@@ -141,6 +146,7 @@ TEST_CASE("a session's forward of e4m3 has the bits of more tokens where two lau
   forSchedules(kSessionSchedules, runLayer<both, deep, few>);
   forSchedules(kSessionSchedules, runLayer<both, whole, deep>); // whose rows down has quantised in other steps
   forSchedules(kSessionSchedules, runLayer<both, wide, wide>);
+  forSchedules(kSessionSchedules, runLayer<one, few, few>);
 }
 
 TEST_CASE("a session's forward of e4m3 has the bits of more tokens where one launch takes gate-up's place, and down "

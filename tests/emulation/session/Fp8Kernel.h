@@ -20,8 +20,10 @@ template <GemmConfig C> const Kernel &fp8Kernel() {
   return kernel;
 }
 
-template <CudaTile Tile, GemmRole Role> CudaProduct fp8Product(uint32_t k, uint32_t n) {
-  constexpr GemmConfig config = gemmConfigOf(Tile, DType::BF16, Role, false);
+/// `Combines`: GemmConfig's.
+template <CudaTile Tile, GemmRole Role, bool Combines = false> CudaProduct fp8Product(uint32_t k, uint32_t n) {
+  constexpr GemmConfig plain = gemmConfigOf(Tile, DType::BF16, Role, false);
+  constexpr GemmConfig config = Combines ? combining(plain) : plain;
   CudaProduct product = loadedProduct(fp8Kernel<config>(), Tile, config, k, n);
   if constexpr (hasQuantisingForm(Tile))
     product.quantising = loaded(fp8Kernel<quantising(config)>(), product.kernel.threads, product.kernel.sharedBytes);

@@ -345,6 +345,21 @@ TEST_CASE("a layer that has another down for few tokens gets it as down's last k
   }
 }
 
+TEST_CASE("down for few tokens has as many groups of columns as the layer's step launches it for", "[compiler][cuda]") {
+  for (const auto &[hidden, name] : {std::pair{6144u, "downfew-fp8-k1-g4"}, std::pair{64u, "downfew-fp8-k1"}}) {
+    CAPTURE(hidden);
+    const LayerShape shape{.hidden = hidden,
+                           .intermediate = 128,
+                           .experts = 4,
+                           .topK = 1,
+                           .dtype = DType::BF16,
+                           .expertFormat = WeightFormat::BlockE4M3};
+    const Package package = compiledWith(tinyModel(shape), "fp8-16x64-s5-w1x4-b1");
+    const Launch down = byKind(package.layers[0]).at(LaunchKind::Down);
+    CHECK(package.images[down.kernels.back().image].name == name);
+  }
+}
+
 TEST_CASE("a layer of e4m3 experts that has another gate-up for few tokens gets it as gate-up's last kernel",
           "[compiler][cuda]") {
   const std::string one = "fp8-16x64-s5-w1x4-b1", two = "fp8-16x64-s5-w1x2-b2"; // which quantises few rows

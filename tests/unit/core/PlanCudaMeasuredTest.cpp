@@ -341,6 +341,7 @@ std::vector<TimedProblem> timedE4M3() {
   TimedProblems problems, few;
   addTimedE4M3("2026-11-28-h200/e4m3-every-tile.txt", "", problems);
   addTimedE4M3("2026-11-29-h200/e4m3-every-tile.txt", "f ", few);
+  REQUIRE(few.size() == size_t{4} * 3 * 4); // shapes, skews, tokens
   for (auto &[key, problem] : few)
     problems[key] = std::move(problem);
   std::vector<TimedProblem> all;

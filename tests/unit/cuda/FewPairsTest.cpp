@@ -324,6 +324,21 @@ TEST_CASE("one launch takes e4m3's down and combine in steps of up to four token
     }
 }
 
+TEST_CASE("of one expert a token e4m3's down has a block for several groups of columns", "[cuda][few][fp8]") {
+  LayerShape shape = fewE4M3;
+  shape.topK = 1;
+  shape.hidden = 6144;
+  CudaBench bench({}, {describeLayer(0, shape)});
+  bench.mustOpen();
+  for (uint32_t tokens : {1u, kDownFewFp8Tokens}) {
+    CAPTURE(tokens);
+    launchesOf(bench, oneE4M3, oneE4M3, tokens);
+    REQUIRE(bench.cuda.lastDownFew);
+    CHECK(bench.cuda.lastDownFew->blocks == tokens * 96);
+    CHECK(bench.cuda.lastDownFew->sharedBytes == downFewFp8SharedBytes(1, 384, 2));
+  }
+}
+
 TEST_CASE("kernels for few tokens are those that packages say, in their order", "[cuda][few]") {
   // The message of a session where a launch's kernels, and what the last takes, were changed.
   const auto refusalOf = [](const LayerShape &shape, LaunchKind kind, auto change) {

@@ -273,14 +273,15 @@ TEST_CASE("downFewFp8 has all of a token's weights under way where a block has r
 TEST_CASE("downFewFp8 asks for no more shared memory than a launch may, and two share a multiprocessor where it says",
           "[kernels][shipped]") {
   for (uint32_t topK = 1; topK <= kDownFewMostTopK; ++topK)
-    for (uint32_t k = kFp8Block; fitsDownFewFp8(topK, k, 2048); k += kFp8Block)
-      for (uint32_t tokens = 1; downIsFewFp8(tokens, topK, k, 2048); ++tokens) {
-        CAPTURE(topK, k, tokens);
-        const uint32_t slots = downFewFp8Slots(tokens, topK, k, 2048, 132);
-        CHECK((slots > 0 && slots <= downFewFp8Fills(topK, k)));
-        CHECK(downFewFp8SharedBytes(topK, k, slots) <=
-              (tokens == 1 ? kDownFewFp8MostSharedBytes : kDownFewFp8SharedBytes));
-      }
+    for (uint32_t n : {2048, 7168})
+      for (uint32_t k = kFp8Block; fitsDownFewFp8(topK, k, n); k += kFp8Block)
+        for (uint32_t tokens = 1; downIsFewFp8(tokens, topK, k, n); ++tokens) {
+          CAPTURE(topK, n, k, tokens);
+          const uint32_t slots = downFewFp8Slots(tokens, topK, k, n, 132);
+          CHECK((slots > 0 && slots <= downFewFp8Fills(topK, k)));
+          const bool alone = downFewFp8Blocks(tokens, topK, n) <= 132;
+          CHECK(downFewFp8SharedBytes(topK, k, slots) <= (alone ? kDownFewFp8MostSharedBytes : kDownFewFp8SharedBytes));
+        }
 }
 
 TEST_CASE("gateUpFewFp8 takes hidden states of up to 64 blocks of the scales, in whole ones", "[kernels][shipped]") {
@@ -292,6 +293,8 @@ TEST_CASE("gateUpFewFp8 takes hidden states of up to 64 blocks of the scales, in
   CHECK_FALSE(fitsGateUpFew(0, 8));
   CHECK_FALSE(fitsGateUpFew(2880, 2880));
   CHECK_FALSE(fitsGateUpFew(2048, 772));
+  CHECK((fitsGateUpFew(2048, kGateUpFewMostN) && !fitsGateUpFew(2048, kGateUpFewMostN + 8)));
+  CHECK(uint64_t{kFewPairs + 1} * (kGateUpFewMostN / kGateUpFewColumns) * 900 < uint64_t{1} << 32);
 }
 
 TEST_CASE("gateUpFewFp8 has room for its weights, alone and beside blocks of downFewFp8", "[kernels][shipped]") {
