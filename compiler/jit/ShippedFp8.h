@@ -15,7 +15,7 @@ ShippedKernel shippedQuantise(const QuantiseConfig &config);
 /// All of the above. They need sm_90a.
 std::vector<ShippedKernel> shippedFp8Kernels();
 
-/// downFewFp8 for so many experts a token.
+/// downFewFp8 for so many experts a token, with so many groups of columns a block (downFewFp8Groups()).
 ShippedKernel shippedDownFewFp8(uint32_t topK, uint32_t groups = 1);
 
 /// gateUpFewFp8 with bf16 outputs and SiLU.
