@@ -81,6 +81,23 @@ inline std::vector<const char *> dispatchSteps(std::string_view arch) {
   return steps;
 }
 
+/// How pairs get their slots (dispatch.cuh, dispatchCluster.cuh, dispatchGrid.cuh); the slots are the same.
+enum class DispatchForm : uint8_t {
+  OneBlock,
+  Cluster,       // one launch, a cluster of blocks
+  Grid,          // one launch of blocks that wait for each other
+  ThreeLaunches, // count, scan, place
+};
+
+/// The form that a step takes. `mostGridBlocks`: so many may wait for each other; 0 where none shall.
+constexpr DispatchForm dispatchFormOf(const DispatchConfig &config, uint32_t pairs, bool hasClusters,
+                                      uint32_t multiprocessors, uint32_t mostGridBlocks) {
+  return hasClusters && pairs <= dispatchClusterPairs(config)           ? DispatchForm::Cluster
+         : pairs <= kOneBlockPairs                                      ? DispatchForm::OneBlock
+         : dispatchGridBlocks(pairs, multiprocessors) <= mostGridBlocks ? DispatchForm::Grid
+                                                                        : DispatchForm::ThreeLaunches;
+}
+
 constexpr CombineConfig combineConfigOf(Element element, uint32_t topK) {
   return {.element = element, .topK = topK, .threads = 256};
 }

@@ -171,6 +171,23 @@ TEST_CASE("a cluster's blocks load half of the token rows each, and take whole c
   CHECK(work(wide, 256 * 33).waves == work(alone, 256 * 34).waves);
 }
 
+TEST_CASE("dispatch takes the first form that there is and that has room for the pairs", "[core][gpu]") {
+  constexpr DispatchConfig config = dispatchConfigOf(64);
+  constexpr uint32_t most = dispatchClusterPairs(config), mostGridBlocks = 44;
+  static_assert(most > kOneBlockPairs);
+  const auto form = [&](uint32_t pairs, bool hasClusters, uint32_t gridBlocks) {
+    return dispatchFormOf(config, pairs, hasClusters, 132, gridBlocks);
+  };
+  CHECK((form(1, true, 0) == DispatchForm::Cluster && form(most, true, mostGridBlocks) == DispatchForm::Cluster));
+  CHECK(form(kOneBlockPairs, false, mostGridBlocks) == DispatchForm::OneBlock);
+  CHECK(form(kOneBlockPairs + 1, false, mostGridBlocks) == DispatchForm::Grid);
+  CHECK((form(most + 1, true, mostGridBlocks) == DispatchForm::Grid &&
+         form(1024 * mostGridBlocks, true, mostGridBlocks) == DispatchForm::Grid));
+  CHECK(form(1024 * mostGridBlocks + 1, true, mostGridBlocks) == DispatchForm::ThreeLaunches);
+  CHECK((form(most + 1, true, 0) == DispatchForm::ThreeLaunches &&
+         form(kOneBlockPairs + 1, false, 0) == DispatchForm::ThreeLaunches));
+}
+
 TEST_CASE("wide tiles of who has blocks for both kinds of experts mix from few rows on", "[core][gpu]") {
   CHECK(mixRowsOf(GemmFamily::Fitted, 192) == kMixRowsWide);
   CHECK(mixRowsOf(GemmFamily::Fp8, 128) == kMixRowsWideE4M3);
