@@ -300,6 +300,71 @@ TEST_CASE("which layers of e4m3 have a form of gate-up for few tokens", "[cuda][
   CHECK((isFew(wideHidden, 1, whole) && !isFew(wideHidden, 2, whole) && isFew(wideHidden, 2, pair)));
 }
 
+TEST_CASE("a package has a quantising form of those products that a step of few tokens takes it of",
+          "[cuda][few][fp8]") {
+  const CudaTile pair = *CudaTile::parse(twoE4M3), lone = *CudaTile::parse(oneE4M3);
+  std::set<bool> seen; // of down
+  for (uint32_t hidden : {48u, 128u, 2048u, 4096u, 7168u, 8192u, 8320u, 16u * 513})
+    for (uint32_t intermediate : {48u, 128u, 384u, 1408u, 17u * 256})
+      for (uint32_t topK : {1u, 2u, 4u, 6u, 8u, 9u, 16u, 17u, 32u})
+        for (bool joined : {false, true}) {
+          const LayerShape shape{.hidden = hidden,
+                                 .intermediate = intermediate,
+                                 .experts = 64,
+                                 .topK = topK,
+                                 .dtype = DType::BF16,
+                                 .sharedIntermediate = joined ? intermediate : 0,
+                                 .sharedAlike = joined,
+                                 .expertFormat = WeightFormat::BlockE4M3};
+          bool gateUp = false, down = false; // whether some step takes it
+          for (uint32_t tokens = 1; tokens <= kFewPairs; ++tokens)
+            if (quantisesFew(tokens, topK, pair, pair)) {
+              const FewForms few = FewForms::of(shape, tokens, pair, pair);
+              gateUp |= !few.gateUp, down |= !few.down;
+            }
+          const bool same = hasQuantisingForm(GemmRole::GateUp, shape, pair, pair) == gateUp &&
+                            hasQuantisingForm(GemmRole::Down, shape, pair, pair) == down;
+          const bool others = hasQuantisingForm(GemmRole::Down, shape, pair, lone) ||
+                              hasQuantisingForm(GemmRole::Down, shape, lone, pair);
+          if (!same || others)
+            FAIL(hidden << " " << intermediate << " " << topK << " " << joined);
+          seen.insert(down);
+        }
+  CHECK(seen == std::set<bool>{false, true});
+}
+
+TEST_CASE("down of few tokens that some steps have leaves the others its quantising form", "[cuda][few][fp8]") {
+  struct Layer {
+    uint32_t hidden, few;             // tokens that downFewFp8 takes
+    std::vector<std::string> kernels; // of down
+  };
+  const std::string product = "down:" + twoE4M3, quantising = product + ":few";
+  for (const Layer &layer :
+       {Layer{1024, 4, {product, "downFewFp8"}}, Layer{4096, 2, {product, quantising, "downFewFp8"}},
+        Layer{16 * 513, 0, {product, quantising}}}) {
+    CAPTURE(layer.hidden);
+    LayerShape shape = bothE4M3;
+    shape.hidden = layer.hidden;
+    CudaBench bench({}, {describeLayer(0, shape)});
+    std::vector<std::string> packed; // last
+    bench.compiler.spoil = [&](const Package &package) {
+      packed.clear();
+      const auto &launches = package.layers[0].launches;
+      for (const KernelRef &kernel : std::ranges::find(launches, LaunchKind::Down, &Launch::kind)->kernels)
+        packed.push_back(kernel.symbol);
+    };
+    bench.mustOpen();
+    for (uint32_t tokens = 1; tokens <= kFewTokens; ++tokens) {
+      CAPTURE(tokens);
+      launchesOf(bench, twoE4M3, twoE4M3, tokens);
+      REQUIRE(bench.cuda.lastDownFew.has_value() == (tokens <= layer.few));
+      if (tokens > layer.few)
+        CHECK(bench.cuda.fittedLaunches().back().symbol == quantising);
+    }
+    CHECK(packed == layer.kernels);
+  }
+}
+
 TEST_CASE("one launch takes the place of e4m3's quantising and gate-up in steps of up to four tokens",
           "[cuda][few][fp8]") {
   CudaBench bench({}, {describeLayer(0, bothE4M3)});
