@@ -1,6 +1,5 @@
 #include "compiler/core/CudaCost.h"
 
-#include "compiler/core/CudaTiles.h"
 #include "compiler/core/JoinedShared.h"
 
 #include <algorithm>
@@ -175,8 +174,8 @@ CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, co
   return cost;
 }
 
-CudaFewCosts cudaFewCosts(const LayerShape &shape, uint32_t tokens, std::span<const uint32_t> rows,
-                          const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu) {
+CudaFewCosts cudaFewCosts(const LayerShape &shape, const CudaProducts &products, std::span<const uint32_t> rows,
+                          const GpuCalibration &gpu) {
   CudaFewCosts costs;
   const auto hit = static_cast<uint64_t>(std::ranges::count_if(rows, [](uint32_t count) { return count > 0; }));
   const auto cost = [&](double launches, const CudaGemm &gemm) {
@@ -185,10 +184,9 @@ CudaFewCosts cudaFewCosts(const LayerShape &shape, uint32_t tokens, std::span<co
     made.ns = launches * gpu.launchNs + made.memoryNs;
     return made;
   };
-  const FewForms few = FewForms::of(shape, tokens, gateUp, down);
-  if (few.gateUp)
+  if (products.few.gateUp)
     costs.gateUp = cost(gateUpFewLaunches, CudaGemm::gateUp(shape.intermediate, shape.hidden));
-  if (few.down && down.family == GemmFamily::Fp8) {
+  if (products.few.down && products.down.family == GemmFamily::Fp8) {
     costs.down = cost(downFewFp8Launches, CudaGemm::down(shape.intermediate, shape.hidden));
     const uint64_t again = std::accumulate(rows.begin(), rows.end(), uint64_t{0}) - hit;
     costs.down->ns += of(again * shape.intermediate * shape.hidden) / (againRate * gpu.memoryBytesPerNs);
@@ -202,12 +200,12 @@ double earlyDownNs(const CudaTile &gateUp, const CudaTile &down, const GpuCalibr
   return std::min(earlyDownSavesNs, (launchShare(gateUp) + launchShare(down)) * gpu.launchNs);
 }
 
-CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
-                                  const Histogram &histogram, const GpuCalibration &gpu) {
+CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaProducts &products, const Histogram &histogram,
+                                  const GpuCalibration &gpu) {
+  const auto &[gateUp, down, few] = products;
   CudaQuantiseCost cost;
   if (gateUp.family != GemmFamily::Fp8)
     return cost;
-  const FewForms few = FewForms::of(shape, histogram.tokens, gateUp, down);
   if (few.gateUp)
     return cost; // (what down in tiles takes longer for its rows is not to be seen in cudaFewCosts()' times)
   if (quantisesFew(histogram.tokens, shape.topK, gateUp, down)) {
@@ -223,8 +221,9 @@ CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateU
   return cost;
 }
 
-CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
-                          uint32_t multiprocessors, const CudaTile &gateUp, const CudaTile &down) {
+CudaGlueCost cudaGlueCost(const LayerShape &shape, const CudaProducts &products, const Histogram &histogram,
+                          const GpuCalibration &gpu, uint32_t multiprocessors) {
+  const auto &[gateUp, down, few] = products;
   const double rowBytes = rowElementBytes * shape.hidden, pairs = of(histogram.total());
   CudaGlueCost cost;
   // Two launches: products, which are few beside the rows that they read, and top-k.
@@ -235,7 +234,6 @@ CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, c
     cost.dispatchNs =
         std::max(0.0, cost.dispatchNs - (uint64_t{histogram.tokens} * shape.topK <= kFewPairs ? noDispatchSavesNs
                                                                                               : blockPairsSaveNs));
-  const FewForms few = FewForms::of(shape, histogram.tokens, gateUp, down);
   if (few.gateUp && few.down)
     cost.dispatchNs = 0; // what finding pairs costs either is in what they were timed at
   const double added = pairs + (shape.sharedIntermediate ? histogram.tokens : 0);

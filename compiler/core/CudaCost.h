@@ -1,6 +1,7 @@
 // The cost model of a layer's step on a GPU: rows and tile classes in, nanoseconds out (docs/planner-gpu.md).
 #pragma once
 
+#include "compiler/core/CudaTiles.h"
 #include "compiler/core/GpuCalibration.h"
 #include "compiler/core/Histogram.h"
 
@@ -9,6 +10,16 @@
 #include <span>
 
 namespace moec {
+
+/// The products of a layer's step: their tiles, and which of them have their forms of few tokens.
+struct CudaProducts {
+  CudaTile gateUp, down;
+  FewForms few;
+
+  static CudaProducts of(const LayerShape &shape, uint32_t tokens, const CudaTile &gateUp, const CudaTile &down) {
+    return {gateUp, down, FewForms::of(shape, tokens, gateUp, down)};
+  }
+};
 
 /// A grouped GEMM: `n` weight rows an expert (gate-up: gate and up), sums of length `k`.
 struct CudaGemm {
@@ -49,13 +60,13 @@ CudaGemmWork cudaGemmWork(const CudaTile &tile, const CudaGemm &gemm, std::span<
                           const GpuFacts &gpu);
 CudaGemmCost cudaGemmCost(const CudaGemmWork &work, const CudaTileCost &tile, const GpuCalibration &gpu);
 
-/// Of e4m3 products in their forms of few tokens, as far as a step has them (gateUpIsFew, downIsFew, CudaTiles.h):
-/// there they cost this, whatever their classes are.
+/// Of e4m3 products in their forms of few tokens, as far as a step has them: there they cost this, whatever their
+/// classes are.
 struct CudaFewCosts {
   std::optional<CudaGemmCost> gateUp, down;
 };
-CudaFewCosts cudaFewCosts(const LayerShape &shape, uint32_t tokens, std::span<const uint32_t> rows,
-                          const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu);
+CudaFewCosts cudaFewCosts(const LayerShape &shape, const CudaProducts &products, std::span<const uint32_t> rows,
+                          const GpuCalibration &gpu);
 
 /// What two products take less than by themselves, since down begins where blocks of gate-up end.
 double earlyDownNs(const CudaTile &gateUp, const CudaTile &down, const GpuCalibration &gpu);
@@ -77,11 +88,11 @@ struct CudaQuantiseCost {
 
   double ns() const { return tokensNs + activatedNs + inProductsNs; }
 };
-CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down,
-                                  const Histogram &histogram, const GpuCalibration &gpu);
+CudaQuantiseCost cudaQuantiseCost(const LayerShape &shape, const CudaProducts &products, const Histogram &histogram,
+                                  const GpuCalibration &gpu);
 
-/// `gateUp`, `down`: the products' tiles, on a GPU of so many multiprocessors.
-CudaGlueCost cudaGlueCost(const LayerShape &shape, const Histogram &histogram, const GpuCalibration &gpu,
-                          uint32_t multiprocessors, const CudaTile &gateUp, const CudaTile &down);
+/// On a GPU of so many multiprocessors.
+CudaGlueCost cudaGlueCost(const LayerShape &shape, const CudaProducts &products, const Histogram &histogram,
+                          const GpuCalibration &gpu, uint32_t multiprocessors);
 
 } // namespace moec

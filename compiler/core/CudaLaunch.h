@@ -5,6 +5,7 @@
 #include "compiler/core/TargetFacts.h"
 #include "compiler/kernels/GateUpFewAbi.h"
 
+#include <algorithm>
 #include <string_view>
 #include <vector>
 
@@ -42,10 +43,23 @@ constexpr bool hasQuantisingForm(const CudaTile &tile) {
 constexpr bool bothHaveQuantisingForms(const CudaTile &gateUp, const CudaTile &down) {
   return hasQuantisingForm(gateUp) && hasQuantisingForm(down);
 }
-/// Whether a layer's package has this product of both in it: where gateUpFewFp8 takes gate-up's place in steps of so
-/// few tokens, down alone. `k`, `n`: the product's, as on the device (paddedForCuda()).
-constexpr bool hasQuantisingForm(GemmRole role, const CudaTile &gateUp, const CudaTile &down, uint32_t k, uint32_t n) {
-  return bothHaveQuantisingForms(gateUp, down) && (role == GemmRole::Down || !fitsGateUpFew(k, n));
+/// Whether a layer's package has this product of both in it: a step takes it (quantisesFew(), CudaTiles.h) but where
+/// gateUpFewFp8 or downFewFp8 takes the product's place, which may be in all such steps. Sizes as hasDownFew()'s.
+constexpr bool hasQuantisingForm(GemmRole role, uint64_t topK, bool hasShared, uint32_t intermediate, uint32_t hidden,
+                                 const CudaTile &gateUp, const CudaTile &down) {
+  if (!bothHaveQuantisingForms(gateUp, down))
+    return false;
+  if (role == GemmRole::GateUp)
+    return !fitsGateUpFew(hidden, intermediate);
+  if (!hasDownFew(topK, hasShared, intermediate, hidden, gateUp.family, down.family))
+    return true;
+  const auto experts = static_cast<uint32_t>(topK);
+  // Who takes the most tokens takes fewer, too.
+  return !downIsFewFp8(std::min(kFewTokens, kFewPairs / experts), experts, intermediate, hidden);
+}
+inline bool hasQuantisingForm(GemmRole role, const LayerShape &shape, const CudaTile &gateUp, const CudaTile &down) {
+  return hasQuantisingForm(role, shape.topK, shape.sharedIntermediate != 0, paddedForCuda(shape.intermediate),
+                           paddedForCuda(shape.hidden), gateUp, down);
 }
 /// That form.
 constexpr GemmConfig quantising(GemmConfig config) {
@@ -79,6 +93,23 @@ inline std::vector<const char *> dispatchSteps(std::string_view arch) {
   if (hasClusters(arch))
     steps.push_back("Cluster");
   return steps;
+}
+
+/// How pairs get their slots (dispatch.cuh, dispatchCluster.cuh, dispatchGrid.cuh); the slots are the same.
+enum class DispatchForm : uint8_t {
+  OneBlock,
+  Cluster,       // one launch, a cluster of blocks
+  Grid,          // one launch of blocks that wait for each other
+  ThreeLaunches, // count, scan, place
+};
+
+/// The form that a step takes. `mostGridBlocks`: so many may wait for each other; 0 where none shall.
+constexpr DispatchForm dispatchFormOf(const DispatchConfig &config, uint32_t pairs, bool hasClusters,
+                                      uint32_t multiprocessors, uint32_t mostGridBlocks) {
+  return hasClusters && pairs <= dispatchClusterPairs(config)           ? DispatchForm::Cluster
+         : pairs <= kOneBlockPairs                                      ? DispatchForm::OneBlock
+         : dispatchGridBlocks(pairs, multiprocessors) <= mostGridBlocks ? DispatchForm::Grid
+                                                                        : DispatchForm::ThreeLaunches;
 }
 
 constexpr CombineConfig combineConfigOf(Element element, uint32_t topK) {

@@ -45,11 +45,10 @@ struct KernelRef {
 ///   Dispatch      dispatchOneBlock; dispatchCount, dispatchScan, dispatchPlace (the same in three launches, for many
 ///                 pairs); dispatchGrid (in one); dispatchCluster (in one, where the target has clusters)
 ///   GateUp        the grouped GEMM of the config's tile; then quantise, where its elements are e4m3: of its tokens,
-///                 and of down's; then its quantising form, where both products have one (bothHaveQuantisingForms)
-///                 and gateUpFewFp8 does not take its place (hasQuantisingForm); then, where the layer has it
-///                 (hasGateUpFew), gateUpFewFp8, whose dynamic shared memory is the most that a launch asks for
-///   Down          the grouped GEMM of the config's tile; then its quantising form, where both have one; then, where
-///   the layer has
+///                 and of down's; then its quantising form, where a step takes it (hasQuantisingForm); then, where the
+///                 layer has it (hasGateUpFew), gateUpFewFp8, whose dynamic shared memory is the most that a launch
+///                 asks for
+///   Down          the grouped GEMM of the config's tile; then its quantising form, likewise; then, where the layer has
 ///                 it (hasDownFew), downFew, of e4m3 downFewFp8, likewise
 ///   SharedGateUp, SharedDown  dense ones: one expert over all tokens in their order
 ///   Store         combine, which also adds the shared expert's output (packed, but not launched, where down combines)

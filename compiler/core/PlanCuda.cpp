@@ -168,11 +168,11 @@ std::vector<CudaCandidate> cudaCandidates(const LayerShape &shape, const Histogr
         config.sharedGateUp = config.gateUp; // of no meaning, but the same for the same kernels
         config.sharedDown = config.down;
       }
-      const CudaFewCosts few = cudaFewCosts(shape, histogram.tokens, rows, config.gateUp, config.down, gpu);
+      const CudaProducts products = CudaProducts::of(shape, histogram.tokens, config.gateUp, config.down);
+      const CudaFewCosts few = cudaFewCosts(shape, products, rows, gpu);
       const double productsNs = (few.gateUp ? few.gateUp->ns : gateUp[i]) + (few.down ? few.down->ns : down[j]);
-      const double glueNs =
-          cudaGlueCost(shape, histogram, gpu, facts.gpu.multiprocessors, config.gateUp, config.down).ns();
-      const double quantiseNs = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu).ns();
+      const double glueNs = cudaGlueCost(shape, products, histogram, gpu, facts.gpu.multiprocessors).ns();
+      const double quantiseNs = cudaQuantiseCost(shape, products, histogram, gpu).ns();
       candidates.push_back({config,
                             glueNs + sharedNs + quantiseNs + productsNs - earlyDownNs(config.gateUp, config.down, gpu),
                             static_cast<uint32_t>(candidates.size())});
@@ -187,12 +187,13 @@ CudaStepCost cudaStepCost(const LayerShape &shape, const CudaConfig &config, con
                           const TargetFacts &facts, const Calibration &calibration) {
   const GpuCalibration gpu = gpuOf(calibration, facts);
   CudaStepCost cost;
-  cost.glue = cudaGlueCost(shape, histogram, gpu, facts.gpu.multiprocessors, config.gateUp, config.down);
+  const CudaProducts products = CudaProducts::of(shape, histogram.tokens, config.gateUp, config.down);
+  cost.glue = cudaGlueCost(shape, products, histogram, gpu, facts.gpu.multiprocessors);
   const CudaGemm gateUp = CudaGemm::gateUp(shape.intermediate, shape.hidden);
   const std::vector<uint32_t> grouped = groupedRows(shape, histogram);
-  const CudaFewCosts few = cudaFewCosts(shape, histogram.tokens, grouped, config.gateUp, config.down, gpu);
+  const CudaFewCosts few = cudaFewCosts(shape, products, grouped, gpu);
   cost.gateUp = few.gateUp ? *few.gateUp : oneGemm(config.gateUp, gateUp, grouped, facts, gpu);
-  cost.quantise = cudaQuantiseCost(shape, config.gateUp, config.down, histogram, gpu);
+  cost.quantise = cudaQuantiseCost(shape, products, histogram, gpu);
   cost.earlyDownNs = earlyDownNs(config.gateUp, config.down, gpu);
   cost.down = few.down ? *few.down
                        : oneGemm(config.down, CudaGemm::down(shape.intermediate, shape.hidden), grouped, facts, gpu);

@@ -8,6 +8,7 @@
 #include "passes/PlanFromIr.h"
 
 #include <optional>
+#include <utility>
 
 using namespace mlir;
 
@@ -131,24 +132,27 @@ private:
   /// Kernels that the product has for steps of few tokens besides.
   void addFewTokens(moe::LaunchOp op, const CudaTile &tile, const GemmConfig &gemm,
                     const std::optional<Functor> &functor, std::vector<LaunchKernel> &kernels) const {
-    const auto k = static_cast<uint32_t>(*op.getK()), columns = static_cast<uint32_t>(*op.getColumns());
-    if (hasQuantisingForm(gemm.role, config.gateUp, config.down, paddedForCuda(k), paddedForCuda(columns)))
+    const auto padded = [](std::optional<uint64_t> size) { return paddedForCuda(static_cast<uint32_t>(*size)); };
+    uint32_t intermediate = padded(op.getK()), hidden = padded(op.getColumns());
+    if (gemm.role == GemmRole::GateUp)
+      std::swap(intermediate, hidden);
+    if (hasQuantisingForm(gemm.role, static_cast<uint64_t>(topK), shared, intermediate, hidden, config.gateUp,
+                          config.down))
       kernels.push_back(productKernel(tile, quantising(gemm), functor));
-    if (std::optional<LaunchKernel> few = fewKernel(op, gemm, functor))
+    if (std::optional<LaunchKernel> few = fewKernel(gemm, intermediate, hidden, functor))
       kernels.push_back(std::move(*few));
   }
 
   /// What takes a product's place in steps of few tokens, where the layer has it. `functor`: gate-up's activation.
-  std::optional<LaunchKernel> fewKernel(moe::LaunchOp op, const GemmConfig &gemm,
+  std::optional<LaunchKernel> fewKernel(const GemmConfig &gemm, uint32_t intermediate, uint32_t hidden,
                                         const std::optional<Functor> &functor) const {
-    const auto padded = [](std::optional<uint64_t> size) { return paddedForCuda(static_cast<uint32_t>(*size)); };
-    const uint32_t k = padded(op.getK()), columns = padded(op.getColumns());
     const auto experts = static_cast<uint64_t>(topK);
     const GemmFamily family = config.down.family;
-    if (gemm.role == GemmRole::GateUp && hasGateUpFew(experts, shared, columns, k, config.gateUp, config.down))
+    if (gemm.role == GemmRole::GateUp &&
+        hasGateUpFew(experts, shared, intermediate, hidden, config.gateUp, config.down))
       return gateUpFewKernel(*functor);
-    if (gemm.role == GemmRole::Down && hasDownFew(experts, shared, k, columns, config.gateUp.family, family))
-      return downFewKernel(family, gemm.biased, columns);
+    if (gemm.role == GemmRole::Down && hasDownFew(experts, shared, intermediate, hidden, config.gateUp.family, family))
+      return downFewKernel(family, gemm.biased, hidden);
     return std::nullopt;
   }
 

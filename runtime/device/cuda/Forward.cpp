@@ -149,14 +149,16 @@ Status CudaForward::dispatch(const int32_t *ids, const CountsRing &ring) {
     countsQueued = true;
     return Status();
   };
-  if (kernels.dispatchCluster && args.numPairs <= dispatchClusterPairs(config))
+  switch (dispatchFormOf(config, args.numPairs, kernels.dispatchCluster.has_value(), site.multiprocessors,
+                         site.gridBlocks)) {
+  case DispatchForm::Cluster:
     return counting(*kernels.dispatchCluster, kDispatchClusterBlocks, "dispatch, by a cluster");
-  if (args.numPairs <= kOneBlockPairs)
-    return counting(kernels.dispatchOneBlock, 1, "dispatch");
-  if (const uint32_t blocks = dispatchGridBlocks(args.numPairs, site.multiprocessors); blocks <= site.gridBlocks) {
-    args.numBlocks = blocks;
+  case DispatchForm::OneBlock: return counting(kernels.dispatchOneBlock, 1, "dispatch");
+  case DispatchForm::Grid:
+    args.numBlocks = dispatchGridBlocks(args.numPairs, site.multiprocessors);
     args.gridBarrier = space.gridBarrier;
-    return counting(kernels.dispatchGrid, blocks, "dispatch, by many blocks");
+    return counting(kernels.dispatchGrid, args.numBlocks, "dispatch, by many blocks");
+  case DispatchForm::ThreeLaunches: break;
   }
   MOEC_TRY(launch(kernels.dispatchCount, args.numBlocks, parameters, "dispatch, counting"));
   MOEC_TRY(counting(kernels.dispatchScan, 1, "dispatch, scanning"));

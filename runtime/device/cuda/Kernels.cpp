@@ -101,7 +101,7 @@ private:
     std::vector<Wanted> wanted{{&to.kernel, mostShared}};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       wanted.push_back(&bound->quantise);
-    const bool hasOther = !dense && hasQuantisingForm(role, bound->config.gateUp, bound->config.down, to.k, to.n);
+    const bool hasOther = !dense && hasQuantisingForm(role, shape, bound->config.gateUp, bound->config.down);
     if (hasOther)
       wanted.push_back({&to.quantising, mostShared});
     CudaKernel *few = dense ? nullptr : fewOf(role);

@@ -62,4 +62,20 @@ std::optional<Failure> combineFew(DeviceMemory &device, const void *expertOutput
   return launch(device, {.blocks = 2, .threads = config.threads}, seed, [&] { combine<config>(args); });
 }
 
+/// Whether down gives the same where it begins while gate-up runs as where it does not. `Step`: gate-up of few pairs
+/// and who is down behind it, on memory of their own.
+template <class Step> std::string runOverlapped(uint64_t seed) {
+  Step inTurn, atOnce;
+  if (const auto failure = launchOverlapped(
+          atOnce.memory(), atOnce.gateUpShape(), [&] { atOnce.runGateUp(); }, atOnce.downShape(),
+          [&] { atOnce.runDown(); }, Random(seed).next()))
+    return failure->message;
+  Random seeds(seed);
+  if (const auto failure = launch(inTurn.memory(), inTurn.gateUpShape(), seeds.next(), [&] { inTurn.runGateUp(); }))
+    return "one after the other: " + failure->message;
+  if (const auto failure = launch(inTurn.memory(), inTurn.downShape(), seeds.next(), [&] { inTurn.runDown(); }))
+    return "one after the other: " + failure->message;
+  return atOnce.compareWith(inTurn);
+}
+
 } // namespace moec::emulation

@@ -330,7 +330,7 @@ TEST_CASE("a layer that has another down for few tokens gets it as down's last k
                                       kDownFewFp8MostSharedBytes},
                                 Layer{WeightFormat::BlockE4M3,
                                       "fp8-16x64-s5-w1x2-b2",
-                                      {"fp8-down-", "-few", "downfew-fp8-k4"},
+                                      {"fp8-down-", "downfew-fp8-k4"},
                                       kDownFewFp8MostSharedBytes}}) {
     CAPTURE(expected.tile);
     LayerShape of = shape;
@@ -342,6 +342,34 @@ TEST_CASE("a layer that has another down for few tokens gets it as down's last k
       CHECK(package.images[down.kernels[i].image].name.find(expected.down[i]) != std::string::npos);
     const KernelResources &few = package.images[down.kernels.back().image].resources;
     CHECK((few.threads == kDownFewThreads && few.dynamicSharedBytes == expected.sharedBytes));
+  }
+}
+
+TEST_CASE("a layer has the quantising form of a product where a step of few tokens takes it", "[compiler][cuda]") {
+  const std::string product = "fp8-down-16x64-s5-b2-k256", quantising = product + "-few", few = "downfew-fp8-k4";
+  struct Layer {
+    uint32_t hidden, intermediate;
+    bool joined;
+    std::vector<std::string> down;
+  };
+  for (const Layer &layer : {Layer{64, 128, false, {product, few}},               // downFewFp8 in all of them
+                             Layer{4096, 128, false, {product, quantising, few}}, // in those of two
+                             Layer{64, 128, true, {product, quantising}},         // in none
+                             Layer{64, 144, false, {product, quantising}}}) {
+    CAPTURE(layer.hidden, layer.intermediate, layer.joined);
+    const LayerShape shape{.hidden = layer.hidden,
+                           .intermediate = layer.intermediate,
+                           .experts = 4,
+                           .topK = 4,
+                           .dtype = DType::BF16,
+                           .sharedIntermediate = layer.joined ? layer.intermediate : 0,
+                           .sharedAlike = layer.joined,
+                           .expertFormat = WeightFormat::BlockE4M3};
+    const Package package = compiledWith(tinyModel(shape), "fp8-16x64-s5-w1x2-b2");
+    std::vector<std::string> names;
+    for (const KernelRef &kernel : byKind(package.layers[0]).at(LaunchKind::Down).kernels)
+      names.push_back(package.images[kernel.image].name);
+    CHECK(names == layer.down);
   }
 }
 

@@ -24,6 +24,21 @@ double floorNs(const LayerShape &shape, const Histogram &histogram, const GpuFac
 
 uint32_t tokensOf(Random &random) { return 1u << random.below(15); }
 
+/// What a step whose pairs are spread evenly spends besides its products, on 132 multiprocessors.
+CudaGlueCost glueCost(const LayerShape &shape, uint32_t tokens, const CudaTile &gateUp, const CudaTile &down,
+                      const GpuCalibration &gpu) {
+  return cudaGlueCost(shape, CudaProducts::of(shape, tokens, gateUp, down),
+                      Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132);
+}
+
+/// Qwen3-30B-A3B with experts in e4m3: it has both forms of few tokens.
+constexpr LayerShape qwenE4M3{.hidden = 2048,
+                              .intermediate = 768,
+                              .experts = 128,
+                              .topK = 8,
+                              .dtype = DType::BF16,
+                              .expertFormat = WeightFormat::BlockE4M3};
+
 } // namespace
 
 TEST_CASE("every model, target and batch size has a plan that can run", "[core][gpu]") {
@@ -171,6 +186,23 @@ TEST_CASE("a cluster's blocks load half of the token rows each, and take whole c
   CHECK(work(wide, 256 * 33).waves == work(alone, 256 * 34).waves);
 }
 
+TEST_CASE("dispatch takes the first form that there is and that has room for the pairs", "[core][gpu]") {
+  constexpr DispatchConfig config = dispatchConfigOf(64);
+  constexpr uint32_t most = dispatchClusterPairs(config), mostGridBlocks = 44;
+  static_assert(most > kOneBlockPairs);
+  const auto form = [&](uint32_t pairs, bool hasClusters, uint32_t gridBlocks) {
+    return dispatchFormOf(config, pairs, hasClusters, 132, gridBlocks);
+  };
+  CHECK((form(1, true, 0) == DispatchForm::Cluster && form(most, true, mostGridBlocks) == DispatchForm::Cluster));
+  CHECK(form(kOneBlockPairs, false, mostGridBlocks) == DispatchForm::OneBlock);
+  CHECK(form(kOneBlockPairs + 1, false, mostGridBlocks) == DispatchForm::Grid);
+  CHECK((form(most + 1, true, mostGridBlocks) == DispatchForm::Grid &&
+         form(1024 * mostGridBlocks, true, mostGridBlocks) == DispatchForm::Grid));
+  CHECK(form(1024 * mostGridBlocks + 1, true, mostGridBlocks) == DispatchForm::ThreeLaunches);
+  CHECK((form(most + 1, true, 0) == DispatchForm::ThreeLaunches &&
+         form(kOneBlockPairs + 1, false, 0) == DispatchForm::ThreeLaunches));
+}
+
 TEST_CASE("wide tiles of who has blocks for both kinds of experts mix from few rows on", "[core][gpu]") {
   CHECK(mixRowsOf(GemmFamily::Fitted, 192) == kMixRowsWide);
   CHECK(mixRowsOf(GemmFamily::Fp8, 128) == kMixRowsWideE4M3);
@@ -210,8 +242,7 @@ TEST_CASE("down that combines saves most of combine, and never costs less than n
   LayerShape shape{.hidden = 7168, .intermediate = 2048, .experts = 32, .topK = 1, .dtype = DType::BF16};
   const auto combineNs = [&](uint32_t tokens, GemmFamily down) {
     const CudaTile gateUpTile{.family = GemmFamily::Fitted}, downTile{.family = down};
-    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132, gateUpTile, downTile)
-        .combineNs;
+    return glueCost(shape, tokens, gateUpTile, downTile, gpu).combineNs;
   };
   CHECK(combineNs(16384, GemmFamily::Fitted) < combineNs(16384, GemmFamily::Hopper) / 2);
   CHECK(combineNs(16384, GemmFamily::Fp8) == combineNs(16384, GemmFamily::Fitted));
@@ -227,7 +258,7 @@ TEST_CASE("steps of one and two tokens have no combine, but may wait for halves 
   const CudaTile one = *CudaTile::parse("fitted-16x64-s5-w1x4-b1"), two = *CudaTile::parse("fitted-16x64-s5-w1x2-b2"),
                  other = *CudaTile::parse("swapped-16x128-s6-w1x1-b2");
   const auto combineNs = [&](uint32_t tokens, const CudaTile &gateUp, const CudaTile &down) {
-    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132, gateUp, down).combineNs;
+    return glueCost(shape, tokens, gateUp, down, gpu).combineNs;
   };
   CHECK((combineNs(1, one, one) == 0 && combineNs(2, one, two) == 0));
   CHECK(combineNs(3, one, one) > gpu.launchNs);
@@ -243,18 +274,14 @@ TEST_CASE("steps of one and two tokens have no combine, but may wait for halves 
 TEST_CASE("steps of up to four tokens of e4m3 have no combine, and nothing quantises rows apart for down",
           "[core][gpu]") {
   const GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h200"));
-  LayerShape shape{.hidden = 2048,
-                   .intermediate = 768,
-                   .experts = 128,
-                   .topK = 8,
-                   .dtype = DType::BF16,
-                   .expertFormat = WeightFormat::BlockE4M3};
+  LayerShape shape = qwenE4M3;
   const CudaTile one = *CudaTile::parse("fp8-16x64-s5-w1x4-b1"), two = *CudaTile::parse("fp8-16x64-s5-w1x2-b2");
   const auto combineNs = [&](uint32_t tokens, const CudaTile &gateUp) {
-    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132, gateUp, one).combineNs;
+    return glueCost(shape, tokens, gateUp, one, gpu).combineNs;
   };
   const auto quantise = [&](uint32_t tokens, const CudaTile &tile) {
-    return cudaQuantiseCost(shape, tile, tile, Histogram::uniform(tokens, shape.topK, shape.experts), gpu);
+    return cudaQuantiseCost(shape, CudaProducts::of(shape, tokens, tile, tile),
+                            Histogram::uniform(tokens, shape.topK, shape.experts), gpu);
   };
   CHECK((combineNs(1, one) == 0 && combineNs(4, one) == 0 && combineNs(5, one) > gpu.launchNs));
   CHECK(combineNs(1, two) == 0); // (whatever places its 192 tiles leave empty)
@@ -272,17 +299,12 @@ TEST_CASE("steps of up to four tokens of e4m3 have no combine, and nothing quant
 
 TEST_CASE("e4m3's gate-up and down of few tokens cost the same whatever their classes are", "[core][gpu]") {
   const GpuCalibration gpu = GpuCalibration::assumed(gpuFacts("h200"));
-  LayerShape shape{.hidden = 2048,
-                   .intermediate = 768,
-                   .experts = 128,
-                   .topK = 8,
-                   .dtype = DType::BF16,
-                   .expertFormat = WeightFormat::BlockE4M3};
+  LayerShape shape = qwenE4M3;
   const CudaTile one = *CudaTile::parse("fp8-16x64-s5-w1x4-b1"), two = *CudaTile::parse("fp8-16x64-s5-w1x2-b2"),
                  bf16 = *CudaTile::parse("fitted-16x64-s5-w1x4-b1");
   const auto costs = [&](uint32_t tokens, const CudaTile &gateUp, const CudaTile &down) {
     const Histogram histogram = Histogram::uniform(tokens, shape.topK, shape.experts);
-    return cudaFewCosts(shape, tokens, histogram.pairs, gateUp, down, gpu);
+    return cudaFewCosts(shape, CudaProducts::of(shape, tokens, gateUp, down), histogram.pairs, gpu);
   };
   const CudaFewCosts few = costs(1, one, two), four = costs(4, two, two);
   REQUIRE((few.gateUp && few.down && four.gateUp && four.down));
@@ -306,8 +328,7 @@ TEST_CASE("steps whose blocks find their pairs cost less than with a dispatch", 
   const CudaTile narrow = *CudaTile::parse("fitted-16x64-s5-w1x4-b1"),
                  wide = *CudaTile::parse("fitted-192x256-s4-w2x1-b1");
   const auto dispatchNs = [&](uint32_t tokens, const CudaTile &gateUp, const CudaTile &down) {
-    return cudaGlueCost(shape, Histogram::uniform(tokens, shape.topK, shape.experts), gpu, 132, gateUp, down)
-        .dispatchNs;
+    return glueCost(shape, tokens, gateUp, down, gpu).dispatchNs;
   };
   CHECK(dispatchNs(64, narrow, narrow) < dispatchNs(64, wide, wide));
   CHECK(dispatchNs(64, narrow, wide) == dispatchNs(64, wide, wide));

@@ -46,17 +46,18 @@ private:
     return ref;
   }
 
-  Launch gemm(LaunchKind kind, const CudaTile &tile, GemmRole role, bool dense, uint32_t k, uint32_t columns) {
+  Launch gemm(LaunchKind kind, const LayerShape &shape, const CudaTile &tile, GemmRole role, bool dense) {
+    const uint32_t inner = dense ? shape.sharedIntermediate : shape.intermediate;
     const GemmConfig config = gemmConfigOf(tile, DType::BF16, role, dense);
     const uint32_t threads = gemmThreads(tile.family, config);
     Launch launch{kind,
-                  k,
-                  columns,
+                  role == GemmRole::GateUp ? shape.hidden : inner,
+                  role == GemmRole::GateUp ? inner : shape.hidden,
                   {kernel(fmt::format("{}:{}", launchName(kind), tile.text()), threads, sharedBytes(tile))},
                   {}};
     if (tile.family == GemmFamily::Fp8 && role == GemmRole::GateUp)
       launch.kernels.push_back(kernel("quantise", 256));
-    if (!dense && hasQuantisingForm(role, planned.gateUp, planned.down, paddedForCuda(k), paddedForCuda(columns)))
+    if (!dense && hasQuantisingForm(role, shape, planned.gateUp, planned.down))
       launch.kernels.push_back(
           kernel(fmt::format("{}:{}:few", launchName(kind), tile.text()), threads, sharedBytes(tile)));
     return launch;
@@ -80,18 +81,14 @@ private:
     for (const char *form : dispatchSteps(request.target.arch))
       dispatch.kernels.push_back(kernel(fmt::format("dispatch{}:{}", form, shape.experts), 512));
     layer.launches.push_back(dispatch);
-    layer.launches.push_back(
-        gemm(LaunchKind::GateUp, config.gateUp, GemmRole::GateUp, false, shape.hidden, shape.intermediate));
+    layer.launches.push_back(gemm(LaunchKind::GateUp, shape, config.gateUp, GemmRole::GateUp, false));
     if (hasGateUpFew(shape, config.gateUp, config.down))
       layer.launches.back().kernels.push_back(kernel("gateUpFewFp8", kGateUpFewThreads, kGateUpFewMostSharedBytes));
     if (shape.sharedIntermediate && (compiler.sharedApart || !joinsShared(shape))) {
-      layer.launches.push_back(gemm(LaunchKind::SharedGateUp, config.sharedGateUp, GemmRole::GateUp, true, shape.hidden,
-                                    shape.sharedIntermediate));
-      layer.launches.push_back(gemm(LaunchKind::SharedDown, config.sharedDown, GemmRole::Down, true,
-                                    shape.sharedIntermediate, shape.hidden));
+      layer.launches.push_back(gemm(LaunchKind::SharedGateUp, shape, config.sharedGateUp, GemmRole::GateUp, true));
+      layer.launches.push_back(gemm(LaunchKind::SharedDown, shape, config.sharedDown, GemmRole::Down, true));
     }
-    layer.launches.push_back(
-        gemm(LaunchKind::Down, config.down, GemmRole::Down, false, shape.intermediate, shape.hidden));
+    layer.launches.push_back(gemm(LaunchKind::Down, shape, config.down, GemmRole::Down, false));
     if (const GemmFamily family = config.down.family; hasDownFew(shape, config.gateUp.family, family))
       layer.launches.back().kernels.push_back(kernel(family == GemmFamily::Fp8 ? "downFewFp8" : "downFew",
                                                      kDownFewThreads, downFewMostSharedBytes(family)));

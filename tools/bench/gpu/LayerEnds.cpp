@@ -1,7 +1,5 @@
 #include "tools/bench/gpu/LayerEnds.h"
 
-#include "compiler/core/CudaLaunch.h"
-
 #include <algorithm>
 
 namespace moec::bench {
@@ -53,24 +51,16 @@ Result<LayerBuffers> LayerBuffers::allocate(Device &device, const Shape &shape) 
   return all;
 }
 
-namespace {
-
-DispatchForm formOf(bool hasClusters, const DispatchConfig &config, uint32_t pairs) {
-  return hasClusters && pairs <= dispatchClusterPairs(config) ? DispatchForm::Cluster
-         : pairs <= kOneBlockPairs                            ? DispatchForm::OneBlock
-                                                              : DispatchForm::ThreeLaunches;
-}
-
-} // namespace
-
 LayerEnds::LayerEnds(Device &device, const Shape &shape, uint32_t tileTokens, uint32_t mixRows, Element element,
                      LayerBuffers &buffers)
     : device(&device), shape(shape), buffers(&buffers), tileTokens(tileTokens), mixRows(mixRows),
-      dispatchConfig(dispatchConfigOf(shape.experts)), combineConfig(combineConfigOf(element, shape.topK)),
-      dispatchForm(formOf(device.hasClusters(), dispatchConfig, shape.tokens * shape.topK)) {}
+      dispatchConfig(dispatchConfigOf(shape.experts)), combineConfig(combineConfigOf(element, shape.topK)) {
+  setClusters(true);
+}
 
 void LayerEnds::setClusters(bool on) {
-  dispatchForm = formOf(on && device->hasClusters(), dispatchConfig, shape.tokens * shape.topK);
+  dispatchForm = dispatchFormOf(dispatchConfig, shape.tokens * shape.topK, on && device->hasClusters(),
+                                device->multiprocessors(), 0);
 }
 
 Status LayerEnds::loadEnds(Bundle &bundle) {

@@ -1,7 +1,7 @@
 // What a layer does before and after its products, whatever these are made of: dispatch and combine.
 #pragma once
 
-#include "compiler/core/CudaTiles.h"
+#include "compiler/core/CudaLaunch.h"
 #include "compiler/jit/ShippedKernels.h"
 #include "tools/bench/gpu/Bundle.h"
 #include "tools/bench/gpu/DownFew.h"
@@ -40,14 +40,6 @@ public:
   Buffer output;       // [T, H]
 };
 
-/// How pairs get their slots (dispatch.cuh, dispatchCluster.cuh, dispatchGrid.cuh); the slots are the same.
-enum class DispatchForm : uint8_t {
-  OneBlock,
-  Cluster,       // one launch, a cluster of blocks
-  Grid,          // one launch of blocks that wait for each other
-  ThreeLaunches, // count, scan, place
-};
-
 /// Keeps a pointer to the buffers that it is given.
 class LayerEnds {
 public:
@@ -55,8 +47,7 @@ public:
   /// H200.
   void setOverlap(bool on) { overlap = on; }
 
-  /// At first as captured steps of a session: a cluster up to dispatchClusterPairs() where there are any, else one
-  /// block up to kOneBlockPairs and three launches beyond.
+  /// At first as captured steps of a session (dispatchFormOf, without a grid).
   void setDispatch(DispatchForm form) { dispatchForm = form; }
   /// Takes the first form again, or, if not `on`, what it would be without clusters.
   void setClusters(bool on);
