@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SKEWS = {"uniform": 0.0, "zipf": 1.2, "hot": 3.0}
-# Where a cell's two times differ, or a rival is within 1.5 %, medians of rounds in turns (turns-*.json) decide.
+# Medians of rounds in turns (turns-*.json), where there are any: cells in which the grid's ratio was below 1.
 TURNS = {("mixtral", 4096, 0.0): ("best", 1.112), ("mixtral", 16384, 0.0): ("best", 1.028), ("mixtral", 16384, 3.0): ("best", 1.043),
          ("mixtral", 16, 0.0): ("vllm", 1.003), ("mixtral", 64, 0.0): ("vllm", 1.007)}
 
@@ -19,6 +19,12 @@ def ratios(*files):
     """Of each cell; a later file's cells count."""
     return {(row["shape"], row["tokens"], row["skew"]): min(rival["us"] for rival in row["rivals"].values()) / row["moec_us"]
             for file in files for row in json.loads((HERE / file).read_text())["rows"] if row["rivals"]}
+
+
+def slice_of_log(file):
+    """Cells of a table that the run left when its time ended: moec's time is the one before the rival's."""
+    lines = [line.split() for line in (HERE / file).read_text().splitlines() if not line.startswith("#")]
+    return {(cell[0], int(cell[1]), float(cell[2])): float(cell[8]) / float(cell[4]) for cell in lines}
 
 
 def mean(values):
@@ -49,4 +55,4 @@ def show(title, best, vllm, turns):
 few, fp8 = "../2026-11-28-h200-few", "../2026-11-28-h200-few-fp8"
 show("bf16", ratios(*(f"{few}/peers-{name}.json" for name in SKEWS)), ratios(*(f"peers-vllm-{name}.json" for name in SKEWS)), TURNS)
 show("e4m3", ratios(*(f"{fp8}/peers-e4m3-{name}.json" for name in SKEWS), "peers-e4m3-one.json"),
-     ratios(*(f"peers-e4m3-vllm-{name}.json" for name in SKEWS)), {})
+     ratios(*(f"peers-e4m3-vllm-{name}.json" for name in SKEWS)) | slice_of_log("peers-e4m3-vllm-slice.txt"), {})
