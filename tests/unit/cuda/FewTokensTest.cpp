@@ -34,6 +34,18 @@ constexpr LayerShape fewShape{
 const std::string wideE4M3 = "fp8-192x128-s5-w2x1-b1", twoE4M3 = "fp8-16x64-s5-w1x2-b2",
                   oneE4M3 = "fp8-16x64-s5-w1x4-b1", wholeE4M3 = "fp8-16x256-s6-w2x1-b1"; // quantises what it gives
 
+/// Tokens of each step of few pairs, in their order, that launched a product with such a name.
+template <class Matches> std::vector<uint32_t> fewSteps(const CudaBench &bench, Matches matches) {
+  std::vector<uint32_t> tokens;
+  for (const FakeFitted &product : bench.cuda.fittedLaunches())
+    if (matches(product.symbol) && product.args.few.ids)
+      tokens.push_back(product.args.few.numTokens);
+  return tokens;
+}
+std::vector<uint32_t> fewSteps(const CudaBench &bench, const std::string &name) {
+  return fewSteps(bench, [&](const std::string &symbol) { return symbol == name; });
+}
+
 } // namespace
 
 TEST_CASE("generations are validated with one and two tokens where those have a down of their own", "[cuda][few]") {
@@ -41,11 +53,8 @@ TEST_CASE("generations are validated with one and two tokens where those have a 
   bench.mustOpen();
   bench.cuda.forget();
   bench.publish(wide, wide);
-  std::set<uint32_t> seen;
-  for (const FakeFitted &product : bench.cuda.fittedLaunches())
-    if (product.symbol == "gate-up:" + wide && product.args.few.ids)
-      seen.insert(product.args.few.numTokens);
-  CHECK(seen == std::set<uint32_t>{1, 2, kFewPairs / 4});
+  const std::vector<uint32_t> seen = fewSteps(bench, "gate-up:" + wide);
+  CHECK(std::set(seen.begin(), seen.end()) == std::set<uint32_t>{1, 2, kFewPairs / 4});
   REQUIRE(bench.cuda.lastDownFew);
   CHECK(bench.cuda.lastDownFew->args.few.numTokens == 1);
 }
@@ -56,11 +65,7 @@ TEST_CASE("generations of e4m3 are validated with each number of tokens that has
   bench.mustOpen();
   bench.cuda.forget();
   bench.publish(wideE4M3, wideE4M3);
-  std::vector<uint32_t> seen;
-  for (const FakeFitted &product : bench.cuda.fittedLaunches())
-    if (product.symbol == "gate-up:" + wideE4M3 && product.args.few.ids)
-      seen.push_back(product.args.few.numTokens);
-  CHECK(seen == std::vector<uint32_t>{kFewPairs / 4, 4, 3, 2, 1});
+  CHECK(fewSteps(bench, "gate-up:" + wideE4M3) == std::vector<uint32_t>{kFewPairs / 4, 4, 3, 2, 1});
   REQUIRE(bench.cuda.lastDownFew);
   CHECK(bench.cuda.lastDownFew->args.few.numTokens == 1);
 }
@@ -73,11 +78,11 @@ TEST_CASE("generations of e4m3 are validated with each number of tokens that has
     CAPTURE(tile);
     bench.cuda.forget();
     bench.publish(tile, tile);
-    std::set<uint32_t> seen;
-    for (const FakeFitted &product : bench.cuda.fittedLaunches())
-      if (product.symbol.starts_with("down:" + tile) && product.args.few.ids &&
-          product.args.few.numTokens < kFewPairs / 2)
-        seen.insert(product.args.few.numTokens);
+    std::set<uint32_t> seen; // but the most that are few
+    const auto isDown = [&](const std::string &symbol) { return symbol.starts_with("down:" + tile); };
+    for (const uint32_t tokens : fewSteps(bench, isDown))
+      if (tokens < kFewPairs / 2)
+        seen.insert(tokens);
     const bool hasFew = tile == twoE4M3;
     CHECK(seen == (hasFew ? std::set<uint32_t>{1, 2, 3, 4} : std::set<uint32_t>{}));
     REQUIRE(bench.cuda.lastGateUpFew.has_value() == hasFew);
