@@ -21,7 +21,7 @@ def up_first(gate_up):
 class FlashInferCutlass(Rival):
     name = package = "flashinfer"
     distributions = ("flashinfer-python",)
-    known = "0.2.9 to 0.7.2, by the parameters named here; never run here. Its first call builds the kernels with nvcc, for minutes"
+    known = "0.2.9 to 0.7.2, by the parameters named here; run with 0.7.2. Its first call builds the kernels with nvcc, for minutes"
     tactics = True  # whether its autotuner has a choice
 
     def check(self):
@@ -60,7 +60,7 @@ class FlashInferE4m3(FlashInferCutlass):
     """With block scales, for Hopper alone; it quantises tokens and activations by itself. Its products are an older DeepGEMM's, which nvcc
     builds as they are called for, with tiles by a rule: there is nothing to tune, and its tuner's tactics are of other layers."""
 
-    known = "0.3 to 0.7.2, by the parameters named here; never run here"
+    known = "0.3 to 0.7.2, by the parameters named here; 0.7.2 ended its process on the first call"
     tactics = False
 
     def check(self):
