@@ -12,18 +12,18 @@ foreach(target IN LISTS programs ITEMS moec-compiler)
 endforeach()
 
 install(TARGETS ${programs} moec-compiler RUNTIME_DEPENDENCY_SET bundle-libraries
-        RUNTIME DESTINATION bin COMPONENT ${component}
-        LIBRARY DESTINATION lib COMPONENT ${component})
-install(RUNTIME_DEPENDENCY_SET bundle-libraries DESTINATION lib COMPONENT ${component}
+        RUNTIME DESTINATION bin COMPONENT ${component} EXCLUDE_FROM_ALL
+        LIBRARY DESTINATION lib COMPONENT ${component} EXCLUDE_FROM_ALL)
+install(RUNTIME_DEPENDENCY_SET bundle-libraries DESTINATION lib COMPONENT ${component} EXCLUDE_FROM_ALL
         PRE_EXCLUDE_REGEXES "^(libc|libm|libdl|libpthread|librt|libstdc\\+\\+|libgcc_s|ld-linux.*)\\.so")
-install(PROGRAMS tools/run-gpu-checks DESTINATION . COMPONENT ${component})
-install(PROGRAMS tools/bench/peers.py tools/bench/turns.py DESTINATION tools/bench COMPONENT ${component})
-install(DIRECTORY tools/bench/rivals DESTINATION tools/bench COMPONENT ${component} FILES_MATCHING PATTERN "*.py")
-install(DIRECTORY tests/golden DESTINATION tests COMPONENT ${component})
-install(FILES tests/e2e/golden.py tests/e2e/support.py DESTINATION tests/e2e COMPONENT ${component})
+install(PROGRAMS tools/run-gpu-checks DESTINATION . COMPONENT ${component} EXCLUDE_FROM_ALL)
+install(PROGRAMS tools/bench/peers.py tools/bench/turns.py DESTINATION tools/bench COMPONENT ${component} EXCLUDE_FROM_ALL)
+install(DIRECTORY tools/bench/rivals DESTINATION tools/bench COMPONENT ${component} EXCLUDE_FROM_ALL FILES_MATCHING PATTERN "*.py")
+install(DIRECTORY tests/golden DESTINATION tests COMPONENT ${component} EXCLUDE_FROM_ALL)
+install(FILES tests/e2e/golden.py tests/e2e/support.py DESTINATION tests/e2e COMPONENT ${component} EXCLUDE_FROM_ALL)
 install(CODE "
   execute_process(COMMAND git describe --always --dirty WORKING_DIRECTORY \"${PROJECT_SOURCE_DIR}\"
-                  OUTPUT_FILE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/VERSION\")" COMPONENT ${component})
+                  OUTPUT_FILE \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/VERSION\")" COMPONENT ${component} EXCLUDE_FROM_ALL)
 
 set(CPACK_GENERATOR TXZ)
 set(CPACK_PACKAGE_FILE_NAME moec-bundle)

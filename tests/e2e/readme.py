@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import textwrap
 
 from support import ROOT, MoecTest, main
@@ -24,6 +25,17 @@ class Readme(MoecTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         # The last digit is rounding, which depends on the instructions that this processor has.
         self.assertEqual(done.stdout.strip()[:-1], says[:-1])
+
+    def test_the_python_example_prints_the_same(self):
+        shown = re.search(r"## Embed it\n.*?```python\n(.*?)```", README, re.DOTALL)[1]
+        says = re.search(r"^\$ build/release/bin/embed .*\n(.*)$", README, re.MULTILINE)[1]
+        for name in ("tools", "tests"):  # it runs in a checkout, and leaves a trace there
+            (self.folder / name).symlink_to(ROOT / name)
+        done = subprocess.run([sys.executable, "-c", shown], env=os.environ | {"XDG_CACHE_HOME": str(self.folder)}, cwd=self.folder,
+                              capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout.strip()[:-1], says[:-1])
+        self.assertIn("moec.decision-trace", (self.folder / "run.jsonl").read_text())
 
 
 if __name__ == "__main__":

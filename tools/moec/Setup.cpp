@@ -9,34 +9,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
 #include <iterator>
-#include <thread>
 
 namespace moec::tool {
-namespace {
-
-/// The number of a MOEC_LOG level, as the compiler's callback counts; "" is warn.
-int logThreshold(const std::string &name) {
-  constexpr const char *levels[] = {"trace", "debug", "info", "warn", "error", "off"};
-  auto found = std::find(std::begin(levels), std::end(levels), name);
-  return found == std::end(levels) ? 3 : static_cast<int>(found - std::begin(levels));
-}
-
-} // namespace
-
 const char *const targetNames = "cpu, cpu-avx2, cpu-avx512, cpu-avx512bf16, a GPU's architecture (sm_80, sm_89, sm_90, "
                                 "sm_90a, sm_100, sm_120) or a card (a100, l40s, rtx4090, rtx5090, h100, h200, b200)";
-
-JitOptions jitOptions(const Environment &environment) {
-  JitOptions jit;
-  jit.nvrtcOnly = environment.nvrtcOnly;
-  jit.nvrtcAlso = environment.nvrtcAlso;
-  jit.nvrtcFlags = environment.nvrtcFlags;
-  jit.threads = environment.jitThreads ? environment.jitThreads : std::max(1u, std::thread::hardware_concurrency());
-  jit.memoryMib = environment.jitMemoryMib ? environment.jitMemoryMib : jit.memoryMib;
-  return jit;
-}
 
 void addCacheOptions(CLI::App *verb, CacheOptions &options, bool canBeOff) {
   CLI::Option *folder =
@@ -61,20 +38,11 @@ Result<std::string> cacheFolder(const CacheOptions &options, const Environment &
 }
 
 Result<std::shared_ptr<Compiler>> makeCompiler(const CacheOptions &options, const Environment &environment) {
-  Compiler::Options compiler;
-  compiler.library = defaultCompilerLibrary(environment.compilerLibrary);
-  compiler.jit = jitOptions(environment);
-  compiler.log = [least = logThreshold(environment.log)](int level, std::string_view text) {
-    if (level >= least)
-      note(std::string(text));
-  };
-  if (Result<std::string> folder = cacheFolder(options, environment); folder && !options.off) {
-    Result<CacheStore> cache = CacheStore::open(*folder);
-    if (!cache)
-      return cache.status().withContext("the cache (--no-cache does without)");
-    compiler.cache = std::make_shared<CacheStore>(std::move(*cache));
-  }
-  return std::make_shared<Compiler>(std::move(compiler));
+  const Result<std::string> folder = cacheFolder(options, environment); // no folder, no cache
+  Result<std::shared_ptr<Compiler>> compiler =
+      openCompiler(environment, folder && !options.off ? *folder : std::string(),
+                   [](std::string_view line) { note(std::string(line)); });
+  return compiler ? compiler : compiler.status().withContext("the cache (--no-cache does without)");
 }
 
 std::optional<Calibration> cachedCalibration(CacheStore &cache, const TargetFacts &facts, DType compute,

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "compiler/core/Calibration.h"
-#include "runtime/Compiler.h"
+#include "runtime/CompilerSetup.h"
 #include "tools/moec/Verbs.h"
 
 #include <nlohmann/json_fwd.hpp>
@@ -42,10 +42,6 @@ struct UsedCalibration {
 /// not empty. Errors: those of reading the file, InvalidArgument (it is of the other kind of device).
 Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, const LayerShape &shape,
                                         const Compiler &compiler);
-
-/// How kernels for GPUs are compiled, as the environment says; with as many threads as the machine has, where it is
-/// silent.
-JitOptions jitOptions(const Environment &environment);
 
 /// What --target takes, for helps: "cpu, cpu-avx2, ...".
 extern const char *const targetNames;

@@ -4,6 +4,7 @@
 #include "runtime/device/cpu/Clones.h"
 
 #if !defined(MOEC_SANITIZED)
+#include "runtime/c/Handles.h"
 #include "tests/unit/runtime/Harness.h"
 
 #include <atomic>
@@ -44,6 +45,22 @@ TEST_CASE("beginning a step and its forwards allocate nothing", "[runtime][alloc
     CHECK(after - before == 0);
     CHECK(ok);
     CHECK(observed == 2 * 3 * 24);
+
+    MoecSession session(std::move(*harness.session), 256); // the same by C
+    harness.session.reset();
+    const MoecTensor from = {hidden.bytes.data(), MOEC_BF16, 0, 24, 40},
+                     to = {output.bytes.data(), MOEC_BF16, 0, 24, 40};
+    MoecStepOptions options = {};
+    options.size = sizeof options;
+    options.tokens = 24;
+    MoecStep step;
+    const uint64_t beforeC = allocations.load();
+    ok = moec_step_begin(&session, &options, &step) == MOEC_OK;
+    ok &= moec_step_forward(&step, 0, &from, nullptr, nullptr, &to) == MOEC_OK;
+    ok &= moec_step_forward(&step, 0, &from, ids.data(), weights.data(), &to) == MOEC_OK;
+    moec_step_end(&step);
+    CHECK(allocations.load() == beforeC);
+    CHECK(ok);
   }
   const uint64_t before = allocations.load();
   ::operator delete(::operator new(8));    // a new-expression could be left out by the compiler
