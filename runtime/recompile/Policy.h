@@ -52,6 +52,8 @@ public:
 
   /// The change in flight, by layer; empty when there is none.
   const std::map<uint32_t, PlannedChange> &inFlight() const { return changes; }
+  /// What building it is about, for its cost.
+  BuildSize sizeInFlight() const;
   void built(const BuildOutcome &outcome);
   /// The built generation is live.
   void swapped(int64_t nowNs);

@@ -18,21 +18,26 @@ void Policy::backOff(int64_t nowNs) {
   }
 }
 
-void Policy::built(const BuildOutcome &outcome) {
-  if (outcome.code != Code::Ok) {
-    backOff(outcome.nowNs);
-    changes.clear();
-    return;
-  }
+BuildSize Policy::sizeInFlight() const {
   BuildSize size;
   size.layers = static_cast<uint32_t>(changes.size());
   for (const auto &[number, change] : changes) {
     size.compiled += change.verdict == Verdict::Compile;
     size.newlyPackedBytes += newlyPacked(change.before.table, change.plan.table).size() *
                              packedExpertBytes(layers.at(number).setup.shape, start.facts);
-    knownConfigs.insert(change.plan.config.text());
   }
-  costs.learn(outcome.report, size);
+  return size;
+}
+
+void Policy::built(const BuildOutcome &outcome) {
+  if (outcome.code != Code::Ok) {
+    backOff(outcome.nowNs);
+    changes.clear();
+    return;
+  }
+  costs.learn(outcome.report, sizeInFlight());
+  for (const auto &[number, change] : changes)
+    knownConfigs.insert(change.plan.config.text());
 }
 
 void Policy::swapped(int64_t nowNs) {

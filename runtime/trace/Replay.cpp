@@ -1,6 +1,7 @@
 #include "runtime/trace/Replay.h"
 
 #include "runtime/recompile/Policy.h"
+#include "runtime/trace/RecordedHooks.h"
 
 #include <deque>
 #include <memory>
@@ -9,38 +10,10 @@ namespace moec {
 
 namespace {
 
-/// The answers that user code gave, in order, in place of that code.
-struct RecordedHooks {
-  std::deque<bool> triggers;
-  std::deque<Verdict> policies;
-
-  PolicyHooks hooks(bool usesTrigger, bool usesPolicy) {
-    PolicyHooks made;
-    if (usesTrigger)
-      made.trigger = [this](const LayerStatistics &) { return next(triggers, true); };
-    if (usesPolicy)
-      made.policy = [this](const DecisionRecord &record) { return next(policies, record.verdict); };
-    return made;
-  }
-
-private:
-  template <typename T> static T next(std::deque<T> &answers, T otherwise) {
-    if (answers.empty())
-      return otherwise;
-    T answer = answers.front();
-    answers.pop_front();
-    return answer;
-  }
-};
-
 class Replayer {
 public:
   explicit Replayer(const TraceFile &trace) : trace(trace) {
-    bool usesTrigger = false, usesPolicy = false;
-    for (const TraceLine &line : trace.lines)
-      if (const auto *hook = std::get_if<HookEvent>(&line.event))
-        (hook->isTrigger ? usesTrigger : usesPolicy) = true;
-    policy = std::make_unique<Policy>(trace.setup, recorded.hooks(usesTrigger, usesPolicy));
+    policy = std::make_unique<Policy>(trace.setup, recorded.hooks(trace));
   }
 
   ReplayReport run() {
@@ -66,7 +39,7 @@ private:
     if (const auto *counts = std::get_if<CountsEvent>(&line.event))
       policy->observe(counts->window);
     else if (const auto *hook = std::get_if<HookEvent>(&line.event))
-      remember(*hook);
+      recorded.add(*hook);
     else if (const auto *tick = std::get_if<TickEvent>(&line.event))
       decide(*tick);
     else if (const auto *outcome = std::get_if<BuildOutcome>(&line.event))
@@ -75,13 +48,6 @@ private:
       policy->swapped(swap->nowNs);
     else if (const auto *measured = std::get_if<Measured>(&line.event))
       pending.push_back(policy->judge(*measured));
-  }
-
-  void remember(const HookEvent &hook) {
-    if (hook.isTrigger)
-      recorded.triggers.push_back(hook.fired);
-    else
-      recorded.policies.push_back(hook.verdict);
   }
 
   void decide(const TickEvent &event) {

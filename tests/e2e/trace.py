@@ -103,6 +103,33 @@ class Trace(MoecTest):
         self.trace.write_text("".join(lines[:lost] + lines[lost + 1:]))
         self.moec_trace(2, "replay", self.trace, says=["cannot be replayed", "lines were lost"])
 
+    def test_what_if_holds_policies_against_what_was_done(self):
+        text = self.moec_trace(0, "what-if", self.trace, "--set", "notice_steps=32", "--sweep", "min_gain=0.01,1")
+        result = self.as_json("moec.trace-what-if", "what-if", self.trace, "--set", "notice_steps=32", "--sweep", "min_gain=0.01,1")
+        runs = {run["policy"]: run for run in result["runs"]}
+        self.assertEqual(list(runs), ["as recorded", "the same, tried", "no change at all", "notice_steps=32 min_gain=0.01",
+                                      "notice_steps=32 min_gain=1", "each window's best plan, free"])
+        for name, run in runs.items():
+            self.assertRegex(text, rf"(?m)^{re.escape(name)} +{run['changes']} +{run['compiles']} +{run['kept']} ")
+        outcomes = [change["outcome"] for change in self.as_json("moec.trace-summary", "summary", self.trace)["changes"]]
+        recorded = runs["as recorded"]
+        self.assertEqual((recorded["kept"], recorded["rolled_back"], recorded["failed_builds"], recorded["of_recorded"]),
+                         (outcomes.count("kept"), outcomes.count("rolled back"), outcomes.count("failed"), 1))
+        self.assertEqual(runs["notice_steps=32 min_gain=1"]["step_ns"], runs["no change at all"]["step_ns"])
+        self.assertGreater(runs["notice_steps=32 min_gain=0.01"]["changes"], 0)
+        self.assertEqual(min(result["runs"], key=lambda run: run["step_ns"])["policy"], "each window's best plan, free")
+        only = self.as_json("moec.trace-what-if", "what-if", self.trace, "--set=mode=off", "--set=min_gain=0.5")["runs"]
+        self.assertEqual([run["policy"] for run in only][3:-1], ["mode=off min_gain=0.5"])
+
+    def test_what_if_names_what_makes_no_sense(self):
+        for arguments, says in ((["--set=min_gian=1"], "min_gian is none of mode, min_gain"), (["--set=min_gain=2"], "found 2"),
+                                (["--set=min_gain"], "expected KEY=VALUE"), (["--sweep=min_gain=0.1,,1"], "min_gain=: expected a number"),
+                                (["--set=mode=often"], "often")):
+            self.moec_trace(2, "what-if", self.trace, *arguments, says=[says])
+        lines = self.lines()
+        self.trace.write_text("".join(lines[:2] + lines[3:]))
+        self.moec_trace(2, "what-if", self.trace, says=["cannot be run again", "lines were lost"])
+
     def test_every_verb_warns_of_lost_lines(self):
         lines = self.lines()
         self.trace.write_text("".join(lines[:1] + lines[-1:]))

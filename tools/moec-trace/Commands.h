@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace moec {
 
@@ -18,6 +19,14 @@ int summaryCommand(const TraceFile &trace, Format format);
 int explainCommand(const TraceFile &trace, std::optional<uint64_t> decision, Format format);
 /// Decides again and compares; 7 where a line differs.
 int replayCommand(const TraceFile &trace, Format format);
+/// Which policies `what-if` tries.
+struct WhatIfOptions {
+  std::vector<std::string> set; // "min_gain=0.01", all of them together
+  std::string sweep;            // "min_gain=0.01,0.03": each value by itself, with what is set; empty: none
+};
+/// What other policies would have done with the recorded routing, beside what was done and the best that could have
+/// been.
+int whatIfCommand(const TraceFile &trace, const WhatIfOptions &options, Format format);
 /// One self-contained HTML file; "-" writes it to stdout.
 int renderCommand(const TraceFile &trace, const std::string &output);
 /// The routing seen last, as a profile that `moec compile --profile` takes; "-" writes it to

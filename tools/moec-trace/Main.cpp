@@ -17,6 +17,7 @@ struct Arguments {
   std::string output;
   std::string format = "text";
   std::optional<uint64_t> decision;
+  WhatIfOptions whatIf;
 
   Format wanted() const { return format == "json" ? Format::Json : Format::Text; }
 };
@@ -51,6 +52,8 @@ int run(CLI::App &app, const Arguments &arguments) {
     return explainCommand(*trace, arguments.decision, arguments.wanted());
   if (command == "replay")
     return replayCommand(*trace, arguments.wanted());
+  if (command == "what-if")
+    return whatIfCommand(*trace, arguments.whatIf, arguments.wanted());
   if (command == "render")
     return renderCommand(*trace, arguments.output);
   return profileCommand(*trace, arguments.output);
@@ -83,6 +86,13 @@ int main(int argc, char **argv) {
   addFormat(addCommand(app, "replay", "Decide again from the recorded counts; every line must come out byte for byte",
                        "moec-trace replay loop.jsonl", arguments),
             arguments);
+  CLI::App *whatIf = addCommand(app, "what-if", "What other policies would have done with this routing, and gained",
+                                "moec-trace what-if loop.jsonl --sweep min_gain=0.01,0.03,0.1", arguments);
+  whatIf->add_option(
+      "--set", arguments.whatIf.set,
+      "KEY=VALUE of the trace header's policy or limits, or mode=auto|manual|off|strict; any number of them");
+  whatIf->add_option("--sweep", arguments.whatIf.sweep, "KEY=VALUE,VALUE,...: a run for each value, with what is set");
+  addFormat(whatIf, arguments);
   addCommand(app, "render", "Timeline, heat-map and drift chart as one HTML file",
              "moec-trace render loop.jsonl -o report.html", arguments)
       ->add_option("-o,--output", arguments.output, "HTML file, or - for stdout");
