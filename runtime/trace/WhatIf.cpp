@@ -130,7 +130,7 @@ public:
 
 private:
   struct Build {
-    int64_t doneNs = 0;
+    double doneNs = 0; // costs of a trace may be any number
     BuildReport report;
   };
 
@@ -185,17 +185,17 @@ private:
       build.report.loadMs += cost.loadMs;
       build.report.validateMs += cost.validateMs;
     }
-    build.doneNs = nowNs + static_cast<int64_t>(processorNs(build.report));
+    build.doneNs = static_cast<double>(nowNs) + processorNs(build.report);
     ledger.run.buildNs += processorNs(build.report);
     ledger.run.compiles += size.compiled > 0;
     building = build;
   }
 
   void finishBuild(int64_t nowNs) {
-    if (!building || building->doneNs > nowNs)
+    if (!building || building->doneNs > static_cast<double>(nowNs))
       return;
-    policy.built({building->doneNs, Code::Ok, {}, building->report});
-    policy.swapped(building->doneNs);
+    policy.built({nowNs, Code::Ok, {}, building->report});
+    policy.swapped(nowNs);
     ++ledger.run.changes;
     ledger.beginMeasuring(policy);
     building.reset();

@@ -110,7 +110,6 @@ int main(int argc, char **argv) {
   watch.trace = argc > 2 ? argv[2] : NULL;
   need(moec_loop_start(session, &watch));
   expect(moec_loop_start(session, &watch), MOEC_INVALID_ARGUMENT, "a loop already");
-  need(moec_loop_request(session));
   for (i = 0; i < 100; ++i) {
     MoecStepOptions begin = {.size = sizeof begin, .tokens = 16};
     MoecStep step;
@@ -118,9 +117,10 @@ int main(int argc, char **argv) {
     need(moec_step_forward(&step, layer.number, &hidden, NULL, NULL, &output));
     moec_step_end(&step);
   }
-  need(moec_loop_stats(session, &loop));
-  need(moec_loop_stop(session));
   need(moec_session_stats(session, &stats));
+  need(moec_loop_stats(session, &loop));
+  need(moec_loop_request(session)); /* from here on another generation may go live */
+  need(moec_loop_stop(session));
   printf("%d forwards on generation %d, output[0] = %.6f\n", (int)stats.forwards, (int)stats.liveGeneration,
          results[0]);
   moec_session_close(session);

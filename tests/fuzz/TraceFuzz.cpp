@@ -1,6 +1,7 @@
 // A decision trace. What is accepted is written again as the same events, and small traces are
-// replayed: the policy and the planner must take whatever a file makes them of.
+// replayed and tried: the policy and the planner must take whatever a file makes them of.
 #include "runtime/trace/Replay.h"
+#include "runtime/trace/WhatIf.h"
 #include "tests/fuzz/Check.h"
 
 #include <algorithm>
@@ -43,7 +44,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     expect(again && again->lines.size() == 1, "what was written can be read");
     expect(traceLine(again->lines[0].n, again->lines[0].event) == written, "and says the same");
   }
-  if (smallEnough(*trace))
+  if (smallEnough(*trace)) {
     (void)replayTrace(*trace).ok();
+    const bool whole = trace->gaps.empty();
+    expect(recordedRun(*trace).ok() == whole && tryPolicy(*trace, trace->setup).ok() == whole &&
+               clairvoyantRun(*trace).ok() == whole,
+           "a trace without gaps can be tried");
+  }
   return 0;
 }

@@ -27,7 +27,8 @@ FakeCuda::~FakeCuda() { current = nullptr; }
 CUresult FakeCuda::called(const char *name, bool frees) {
   const std::lock_guard lock(mutex);
   log.push_back(name);
-  if (frees || failAt == 0 || ++counted != failAt)
+  const bool others = failOf != std::thread::id() && failOf != std::this_thread::get_id();
+  if (frees || failAt == 0 || others || ++counted != failAt)
     return CUDA_SUCCESS;
   failAt = 0;
   hasFailed = true;
@@ -55,9 +56,10 @@ void FakeCuda::forget() {
   log.reserve(1 << 16); // so that counting is no allocation of the step path
 }
 
-void FakeCuda::failCall(uint64_t number, CUresult with) {
+void FakeCuda::failCall(uint64_t number, CUresult with, std::thread::id of) {
   const std::lock_guard lock(mutex);
   failAt = number;
+  failOf = of;
   counted = 0;
   failWith = with;
   hasFailed = false;

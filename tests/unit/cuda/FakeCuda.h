@@ -81,8 +81,8 @@ public:
   uint64_t count(const std::string &name) const;
   void forget();
   /// Fails the `number`th call from now (1: the next), once; 0: none. Calls that free are not counted: they cannot
-  /// report.
-  void failCall(uint64_t number, CUresult with = CUDA_ERROR_UNKNOWN);
+  /// report. Nor are those of other threads than `of`, where it names one.
+  void failCall(uint64_t number, CUresult with = CUDA_ERROR_UNKNOWN, std::thread::id of = {});
   bool failed() const { return hasFailed; }
   std::string failedName() const;
   std::thread::id failedThread() const;
@@ -164,6 +164,7 @@ private:
   DispatchArgs dispatch{};
   std::set<const void *> handles;
   uint64_t failAt = 0, counted = 0;
+  std::thread::id failOf;
   CUresult failWith = CUDA_ERROR_UNKNOWN;
   std::atomic<bool> hasFailed{false};
   std::string failedCall;

@@ -141,13 +141,16 @@ TEST_CASE("kernels that are all cached take the image part under 5 ms", "[kernel
   for (uint32_t topK = 1; topK <= 12; ++topK)
     jobs.push_back(combineJob(topK));
   REQUIRE(buildKernels(jobs, "sm_80", {}, cache.hooks()).ok());
-  double best = 1e9; // of several: other processes run here too
-  for (int run = 0; run < 5; ++run) {
+  const auto puts = cache.puts;
+  double best = 1e9; // of several: other processes run here too, in bursts shorter than this
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  while (best >= 5 && std::chrono::steady_clock::now() < patience) {
     const auto start = std::chrono::steady_clock::now();
     REQUIRE(buildKernels(jobs, "sm_80", {}, cache.hooks()).ok());
     best = std::min(best, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
   }
   CHECK(best < 5);
+  CHECK(cache.puts == puts);
 }
 
 TEST_CASE("a damaged artefact is built again and written over", "[kernels][build]") {
@@ -210,7 +213,7 @@ TEST_CASE("as many kernels compile at a time as threads and memory allow", "[ker
       std::unique_lock lock(mutex);
       compiling.insert(std::this_thread::get_id());
       arrived.notify_all();
-      arrived.wait_for(lock, std::chrono::seconds(10), [&] { return compiling.size() >= enough; });
+      arrived.wait(lock, [&] { return compiling.size() >= enough; }); // fewer: the test's own time runs out
       return false;
     };
     const JitOptions options{.threads = threads, .memoryMib = memoryMib};

@@ -191,6 +191,9 @@ TEST_CASE("under its own thread the loop swaps while four threads step", "[recom
   options.policy.firstCost = {.compileMs = 0.01, .packMs = 0, .loadMs = 0.01, .validateMs = 0.01};
   options.policy.firstPackNsPerByte = 1e-6;
   options.policy.coolDownNs = 0;
+  options.policy.backOffNs = 1'000'000; // a loaded machine may measure what it likes
+  options.niceness = 0;                 // four threads never rest beside the loop's
+  options.idlePatienceNs = 0;
   options.profile.defaultTokens = 32;
   SimulatedHost host({0}, 32, {.packBudgetBytes = budgetOf(0.4)});
   Mutex hostMutex; // the simulated host, unlike a session, has no steps of its own
@@ -249,14 +252,13 @@ TEST_CASE("under its own thread the loop swaps while four threads step", "[recom
                                   .generation = generation});
         }
       });
-    for (int wait = 0; wait < 4000 && loop.stats().kept < 3; ++wait)
+    while (loop.stats().kept < 3) // the test's own time is the bound
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     stop = true;
     for (std::thread &thread : threads)
       thread.join();
     loop.stop();
     INFO(sink.lines.size() << " lines; " << lastDecision(sink));
-    CHECK(loop.stats().kept >= 3);
     CHECK(loop.stats().pendingAgeNs == 0);
   }
   CHECK(sink.lines.size() > 3);
