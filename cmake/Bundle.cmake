@@ -16,6 +16,10 @@ install(TARGETS ${programs} moec-compiler RUNTIME_DEPENDENCY_SET bundle-librarie
         LIBRARY DESTINATION lib COMPONENT ${component} EXCLUDE_FROM_ALL)
 install(RUNTIME_DEPENDENCY_SET bundle-libraries DESTINATION lib COMPONENT ${component} EXCLUDE_FROM_ALL
         PRE_EXCLUDE_REGEXES "^(libc|libm|libdl|libpthread|librt|libstdc\\+\\+|libgcc_s|ld-linux.*)\\.so")
+install(TARGETS libmoec LIBRARY DESTINATION lib COMPONENT ${component} EXCLUDE_FROM_ALL NAMELINK_COMPONENT ${component})
+install(DIRECTORY tools/python/moec DESTINATION tools/python COMPONENT ${component} EXCLUDE_FROM_ALL
+        FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
+install(FILES tests/gpu/python.py DESTINATION tests/gpu COMPONENT ${component} EXCLUDE_FROM_ALL)
 install(PROGRAMS tools/run-gpu-checks DESTINATION . COMPONENT ${component} EXCLUDE_FROM_ALL)
 install(PROGRAMS tools/bench/peers.py tools/bench/turns.py DESTINATION tools/bench COMPONENT ${component} EXCLUDE_FROM_ALL)
 install(DIRECTORY tools/bench/rivals DESTINATION tools/bench COMPONENT ${component} EXCLUDE_FROM_ALL FILES_MATCHING PATTERN "*.py")

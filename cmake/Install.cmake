@@ -11,12 +11,12 @@ if(MOEC_COMPILER)
   list(APPEND libraries moec-compiler)
 endif()
 install(TARGETS ${programs} ${libraries} RUNTIME DESTINATION bin LIBRARY DESTINATION lib)
-install(TARGETS libmoec EXPORT moecTargets LIBRARY DESTINATION lib INCLUDES DESTINATION include/moec)
+install(TARGETS libmoec EXPORT moecTargets LIBRARY DESTINATION lib INCLUDES DESTINATION include include/moec)
 
-set(public_headers runtime/c/moec.h runtime/Session.h runtime/Environment.h runtime/Version.h runtime/recompile/Recompiler.h
+set(public_headers runtime/c/moec.h runtime/Session.h runtime/HostRunner.h runtime/CompilerSetup.h runtime/Version.h runtime/recompile/Recompiler.h
                    runtime/trace/LineWriter.h)
 if(MOEC_CUDA)
-  list(APPEND public_headers runtime/HostRunner.h runtime/device/cuda/GraphRunner.h)
+  list(APPEND public_headers runtime/device/cuda/GraphRunner.h)
 endif()
 install(CODE "
   set(root \"${PROJECT_SOURCE_DIR}\")
@@ -24,7 +24,7 @@ install(CODE "
   include(\"${CMAKE_CURRENT_LIST_DIR}/InstallHeaders.cmake\")")
 
 install(FILES runtime/c/moec.h DESTINATION include) # for C, which needs no other
-install(DIRECTORY tools/python/moec DESTINATION lib/python FILES_MATCHING PATTERN "*.py")
+install(DIRECTORY tools/python/moec DESTINATION lib/python FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
 
 set(package lib/cmake/moec)
 install(EXPORT moecTargets NAMESPACE moec:: DESTINATION ${package})

@@ -22,6 +22,8 @@ template <typename Body> MoecCode guarded(Body body) {
   }
 }
 
+constexpr size_t kMostStructBytes = 4096; // none will ever be as large: a size that was not set
+
 /// The caller's options, with zeros where his are older and shorter, or null. Error: InvalidArgument (a size of no
 /// sense, or fields that this library does not know and that are not zero).
 template <typename Options> Result<Options> readOptions(const Options *given, const char *name) {
@@ -30,23 +32,30 @@ template <typename Options> Result<Options> readOptions(const Options *given, co
     return options;
   const size_t size = given->size;
   const auto *bytes = reinterpret_cast<const char *>(given);
-  constexpr size_t most = 4096; // no struct will ever be as large: a size that was not set
-  if (size < sizeof(uint32_t) || size > most)
+  if (size < sizeof(uint32_t) || size > kMostStructBytes)
     return makeError(Code::InvalidArgument, "{}.size is {}: set it to sizeof({})", name, size, name);
-  if (std::any_of(bytes + std::min(size, sizeof(Options)), bytes + size, [](char byte) { return byte != 0; }))
+  const bool unknown =
+      std::any_of(bytes + std::min(size, sizeof(Options)), bytes + size, [](char b) { return b != 0; });
+  std::memcpy(&options, bytes, std::min(size, sizeof(Options)));
+  bool reserved = false; // a later version may give it a meaning
+  if constexpr (requires { options.reserved; })
+    reserved = options.reserved != 0;
+  if (unknown || reserved)
     return makeError(Code::InvalidArgument, "{} is of a newer moec ({} bytes, here {}) and uses what this one has not",
                      name, size, sizeof(Options));
-  std::memcpy(&options, bytes, std::min(size, sizeof(Options)));
   return options;
 }
 
-/// Fills as much of the caller's struct as he knows. Error: InvalidArgument (a size of no sense).
+/// Fills as much of the caller's struct as this library knows, and the rest with zeros. Error: InvalidArgument (a size
+/// of no sense).
 template <typename Struct> Status writeStruct(Struct from, Struct *to, const char *name) {
-  const uint32_t size = to->size;
-  if (size < 2 * sizeof(uint32_t))
+  const size_t size = to->size;
+  if (size < 2 * sizeof(uint32_t) || size > kMostStructBytes)
     return makeError(Code::InvalidArgument, "{}.size is {}: set it to sizeof({})", name, size, name);
-  from.size = size;
-  std::memcpy(to, &from, std::min<size_t>(size, sizeof(Struct)));
+  from.size = to->size;
+  std::memcpy(static_cast<void *>(to), &from, std::min(size, sizeof(Struct)));
+  if (size > sizeof(Struct))
+    std::memset(reinterpret_cast<char *>(to) + sizeof(Struct), 0, size - sizeof(Struct));
   return {};
 }
 

@@ -12,6 +12,7 @@
 
 struct MoecModel {
   std::shared_ptr<const moec::Model> model;
+  bool cacheOnly = false;
 };
 
 namespace moec::c {
@@ -26,10 +27,12 @@ struct Loop {
 } // namespace moec::c
 
 struct MoecSession {
-  explicit MoecSession(moec::Session opened, uint32_t planned) : session(std::move(opened)), plannedTokens(planned) {}
+  MoecSession(moec::Session opened, uint32_t planned, moec::Mode mode)
+      : session(std::move(opened)), plannedTokens(planned), mode(mode) {}
 
   moec::Session session;
   const uint32_t plannedTokens;
+  const moec::Mode mode;
   mutable moec::Mutex loopMutex; // held while the loop starts, stops or is asked
   std::unique_ptr<moec::c::Loop> loop MOEC_GUARDED_BY(loopMutex);
 };

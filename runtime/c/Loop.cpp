@@ -18,7 +18,8 @@ Result<std::unique_ptr<LineWriter>> openTrace(const std::string &path, const Pol
 
 Result<std::unique_ptr<c::Loop>> makeLoop(MoecSession &session, const MoecLoopOptions &options) {
   RecompilerOptions watch;
-  watch.mode = options.manual ? LoopMode::Manual : LoopMode::Auto;
+  const bool manual = options.manual || session.mode == Mode::Manual;
+  watch.mode = session.mode == Mode::Strict ? LoopMode::Strict : manual ? LoopMode::Manual : LoopMode::Auto;
   watch.layers = session.session.layers();
   watch.profile.defaultTokens = session.plannedTokens;
   watch.liveGeneration = session.session.liveGeneration();
@@ -41,6 +42,8 @@ Status start(MoecSession &session, const MoecLoopOptions *given) {
   Result<MoecLoopOptions> options = c::readOptions(given, "MoecLoopOptions");
   if (!options)
     return options.status();
+  if (session.mode == Mode::Off)
+    return makeError(Code::InvalidArgument, "the session was opened to stay on generation 0 (MOEC_OFF)");
   Lock lock(session.loopMutex);
   if (session.loop)
     return makeError(Code::InvalidArgument, "the session has a loop already");

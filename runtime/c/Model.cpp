@@ -55,7 +55,7 @@ Status loadModel(const char *path, const MoecModelOptions *given, MoecModel **mo
   Result<std::shared_ptr<const Model>> loaded = Model::load(path, load);
   if (!loaded)
     return loaded.status();
-  *model = new MoecModel{*loaded};
+  *model = new MoecModel{*loaded, options->cacheOnly != 0};
   return {};
 }
 

@@ -49,10 +49,12 @@ Status openSession(const MoecModel &model, const MoecSessionOptions *given, Moec
   Result<SessionOptions> options = sessionOptions(*read);
   if (!options)
     return options.status();
+  if (model.cacheOnly && options->mode == Mode::Auto)
+    options->mode = Mode::Strict;
   Result<Session> opened = Session::open(model.model, *options);
   if (!opened)
     return opened.status();
-  *session = new MoecSession(std::move(*opened), options->plannedTokens);
+  *session = new MoecSession(std::move(*opened), options->plannedTokens, options->mode);
   return {};
 }
 
@@ -61,9 +63,14 @@ Status layerAt(MoecSession &session, uint32_t index, MoecLayer *layer) {
   if (index >= layers.size())
     return makeError(Code::NotFound, "layer index {}: the session has {} layers", index, layers.size());
   const LayerShape shape = session.session.host().layerShape(layers[index]);
-  *layer = {layers[index], shape.hidden, shape.intermediate,
-            shape.experts, shape.topK,   static_cast<int32_t>(shape.dtype)};
-  return {};
+  MoecLayer all = {};
+  all.number = layers[index];
+  all.hidden = shape.hidden;
+  all.intermediate = shape.intermediate;
+  all.experts = shape.experts;
+  all.topK = shape.topK;
+  all.dtype = static_cast<int32_t>(shape.dtype);
+  return c::writeStruct(all, layer, "MoecLayer");
 }
 
 } // namespace
@@ -90,6 +97,8 @@ MoecCode moec_session_stats(const MoecSession *session, MoecSessionStats *stats)
   const SessionStats now = session->session.stats();
   MoecSessionStats all = {};
   all.liveGeneration = session->session.liveGeneration();
+  const std::optional<uint64_t> alternate = session->session.alternateGeneration();
+  all.alternateGeneration = alternate ? static_cast<int64_t>(*alternate) : -1;
   all.forwards = now.forwards;
   all.timedForwards = now.timedForwards;
   all.forwardNs = now.forwardNs;

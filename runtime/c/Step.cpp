@@ -24,6 +24,8 @@ Result<ConstTensorView> viewOf(const MoecTensor &tensor, const char *name) {
   Result<DType> dtype = c::readEnum(tensor.dtype, DType::F16, name);
   if (!dtype)
     return dtype.status();
+  if (tensor.reserved != 0)
+    return makeError(Code::InvalidArgument, "{}: reserved is not 0", name);
   return ConstTensorView{tensor.data, *dtype, tensor.rows, tensor.columns};
 }
 
@@ -32,9 +34,13 @@ Status begin(MoecSession &session, const MoecStepOptions *given, MoecStep *step)
   Result<MoecStepOptions> options = c::readOptions(given, "MoecStepOptions");
   if (!options)
     return options.status();
-  Result<Step> begun = session.session.begin({.tokens = options->tokens,
-                                              .phase = options->prefill ? Phase::Prefill : Phase::Decode,
-                                              .stream = options->stream});
+  StepOptions begin;
+  begin.tokens = options->tokens;
+  begin.phase = options->prefill ? Phase::Prefill : Phase::Decode;
+  if (options->onGeneration)
+    begin.generation = options->generation;
+  begin.stream = options->stream;
+  Result<Step> begun = session.session.begin(begin);
   if (!begun)
     return begun.status();
   new (storageOf(step).bytes) Step(std::move(*begun));
@@ -59,6 +65,8 @@ Status forward(MoecStep *given, uint32_t layer, const MoecTensor &hidden, const 
   Result<ConstTensorView> to = viewOf(output, "output.dtype");
   if (!to)
     return to.status();
+  if (hidden.data == output.data && output.rows > 0)
+    return makeError(Code::InvalidArgument, "hidden and output are the same memory");
   if (!ids != !weights)
     return makeError(Code::InvalidArgument, "ids and weights come together, or are both null");
   const TensorView written{output.data, to->dtype, to->rows, to->columns};

@@ -55,7 +55,8 @@ typedef struct MoecModelOptions {
   uint32_t size;
   uint32_t layers;      // only the first so many MoE layers; 0: all
   int32_t environment;  // not 0: what is null below, and how kernels are compiled, is as MOEC_* variables say
-  int32_t cacheOnly;    // not 0: never compiles; what is not in the cache is MOEC_COMPILE_FORBIDDEN
+  int32_t cacheOnly;    // not 0: never compiles, nor do its sessions (MOEC_STRICT); what is not in the cache is
+                        // MOEC_COMPILE_FORBIDDEN
   int32_t plainWeights; // not 0: of a config.json: e4m3 experts are computed in the model's dtype
   int32_t reserved;
   const char *cacheFolder;     // of compiled packages, kernels and calibrations; null: nothing is kept
@@ -85,26 +86,29 @@ typedef struct MoecSessionOptions {
   uint32_t maxSteps;       // in flight at once; 0: 2
   uint32_t threads;        // of one step on a CPU; 0: as many as there are processors
   uint32_t plannedTokens;  // of the step that generation 0 is planned for; 0: 256
-  uint32_t maxGraphs;      // on a GPU: captured steps whose graphs exist at once
+  uint32_t maxGraphs;      // on a GPU: captured steps whose graphs exist at once, each with buffers of its own
   uint32_t maxGraphTokens; // of a captured step; 0: 256
-  int32_t mode;            // a MoecMode
+  int32_t mode;            // a MoecMode: who may recompile, and when
   int32_t calibration;     // a MoecCalibration
-  int32_t failOnNonFinite; // not 0: a forward with router logits that are no numbers fails, else they are masked
-  uint32_t numLayers;      // of `layers`; 0: all of the model's
+  int32_t
+      failOnNonFinite; // not 0, on a CPU: a forward with router logits that are no numbers fails; else they are masked
+  uint32_t numLayers;  // of `layers`; 0: all of the model's
   uint32_t reserved;
   const uint32_t *layers; // by number
-  const char *device;     // null: "cpu"; "cuda" or "cuda:1"; or a name that --target takes
+  const char *device;     // null: "cpu"; "cuda" or "cuda:1"; or one of the CPU targets that --target takes
   const char *weights;    // a checkpoint's folder or "random:seed=1"; null: the model's folder
   const char *packBudget; // of packed experts: "40%", "512MiB"; null: all
 } MoecSessionOptions;
 
 typedef struct MoecLayer {
+  uint32_t size;         // set by the caller
   uint32_t number;       // as the checkpoint counts
   uint32_t hidden;       // H
   uint32_t intermediate; // of an expert
   uint32_t experts;      // E
   uint32_t topK;         // K
   int32_t dtype;         // a MoecDType: of hidden states and output
+  uint32_t reserved;
 } MoecLayer;
 
 // Counted since the session was opened.
@@ -112,16 +116,18 @@ typedef struct MoecSessionStats {
   uint32_t size; // set by the caller
   uint32_t reserved;
   uint64_t liveGeneration;
-  uint64_t forwards;      // on a GPU: as far as their counts have arrived
-  uint64_t timedForwards; // whose time is known: on a CPU all, on a GPU a part
-  uint64_t forwardNs;     // summed over those
-  uint64_t monitorNs;     // what counting took
+  int64_t alternateGeneration; // every second step runs on it while two are compared; -1: there is none
+  uint64_t forwards;           // on a GPU: as far as their counts have arrived
+  uint64_t timedForwards;      // whose time is known: on a CPU all, on a GPU a part
+  uint64_t forwardNs;          // summed over those
+  uint64_t monitorNs;          // what counting took
   uint64_t spilledPairs, nonFiniteLogits, lostSamples;
 } MoecSessionStats;
 
 // Plans, compiles (or finds in the cache), loads and packs generation 0. `options` may be null.
 MoecCode moec_session_open(MoecModel *model, const MoecSessionOptions *options, MoecSession **session);
-// Stops the loop, too. All steps must have ended and, on a GPU, graphs that hold steps must be gone. Null is fine.
+// Stops the loop, too (moec_loop_stop would say whether its trace is whole). All steps must have ended, nobody may be
+// inside a call and, on a GPU, graphs that hold steps must be gone. Null is fine.
 void moec_session_close(MoecSession *session);
 uint32_t moec_session_num_layers(const MoecSession *session);
 // The open layer at `index`, 0 to moec_session_num_layers - 1, by ascending number.
@@ -132,7 +138,8 @@ void moec_session_finish(MoecSession *session);
 
 //===-- Steps -----------------------------------------------------------------------------------------------------===//
 
-// [rows, columns] elements, row-major without gaps, in the device's memory.
+// [rows, columns] elements, row-major without gaps, in the device's memory; on a GPU from a multiple of 16 bytes on.
+// Will not grow: what is to come has `reserved`, which is 0.
 typedef struct MoecTensor {
   void *data;
   int32_t dtype; // a MoecDType
@@ -143,9 +150,10 @@ typedef struct MoecTensor {
 typedef struct MoecStepOptions {
   uint32_t size;
   uint32_t tokens;
-  int32_t prefill; // not 0: for observers; the loop tells small steps from large ones by their tokens
-  int32_t reserved;
-  void *stream; // on a GPU: the CUstream (cudaStream_t) that kernels are queued on
+  int32_t prefill;      // not 0: for observers; the loop tells small steps from large ones by their tokens
+  int32_t onGeneration; // not 0: on `generation` instead of the live one; takes a lock. For graphs, see below
+  void *stream;         // on a GPU: the CUstream (cudaStream_t) that kernels are queued on
+  uint64_t generation;
 } MoecStepOptions;
 
 // A step that has begun: in the caller's memory, so that beginning one allocates nothing. Not to be copied. Filled with
@@ -154,23 +162,30 @@ typedef struct MoecStep {
   uint64_t opaque[12];
 } MoecStep;
 
+// A step that is begun while its stream is captured belongs to the graph, with its generation: after a change graphs go
+// on with what they were captured on. Who serves with graphs looks at liveGeneration and alternateGeneration
+// (MoecSessionStats) now and then, captures a graph anew on a generation that he has none of, and while there are two
+// launches theirs in turn, so that the loop can compare them.
+
 // Pins the live generation. Lock-free. Steps may run at once; one step is used by one thread at a time.
 // Errors: MOEC_RESOURCE_EXHAUSTED (more tokens than maxTokens, maxSteps in flight; captured: maxGraphs), and the
 // driver's.
 MoecCode moec_step_begin(MoecSession *session, const MoecStepOptions *options, MoecStep *step);
-// Runs a layer. On a CPU returns when `output` is written, on a GPU the stream is queued with it. Never compiles,
-// allocates or waits for a compile.
+// Runs a layer. On a CPU returns when `output` is written; on a GPU the stream is queued with it, and all four tensors
+// stay where and what they are until that is done. Never compiles, allocates or waits for a compile.
 //
 // hidden, output  [tokens, H] of the layer's dtype; they must not overlap
 // ids             [tokens, K], -1 is padding, no expert twice in a row; null: the layer's router says
 // weights         [tokens, K]; null as `ids` is
 //
-// Errors: MOEC_NOT_FOUND (no such layer), MOEC_INVALID_ARGUMENT (shape, dtype, ids; nothing was written).
+// Errors: MOEC_NOT_FOUND (no such layer), MOEC_INVALID_ARGUMENT (shape, dtype, address; on a CPU ids, too: a GPU, which
+// alone sees them, takes one out of range for padding and adds one that comes twice twice; nothing was written),
+// MOEC_FAILURE (failOnNonFinite; a launch), MOEC_DEVICE_LOST.
 MoecCode moec_step_forward(MoecStep *step, uint32_t layer, const MoecTensor *hidden, const int32_t *ids,
                            const float *weights, const MoecTensor *output);
 // The router alone, on a CPU: `ids` and `weights` [tokens, K] are written, best expert first.
 MoecCode moec_step_route(MoecStep *step, uint32_t layer, const MoecTensor *hidden, int32_t *ids, float *weights);
-// The generation that the step runs on.
+// The generation that the step runs on; 0 where it has not begun or has ended.
 uint64_t moec_step_generation(const MoecStep *step);
 // Of a step that has ended, or never begun (zeros), nothing.
 void moec_step_end(MoecStep *step);

@@ -49,6 +49,9 @@ static void misuse(MoecModel *model, MoecSession *session, const MoecTensor *hid
   options.numLayers = 1;
   expect(moec_session_open(model, &options, &none), MOEC_INVALID_ARGUMENT, "layers is null");
   options.layers = &missing;
+  options.reserved = 1;
+  expect(moec_session_open(model, &options, &none), MOEC_INVALID_ARGUMENT, "newer moec");
+  options.reserved = 0;
   expect(moec_session_open(model, &options, &none), MOEC_INVALID_ARGUMENT, "12345");
 
   expect(moec_step_forward(&step, 0, hidden, NULL, NULL, output), MOEC_INVALID_ARGUMENT, "not begun");
@@ -56,6 +59,7 @@ static void misuse(MoecModel *model, MoecSession *session, const MoecTensor *hid
   expect(moec_step_forward(&step, 0, hidden, NULL, NULL, output), MOEC_INVALID_ARGUMENT, "not begun");
   need(moec_step_begin(session, &newer.known, &step)); /* what it adds is zero */
   expect(moec_step_forward(&step, missing, hidden, NULL, NULL, output), MOEC_NOT_FOUND, "12345");
+  expect(moec_step_forward(&step, 0, hidden, NULL, NULL, hidden), MOEC_INVALID_ARGUMENT, "same memory");
   narrow.columns = 1;
   strange.dtype = 99;
   expect(moec_step_forward(&step, 0, &narrow, NULL, NULL, output), MOEC_INVALID_ARGUMENT, "");
@@ -79,7 +83,7 @@ int main(int argc, char **argv) {
   MoecSessionStats stats = {.size = sizeof stats};
   MoecModel *model = NULL;
   MoecSession *session = NULL;
-  MoecLayer layer;
+  MoecLayer layer = {.size = sizeof layer};
   MoecTensor hidden = {0}, output = {0};
   float *values, *results;
   size_t i, count;

@@ -4,6 +4,7 @@ import array
 import ctypes
 import subprocess
 import sys
+import threading
 
 from support import GOLDEN, ROOT, MoecTest, golden_families, main, read_safetensors, relative_error
 
@@ -17,12 +18,12 @@ class FakeTensor:
     """Looks like torch's: what moec asks of one."""
 
     class Device:
-        def __init__(self, kind):
-            self.type = kind
+        def __init__(self, kind, index=None):
+            self.type, self.index = kind, index
 
     def __init__(self, floats, shape, dtype="torch.float32", device="cpu", contiguous=True):
         self.memory, self.shape, self.dtype = array.array("f", floats), shape, dtype
-        self.device, self.contiguous = self.Device(device), contiguous
+        self.device, self.contiguous = self.Device(*device) if isinstance(device, tuple) else self.Device(device), contiguous
 
     def data_ptr(self):
         return self.memory.buffer_info()[0]
@@ -106,6 +107,15 @@ class Python(MoecTest):
         self.fails("invalid-argument", "'abacus'", self.open, device="abacus")
         self.fails("compile-forbidden", "", moec.open, OLMOE, cache=self.folder / "empty", compiler=self.paths.compiler,
                    calibration="assumed", cache_only=True)
+        # Known by name, but nothing of it is compiled.
+        self.fails("invalid-argument", "abacus", moec.open, OLMOE, cache=self.folder / "described", compiler=self.paths.compiler, device="abacus")
+        self.fails("compile-forbidden", "", moec.open, OLMOE, cache=self.folder / "described", compiler=self.paths.compiler,
+                   calibration="assumed", cache_only=True)
+        self.fails("invalid-argument", "layers: none", moec.open, OLMOE, layers=[])
+        self.fails("invalid-argument", "cuda or cuda:N", self.open, device="h100")
+        self.fails("not-found", "no-\ufffd-such", moec.open, b"no-\xff-such")
+        off = self.open(mode="off")
+        self.fails("invalid-argument", "generation 0", off.start_loop)
         self.fails("compile-failed", "", moec.open, OLMOE, cache=self.folder / "other", compiler=self.paths.failing_compiler)
         session = self.open(max_tokens=4)
         number, layer = next(iter(session.layers.items()))
@@ -115,16 +125,23 @@ class Python(MoecTest):
         self.fails("invalid-argument", "1 steps have not ended", session.close)
         forward = step.forward
         self.fails("not-found", "99", forward, 99, good, good)
-        self.fails("invalid-argument", "hidden: its dtype d", forward, number, array.array("d", [0]), good)
+        self.fails("invalid-argument", "hidden: its dtype is d, the layer's float32", forward, number, array.array("d", [0]), good)
         self.fails("invalid-argument", "hidden: shape [3]", forward, number, array.array("f", [0, 0, 0]), good)
         self.fails("invalid-argument", "hidden: neither", forward, number, [0.0], good)
         self.fails("invalid-argument", "output: read-only", forward, number, good, memoryview(bytes(good)).cast("f"))
         self.fails("invalid-argument", "hidden: not contiguous", forward, number, memoryview(good)[::2], good)
-        self.fails("invalid-argument", "hidden: lies on cuda", forward, number, FakeTensor([0], (1, layer.hidden), device="cuda"), good)
+        self.fails("invalid-argument", "hidden: lies on cuda:1", forward, number, FakeTensor([0], (1, layer.hidden), device=("cuda", 1)), good)
+        self.fails("invalid-argument", "dtype is bfloat16", forward, number, FakeTensor([0], (4, layer.hidden), "torch.bfloat16"), good)
+        self.fails("invalid-argument", "the same memory", forward, number, good, good)
+        other = array.array("f", good)
+        self.fails("invalid-argument", "ids: shape [2, 8]", forward, number, good, other, weights=good,
+                   ids=memoryview(array.array("i", [0] * 16)).cast("B").cast("i", (2, 8)))
+        self.fails("invalid-argument", "tokens: 4294967298", session.step, (1 << 32) + 2)
+        self.fails("invalid-argument", "1 steps have not ended", session.start_loop)
         self.fails("invalid-argument", "hidden: not contiguous", forward, number, FakeTensor([0], (4, layer.hidden), contiguous=False), good)
         self.fails("invalid-argument", "ids: neither", forward, number, good, good, weights=good)
         self.fails("invalid-argument", "ids: shape [1]", forward, number, good, good, ids=array.array("i", [0]), weights=good)
-        self.fails("invalid-argument", "ids: its dtype f", forward, number, good, good, ids=good, weights=good)
+        self.fails("invalid-argument", "ids: its dtype is f, not int32", forward, number, good, good, ids=good, weights=good)
         step.end()
         step.end()
         self.fails("invalid-argument", "has ended", forward, number, good, array.array("f", good))
@@ -132,6 +149,107 @@ class Python(MoecTest):
         session.close()
         self.fails("invalid-argument", "closed", session.stats)
         self.fails("device-missing", "no-such.so", moec.use, "no-such.so")
+
+    def test_any_buffer_will_do_and_stays_where_it_is(self):
+        session = self.open()
+        number, layer = next(iter(session.layers.items()))
+        values = [(i % 13) / 13 for i in range(2 * layer.hidden)]
+        expected = array.array("f", bytes(8 * layer.hidden))
+        with session.step(2) as step:
+            step.forward(number, array.array("f", values), expected)
+            output = (ctypes.c_float * len(values))()
+            step.forward(number, (ctypes.c_float * len(values))(*values), output)
+            self.assertEqual(list(output), list(expected))
+        memory = moec._tensors.Memory(expected, "output", ("cpu", 0))
+        with self.assertRaises(BufferError):
+            expected.extend([0.0])
+        del memory
+        expected.extend([0.0])
+
+    def test_bf16_as_integers(self):
+        folder = GOLDEN / "mixtral"
+        _, shape, values = read_safetensors(folder / "input.safetensors")["hidden_states"]
+        expected = read_safetensors(folder / "expected.safetensors")["output"][2]
+        session = self.open(folder, max_tokens=shape[0])
+        number, layer = next(iter(session.layers.items()))
+        self.assertEqual(layer.dtype, "bfloat16")
+        bits = array.array("I", array.array("f", values).tobytes())
+        hidden, output = array.array("H", [b >> 16 for b in bits]), array.array("H", bytes(2 * len(values)))
+        with session.step(shape[0]) as step:
+            step.forward(number, hidden, output)
+            self.fails("invalid-argument", "dtype is f", step.forward, number, array.array("f", values), output)
+        found = array.array("f", array.array("I", [b << 16 for b in output]).tobytes())
+        self.assertLess(relative_error(found, expected), 1e-2)
+
+    def test_closing_waits_for_other_threads_calls(self):
+        switch = sys.getswitchinterval()
+        self.addCleanup(sys.setswitchinterval, switch)
+        sys.setswitchinterval(1e-6)
+        for _ in range(10):
+            session = self.open(max_steps=4)
+
+            def use(call):
+                try:
+                    while True:
+                        call()
+                except moec.MoecError as error:
+                    seen.append(str(error))
+
+            def step():
+                with session.step(1):
+                    pass
+
+            seen, calls = [], (step, step, session.stats)
+            threads = [threading.Thread(target=use, args=(call,)) for call in calls]
+            for thread in threads:
+                thread.start()
+            while True:
+                try:
+                    session.close()
+                    break
+                except moec.MoecError as error:
+                    self.assertIn("steps have not ended", str(error))
+            for thread in threads:
+                thread.join()
+            self.assertEqual(seen, ["the session is closed"] * 3)
+
+    def test_what_is_dropped_is_closed(self):
+        # A session that nobody closes leaves a whole trace, and a step that nobody ends gives its slot back.
+        script = """
+import array, gc, sys
+sys.path.insert(0, sys.argv[1])
+import moec
+moec.use(sys.argv[2])
+session = moec.open(sys.argv[3], cache=sys.argv[4], compiler=sys.argv[5], calibration="assumed", max_steps=1)
+session.start_loop(trace="dropped.jsonl")
+number, layer = next(iter(session.layers.items()))
+hidden = array.array("f", bytes(4 * layer.hidden))
+for _ in range(3):
+    step = session.step(1)
+    step.forward(number, hidden, array.array("f", hidden))
+    del step
+try:
+    with session:
+        step = session.step(1)
+        raise ValueError("the caller's own")
+except ValueError as error:
+    print(error)
+other = moec.open(sys.argv[3], cache=sys.argv[4], compiler=sys.argv[5], calibration="assumed")
+other.start_loop(trace="left.jsonl")
+"""
+        library = self.paths.moec.parents[1] / "lib/libmoec.so"
+        done = subprocess.run([sys.executable, "-c", script, ROOT / "tools/python", library, OLMOE, self.cache, self.paths.compiler],
+                              cwd=self.folder, capture_output=True, text=True, timeout=120)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "the caller's own\n", ""))
+        for trace in ("dropped.jsonl", "left.jsonl"):
+            self.assertIn('"event":"end"', (self.folder / trace).read_text())
+
+    def test_a_step_on_a_generation_of_its_own(self):
+        session = self.open()
+        with session.step(1, generation=0) as step:
+            self.assertEqual(step.generation, 0)
+        self.fails("not-found", "generation 7", session.step, 1, generation=7)
+        self.assertEqual(session.stats()["alternateGeneration"], -1)
 
     def test_read_only_hidden_states_are_fine(self):
         session = self.open()

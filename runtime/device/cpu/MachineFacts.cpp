@@ -65,6 +65,9 @@ Result<TargetFacts> runnableTarget(const std::string &name, uint32_t threads) {
   Result<TargetFacts> facts = targetByName(name, machine);
   if (!facts)
     return facts;
+  if (facts->device != DeviceKind::Cpu)
+    return makeError(Code::InvalidArgument, "'{}' is a target to compile for; a GPU of this machine is cuda or cuda:N",
+                     name);
   if (!cpuHasAvx2())
     return makeError(Code::DeviceMissing, "this CPU has no AVX2 and FMA, which target '{}' needs at least", name);
   if (static_cast<int>(facts->isa) > static_cast<int>(widestIsa()))

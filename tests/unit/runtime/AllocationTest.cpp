@@ -46,7 +46,7 @@ TEST_CASE("beginning a step and its forwards allocate nothing", "[runtime][alloc
     CHECK(ok);
     CHECK(observed == 2 * 3 * 24);
 
-    MoecSession session(std::move(*harness.session), 256); // the same by C
+    MoecSession session(std::move(*harness.session), 256, Mode::Auto); // the same by C
     harness.session.reset();
     const MoecTensor from = {hidden.bytes.data(), MOEC_BF16, 0, 24, 40},
                      to = {output.bytes.data(), MOEC_BF16, 0, 24, 40};

@@ -37,7 +37,7 @@ TEST_CASE("threads step by the C API while another asks the loop, and none sees 
   Harness harness({smallLayer()}, [](SessionOptions &options) { options.maxSteps = 4; });
   Tensor hidden = Tensor::random(9, 24, DType::BF16, 5);
   const std::vector<std::byte> expected = harness.forward(hidden).bytes;
-  MoecSession session(std::move(*harness.session), 256);
+  MoecSession session(std::move(*harness.session), 256, Mode::Auto);
   harness.session.reset();
   MoecLoopOptions watch = {};
   watch.size = sizeof watch;
@@ -73,9 +73,20 @@ TEST_CASE("threads step by the C API while another asks the loop, and none sees 
   CHECK(moec_loop_stop(&session) == MOEC_NOT_FOUND);
 }
 
+TEST_CASE("sessions that may not change have no loop, and manual ones wait to be asked", "[runtime][c]") {
+  for (Mode mode : {Mode::Off, Mode::Manual, Mode::Strict}) {
+    Harness harness({smallLayer()});
+    MoecSession session(std::move(*harness.session), 256, mode);
+    harness.session.reset();
+    CHECK(moec_loop_start(&session, nullptr) == (mode == Mode::Off ? MOEC_INVALID_ARGUMENT : MOEC_OK));
+    if (mode != Mode::Off)
+      CHECK(moec_loop_stop(&session) == MOEC_OK);
+  }
+}
+
 TEST_CASE("a struct of an older header is filled as far as its owner knows it", "[runtime][c]") {
   Harness harness({smallLayer()});
-  MoecSession session(std::move(*harness.session), 256);
+  MoecSession session(std::move(*harness.session), 256, Mode::Auto);
   harness.session.reset();
   Tensor hidden = Tensor::random(9, 24, DType::BF16, 5), output(9, 24, DType::BF16);
   REQUIRE(forwardOnce(session, hidden, output) == MOEC_OK);
@@ -90,4 +101,30 @@ TEST_CASE("a struct of an older header is filled as far as its owner knows it", 
   CHECK(stats.timedForwards == untouched);
   stats.size = 4;
   CHECK(moec_session_stats(&session, &stats) == MOEC_INVALID_ARGUMENT);
+
+  struct { // of a newer header
+    MoecSessionStats known;
+    uint64_t added;
+  } newer;
+  std::memset(static_cast<void *>(&newer), 0x55, sizeof newer);
+  newer.known.size = sizeof newer;
+  REQUIRE(moec_session_stats(&session, &newer.known) == MOEC_OK);
+  CHECK(newer.known.timedForwards == 1);
+  CHECK(newer.known.alternateGeneration == -1);
+  CHECK(newer.added == 0);
+
+  MoecStepOptions options = {}; // of an older header, which ended before these two
+  options.size = offsetof(MoecStepOptions, onGeneration);
+  options.tokens = 9;
+  options.onGeneration = 1; // is not looked at
+  options.generation = 77;
+  MoecStep step;
+  REQUIRE(moec_step_begin(&session, &options, &step) == MOEC_OK);
+  moec_step_end(&step);
+  options.size = sizeof options;
+  CHECK(moec_step_begin(&session, &options, &step) == MOEC_NOT_FOUND);
+  options.generation = 0;
+  CHECK(moec_step_begin(&session, &options, &step) == MOEC_OK);
+  CHECK(moec_step_generation(&step) == 0);
+  moec_step_end(&step);
 }

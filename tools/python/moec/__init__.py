@@ -14,12 +14,17 @@ On a GPU tensors lie there, and steps name the stream that kernels are queued on
         step.forward(layer, hidden, output)
 
 Errors are MoecError, whose `code` says of what kind. Sessions are thread-safe, a step is for one thread; calls let other Python
-threads run. No dependencies; libmoec.so is found beside the installed package, in build/release of a checkout, or by the system's
-loader (`moec.use` names another).
+threads run. What is dropped is closed, at the end of the program, too. A session is of no use in a forked child: open it there.
+
+No dependencies; libmoec.so is found beside the installed package, in build/release of a checkout, or by the system's loader
+(`moec.use` names another).
 """
 
 import ctypes
 import os
+import threading
+import weakref
+from contextlib import contextmanager
 
 from . import _library, _tensors
 from ._library import MoecError
@@ -53,6 +58,12 @@ def _bytes(text):
 
 def _fields(struct, skip=("size", "reserved")):
     return {name: getattr(struct, name) for name, _ in struct._fields_ if name not in skip}
+
+
+def _u32(value, name):
+    if not 0 <= value < 1 << 32:
+        raise MoecError("invalid-argument", f"{name}: {value} is no number from 0 to {(1 << 32) - 1}")
+    return value
 
 
 class Layer:
@@ -89,92 +100,163 @@ def open(model, *, device="cpu", weights=None, layers=None, max_tokens=1024, max
     for name, value, known in (("mode", mode, modes), ("calibration", calibration, calibrations)):
         if value not in known:
             raise MoecError("invalid-argument", f"{name}: {value!r} is none of {', '.join(known)}")
-    numbers = None if layers is None else (ctypes.c_uint32 * len(layers))(*layers)
+    if layers is not None and len(layers) == 0:
+        raise MoecError("invalid-argument", "layers: none; None stands for all")
+    numbers = None if layers is None else (ctypes.c_uint32 * len(layers))(*(_u32(number, "layers") for number in layers))
+    sizes = {"maxTokens": max_tokens, "maxSteps": max_steps, "threads": threads, "plannedTokens": planned_tokens,
+             "maxGraphs": max_graphs, "maxGraphTokens": max_graph_tokens}
+    options = _library.SessionOptions(
+        **{name: _u32(value, name) for name, value in sizes.items()}, mode=modes.index(mode), calibration=calibrations.index(calibration),
+        failOnNonFinite=fail_on_non_finite, numLayers=0 if layers is None else len(layers), layers=numbers, device=_bytes(device),
+        weights=_bytes(weights), packBudget=_bytes(pack_budget))
+    kind, _, index = device.partition(":")
+    lies = ("cuda", int(index or 0)) if kind == "cuda" and (index or "0").isdigit() else ("cpu", 0)
     lib.model_load(os.fsencode(model), _library.ModelOptions(environment=1, plainWeights=plain_weights, cacheOnly=cache_only,
                                                              cacheFolder=_bytes(cache), compilerLibrary=_bytes(compiler)),
                    ctypes.byref(handle))
     try:
-        lib.session_open(handle, _library.SessionOptions(
-            maxTokens=max_tokens, maxSteps=max_steps, threads=threads, plannedTokens=planned_tokens, maxGraphs=max_graphs,
-            maxGraphTokens=max_graph_tokens, mode=modes.index(mode), calibration=calibrations.index(calibration),
-            failOnNonFinite=fail_on_non_finite, numLayers=0 if layers is None else len(layers), layers=numbers,
-            device=_bytes(device), weights=_bytes(weights), packBudget=_bytes(pack_budget)), ctypes.byref(session))
+        lib.session_open(handle, options, ctypes.byref(session))
     finally:
         lib.model_release(handle)
-    return Session(lib, session, "cuda" if device.startswith("cuda") else "cpu")
+    return Session(_Native(lib, session, lies))
+
+
+class _Native:
+    """A session's handle, and who is using it: what outlives the Python objects for their finalizers."""
+
+    def __init__(self, lib, handle, device):
+        self.lib, self.handle, self.device, self.process = lib, handle, device, os.getpid()
+        self.changed = threading.Condition()  # guards the rest; a finalizer may run while its own thread holds it: it is re-entrant
+        self.calls = self.steps = 0
+
+    @contextmanager
+    def using(self, is_step=False, needs_rest=False):
+        """The handle, which no close takes away meanwhile. `is_step`: and until `ended`."""
+        with self.changed:
+            if self.handle is None:
+                raise MoecError("invalid-argument", "the session is closed")
+            if needs_rest and self.steps and self.device[0] == "cpu":
+                raise MoecError("invalid-argument", f"{self.steps} steps have not ended")
+            self.calls += 1
+            self.steps += is_step
+            handle = self.handle
+        try:
+            yield handle
+        except BaseException:
+            if is_step:
+                self.ended()
+            raise
+        finally:
+            with self.changed:
+                self.calls -= 1
+                self.changed.notify_all()
+
+    def ended(self):
+        with self.changed:
+            self.steps -= 1
+            self.changed.notify_all()
+
+    def end(self, memory):
+        if os.getpid() == self.process:
+            self.lib.step_end(memory)
+        self.ended()
+
+    def close(self):
+        with self.changed:
+            if self.steps:
+                raise MoecError("invalid-argument", f"{self.steps} steps have not ended")
+            handle, self.handle = self.handle, None
+            while self.calls:
+                self.changed.wait()
+        if handle is not None and os.getpid() == self.process:
+            self.lib.session_close(handle)
+
+    def forget(self):
+        """What becomes of a session that was dropped."""
+        if os.getpid() == self.process and not self.steps:
+            self.close()
 
 
 class Session:
     """One model on one device; see `open`. Close it (or use `with`) when all steps have ended."""
 
-    def __init__(self, lib, handle, device):
-        self._lib, self._handle, self._device = lib, handle, device
-        self._steps = set()  # that have not ended
+    def __init__(self, native):
+        self._native, self._steps = native, weakref.WeakSet()
+        self._finalizer = weakref.finalize(self, native.forget)
         self.layers = {}  # by number
-        for index in range(lib.session_num_layers(handle)):
-            raw = _library.Layer()
-            lib.session_layer(handle, index, raw)
-            self.layers[raw.number] = Layer(raw)
+        with native.using() as handle:
+            for index in range(native.lib.session_num_layers(handle)):
+                raw = _library.Layer()
+                native.lib.session_layer(handle, index, raw)
+                self.layers[raw.number] = Layer(raw)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, kind, *exception):
+        if kind is not None:  # what is under way is what the caller must hear of
+            for step in list(self._steps):
+                step.end()
         self.close()
-
-    def _open(self):
-        if self._handle is None:
-            raise MoecError("invalid-argument", "the session is closed")
-        return self._handle
 
     def close(self):
         """Stops the loop, and lets go of everything. A second time does nothing. Error: steps have not ended."""
-        if self._steps:
-            raise MoecError("invalid-argument", f"{len(self._steps)} steps have not ended")
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            self._lib.session_close(handle)
+        self._native.close()
 
-    def step(self, tokens, *, prefill=False, stream=None):
-        """Begins a step of `tokens` tokens on the live generation; `stream`, on a GPU: a cudaStream_t as an integer."""
-        return Step(self, tokens, prefill, stream)
+    def step(self, tokens, *, prefill=False, stream=None, generation=None):
+        """Begins a step of `tokens` tokens on the live generation, or on `generation`.
+
+        stream  on a GPU: a cudaStream_t as an integer, torch.cuda.current_stream().cuda_stream. While it is captured the step
+                belongs to the graph, and so does its generation: see runtime/c/moec.h
+        """
+        return Step(self, tokens, prefill, stream, generation)
 
     def finish(self):
         """Waits until the device is done with all steps."""
-        self._lib.session_finish(self._open())
+        with self._native.using() as handle:
+            self._native.lib.session_finish(handle)
 
     def stats(self):
         """Counted since the session was opened, as runtime/c/moec.h has it: {"forwards": 100, ...}."""
         raw = _library.SessionStats()
-        self._lib.session_stats(self._open(), raw)
+        with self._native.using() as handle:
+            self._native.lib.session_stats(handle, raw)
         return _fields(raw)
 
     def start_loop(self, *, trace=None, window_steps=0, manual=False):
-        """Watches routing and recompiles in the background. `trace`: a file for moec-trace. Not while a step is in flight."""
-        self._lib.loop_start(self._open(), _library.LoopOptions(windowSteps=window_steps, manual=manual, trace=_bytes(trace)))
+        """Watches routing and recompiles in the background. `trace`: a file for moec-trace. On a CPU not while a step is in flight."""
+        options = _library.LoopOptions(windowSteps=_u32(window_steps, "window_steps"), manual=manual, trace=_bytes(trace))
+        with self._native.using(needs_rest=True) as handle:
+            self._native.lib.loop_start(handle, options)
 
     def request_change(self):
         """Asks the loop for the best change that gains more than its margin: what a manual loop waits for."""
-        self._lib.loop_request(self._open())
+        with self._native.using() as handle:
+            self._native.lib.loop_request(handle)
 
     def loop_stats(self):
         """{"changes": 1, "kept": 1, "rolledBack": 0, ...}"""
         raw = _library.LoopStats()
-        self._lib.loop_stats(self._open(), raw)
+        with self._native.using() as handle:
+            self._native.lib.loop_stats(handle, raw)
         return _fields(raw)
 
     def stop_loop(self):
-        """Not while a step is in flight."""
-        self._lib.loop_stop(self._open())
+        """On a CPU not while a step is in flight. Error: lines of the trace were lost; it has stopped all the same."""
+        with self._native.using(needs_rest=True) as handle:
+            self._native.lib.loop_stop(handle)
 
 
 class Step:
     """A pinned generation; ends with its `with` block."""
 
-    def __init__(self, session, tokens, prefill, stream):
-        self._session, self._tokens, self._memory = session, tokens, _library.StepMemory()
-        options = _library.StepOptions(tokens=tokens, prefill=prefill, stream=stream)
-        session._lib.step_begin(session._open(), options, self._memory)
+    def __init__(self, session, tokens, prefill, stream, generation):
+        self._session, self._native, self._tokens, self._memory = session, session._native, _u32(tokens, "tokens"), _library.StepMemory()
+        options = _library.StepOptions(tokens=tokens, prefill=prefill, stream=stream, onGeneration=generation is not None,
+                                       generation=generation or 0)
+        with self._native.using(is_step=True) as handle:
+            self._native.lib.step_begin(handle, options, self._memory)
+        self._finalizer = weakref.finalize(self, self._native.end, self._memory)
         session._steps.add(self)
 
     def __enter__(self):
@@ -190,30 +272,34 @@ class Step:
 
     @property
     def generation(self):
-        return self._session._lib.step_generation(self._memory)
+        """The generation that it runs on; 0 once it has ended."""
+        return self._native.lib.step_generation(self._memory)
 
     def forward(self, layer, hidden, output, *, ids=None, weights=None):
-        """Runs layer `layer`'s router and experts: `output` [tokens, H] is written (on a GPU: queued); returns it.
+        """Runs layer `layer`'s router and experts: `output` [tokens, H] is written; returns it.
 
-        ids      int32 [tokens, K], weights float32 [tokens, K]: the caller's routing instead of the router's; -1 is padding
+        hidden, output  of the layer's dtype: torch's tensors, numpy's arrays or any buffer (bfloat16: 16-bit integers)
+        ids, weights    int32 and float32 [tokens, K]: the caller's routing instead of the router's; -1 is padding
+
+        On a GPU the stream is queued with it: until that is done there all four must stay where and what they are (of torch's:
+        keep a reference, or record_stream where they were made on another stream).
         """
-        shape = self._layer(layer)
-        hidden, keep_hidden = _tensors.matrix(hidden, "hidden", shape.hidden, self._session._device)
-        written, keep_output = _tensors.matrix(output, "output", shape.hidden, self._session._device, writable=True)
+        shape, device = self._layer(layer), self._native.device
+        given, keep_hidden = _tensors.matrix(hidden, "hidden", shape, device)
+        written, keep_output = _tensors.matrix(output, "output", shape, device, writable=True)
         pointers = (None, None)
         if ids is not None or weights is not None:
-            *pointers, keep_ids, keep_weights = _tensors.routing(ids, weights, self._tokens * shape.top_k, self._session._device)
-        self._session._lib.step_forward(self._memory, layer, hidden, *pointers, written)
+            *pointers, keep_ids, keep_weights = _tensors.routing(ids, weights, self._tokens, shape.top_k, device)
+        self._native.lib.step_forward(self._memory, layer, given, *pointers, written)
         return output
 
     def route(self, layer, hidden, ids, weights):
         """The router alone, on a CPU: writes ids (int32) and weights (float32) [tokens, K], best expert first."""
-        shape = self._layer(layer)
-        hidden, keep_hidden = _tensors.matrix(hidden, "hidden", shape.hidden, self._session._device)
-        *pointers, keep_ids, keep_weights = _tensors.routing(ids, weights, self._tokens * shape.top_k, self._session._device, writable=True)
-        self._session._lib.step_route(self._memory, layer, hidden, *pointers)
+        shape, device = self._layer(layer), self._native.device
+        given, keep_hidden = _tensors.matrix(hidden, "hidden", shape, device)
+        *pointers, keep_ids, keep_weights = _tensors.routing(ids, weights, self._tokens, shape.top_k, device, writable=True)
+        self._native.lib.step_route(self._memory, layer, given, *pointers)
 
     def end(self):
         """A second time does nothing."""
-        self._session._lib.step_end(self._memory)
-        self._session._steps.discard(self)
+        self._finalizer()

@@ -29,13 +29,14 @@ class SessionOptions(Sized):
                 ("layers", POINTER(c_uint32)), ("device", c_char_p), ("weights", c_char_p), ("packBudget", c_char_p)]
 
 
-class Layer(Structure):
-    _fields_ = [(name, c_uint32) for name in ("number", "hidden", "intermediate", "experts", "topK")] + [("dtype", c_int32)]
+class Layer(Sized):
+    _fields_ = [(name, c_uint32) for name in ("size", "number", "hidden", "intermediate", "experts", "topK")] + [
+        ("dtype", c_int32), ("reserved", c_uint32)]
 
 
 class SessionStats(Sized):
-    _fields_ = [("size", c_uint32), ("reserved", c_uint32)] + [
-        (name, c_uint64) for name in ("liveGeneration", "forwards", "timedForwards", "forwardNs", "monitorNs", "spilledPairs",
+    _fields_ = [("size", c_uint32), ("reserved", c_uint32), ("liveGeneration", c_uint64), ("alternateGeneration", c_int64)] + [
+        (name, c_uint64) for name in ("forwards", "timedForwards", "forwardNs", "monitorNs", "spilledPairs",
                                       "nonFiniteLogits", "lostSamples")]
 
 
@@ -44,7 +45,8 @@ class Tensor(Structure):
 
 
 class StepOptions(Sized):
-    _fields_ = [("size", c_uint32), ("tokens", c_uint32), ("prefill", c_int32), ("reserved", c_int32), ("stream", c_void_p)]
+    _fields_ = [("size", c_uint32), ("tokens", c_uint32), ("prefill", c_int32), ("onGeneration", c_int32), ("stream", c_void_p),
+                ("generation", c_uint64)]
 
 
 class StepMemory(Structure):
@@ -97,11 +99,10 @@ class MoecError(RuntimeError):
 
 
 def _find():
-    here = pathlib.Path(__file__).resolve()
-    installed, built = here.parents[2] / "libmoec.so", here.parents[3] / "build/release/lib/libmoec.so"
-    for path in (installed, built):
-        if path.exists():
-            return str(path)
+    folders = pathlib.Path(__file__).resolve().parents
+    for level, name in ((2, "libmoec.so"), (3, "build/release/lib/libmoec.so")):  # installed; in a checkout
+        if level < len(folders) and (folders[level] / name).exists():
+            return str(folders[level] / name)
     return ctypes.util.find_library("moec") or "libmoec.so"
 
 
@@ -114,6 +115,8 @@ class Library:
             self._library = ctypes.CDLL(path)
         except OSError as error:
             raise MoecError("device-missing", f"libmoec cannot be opened: {error}") from None
+        if not hasattr(self._library, "moec_api_version") or self._library.moec_api_version() < API_VERSION:
+            raise MoecError("device-missing", f"{path} has not version {API_VERSION} of the C API, which this needs")
         for name, (result, arguments) in _FUNCTIONS.items():
             function = getattr(self._library, name)
             function.restype, function.argtypes = c_int32 if result is None else result, arguments
@@ -122,12 +125,10 @@ class Library:
             function = getattr(self._library, name)
             function.restype, function.argtypes = None, arguments
             setattr(self, name.removeprefix("moec_"), function)
-        if self.api_version() < API_VERSION:
-            raise MoecError("device-missing", f"{path} has version {self.api_version()} of the C API; this needs {API_VERSION}")
 
     def _checked(self, function):
         def call(*arguments):
             code = function(*arguments)
             if code != 0:
-                raise MoecError(CODES[code] if code < len(CODES) else "unknown", self.last_error().decode())
+                raise MoecError(CODES[code] if code < len(CODES) else "unknown", self.last_error().decode(errors="replace"))
         return call
