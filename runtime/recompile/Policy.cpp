@@ -128,7 +128,7 @@ void Policy::describe(const Layer &layer, const Weighing &weighing, const Choice
   record.gain = choice.gain;
   record.cost = choice.cost;
   record.prediction.regretNs = choice.regretNs;
-  record.repaySteps = record.gainNs > 0 ? paidNs(choice.cost) / record.gainNs : 0;
+  record.repaySteps = record.gainNs > 0 ? paidNs(choice.cost.ns()) / record.gainNs : 0;
   record.fromConfig = layer.live.config.text();
   record.toConfig = choice.plan.config.text();
   record.causes.clear();
@@ -197,7 +197,7 @@ bool Policy::permitted(const Layer &layer, const Choice &choice, int64_t nowNs, 
     return false;
   }
   double gainNs = choice.saving.ns;
-  const double paid = paidNs(choice.cost), steps = paid / gainNs;
+  const double paid = paidNs(choice.cost.ns()), steps = paid / gainNs;
   if (steps > static_cast<double>(start.config.repayHorizonSteps))
     return refuse(Reason::NeverRepaid,
                   fmt::format("{} a step would repay the cost of {} in {:.0f} steps only, beyond the horizon of {}",

@@ -54,6 +54,9 @@ public:
   const std::map<uint32_t, PlannedChange> &inFlight() const { return changes; }
   /// What building it is about, for its cost.
   BuildSize sizeInFlight() const;
+  /// Nanoseconds of steps that so much work beside them costs: on a CPU it takes one of a step's threads, on a GPU's
+  /// host it is weighed in full.
+  double paidNs(double processorNs) const;
   void built(const BuildOutcome &outcome);
   /// The built generation is live.
   void swapped(int64_t nowNs);
@@ -98,7 +101,6 @@ private:
   bool due(const Layer &layer, int64_t nowNs) const;
   void lookAgain(Layer &layer, const Weighing &weighing, Reason reason, int64_t nowNs) const;
   Weighing weigh(const Layer &layer) const;
-  double paidNs(const ChangeCost &cost) const;
   double neededNs(const Choice &choice) const;
   LayerStatistics statisticsOf(const Layer &layer, const BucketMix &main) const;
   Choice makeChoice(const Layer &layer, LayerPlan plan, const Weighing &weighing) const;

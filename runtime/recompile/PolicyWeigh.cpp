@@ -45,16 +45,16 @@ Policy::Choice Policy::makeChoice(const Layer &layer, LayerPlan plan, const Weig
 
 // A build beside steps on CPUs takes one of their threads' processors for as long as it works, so steps lose that part
 // of their speed. Steps on a GPU share little with it; what they do share (validation) is charged in full.
-double Policy::paidNs(const ChangeCost &cost) const {
+double Policy::paidNs(double processorNs) const {
   const bool onCpu = start.facts.device == DeviceKind::Cpu;
-  return cost.ns() / (onCpu ? std::max(1u, start.facts.threads) : 1u);
+  return processorNs / (onCpu ? std::max(1u, start.facts.threads) : 1u);
 }
 
 // Should routing turn back, the new plan is the wrong one until that is noticed: a change risks
 // that as well, or routing that swings as fast as the loop reacts would always be met by the plan
 // for its other half.
 double Policy::neededNs(const Choice &choice) const {
-  return paidNs(choice.cost) + start.config.noticeSteps * std::max(0.0, choice.saving.ns);
+  return paidNs(choice.cost.ns()) + start.config.noticeSteps * std::max(0.0, choice.saving.ns);
 }
 
 Policy::Weighing Policy::weigh(const Layer &layer) const {

@@ -2,6 +2,7 @@
 
 #include "runtime/trace/EventsRead.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -66,6 +67,14 @@ Result<Segment> readSegment(const TraceText &source, TraceFile &trace) {
   return segment;
 }
 
+/// Lines of one segment are read as the layers of its own header want them.
+bool sameLayers(const PolicySetup &a, const PolicySetup &b) {
+  return std::equal(a.layers.begin(), a.layers.end(), b.layers.begin(), b.layers.end(),
+                    [](const LayerSetup &one, const LayerSetup &other) {
+                      return one.layer == other.layer && one.shape == other.shape;
+                    });
+}
+
 void noteGaps(TraceFile &trace) {
   if (trace.info.segment > 0)
     trace.gaps.push_back(
@@ -111,6 +120,8 @@ Result<TraceFile> parseTrace(const std::vector<TraceText> &segments) {
       report(trace, older.status().message());
     else if (older->header.info.run != newest->header.info.run)
       report(trace, fmt::format("{}: left out, it is of another run", segments[i].name));
+    else if (!sameLayers(older->header.setup, newest->header.setup))
+      report(trace, fmt::format("{}: left out, its layers are not those of {}", segments[i].name, newest->name));
     else
       run.push_back(std::move(*older));
   }

@@ -11,55 +11,6 @@
 namespace moec {
 namespace {
 
-/// A run's sums.
-class Ledger {
-public:
-  /// The window's steps on the policy's live plans; those of layers that are being measured half on the plans before.
-  void add(const Policy &policy, const Window &window) {
-    const LayerPlan &live = policy.livePlan(window.layer);
-    const auto before = measured.find(window.layer);
-    double ns = 0, beforeNs = 0;
-    for (const Histogram &step : window.specimens) {
-      ns += policy.predict(window.layer, live, step);
-      beforeNs += before == measured.end() ? 0 : policy.predict(window.layer, before->second, step);
-    }
-    const double each = window.specimens.empty() ? 0 : window.steps / static_cast<double>(window.specimens.size());
-    run.steps += window.steps;
-    if (before == measured.end()) {
-      run.stepNs += ns * each;
-      return;
-    }
-    run.stepNs += (ns + beforeNs) / 2 * each;
-    measuredSteps += window.steps;
-    measuredNs += ns * each;
-    incumbentNs += beforeNs * each;
-  }
-
-  /// From now on steps alternate between the plans in flight and those before.
-  void beginMeasuring(const Policy &policy) {
-    measuredSteps = 0;
-    measuredNs = incumbentNs = 0;
-    for (const auto &[layer, change] : policy.inFlight())
-      measured.emplace(layer, change.before);
-  }
-  /// Steps of changed layers since then, and their times on the new plans over those before.
-  uint64_t stepsMeasured() const { return measuredSteps; }
-  double ratio() const { return incumbentNs > 0 ? measuredNs / incumbentNs : 1; }
-  bool measuring() const { return !measured.empty(); }
-
-  void judged(const JudgementRecord &judgement) {
-    measured.clear();
-    ++(judgement.kept ? run.kept : run.rolledBack);
-  }
-
-  WhatIfRun run;
-
-private:
-  std::map<uint32_t, LayerPlan> measured; // the plans before, of layers whose new ones are measured
-  uint64_t measuredSteps = 0;
-  double measuredNs = 0, incumbentNs = 0;
-};
-
 double processorNs(const BuildReport &report) {
   return ChangeCost{report.compileMs, report.packMs, report.loadMs, report.validateMs}.ns();
 }
@@ -70,60 +21,159 @@ CostModel lastCosts(PolicyConfig config) {
   return CostModel(config);
 }
 
-/// Follows the recorded events, and learns what builds cost.
+/// A run's sums.
+class Ledger {
+public:
+  /// The window's steps on the policy's live plans; those that a measurement needs half on the plans before.
+  void add(const Policy &policy, const Window &window) {
+    const LayerPlan &live = policy.livePlan(window.layer);
+    const auto before = measured.find(window.layer);
+    double ns = 0, beforeNs = 0;
+    for (const Histogram &step : window.specimens) {
+      ns += policy.predict(window.layer, live, step);
+      beforeNs += before == measured.end() ? 0 : policy.predict(window.layer, before->second, step);
+    }
+    const double all = window.specimens.empty() ? 0 : static_cast<double>(window.specimens.size());
+    const double steps = all > 0 ? window.steps / all : 0;
+    const uint64_t measuring =
+        before == measured.end() ? 0 : std::min<uint64_t>(window.steps, mostSteps - measuredSteps);
+    const double part = all > 0 ? static_cast<double>(measuring) / all : 0;
+    measuredSteps += measuring;
+    measuredNs += ns * part;
+    incumbentNs += beforeNs * part;
+    run.windowNs.push_back(ns * (steps - part / 2) + beforeNs * part / 2);
+    run.stepNs += run.windowNs.back();
+  }
+
+  /// Kernels or tables were built for the change in flight.
+  void built(const Policy &policy, const BuildReport &report) {
+    const double ns = processorNs(report);
+    run.compiles += report.kernelsBuilt > 0;
+    run.buildNs += ns;
+    run.paidNs += policy.paidNs(ns);
+  }
+
+  /// The change in flight is live: from now on steps alternate between its plans and those before, until it is judged;
+  /// `most` of them at most.
+  void swapped(const Policy &policy, uint64_t most) {
+    ++run.changes;
+    mostSteps = most;
+    measuredSteps = 0;
+    measuredNs = incumbentNs = 0;
+    for (const auto &[layer, change] : policy.inFlight())
+      measured.emplace(layer, change.before);
+  }
+  bool measuring() const { return !measured.empty(); }
+  bool enough() const { return measuredSteps >= mostSteps; }
+  uint32_t pairs() const { return static_cast<uint32_t>(measuredSteps / 2); }
+  /// Times on the new plans over those before.
+  double ratio() const { return incumbentNs > 0 ? measuredNs / incumbentNs : 1; }
+  void judged(const JudgementRecord &judgement) {
+    measured.clear();
+    ++(judgement.kept ? run.kept : run.rolledBack);
+  }
+
+  WhatIfRun run;
+
+private:
+  std::map<uint32_t, LayerPlan> measured; // the plans before, of layers whose new ones are measured
+  uint64_t mostSteps = 0, measuredSteps = 0;
+  double measuredNs = 0, incumbentNs = 0;
+};
+
+/// Follows the recorded events, and learns what builds cost and when the loop was asked.
 class Recorded {
 public:
   explicit Recorded(const TraceFile &trace)
-      : costs(lastCosts(trace.setup.config)), policy(trace.setup, hooks.hooks(trace)) {
-    for (const TraceLine &line : trace.lines)
-      step(line.event);
+      : costs(lastCosts(trace.setup.config)), isRound(trace.lines.size()), policy(trace.setup, hooks.hooks(trace)) {
+    for (size_t i = 0; i < trace.lines.size(); ++i) {
+      const TraceEvent *next = i + 1 < trace.lines.size() ? &trace.lines[i + 1].event : nullptr;
+      isRound[i] = endsRound(trace.lines[i].event, next ? std::get_if<CountsEvent>(next) : nullptr);
+      step(trace.lines[i].event);
+    }
   }
 
   Ledger ledger;
   CostModel costs;
+  double slowness = 1;
+  std::vector<bool> isRound;
+  uint64_t steps = 0, answers = 0;
+  double timedNs = 0, predictedNs = 0;
 
 private:
+  /// Windows of one round are followed by a tick; but while something is built the loop only drains, and their times
+  /// must tell.
+  bool endsRound(const TraceEvent &event, const CountsEvent *next) const {
+    constexpr int64_t gapNs = 1'000'000;
+    const auto *counts = std::get_if<CountsEvent>(&event);
+    return counts && (!next || (buildSinceNs && next->nowNs > counts->nowNs + gapNs));
+  }
+
   void step(const TraceEvent &event) {
     if (const auto *counts = std::get_if<CountsEvent>(&event)) {
-      ledger.add(policy, counts->window);
-      policy.observe(counts->window);
+      add(counts->window);
     } else if (const auto *hook = std::get_if<HookEvent>(&event)) {
+      ++answers;
       hooks.add(*hook);
     } else if (const auto *tick = std::get_if<TickEvent>(&event)) {
       policy.decide(tick->nowNs, tick->requested);
+      if (!policy.inFlight().empty() && !ledger.measuring())
+        buildSinceNs = tick->nowNs;
     } else if (const auto *outcome = std::get_if<BuildOutcome>(&event)) {
       built(*outcome);
     } else if (const auto *swap = std::get_if<SwapEvent>(&event)) {
-      ++ledger.run.changes;
       policy.swapped(swap->nowNs);
-      ledger.beginMeasuring(policy);
+      ledger.swapped(policy, UINT64_MAX); // the trace says when it is judged
     } else if (const auto *measured = std::get_if<Measured>(&event)) {
       ledger.judged(policy.judge(*measured));
     }
   }
 
+  void add(const Window &window) {
+    ledger.add(policy, window);
+    policy.observe(window);
+    steps += window.steps;
+    if (window.medianNs > 0) {
+      timedNs += static_cast<double>(window.medianNs) * window.steps;
+      predictedNs += ledger.run.windowNs.back();
+    }
+  }
+
   void built(const BuildOutcome &outcome) {
+    const double ns = processorNs(outcome.report);
     if (outcome.code == Code::Ok) {
       costs.learn(outcome.report, policy.sizeInFlight());
-      ledger.run.compiles += outcome.report.kernelsBuilt > 0;
-      ledger.run.buildNs += processorNs(outcome.report);
+      ledger.built(policy, outcome.report);
+      if (buildSinceNs && ns > 0)
+        slowness = static_cast<double>(outcome.nowNs - *buildSinceNs) / ns; // below 1 where several threads build
     } else {
       ++ledger.run.failedBuilds;
     }
+    buildSinceNs.reset();
     policy.built(outcome);
   }
 
   RecordedHooks hooks;
   Policy policy;
+  std::optional<int64_t> buildSinceNs;
 };
 
 /// Decides for itself over the recorded windows.
 class Hypothetical {
 public:
-  Hypothetical(const TraceFile &trace, PolicySetup setup, const CostModel &costs)
-      : off(setup.mode == LoopMode::Off), policy(std::move(setup)), costs(costs) {
-    for (size_t i = 0; i < trace.lines.size(); ++i)
-      step(trace, i);
+  Hypothetical(const PolicySetup &setup, const CostModel &costs, double slowness)
+      : off(setup.mode == LoopMode::Off), policy(setup), costs(costs), slowness(slowness) {}
+
+  void observe(const CountsEvent &counts, bool isRound) {
+    finishBuild(counts.nowNs);
+    ledger.add(policy, counts.window);
+    policy.observe(counts.window);
+    if (isRound)
+      decide(counts.nowNs, false);
+  }
+  void request(int64_t nowNs) {
+    finishBuild(nowNs);
+    decide(nowNs, true);
   }
 
   Ledger ledger;
@@ -134,43 +184,27 @@ private:
     BuildReport report;
   };
 
-  void step(const TraceFile &trace, size_t index) {
-    const TraceEvent &event = trace.lines[index].event;
-    if (const auto *tick = std::get_if<TickEvent>(&event))
-      requested |= tick->requested;
-    const auto *counts = std::get_if<CountsEvent>(&event);
-    if (!counts)
+  void decide(int64_t nowNs, bool requested) {
+    if (off)
       return;
-    finishBuild(counts->nowNs);
-    ledger.add(policy, counts->window);
-    policy.observe(counts->window);
-    if (!off && endsRound(trace, index))
-      decide(counts->nowNs);
-  }
-
-  /// Whether the loop's next round begins behind this line: windows of one round follow each other within microseconds.
-  static bool endsRound(const TraceFile &trace, size_t index) {
-    constexpr int64_t roundNs = 1'000'000;
-    const auto *next =
-        index + 1 < trace.lines.size() ? std::get_if<CountsEvent>(&trace.lines[index + 1].event) : nullptr;
-    return !next || next->nowNs > std::get<CountsEvent>(trace.lines[index].event).nowNs + roundNs;
-  }
-
-  void decide(int64_t nowNs) {
-    // The fewest pairs of steps that tell a plain difference, and those left out before them (Measurement): without a
-    // machine's noise every difference is plain.
-    constexpr uint32_t pairs = 12 + 4;
-    if (ledger.measuring() && ledger.stepsMeasured() >= 2 * pairs * policy.inFlight().size()) {
-      const double ratio = ledger.ratio();
-      ledger.judged(policy.judge({nowNs, generation, pairs, ratio, ratio, ratio}));
+    judge(nowNs);
+    if (building) { // the loop's thread waits for it
+      waiting |= requested;
+      return;
     }
-    if (building)
-      return;
     bool changing = false;
-    for (const DecisionRecord &decision : policy.decide(nowNs, std::exchange(requested, false)).decisions)
+    for (const DecisionRecord &decision : policy.decide(nowNs, std::exchange(waiting, false) || requested).decisions)
       changing |= isChange(decision.verdict);
     if (changing)
       beginBuild(nowNs);
+  }
+
+  void judge(int64_t nowNs) {
+    constexpr int64_t deadlineNs = 30'000'000'000; // RecompilerOptions::measureDeadlineNs
+    if (!ledger.measuring() || (!ledger.enough() && nowNs - swappedNs < deadlineNs))
+      return;
+    const double ratio = ledger.ratio();
+    ledger.judged(policy.judge({nowNs, generation, ledger.pairs(), ratio, ratio, ratio}));
   }
 
   void beginBuild(int64_t nowNs) {
@@ -185,74 +219,94 @@ private:
       build.report.loadMs += cost.loadMs;
       build.report.validateMs += cost.validateMs;
     }
-    build.doneNs = static_cast<double>(nowNs) + processorNs(build.report);
-    ledger.run.buildNs += processorNs(build.report);
-    ledger.run.compiles += size.compiled > 0;
+    build.doneNs = static_cast<double>(nowNs) + slowness * processorNs(build.report);
     building = build;
   }
 
   void finishBuild(int64_t nowNs) {
     if (!building || building->doneNs > static_cast<double>(nowNs))
       return;
+    ledger.built(policy, building->report);
     policy.built({nowNs, Code::Ok, {}, building->report});
-    policy.swapped(nowNs);
-    ++ledger.run.changes;
-    ledger.beginMeasuring(policy);
     building.reset();
+    // The fewest pairs of steps that tell a plain difference, and those of each layer that are left out before them
+    // (Measurement): without a machine's noise every difference is plain.
+    const uint64_t pairs = 12 + 4 * policy.inFlight().size();
+    policy.swapped(nowNs);
+    ledger.swapped(policy, 2 * pairs);
+    swappedNs = nowNs;
   }
 
   const bool off;
   Policy policy;
   const CostModel &costs;
+  const double slowness;
   std::optional<Build> building;
   uint64_t generation = 0;
-  bool requested = false; // since the last round
+  int64_t swappedNs = 0;
+  bool waiting = false; // a request, for the end of a build
 };
 
-Status whole(const TraceFile &trace) {
-  return trace.gaps.empty() ? Status()
-                            : makeError(Code::InvalidArgument, "cannot be run again: {}", trace.gaps.front());
-}
-
-double bestNs(const LayerContext &context, const LayerPlan &live, const Window &window) {
+/// The best that the planner finds for one window within `setup`'s limits, as a sum over its steps.
+double bestNs(const PolicySetup &setup, const Window &window) {
+  const auto layer = std::find_if(setup.layers.begin(), setup.layers.end(),
+                                  [&](const LayerSetup &entry) { return entry.layer == window.layer; });
+  const LayerContext context{*layer, setup.facts, setup.calibration};
   const BucketMix part{window.bucket, window.steps, 1, typicalStep(window), window.peak, window.specimens};
-  const Candidates found = findCandidates(context, live, {&part, 1});
-  return std::min(predictPart(context, live, part), predictPart(context, found.best, part));
-}
-
-const LayerSetup *find(const PolicySetup &setup, uint32_t layer) {
-  for (const LayerSetup &entry : setup.layers)
-    if (entry.layer == layer)
-      return &entry;
-  return nullptr;
+  const Candidates found = findCandidates(context, layer->live, {&part, 1});
+  double least = predictPart(context, layer->live, part);
+  for (const LayerPlan *plan : {&found.table, &found.reuse, &found.best})
+    least = std::min(least, predictPart(context, *plan, part));
+  return least * window.steps;
 }
 
 } // namespace
 
-Result<WhatIfRun> recordedRun(const TraceFile &trace) {
-  MOEC_TRY(whole(trace));
-  return Recorded(trace).ledger.run;
+WhatIf::WhatIf(const TraceFile &trace) : trace(&trace), costs(trace.setup.config) {
+  Recorded recorded(trace);
+  costs = recorded.costs;
+  slowness = recorded.slowness;
+  isRound = std::move(recorded.isRound);
+  did = std::move(recorded.ledger.run);
+  allSteps = recorded.steps;
+  hooks = recorded.answers;
+  timedNs = recorded.timedNs;
+  predictedNs = recorded.predictedNs;
 }
 
-Result<WhatIfRun> tryPolicy(const TraceFile &trace, PolicySetup setup) {
-  MOEC_TRY(whole(trace));
-  const Recorded recorded(trace);
-  return Hypothetical(trace, std::move(setup), recorded.costs).ledger.run;
+Result<WhatIf> WhatIf::of(const TraceFile &trace) {
+  if (!trace.gaps.empty())
+    return makeError(Code::InvalidArgument, "cannot be run again: {}", trace.gaps.front());
+  return WhatIf(trace);
 }
 
-Result<WhatIfRun> clairvoyantRun(const TraceFile &trace) {
-  MOEC_TRY(whole(trace));
-  WhatIfRun run;
-  for (const TraceLine &line : trace.lines) {
-    const auto *counts = std::get_if<CountsEvent>(&line.event);
-    const LayerSetup *setup = counts ? find(trace.setup, counts->window.layer) : nullptr;
-    if (!setup)
-      continue;
-    run.steps += counts->window.steps;
-    run.stepNs += counts->window.steps *
-                  bestNs({*setup, trace.setup.facts, trace.setup.calibration}, setup->live, counts->window);
+WhatIfRun WhatIf::tried(const PolicySetup &setup) const {
+  Hypothetical loop(setup, costs, slowness);
+  for (size_t i = 0; i < trace->lines.size(); ++i) {
+    const TraceEvent &event = trace->lines[i].event;
+    if (const auto *counts = std::get_if<CountsEvent>(&event))
+      loop.observe(*counts, isRound[i]);
+    else if (const auto *tick = std::get_if<TickEvent>(&event); tick && tick->requested)
+      loop.request(tick->nowNs);
   }
-  return run;
+  return std::move(loop.ledger.run);
+}
+
+WhatIfRun WhatIf::best(std::span<const PolicySetup> setups, std::span<const WhatIfRun> runs) const {
+  WhatIfRun best;
+  for (const TraceLine &line : trace->lines) {
+    const auto *counts = std::get_if<CountsEvent>(&line.event);
+    if (!counts)
+      continue;
+    double least = did.windowNs[best.windowNs.size()];
+    for (const WhatIfRun &run : runs)
+      least = std::min(least, run.windowNs[best.windowNs.size()]);
+    for (const PolicySetup &setup : setups)
+      least = std::min(least, bestNs(setup, counts->window));
+    best.windowNs.push_back(least);
+    best.stepNs += least;
+  }
+  return best;
 }
 
 } // namespace moec

@@ -103,21 +103,29 @@ class Trace(MoecTest):
         self.trace.write_text("".join(lines[:lost] + lines[lost + 1:]))
         self.moec_trace(2, "replay", self.trace, says=["cannot be replayed", "lines were lost"])
 
-    def test_what_if_holds_policies_against_what_was_done(self):
-        text = self.moec_trace(0, "what-if", self.trace, "--set", "notice_steps=32", "--sweep", "min_gain=0.01,1")
-        result = self.as_json("moec.trace-what-if", "what-if", self.trace, "--set", "notice_steps=32", "--sweep", "min_gain=0.01,1")
+    def test_what_if_holds_policies_against_the_recorded_one(self):
+        arguments = ["what-if", self.trace, "--set", "notice_steps=32", "--sweep", "min_gain=0.01,1"]
+        text = self.moec_trace(0, *arguments)
+        result = self.as_json("moec.trace-what-if", *arguments)
         runs = {run["policy"]: run for run in result["runs"]}
-        self.assertEqual(list(runs), ["as recorded", "the same, tried", "no change at all", "notice_steps=32 min_gain=0.01",
-                                      "notice_steps=32 min_gain=1", "each window's best plan, free"])
+        self.assertEqual({name: run["kind"] for name, run in runs.items()}, {
+            "as recorded": "recorded", "the same, tried": "same", "no change at all": "off", "notice_steps=32 min_gain=0.01": "tried",
+            "notice_steps=32 min_gain=1": "tried", "each window's best plan, free": "best"})
+        self.assertEqual(runs["notice_steps=32 min_gain=1"]["values"], {"notice_steps": "32", "min_gain": "1"})
+        columns = ("changes", "compiles", "kept", "rolled_back", "failed_builds")
         for name, run in runs.items():
-            self.assertRegex(text, rf"(?m)^{re.escape(name)} +{run['changes']} +{run['compiles']} +{run['kept']} ")
+            numbers = " +".join(str(run[column]) for column in columns)
+            self.assertRegex(text, rf"(?m)^{re.escape(name)} +{numbers} .* {run['of_the_same']:.3f}$")
         outcomes = [change["outcome"] for change in self.as_json("moec.trace-summary", "summary", self.trace)["changes"]]
         recorded = runs["as recorded"]
-        self.assertEqual((recorded["kept"], recorded["rolled_back"], recorded["failed_builds"], recorded["of_recorded"]),
-                         (outcomes.count("kept"), outcomes.count("rolled back"), outcomes.count("failed"), 1))
+        self.assertEqual((recorded["kept"], recorded["rolled_back"], recorded["failed_builds"]),
+                         tuple(outcomes.count(outcome) for outcome in ("kept", "rolled back", "failed")))
+        self.assertIn(f"{recorded['rolled_back']} measured worse and were undone, {recorded['failed_builds']} could not be built", text)
+        self.assertEqual(runs["the same, tried"]["of_the_same"], 1)
         self.assertEqual(runs["notice_steps=32 min_gain=1"]["step_ns"], runs["no change at all"]["step_ns"])
         self.assertGreater(runs["notice_steps=32 min_gain=0.01"]["changes"], 0)
-        self.assertEqual(min(result["runs"], key=lambda run: run["step_ns"])["policy"], "each window's best plan, free")
+        self.assertEqual(min(result["runs"], key=lambda run: run["step_ns"])["kind"], "best")
+        self.assertAlmostEqual(result["measured_ns"] / result["predicted_of_measured_ns"], 1, delta=0.05)
         only = self.as_json("moec.trace-what-if", "what-if", self.trace, "--set=mode=off", "--set=min_gain=0.5")["runs"]
         self.assertEqual([run["policy"] for run in only][3:-1], ["mode=off min_gain=0.5"])
 
@@ -129,6 +137,13 @@ class Trace(MoecTest):
         lines = self.lines()
         self.trace.write_text("".join(lines[:2] + lines[3:]))
         self.moec_trace(2, "what-if", self.trace, says=["cannot be run again", "lines were lost"])
+
+    def test_each_verbs_help_is_help_alone(self):
+        for verb in ("summary", "explain", "replay", "what-if", "render", "profile"):
+            done = subprocess.run([self.bin / "moec-trace", verb, "--help"], capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), verb)
+            self.assertIn(f"moec-trace {verb} loop.jsonl", done.stdout)
+        self.assertIn("repay_horizon_steps", self.moec_trace(0, "what-if", "--help"))
 
     def test_every_verb_warns_of_lost_lines(self):
         lines = self.lines()
@@ -187,7 +202,7 @@ class Trace(MoecTest):
         self.assertTrue(any("cut off before its end" in problem for problem in data["problems"]))
 
     def test_1_files_that_are_not_there_or_cannot_be_written(self):
-        for verb in ("summary", "explain", "replay", "render", "profile"):
+        for verb in ("summary", "explain", "replay", "what-if", "render", "profile"):
             self.moec_trace(1, verb, "nowhere.jsonl", says=["moec-trace: ", "nowhere.jsonl", "No such file"])
         self.moec_trace(1, "summary", self.folder, says=[self.folder, "a folder"])
         for verb in ("render", "profile"):
@@ -197,7 +212,7 @@ class Trace(MoecTest):
         garbage = self.folder / "garbage.jsonl"
         for content in (b"", b"hello\n", b"\0\xff\xfe" * 100, b"{}\n", b'{"schema":"moec.profile","schema_version":1}\n'):
             garbage.write_bytes(content)
-            for verb in ("summary", "explain", "replay", "render", "profile"):
+            for verb in ("summary", "explain", "replay", "what-if", "render", "profile"):
                 self.moec_trace(2, verb, garbage, says=["moec-trace: ", "garbage.jsonl"])
         for arguments in ((), ("sumary", self.trace), ("summary",), ("summary", self.trace, "--format=xml"),
                           ("explain", self.trace, "--decision=x"), ("explain", self.trace, "--decision=-1")):

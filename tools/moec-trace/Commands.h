@@ -27,6 +27,8 @@ struct WhatIfOptions {
 /// What other policies would have done with the recorded routing, beside what was done and the best that could have
 /// been.
 int whatIfCommand(const TraceFile &trace, const WhatIfOptions &options, Format format);
+/// The keys that its options take, for its help.
+std::string whatIfKeys();
 /// One self-contained HTML file; "-" writes it to stdout.
 int renderCommand(const TraceFile &trace, const std::string &output);
 /// The routing seen last, as a profile that `moec compile --profile` takes; "-" writes it to

@@ -13,6 +13,7 @@ using namespace moec;
 namespace {
 
 struct Arguments {
+  std::string command; // empty where only help was asked for
   std::string trace;
   std::string output;
   std::string format = "text";
@@ -24,6 +25,7 @@ struct Arguments {
 
 CLI::App *addCommand(CLI::App &app, const char *name, const char *what, const char *example, Arguments &arguments) {
   CLI::App *command = app.add_subcommand(name, what);
+  command->callback([&arguments, name] { arguments.command = name; });
   command
       ->add_option("TRACE", arguments.trace, "decision trace; its rotated segments TRACE.1, TRACE.2, ... are read too")
       ->required();
@@ -40,12 +42,12 @@ void addFormat(CLI::App *command, Arguments &arguments) {
   command->add_option("--format", arguments.format, "text or json")->check(CLI::IsMember({"text", "json"}));
 }
 
-int run(CLI::App &app, const Arguments &arguments) {
+int run(const Arguments &arguments) {
   Result<TraceFile> trace = readTrace(arguments.trace);
   if (!trace)
     return fail(trace.status());
   warnProblems(*trace);
-  std::string command = app.get_subcommands().front()->get_name();
+  const std::string &command = arguments.command;
   if (command == "summary")
     return summaryCommand(*trace, arguments.wanted());
   if (command == "explain")
@@ -88,10 +90,13 @@ int main(int argc, char **argv) {
             arguments);
   CLI::App *whatIf = addCommand(app, "what-if", "What other policies would have done with this routing, and gained",
                                 "moec-trace what-if loop.jsonl --sweep min_gain=0.01,0.03,0.1", arguments);
-  whatIf->add_option(
-      "--set", arguments.whatIf.set,
-      "KEY=VALUE of the trace header's policy or limits, or mode=auto|manual|off|strict; any number of them");
-  whatIf->add_option("--sweep", arguments.whatIf.sweep, "KEY=VALUE,VALUE,...: a run for each value, with what is set");
+  whatIf->add_option("--set", arguments.whatIf.set,
+                     "KEY=VALUE: a number of the trace header's policy or limits, or mode=auto|manual|off|strict; any "
+                     "number of them, tried together");
+  whatIf->add_option("--sweep", arguments.whatIf.sweep, "KEY=VALUE,VALUE,...: a try for each value, with what is set");
+  whatIf->footer(whatIf->get_footer() + "\n" + whatIfKeys() +
+                 "\nThe first_... are what a policy believes of its first build, not what builds then take.\n"
+                 "pack_budget_bytes also takes a share of all experts: 40%.");
   addFormat(whatIf, arguments);
   addCommand(app, "render", "Timeline, heat-map and drift chart as one HTML file",
              "moec-trace render loop.jsonl -o report.html", arguments)
@@ -101,5 +106,5 @@ int main(int argc, char **argv) {
       ->add_option("-o,--output", arguments.output, "profile file, or - for stdout");
   if (int usage = tool::parseCommandLine(app, argc, argv))
     return usage;
-  return tool::finishStdout("moec-trace", app.get_subcommands().empty() ? 0 : run(app, arguments));
+  return tool::finishStdout("moec-trace", arguments.command.empty() ? 0 : run(arguments));
 }

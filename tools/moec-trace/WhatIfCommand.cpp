@@ -13,8 +13,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Values = std::vector<std::pair<std::string, std::string>>;
 
+/// The third row and the last are not policies that could have been had.
 struct Row {
+  const char *kind; // "recorded", "same", "off", "tried", "best"
   std::string name;
+  Values values;
   WhatIfRun run;
 };
 
@@ -34,17 +37,16 @@ Result<std::vector<Values>> wantedTries(const WhatIfOptions &options) {
     MOEC_TRY(value.status());
     set.push_back(*value);
   }
-  std::vector<Values> tries;
-  if (!set.empty() && options.sweep.empty())
-    tries.push_back(set);
   if (options.sweep.empty())
-    return tries;
+    return set.empty() ? std::vector<Values>() : std::vector<Values>{set};
   Result<std::pair<std::string, std::string>> sweep = split(options.sweep);
   MOEC_TRY(sweep.status());
-  for (size_t from = 0; from <= sweep->second.size();) {
-    const size_t comma = std::min(sweep->second.find(',', from), sweep->second.size());
+  std::vector<Values> tries;
+  const std::string &list = sweep->second;
+  for (size_t from = 0; from <= list.size();) {
+    const size_t comma = std::min(list.find(',', from), list.size());
     tries.push_back(set);
-    tries.back().emplace_back(sweep->first, sweep->second.substr(from, comma - from));
+    tries.back().emplace_back(sweep->first, list.substr(from, comma - from));
     from = comma + 1;
   }
   return tries;
@@ -57,73 +59,126 @@ std::string nameOf(const Values &values) {
   return fmt::format("{}", fmt::join(texts, " "));
 }
 
-Status addTry(const TraceFile &trace, const std::string &name, const Values &values, std::vector<Row> &rows) {
-  Result<PolicySetup> setup = changedSetup(trace.setup, values);
-  MOEC_TRY(setup.status());
-  Result<WhatIfRun> run = tryPolicy(trace, *setup);
-  MOEC_TRY(run.status());
-  rows.push_back({name, *run});
-  return {};
-}
-
-Result<std::vector<Row>> tryAll(const TraceFile &trace, const WhatIfOptions &options) {
+Result<std::vector<Row>> tryAll(const TraceFile &trace, const WhatIf &whatIf, const WhatIfOptions &options) {
   Result<std::vector<Values>> tries = wantedTries(options);
   MOEC_TRY(tries.status());
-  Result<WhatIfRun> recorded = recordedRun(trace);
-  MOEC_TRY(recorded.status());
-  std::vector<Row> rows = {{"as recorded", *recorded}};
-  MOEC_TRY(addTry(trace, "the same, tried", {}, rows));
-  MOEC_TRY(addTry(trace, "no change at all", {{"mode", "off"}}, rows));
+  std::vector<Row> rows = {{"same", "the same, tried", {}, {}}, {"off", "no change at all", {{"mode", "off"}}, {}}};
   for (const Values &values : *tries)
-    MOEC_TRY(addTry(trace, nameOf(values), values, rows));
-  Result<WhatIfRun> best = clairvoyantRun(trace);
-  MOEC_TRY(best.status());
-  rows.push_back({"each window's best plan, free", *best});
+    rows.push_back({"tried", nameOf(values), values, {}});
+  std::vector<PolicySetup> setups;
+  for (const Row &row : rows) {
+    Result<PolicySetup> setup = changedSetup(trace.setup, row.values);
+    MOEC_TRY(setup.status());
+    setups.push_back(std::move(*setup));
+  }
+  std::vector<WhatIfRun> runs;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    runs.push_back(whatIf.tried(setups[i]));
+    rows[i].run = runs.back();
+  }
+  // One setup for each set of limits: what else a policy is told does not change what the planner finds.
+  const auto plansAlike = [](const PolicySetup &a, const PolicySetup &b) { return a.layers == b.layers; };
+  setups.erase(std::unique(setups.begin(), setups.end(), plansAlike), setups.end());
+  rows.push_back({"best", "each window's best plan, free", {}, whatIf.best(setups, runs)});
+  rows.insert(rows.begin(), {"recorded", "as recorded", {}, whatIf.recorded()});
   return rows;
 }
 
-double ofRecorded(const std::vector<Row> &rows, const Row &row) {
-  return rows[0].run.stepNs > 0 ? row.run.stepNs / rows[0].run.stepNs : 1;
+/// Steps and what building took of their time, over those of the recorded policy, tried.
+double ofTheSame(const std::vector<Row> &rows, const Row &row) {
+  const double same = rows[1].run.totalNs();
+  return same > 0 ? row.run.totalNs() / same : 1;
 }
 
-void printText(const std::vector<Row> &rows) {
-  size_t width = 30;
+void printTable(const std::vector<Row> &rows) {
+  constexpr const char *format = "{:<{}}  {:>7}  {:>8}  {:>4}  {:>6}  {:>6}  {:>10}  {:>10}  {:>11}\n";
+  size_t width = 0;
   for (const Row &row : rows)
     width = std::max(width, row.name.size());
-  fmt::print("{} forwards of layers; times are the cost model's, for recorded routing on each run's plans\n\n",
-             rows[0].run.steps);
-  fmt::print("{:<{}}  {:>7}  {:>8}  {:>4}  {:>6}  {:>10}  {:>11}  {:>10}\n", "policy", width, "changes", "compiles",
-             "kept", "undone", "all steps", "of recorded", "building");
+  fmt::print(format, "policy", width, "changes", "compiles", "kept", "undone", "failed", "steps", "building",
+             "of the same");
   for (const Row &row : rows)
-    fmt::print("{:<{}}  {:>7}  {:>8}  {:>4}  {:>6}  {:>10}  {:>11}  {:>10}\n", row.name, width, row.run.changes,
-               row.run.compiles, row.run.kept, row.run.rolledBack, textOfNs(row.run.stepNs),
-               fmt::format("{:.3f}", ofRecorded(rows, row)), textOfNs(row.run.buildNs));
+    fmt::print(format, row.name, width, row.run.changes, row.run.compiles, row.run.kept, row.run.rolledBack,
+               row.run.failedBuilds, textOfNs(row.run.stepNs), textOfNs(row.run.buildNs),
+               fmt::format("{:.3f}", ofTheSame(rows, row)));
 }
 
-void printJson(const std::vector<Row> &rows) {
-  Json json = {
-      {"schema", "moec.trace-what-if"}, {"schema_version", 1}, {"steps", rows[0].run.steps}, {"runs", Json::array()}};
-  for (const Row &row : rows)
-    json["runs"].push_back({{"policy", row.name},
+/// What a reader must know before he believes a row.
+void printNotes(const WhatIf &whatIf) {
+  fmt::print(
+      "\nCompare your tries with 'the same, tried'. What 'as recorded' differs from it by is what the cost model "
+      "does not know.\n");
+  const WhatIfRun &did = whatIf.recorded();
+  if (did.rolledBack + did.failedBuilds > 0)
+    fmt::print("Of the recorded changes {} measured worse and were undone, {} could not be built; in a try all are as "
+               "good as predicted.\n",
+               did.rolledBack, did.failedBuilds);
+  if (whatIf.hookAnswers() > 0)
+    fmt::print("User code answered {} times in this run; tries do not ask it.\n", whatIf.hookAnswers());
+  if (whatIf.measuredNs() > 0)
+    fmt::print("Recorded steps measured {}, where the model says {}.\n", textOfNs(whatIf.measuredNs()),
+               textOfNs(whatIf.predictedOfMeasuredNs()));
+}
+
+void printText(const WhatIf &whatIf, const std::vector<Row> &rows) {
+  fmt::print("{} forwards of layers. Times are the cost model's, for the recorded routing on each run's plans;\n"
+             "'of the same' counts steps, and what building took of their time.\n\n",
+             whatIf.steps());
+  printTable(rows);
+  printNotes(whatIf);
+}
+
+void printJson(const WhatIf &whatIf, const std::vector<Row> &rows) {
+  Json json = {{"schema", "moec.trace-what-if"},
+               {"schema_version", 1},
+               {"steps", whatIf.steps()},
+               {"measured_ns", whatIf.measuredNs()},
+               {"predicted_of_measured_ns", whatIf.predictedOfMeasuredNs()},
+               {"hook_answers", whatIf.hookAnswers()},
+               {"runs", Json::array()}};
+  for (const Row &row : rows) {
+    Json values = Json::object();
+    for (const auto &[key, value] : row.values)
+      values[key] = value;
+    json["runs"].push_back({{"kind", row.kind},
+                            {"policy", row.name},
+                            {"values", values},
                             {"changes", row.run.changes},
                             {"compiles", row.run.compiles},
                             {"kept", row.run.kept},
                             {"rolled_back", row.run.rolledBack},
                             {"failed_builds", row.run.failedBuilds},
                             {"step_ns", row.run.stepNs},
-                            {"of_recorded", ofRecorded(rows, row)},
-                            {"build_ns", row.run.buildNs}});
+                            {"build_ns", row.run.buildNs},
+                            {"paid_ns", row.run.paidNs},
+                            {"of_the_same", ofTheSame(rows, row)}});
+  }
   fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
 } // namespace
 
 int whatIfCommand(const TraceFile &trace, const WhatIfOptions &options, Format format) {
-  Result<std::vector<Row>> rows = tryAll(trace, options);
+  Result<WhatIf> whatIf = WhatIf::of(trace);
+  if (!whatIf)
+    return fail(whatIf.status());
+  Result<std::vector<Row>> rows = tryAll(trace, *whatIf, options);
   if (!rows)
     return fail(rows.status());
-  format == Format::Json ? printJson(*rows) : printText(*rows);
+  format == Format::Json ? printJson(*whatIf, *rows) : printText(*whatIf, *rows);
   return 0;
+}
+
+std::string whatIfKeys() {
+  constexpr size_t most = 100; // columns
+  std::string text = "Keys:";
+  size_t column = text.size();
+  for (const std::string &key : setupKeys()) {
+    const bool wraps = column + key.size() + 1 > most;
+    text += (wraps ? "\n  " : " ") + key;
+    column = (wraps ? 2 : column + 1) + key.size();
+  }
+  return text;
 }
 
 } // namespace moec
