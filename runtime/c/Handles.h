@@ -15,6 +15,8 @@ struct MoecModel {
   bool cacheOnly = false;
 };
 
+struct MoecSession;
+
 namespace moec::c {
 
 /// The loop of a session and where its trace goes.
@@ -23,6 +25,9 @@ struct Loop {
   std::unique_ptr<LineWriter> trace; // outlives the recompiler
   std::unique_ptr<Recompiler> recompiler;
 };
+
+/// moec_loop_stop without its report.
+Status stopLoop(MoecSession &session);
 
 } // namespace moec::c
 

@@ -87,7 +87,9 @@ Status readStats(const MoecSession &session, MoecLoopStats *stats) {
   return c::writeStruct(all, stats, "MoecLoopStats");
 }
 
-Status stop(MoecSession &session) {
+} // namespace
+
+Status moec::c::stopLoop(MoecSession &session) {
   Lock lock(session.loopMutex);
   if (!session.loop)
     return noLoop();
@@ -102,8 +104,6 @@ Status stop(MoecSession &session) {
                    : makeError(Code::Failure, "trace {}: {} lines could not be written", loop->tracePath, lost);
 }
 
-} // namespace
-
 MoecCode moec_loop_start(MoecSession *session, const MoecLoopOptions *options) {
   return c::guarded([&] { return start(*session, options); });
 }
@@ -114,5 +114,5 @@ MoecCode moec_loop_stats(const MoecSession *session, MoecLoopStats *stats) {
   return c::guarded([&] { return readStats(*session, stats); });
 }
 MoecCode moec_loop_stop(MoecSession *session) {
-  return c::guarded([&] { return stop(*session); });
+  return c::guarded([&] { return c::stopLoop(*session); });
 }

@@ -80,8 +80,11 @@ MoecCode moec_session_open(MoecModel *model, const MoecSessionOptions *options, 
 }
 
 void moec_session_close(MoecSession *session) {
-  if (session)
-    moec_loop_stop(session); // before what it watches goes; without a loop an error that nobody asks for
+  try {
+    if (session)
+      (void)c::stopLoop(*session).ok(); // before what it watches goes; moec_last_error stays what it was
+  } catch (const std::exception &) {    // out of memory for a message about the trace
+  }
   delete session;
 }
 

@@ -212,7 +212,7 @@ typedef struct MoecLoopStats {
 
 // Watches the session's layers from a thread of its own: decides, builds, swaps, measures, keeps or rolls back.
 // `options` may be null. Starting and stopping: not while a step is in flight on a CPU. Errors: MOEC_INVALID_ARGUMENT
-// (a loop runs already), MOEC_FAILURE (the trace cannot be written), MOEC_RESOURCE_EXHAUSTED.
+// (a loop runs already; the session is MOEC_OFF), MOEC_FAILURE (the trace cannot be written), MOEC_RESOURCE_EXHAUSTED.
 MoecCode moec_loop_start(MoecSession *session, const MoecLoopOptions *options);
 // Asks for the best change that gains more than the margin. Error of this and the next two: MOEC_NOT_FOUND (no loop
 // runs).

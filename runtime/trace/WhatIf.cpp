@@ -87,8 +87,7 @@ public:
   explicit Recorded(const TraceFile &trace)
       : costs(lastCosts(trace.setup.config)), isRound(trace.lines.size()), policy(trace.setup, hooks.hooks(trace)) {
     for (size_t i = 0; i < trace.lines.size(); ++i) {
-      const TraceEvent *next = i + 1 < trace.lines.size() ? &trace.lines[i + 1].event : nullptr;
-      isRound[i] = endsRound(trace.lines[i].event, next ? std::get_if<CountsEvent>(next) : nullptr);
+      isRound[i] = endsRound(trace, i);
       step(trace.lines[i].event);
     }
   }
@@ -101,12 +100,23 @@ public:
   double timedNs = 0, predictedNs = 0;
 
 private:
-  /// Windows of one round are followed by a tick; but while something is built the loop only drains, and their times
-  /// must tell.
-  bool endsRound(const TraceEvent &event, const CountsEvent *next) const {
+  /// Windows of one round are followed by a tick (and answers of hooks before it); of one that was asked for `tried`
+  /// makes the round. While something is built the loop only drains, and windows' times must tell.
+  bool endsRound(const TraceFile &trace, size_t line) const {
     constexpr int64_t gapNs = 1'000'000;
-    const auto *counts = std::get_if<CountsEvent>(&event);
-    return counts && (!next || (buildSinceNs && next->nowNs > counts->nowNs + gapNs));
+    const auto *counts = std::get_if<CountsEvent>(&trace.lines[line].event);
+    if (!counts)
+      return false;
+    size_t next = line + 1;
+    while (next < trace.lines.size() && std::holds_alternative<HookEvent>(trace.lines[next].event))
+      ++next;
+    if (next == trace.lines.size())
+      return true;
+    const TraceEvent &event = trace.lines[next].event;
+    if (const auto *more = std::get_if<CountsEvent>(&event))
+      return buildSinceNs && more->nowNs > counts->nowNs + gapNs;
+    const auto *tick = std::get_if<TickEvent>(&event);
+    return !tick || !tick->requested;
   }
 
   void step(const TraceEvent &event) {

@@ -42,8 +42,9 @@ public:
   uint64_t hookAnswers() const { return hooks; }
 
   /// What a loop with `setup` would have done: it is asked after each round of windows and at each request, builds what
-  /// it decides on as fast as the trace's last build of the kind went (as the policy assumes, where there was none),
-  /// and measures what the cost model predicts for the steps that follow. No build fails.
+  /// it decides on at the cost of the trace's last build of the kind (what the policy assumes, where there was none)
+  /// and at the pace of its last one, and measures what the cost model predicts for the steps that follow. No build
+  /// fails.
   WhatIfRun tried(const PolicySetup &setup) const;
 
   /// The best plan of each window for itself, live at once and for nothing: of the plans that `runs` had and those that

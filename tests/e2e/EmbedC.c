@@ -127,7 +127,9 @@ int main(int argc, char **argv) {
   need(moec_loop_stop(session));
   printf("%d forwards on generation %d, output[0] = %.6f\n", (int)stats.forwards, (int)stats.liveGeneration,
          results[0]);
+  expect(moec_session_layer(session, 99, &layer), MOEC_NOT_FOUND, "index 99");
   moec_session_close(session);
+  expect(MOEC_NOT_FOUND, MOEC_NOT_FOUND, "index 99"); /* closing says nothing */
   free(values);
   free(results);
   return 0;

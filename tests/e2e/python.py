@@ -244,6 +244,104 @@ other.start_loop(trace="left.jsonl")
         for trace in ("dropped.jsonl", "left.jsonl"):
             self.assertIn('"event":"end"', (self.folder / trace).read_text())
 
+    SETUP = """
+import array, gc, os, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+import moec
+moec.use(sys.argv[2])
+def opened(**options):
+    return moec.open(sys.argv[3], cache=sys.argv[4], compiler=sys.argv[5], calibration="assumed", max_steps=4, **options)
+def stepping(session, tokens=512):
+    number, layer = next(iter(session.layers.items()))
+    hidden, output = (array.array("f", bytes(4 * tokens * layer.hidden)) for _ in range(2))
+    try:
+        while True:
+            with session.step(tokens) as step:
+                step.forward(number, hidden, output)
+    except moec.MoecError:
+        pass
+def begin(session, workers=2):
+    for _ in range(workers):
+        threading.Thread(target=stepping, args=(session,), daemon=True).start()
+    time.sleep(0.1)
+"""
+
+    def script(self, text):
+        library = self.paths.moec.parents[1] / "lib/libmoec.so"
+        done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", self.SETUP + text, ROOT / "tools/python", library, OLMOE, self.cache, self.paths.compiler],
+                              cwd=self.folder, capture_output=True, text=True, timeout=120)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def test_a_program_may_end_while_other_threads_step(self):
+        for _ in range(3):
+            self.script("session = opened()\nbegin(session)\n")
+
+    def test_an_exception_is_the_callers_own_while_other_threads_step(self):
+        self.assertEqual(self.script("""
+for _ in range(5):
+    try:
+        with opened() as session:
+            begin(session)
+            raise ValueError("own")
+    except ValueError as error:
+        print(error)
+"""), "own\n" * 5)
+
+    def test_what_is_collected_together_is_closed(self):
+        self.script("""
+def use():
+    session = opened()
+    session.start_loop(trace="collected.jsonl")
+    step = session.step(1)
+    session.itself, step.itself = session, step  # cycles: both go in one collection
+use()
+gc.collect()
+assert '"event":"end"' in open("collected.jsonl").read()
+""")
+
+    def test_a_forked_child_leaves_the_session_alone(self):
+        self.assertEqual(self.script("""
+session = opened()
+with session.step(1):
+    child = os.fork()
+    if child == 0:
+        try:
+            session.stats()
+        except moec.MoecError as error:
+            print(error, flush=True)
+        session.close()
+        sys.exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print(session.stats()["forwards"])
+"""), "the session is the parent process's: open one in this process\n0\n")
+
+    def test_the_loop_starts_and_stops_between_steps_alone(self):
+        session = self.open(max_steps=4)
+        stop = threading.Event()
+
+        def step():
+            while not stop.is_set():
+                with session.step(1):
+                    pass
+
+        thread = threading.Thread(target=step)
+        thread.start()
+        for _ in range(200):
+            try:
+                session.start_loop()
+                while True:
+                    try:
+                        session.stop_loop()
+                        break
+                    except moec.MoecError as error:
+                        self.assertIn("1 steps have not ended", str(error))
+            except moec.MoecError as error:
+                self.assertIn("1 steps have not ended", str(error))
+        stop.set()
+        thread.join()
+        self.fails("not-found", "no loop", session.loop_stats)
+
     def test_a_step_on_a_generation_of_its_own(self):
         session = self.open()
         with session.step(1, generation=0) as step:

@@ -13,7 +13,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Values = std::vector<std::pair<std::string, std::string>>;
 
-/// The third row and the last are not policies that could have been had.
+/// The last row is no policy that could have been had.
 struct Row {
   const char *kind; // "recorded", "same", "off", "tried", "best"
   std::string name;

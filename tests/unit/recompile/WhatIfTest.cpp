@@ -149,6 +149,20 @@ TEST_CASE("a request in the trace reaches the policy that is tried, at once", "[
   CHECK(served.run().kept == 1);
 }
 
+TEST_CASE("a request that comes with windows is one round with them", "[recompile][what-if]") {
+  Simulation simulation;
+  for (int part = 0; part < 12; ++part) {
+    simulation.run(64, domain(part < 6 ? 32 : 0));
+    simulation.loop->request(); // what the next eight steps' round asks, which may have windows
+  }
+  const Tried tried(simulation);
+  const WhatIfRun &recorded = tried.whatIf->recorded(), same = tried.run();
+  REQUIRE(recorded.changes > 1);
+  CHECK(same.changes == recorded.changes);
+  CHECK(same.kept == recorded.kept);
+  CHECK(same.stepNs == Approx(recorded.stepNs).epsilon(0.01));
+}
+
 TEST_CASE("kernels that have to be built are compiles, at the cost that they had", "[recompile][what-if]") {
   Simulation::Options options = Simulation::withBudget(1.0);
   options.streamScale = 0.05; // tiles, not memory, are what a step waits for

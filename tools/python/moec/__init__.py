@@ -14,7 +14,8 @@ On a GPU tensors lie there, and steps name the stream that kernels are queued on
         step.forward(layer, hidden, output)
 
 Errors are MoecError, whose `code` says of what kind. Sessions are thread-safe, a step is for one thread; calls let other Python
-threads run. What is dropped is closed, at the end of the program, too. A session is of no use in a forked child: open it there.
+threads run. What is dropped is closed, at the end of the program, too (keep a session as long as graphs that have captured its steps). A session
+is of no use in a forked child: open one there.
 
 No dependencies; libmoec.so is found beside the installed package, in build/release of a checkout, or by the system's loader
 (`moec.use` names another).
@@ -110,7 +111,7 @@ def open(model, *, device="cpu", weights=None, layers=None, max_tokens=1024, max
         failOnNonFinite=fail_on_non_finite, numLayers=0 if layers is None else len(layers), layers=numbers, device=_bytes(device),
         weights=_bytes(weights), packBudget=_bytes(pack_budget))
     kind, _, index = device.partition(":")
-    lies = ("cuda", int(index or 0)) if kind == "cuda" and (index or "0").isdigit() else ("cpu", 0)
+    lies = ("cuda", int(index or 0)) if kind == "cuda" and (index or "0").isdecimal() else ("cpu", 0)
     lib.model_load(os.fsencode(model), _library.ModelOptions(environment=1, plainWeights=plain_weights, cacheOnly=cache_only,
                                                              cacheFolder=_bytes(cache), compilerLibrary=_bytes(compiler)),
                    ctypes.byref(handle))
@@ -122,59 +123,100 @@ def open(model, *, device="cpu", weights=None, layers=None, max_tokens=1024, max
 
 
 class _Native:
-    """A session's handle, and who is using it: what outlives the Python objects for their finalizers."""
+    """A session's handle, and who is using it: what outlives the Python objects, for their finalizers.
+
+    `changed` guards all but the first three fields. It is re-entrant, since a finalizer may run in a thread that holds it; a step's
+    own lock is never waited for by who holds it.
+    """
 
     def __init__(self, lib, handle, device):
-        self.lib, self.handle, self.device, self.process = lib, handle, device, os.getpid()
-        self.changed = threading.Condition()  # guards the rest; a finalizer may run while its own thread holds it: it is re-entrant
-        self.calls = self.steps = 0
+        self.lib, self.device, self.process = lib, device, os.getpid()
+        self.changed = threading.Condition()
+        self.handle, self.calls, self.steps = handle, 0, 0
+        self.refuses = False  # it is being closed
+        self.dropped = False  # nobody will close it: its last step does
+
+    def check(self):
+        if os.getpid() != self.process:
+            raise MoecError("invalid-argument", "the session is the parent process's: open one in this process")
 
     @contextmanager
-    def using(self, is_step=False, needs_rest=False):
+    def using(self, is_step=False):
         """The handle, which no close takes away meanwhile. `is_step`: and until `ended`."""
+        self.check()
         with self.changed:
-            if self.handle is None:
+            if self.handle is None or self.refuses:
                 raise MoecError("invalid-argument", "the session is closed")
-            if needs_rest and self.steps and self.device[0] == "cpu":
-                raise MoecError("invalid-argument", f"{self.steps} steps have not ended")
             self.calls += 1
             self.steps += is_step
             handle = self.handle
+        failed = True
         try:
             yield handle
-        except BaseException:
-            if is_step:
-                self.ended()
-            raise
+            failed = False
         finally:
             with self.changed:
                 self.calls -= 1
                 self.changed.notify_all()
+            if failed and is_step:
+                self.ended()
+
+    @contextmanager
+    def at_rest(self):
+        """The handle; on a CPU without a step in flight, nor one that begins meanwhile."""
+        if self.device[0] != "cpu":
+            with self.using() as handle:
+                yield handle
+            return
+        self.check()
+        with self.changed:
+            self.not_in_use()
+            if self.handle is None:
+                raise MoecError("invalid-argument", "the session is closed")
+            yield self.handle
+
+    def not_in_use(self):
+        if self.steps:
+            raise MoecError("invalid-argument", f"{self.steps} steps have not ended")
+
+    def end(self, memory, busy):
+        if os.getpid() != self.process:
+            return
+        with busy:  # not inside another thread's forward
+            self.lib.step_end(memory)
+        self.ended()
 
     def ended(self):
         with self.changed:
             self.steps -= 1
             self.changed.notify_all()
-
-    def end(self, memory):
-        if os.getpid() == self.process:
-            self.lib.step_end(memory)
-        self.ended()
+            if self.dropped:
+                self.forget()
 
     def close(self):
+        if os.getpid() != self.process:
+            return
         with self.changed:
-            if self.steps:
-                raise MoecError("invalid-argument", f"{self.steps} steps have not ended")
+            self.not_in_use()
+            refused, self.refuses = self.refuses, True
+            try:
+                while self.calls:
+                    self.changed.wait()
+            except BaseException:  # an interrupt: there is a next time
+                self.refuses = refused
+                raise
             handle, self.handle = self.handle, None
-            while self.calls:
-                self.changed.wait()
-        if handle is not None and os.getpid() == self.process:
-            self.lib.session_close(handle)
+            if handle is not None:
+                self.lib.session_close(handle)
 
     def forget(self):
-        """What becomes of a session that was dropped."""
-        if os.getpid() == self.process and not self.steps:
-            self.close()
+        """What becomes of a session that was dropped, or is left at the program's end."""
+        if os.getpid() != self.process:
+            return
+        with self.changed:
+            self.dropped = self.refuses = True
+            if not self.steps:
+                self.close()
 
 
 class Session:
@@ -194,20 +236,36 @@ class Session:
         return self
 
     def __exit__(self, kind, *exception):
-        if kind is not None:  # what is under way is what the caller must hear of
-            for step in list(self._steps):
-                step.end()
+        if kind is not None:  # what is under way is what the caller must hear of, not of steps that it has left
+            self._end_steps()
         self.close()
 
+    def _end_steps(self):
+        native = self._native
+        with native.changed:
+            native.refuses = True
+        while True:
+            with native.changed:
+                if not native.steps:
+                    return
+                steps = list(self._steps)
+                if not steps:  # one that is just beginning
+                    native.changed.wait(0.01)
+            for step in steps:
+                step.end()
+
     def close(self):
-        """Stops the loop, and lets go of everything. A second time does nothing. Error: steps have not ended."""
+        """Stops the loop, and lets go of everything. A second time does nothing. Error: steps have not ended.
+
+        On a GPU graphs that have captured steps must be gone before the session is closed, or dropped.
+        """
         self._native.close()
 
     def step(self, tokens, *, prefill=False, stream=None, generation=None):
         """Begins a step of `tokens` tokens on the live generation, or on `generation`.
 
         stream  on a GPU: a cudaStream_t as an integer, torch.cuda.current_stream().cuda_stream. While it is captured the step
-                belongs to the graph, and so does its generation: see runtime/c/moec.h
+                belongs to the graph, and so does its generation: see runtime/c/moec.h. The session must outlive the graph
         """
         return Step(self, tokens, prefill, stream, generation)
 
@@ -226,7 +284,7 @@ class Session:
     def start_loop(self, *, trace=None, window_steps=0, manual=False):
         """Watches routing and recompiles in the background. `trace`: a file for moec-trace. On a CPU not while a step is in flight."""
         options = _library.LoopOptions(windowSteps=_u32(window_steps, "window_steps"), manual=manual, trace=_bytes(trace))
-        with self._native.using(needs_rest=True) as handle:
+        with self._native.at_rest() as handle:
             self._native.lib.loop_start(handle, options)
 
     def request_change(self):
@@ -243,7 +301,7 @@ class Session:
 
     def stop_loop(self):
         """On a CPU not while a step is in flight. Error: lines of the trace were lost; it has stopped all the same."""
-        with self._native.using(needs_rest=True) as handle:
+        with self._native.at_rest() as handle:
             self._native.lib.loop_stop(handle)
 
 
@@ -254,10 +312,12 @@ class Step:
         self._session, self._native, self._tokens, self._memory = session, session._native, _u32(tokens, "tokens"), _library.StepMemory()
         options = _library.StepOptions(tokens=tokens, prefill=prefill, stream=stream, onGeneration=generation is not None,
                                        generation=generation or 0)
+        self._busy = threading.RLock()  # held in calls, so that whoever ends the step waits for them
         with self._native.using(is_step=True) as handle:
             self._native.lib.step_begin(handle, options, self._memory)
-        self._finalizer = weakref.finalize(self, self._native.end, self._memory)
-        session._steps.add(self)
+        self._finalizer = weakref.finalize(self, self._native.end, self._memory, self._busy)
+        with self._native.changed:
+            session._steps.add(self)
 
     def __enter__(self):
         return self
@@ -290,7 +350,8 @@ class Step:
         pointers = (None, None)
         if ids is not None or weights is not None:
             *pointers, keep_ids, keep_weights = _tensors.routing(ids, weights, self._tokens, shape.top_k, device)
-        self._native.lib.step_forward(self._memory, layer, given, *pointers, written)
+        with self._busy:
+            self._native.lib.step_forward(self._memory, layer, given, *pointers, written)
         return output
 
     def route(self, layer, hidden, ids, weights):
@@ -298,7 +359,8 @@ class Step:
         shape, device = self._layer(layer), self._native.device
         given, keep_hidden = _tensors.matrix(hidden, "hidden", shape, device)
         *pointers, keep_ids, keep_weights = _tensors.routing(ids, weights, self._tokens, shape.top_k, device, writable=True)
-        self._native.lib.step_route(self._memory, layer, given, *pointers)
+        with self._busy:
+            self._native.lib.step_route(self._memory, layer, given, *pointers)
 
     def end(self):
         """A second time does nothing."""
