@@ -2,9 +2,12 @@
 // and runtime/recompile/Recompiler.h, which say more of each; tools/python is Python over this.
 //
 // What returns a MoecCode gives MOEC_OK or leaves a sentence in moec_last_error(). Structs that are handed in begin
-// with their size, as the caller knows it, and a zero in any other field is its default: `MoecSessionOptions options =
-// {sizeof options};`. So a program built against an older header goes on working. Strings are UTF-8 and copied;
-// pointers to handles may not be null.
+// with their size, as the caller knows it, and a zero in any other field is its default:
+//
+//   MoecSessionOptions options = {.size = sizeof options, .device = "cuda"};
+//
+// So a program built against an older header goes on working. Strings are UTF-8 and copied; pointers to handles may not
+// be null.
 #ifndef MOEC_H
 #define MOEC_H
 
@@ -90,9 +93,8 @@ typedef struct MoecSessionOptions {
   uint32_t maxGraphTokens; // of a captured step; 0: 256
   int32_t mode;            // a MoecMode: who may recompile, and when
   int32_t calibration;     // a MoecCalibration
-  int32_t
-      failOnNonFinite; // not 0, on a CPU: a forward with router logits that are no numbers fails; else they are masked
-  uint32_t numLayers;  // of `layers`; 0: all of the model's
+  int32_t failOnNonFinite; // not 0: router logits that are no numbers fail a forward, else they are masked; CPU only
+  uint32_t numLayers;      // of `layers`; 0: all of the model's
   uint32_t reserved;
   const uint32_t *layers; // by number
   const char *device;     // null: "cpu"; "cuda" or "cuda:1"; or one of the CPU targets that --target takes
@@ -195,7 +197,7 @@ void moec_step_end(MoecStep *step);
 typedef struct MoecLoopOptions {
   uint32_t size;
   uint32_t windowSteps; // steps that counts are drained by; 0: 32
-  int32_t manual;       // not 0: changes only when moec_loop_request asks
+  int32_t manual;       // not 0, or MOEC_MANUAL: changes only when moec_loop_request asks
   int32_t reserved;
   const char *trace; // the decision trace's file, for moec-trace; null: none
 } MoecLoopOptions;
