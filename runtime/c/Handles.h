@@ -8,7 +8,6 @@
 #include "runtime/trace/LineWriter.h"
 
 #include <memory>
-#include <string>
 
 struct MoecModel {
   std::shared_ptr<const moec::Model> model;
@@ -21,7 +20,6 @@ namespace moec::c {
 
 /// The loop of a session and where its trace goes.
 struct Loop {
-  std::string tracePath;
   std::unique_ptr<LineWriter> trace; // outlives the recompiler
   std::unique_ptr<Recompiler> recompiler;
 };

@@ -26,10 +26,8 @@ Result<std::unique_ptr<c::Loop>> makeLoop(MoecSession &session, const MoecLoopOp
   if (options.windowSteps)
     watch.windowSteps = options.windowSteps;
   auto loop = std::make_unique<c::Loop>();
-  loop->tracePath = c::text(options.trace);
-  if (!loop->tracePath.empty()) {
-    Result<std::unique_ptr<LineWriter>> trace =
-        openTrace(loop->tracePath, Recompiler::setupOf(session.session.host(), watch));
+  if (const std::string path = c::text(options.trace); !path.empty()) {
+    Result<std::unique_ptr<LineWriter>> trace = openTrace(path, Recompiler::setupOf(session.session.host(), watch));
     if (!trace)
       return trace.status();
     loop->trace = std::move(*trace);
@@ -96,12 +94,7 @@ Status moec::c::stopLoop(MoecSession &session) {
   session.session.setObserver({}); // before the loop goes
   const std::unique_ptr<c::Loop> loop = std::move(session.loop);
   loop->recompiler->stop();
-  if (!loop->trace)
-    return {};
-  loop->trace->flush();
-  const uint64_t lost = loop->trace->failed() + loop->trace->dropped();
-  return lost == 0 ? Status()
-                   : makeError(Code::Failure, "trace {}: {} lines could not be written", loop->tracePath, lost);
+  return loop->trace ? loop->trace->checkWhole() : Status();
 }
 
 MoecCode moec_loop_start(MoecSession *session, const MoecLoopOptions *options) {

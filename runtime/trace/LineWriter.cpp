@@ -60,6 +60,12 @@ void LineWriter::flush() {
   mutex.unlock();
 }
 
+Status LineWriter::checkWhole() {
+  flush();
+  const uint64_t lost = failed() + dropped();
+  return lost == 0 ? Status() : makeError(Code::Failure, "trace {}: {} lines could not be written", options.path, lost);
+}
+
 void LineWriter::run() {
   mutex.lock();
   for (;;) {

@@ -45,6 +45,9 @@ public:
   /// Waits until everything queued so far is written. For tests and for the end of a run.
   void flush();
 
+  /// As `flush`. Error: Failure, lines were dropped or refused: the file is not whole.
+  Status checkWhole();
+
   uint64_t dropped() const { return droppedLines.load(std::memory_order_relaxed); }
   /// Lines that the file system refused (disk full); tracing goes on, so that it resumes when there
   /// is room.

@@ -26,22 +26,18 @@ class Ledger {
 public:
   /// The window's steps on the policy's live plans; those that a measurement needs half on the plans before.
   void add(const Policy &policy, const Window &window) {
-    const LayerPlan &live = policy.livePlan(window.layer);
+    const double ns = stepNs(policy, policy.livePlan(window.layer), window);
     const auto before = measured.find(window.layer);
-    double ns = 0, beforeNs = 0;
-    for (const Histogram &step : window.specimens) {
-      ns += policy.predict(window.layer, live, step);
-      beforeNs += before == measured.end() ? 0 : policy.predict(window.layer, before->second, step);
+    double halfMoreNs = 0; // that steps on the plan before take longer
+    if (before != measured.end()) {
+      const double beforeNs = stepNs(policy, before->second, window);
+      const auto steps = static_cast<double>(std::min<uint64_t>(window.steps, mostSteps - measuredSteps));
+      measuredSteps += static_cast<uint64_t>(steps);
+      measuredNs += ns * steps;
+      incumbentNs += beforeNs * steps;
+      halfMoreNs = (beforeNs - ns) * steps / 2;
     }
-    const double all = window.specimens.empty() ? 0 : static_cast<double>(window.specimens.size());
-    const double steps = all > 0 ? window.steps / all : 0;
-    const uint64_t measuring =
-        before == measured.end() ? 0 : std::min<uint64_t>(window.steps, mostSteps - measuredSteps);
-    const double part = all > 0 ? static_cast<double>(measuring) / all : 0;
-    measuredSteps += measuring;
-    measuredNs += ns * part;
-    incumbentNs += beforeNs * part;
-    run.windowNs.push_back(ns * (steps - part / 2) + beforeNs * part / 2);
+    run.windowNs.push_back(ns * window.steps + halfMoreNs);
     run.stepNs += run.windowNs.back();
   }
 
@@ -76,6 +72,14 @@ public:
   WhatIfRun run;
 
 private:
+  /// Of one of the window's steps.
+  static double stepNs(const Policy &policy, const LayerPlan &plan, const Window &window) {
+    double ns = 0;
+    for (const Histogram &step : window.specimens)
+      ns += policy.predict(window.layer, plan, step);
+    return window.specimens.empty() ? 0 : ns / static_cast<double>(window.specimens.size());
+  }
+
   std::map<uint32_t, LayerPlan> measured; // the plans before, of layers whose new ones are measured
   uint64_t mostSteps = 0, measuredSteps = 0;
   double measuredNs = 0, incumbentNs = 0;

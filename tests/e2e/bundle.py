@@ -23,13 +23,6 @@ class Bundle(MoecTest):
         subprocess.run(["cpack", "--config", build / "CPackConfig.cmake", "-B", folder.name], check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["tar", "-xf", cls.bundle.with_suffix(".tar.xz"), "-C", folder.name], check=True)
 
-    def bare(self, *command, expect=0):
-        """In an environment with nothing but a path to the system's own tools."""
-        done = subprocess.run(list(map(str, command)), env={"PATH": "/usr/bin:/bin"}, cwd=self.folder,
-                              capture_output=True, text=True, timeout=240)
-        self.assertEqual(done.returncode, expect, f"{command}\n{done.stdout}{done.stderr}")
-        return done.stdout
-
     def test_it_has_every_library_but_the_systems(self):
         files = [*(self.bundle / "bin").iterdir(), *(self.bundle / "lib").iterdir()]
         self.assertEqual(len(list((self.bundle / "bin").iterdir())), 5)

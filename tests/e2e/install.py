@@ -24,10 +24,6 @@ class Install(MoecTest):
         cls.prefix = pathlib.Path(folder.name).resolve() / "prefix"
         run("cmake", "--install", cls.paths.moec.parents[1], "--prefix", cls.prefix)
 
-    def bare(self, *command):
-        """In an environment with nothing but a path to the system's own tools."""
-        return run(*command, env={"PATH": "/usr/bin:/bin", "MOEC_CACHE_DIR": str(self.cache)}, cwd=self.folder)
-
     def test_tools_run_from_there(self):
         self.bare(self.prefix / "bin/moec", "compile", ROOT / "tests/golden/olmoe", "--layer", 0, "-o", "olmoe.moecpkg")
         self.assertIn("olmoe", self.bare(self.prefix / "bin/moec", "inspect", "olmoe.moecpkg"))

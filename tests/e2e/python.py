@@ -213,44 +213,13 @@ class Python(MoecTest):
                 thread.join()
             self.assertEqual(seen, ["the session is closed"] * 3)
 
-    def test_what_is_dropped_is_closed(self):
-        # A session that nobody closes leaves a whole trace, and a step that nobody ends gives its slot back.
-        script = """
-import array, gc, sys
-sys.path.insert(0, sys.argv[1])
-import moec
-moec.use(sys.argv[2])
-session = moec.open(sys.argv[3], cache=sys.argv[4], compiler=sys.argv[5], calibration="assumed", max_steps=1)
-session.start_loop(trace="dropped.jsonl")
-number, layer = next(iter(session.layers.items()))
-hidden = array.array("f", bytes(4 * layer.hidden))
-for _ in range(3):
-    step = session.step(1)
-    step.forward(number, hidden, array.array("f", hidden))
-    del step
-try:
-    with session:
-        step = session.step(1)
-        raise ValueError("the caller's own")
-except ValueError as error:
-    print(error)
-other = moec.open(sys.argv[3], cache=sys.argv[4], compiler=sys.argv[5], calibration="assumed")
-other.start_loop(trace="left.jsonl")
-"""
-        library = self.paths.moec.parents[1] / "lib/libmoec.so"
-        done = subprocess.run([sys.executable, "-c", script, ROOT / "tools/python", library, OLMOE, self.cache, self.paths.compiler],
-                              cwd=self.folder, capture_output=True, text=True, timeout=120)
-        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "the caller's own\n", ""))
-        for trace in ("dropped.jsonl", "left.jsonl"):
-            self.assertIn('"event":"end"', (self.folder / trace).read_text())
-
     SETUP = """
 import array, gc, os, sys, threading, time
 sys.path.insert(0, sys.argv[1])
 import moec
 moec.use(sys.argv[2])
-def opened(**options):
-    return moec.open(sys.argv[3], cache=sys.argv[4], compiler=sys.argv[5], calibration="assumed", max_steps=4, **options)
+def opened(max_steps=4):
+    return moec.open(sys.argv[3], cache=sys.argv[4], compiler=sys.argv[5], calibration="assumed", max_steps=max_steps)
 def stepping(session, tokens=512):
     number, layer = next(iter(session.layers.items()))
     hidden, output = (array.array("f", bytes(4 * tokens * layer.hidden)) for _ in range(2))
@@ -268,10 +237,33 @@ def begin(session, workers=2):
 
     def script(self, text):
         library = self.paths.moec.parents[1] / "lib/libmoec.so"
-        done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", self.SETUP + text, ROOT / "tools/python", library, OLMOE, self.cache, self.paths.compiler],
-                              cwd=self.folder, capture_output=True, text=True, timeout=120)
+        done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", self.SETUP + text, ROOT / "tools/python", library,
+                               OLMOE, self.cache, self.paths.compiler], cwd=self.folder, capture_output=True, text=True, timeout=120)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout
+
+    def test_what_is_dropped_is_closed(self):
+        # A session that nobody closes leaves a whole trace, and a step that nobody ends gives its slot back.
+        self.assertEqual(self.script("""
+session = opened(max_steps=1)
+session.start_loop(trace="dropped.jsonl")
+number, layer = next(iter(session.layers.items()))
+hidden = array.array("f", bytes(4 * layer.hidden))
+for _ in range(3):
+    step = session.step(1)
+    step.forward(number, hidden, array.array("f", hidden))
+    del step
+try:
+    with session:
+        step = session.step(1)
+        raise ValueError("the caller's own")
+except ValueError as error:
+    print(error)
+other = opened()
+other.start_loop(trace="left.jsonl")
+"""), "the caller's own\n")
+        for trace in ("dropped.jsonl", "left.jsonl"):
+            self.assertIn('"event":"end"', (self.folder / trace).read_text())
 
     def test_a_program_may_end_while_other_threads_step(self):
         for _ in range(3):

@@ -37,6 +37,13 @@ class MoecTest(unittest.TestCase):
         return subprocess.run([self.paths.moec, *map(str, arguments)], env=environment, cwd=cwd or self.folder,
                               stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=240)
 
+    def bare(self, *command, expect=0):
+        """Runs a program in an environment with nothing but a path to the system's own tools."""
+        done = subprocess.run(list(map(str, command)), env={"PATH": "/usr/bin:/bin"}, cwd=self.folder,
+                              capture_output=True, text=True, timeout=240)
+        self.assertEqual(done.returncode, expect, f"{command}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
     def expect(self, code, *arguments, says=(), **options):
         """Calls moec, and wants this exit code and all of `says` on stderr."""
         done = self.call(*arguments, **options)

@@ -175,14 +175,7 @@ private:
   }
 
   /// A trace that is not whole is told of, also where the rest went well.
-  Status checkTrace() {
-    if (!trace)
-      return {};
-    trace->flush();
-    if (const uint64_t lost = trace->failed() + trace->dropped(); lost > 0)
-      return makeError(Code::Failure, "trace {}: {} lines could not be written", options.trace, lost);
-    return {};
-  }
+  Status checkTrace() { return trace ? trace->checkWhole() : Status(); }
 
   void startLoop() {
     loop = std::make_unique<Recompiler>(bench.session->host(), loopOptions(), trace.get());
