@@ -98,6 +98,9 @@ class Python(MoecTest):
         session.stop_loop()
         self.fails("not-found", "no loop", session.loop_stats)
         self.fails("not-found", "no loop", session.request_change)
+        session.start_loop(trace="/dev/full")
+        self.fails("failure", "trace /dev/full", session.stop_loop)
+        self.fails("not-found", "no loop", session.stop_loop)  # it has stopped all the same
         for verb in ("summary", "replay"):
             subprocess.run([self.paths.moec.parent / "moec-trace", verb, trace], check=True, stdout=subprocess.DEVNULL)
 
