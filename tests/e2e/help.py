@@ -8,7 +8,7 @@ from support import ROOT, MoecTest, main
 
 # In this order, so that the later ones find what the earlier ones left.
 VERBS = ["import", "compile", "run", "inspect", "cache warm", "cache stat", "cache verify", "cache export", "cache import",
-         "cache gc", "cache clear", "doctor", "bench"]
+         "cache gc", "cache clear", "doctor", "bench", "place"]
 TRACE_VERBS = ["summary", "explain", "replay", "render", "profile"]
 
 

@@ -55,32 +55,41 @@ class PythonOnGpu(unittest.TestCase):
         self.assertGreater(seen, 2)
 
     def test_captured_steps_compute_the_same_bits_whatever_is_live(self):
-        tokens = 16
-        session, layer = self.open(OLMOE, weights="random:seed=1", layers=[0], max_tokens=256, max_graphs=4)
+        few, many = 16, 4096
+        session, layer = self.open(OLMOE, weights="random:seed=1", layers=[0], planned_tokens=few, max_tokens=many, max_graphs=4)
         session.start_loop(manual=True, window_steps=4)
-        hidden = torch.randn(tokens, layer.hidden, device="cuda", dtype=torch.bfloat16)
-        eager, captured = torch.empty_like(hidden), torch.empty_like(hidden)
-        for _ in range(20):
-            with session.step(tokens, stream=stream()) as step:
-                step.forward(layer.number, hidden, eager)
+        hidden, more = (torch.randn(tokens, layer.hidden, device="cuda", dtype=torch.bfloat16) for tokens in (few, many))
+        eager, captured, unread = torch.empty_like(hidden), torch.empty_like(hidden), torch.empty_like(more)
+
+        def forward(given, output):
+            with session.step(len(given), stream=stream()) as step:
+                step.forward(layer.number, given, output)
+
+        forward(hidden, eager)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            with session.step(tokens, stream=stream()) as step:
-                step.forward(layer.number, hidden, captured)
-        for asks in range(20):
+            forward(hidden, captured)
+
+        def same():
             captured.zero_()
             graph.replay()
             torch.cuda.synchronize()
-            self.assertTrue(torch.equal(eager, captured))
-            # Other sizes, and a request: a change, where a plan for them is better, leaves the graph what it is.
-            large = torch.randn(256, layer.hidden, device="cuda", dtype=torch.bfloat16)
-            for _ in range(8):
-                with session.step(256, stream=stream()) as step:
-                    step.forward(layer.number, large, torch.empty_like(large))
-            torch.cuda.synchronize()
-            session.request_change()
-        print(f"changes beside the graph: {session.loop_stats()['changes']}")
+            return torch.equal(eager, captured)
+
+        self.assertTrue(same())
+        # A change to what many tokens want leaves the graph what it is.
+        asked, end = session.loop_stats()["windows"], time.monotonic() + 120
+        session.request_change()
+        while session.loop_stats()["changes"] == 0 and time.monotonic() < end:
+            forward(more, unread)
+            self.assertTrue(same())
+            if session.loop_stats()["windows"] > asked + 8:  # the request was answered by windows of few tokens
+                asked = session.loop_stats()["windows"]
+                session.request_change()
+        self.assertGreater(session.loop_stats()["changes"], 0, session.loop_stats())
+        self.assertTrue(same())
+        print(f"of the loop: {session.loop_stats()}")
         session.stop_loop()
         del graph  # before the session whose buffers it has
 

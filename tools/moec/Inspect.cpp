@@ -6,6 +6,7 @@
 
 #include "compiler/core/FieldsJson.h"
 #include "compiler/core/PackageJson.h"
+#include "compiler/core/Placement.h"
 #include "compiler/core/Profile.h"
 #include "runtime/Model.h"
 #include "runtime/recompile/Text.h"
@@ -27,8 +28,8 @@ namespace fs = std::filesystem;
 
 constexpr const char *footer = R"(Example:
   moec inspect tests/golden/mixtral/model.safetensors
-Knows packages, checkpoints (.safetensors, or a folder of them with --weights), model descriptions, Hugging Face configs
-and profiles.)";
+Knows packages, checkpoints (.safetensors, or a folder of them with --weights), model descriptions, Hugging Face configs,
+profiles and placements.)";
 
 struct InspectOptions {
   std::string path, format = "text";
@@ -134,6 +135,30 @@ Shown showProfile(const Profile &profile) {
   return shown;
 }
 
+Shown showPlacement(const Placement &placement) {
+  Shown shown{fmt::format("placement of {} on {}\n", counted(placement.layers.size(), "layer"),
+                          counted(placement.devices, "device")),
+              {{"schema", "moec.inspect"}, {"schema_version", 1}, {"kind", "placement"}}};
+  shown.json["devices"] = placement.devices;
+  shown.json["layers"] = nlohmann::json::array();
+  for (const auto &[number, layer] : placement.layers) {
+    size_t most = 0, held = 0;
+    for (const std::vector<uint32_t> &on : layer.on) {
+      most = std::max(most, on.size());
+      held += on.size();
+    }
+    const size_t copies = held - layer.numExperts;
+    shown.json["layers"].push_back({{"layer", number},
+                                    {"experts", layer.numExperts},
+                                    {"copies", copies},
+                                    {"most_on_a_device", most},
+                                    {"devices", layer.on}});
+    shown.text += fmt::format("  layer {:>3}: {}, {} more copies, at most {} on a device\n", number,
+                              counted(layer.numExperts, "expert"), copies, most);
+  }
+  return shown;
+}
+
 /// The schema that a JSON file, or the first line of a JSONL file, says it has; "" where it says none.
 std::string schemaOf(const std::string &text) {
   for (const std::string &part : {text.substr(0, text.find('\n')), text}) {
@@ -182,10 +207,15 @@ Result<Shown> inspectFile(const InspectOptions &options, const Tool &tool) {
     Result<Profile> profile = Profile::fromJson(*text);
     return profile ? Result<Shown>(showProfile(*profile)) : profile.status().withContext("{}", options.path);
   }
+  if (schema == "moec.placement") {
+    Result<Placement> placement = Placement::fromJson(*text);
+    return placement ? Result<Shown>(showPlacement(*placement)) : placement.status().withContext("{}", options.path);
+  }
   if (schema.empty() && extension == ".json")
     return inspectModel(options, tool);
-  return makeError(Code::InvalidArgument, "{}: neither package, .safetensors, .mlir, config.json nor profile{}",
-                   options.path, schema.empty() ? "" : fmt::format(" (its schema is {})", inQuotes(schema)));
+  return makeError(Code::InvalidArgument,
+                   "{}: neither package, .safetensors, .mlir, config.json, profile nor placement{}", options.path,
+                   schema.empty() ? "" : fmt::format(" (its schema is {})", inQuotes(schema)));
 }
 
 Status runInspect(const InspectOptions &options, const Tool &tool) {

@@ -32,6 +32,7 @@ int main(int argc, char **argv) {
   tool::addRun(app, tool);
   tool::addBench(app, tool);
   tool::addInspect(app, tool);
+  tool::addPlace(app, tool);
   tool::addCache(app, tool);
   tool::addDoctor(app, tool);
   for (const std::string &warning : tool.environment.warnings)

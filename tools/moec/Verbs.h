@@ -25,6 +25,7 @@ void addRun(CLI::App &app, Tool &tool);
 void addInspect(CLI::App &app, Tool &tool);
 void addCache(CLI::App &app, Tool &tool);
 void addDoctor(CLI::App &app, Tool &tool);
+void addPlace(CLI::App &app, Tool &tool);
 
 /// What a verb is called, and what its help says.
 struct VerbText {

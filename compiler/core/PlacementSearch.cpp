@@ -1,0 +1,350 @@
+#include "compiler/core/PlacementSearch.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <span>
+
+namespace moec {
+
+namespace {
+
+using Costs = std::vector<double>; // one for each step, times the step's share of all weights
+
+double sumOf(const Costs &costs) { return std::accumulate(costs.begin(), costs.end(), 0.0); }
+
+/// What an expert costs a device in each step, by how many devices share it. Made when they are first asked for.
+class ExpertCosts {
+public:
+  explicit ExpertCosts(const PlacementProblem &problem)
+      : problem(problem), byCopies(problem.steps.front().routing.pairs.size()) {
+    for (const PlacedStep &step : problem.steps)
+      weights += step.weight;
+  }
+
+  const Costs &of(uint32_t expert, uint32_t copies) {
+    std::vector<Costs> &known = byCopies[expert];
+    if (known.size() < copies)
+      known.resize(copies);
+    if (known[copies - 1].empty())
+      known[copies - 1] = made(expert, copies);
+    return known[copies - 1];
+  }
+
+private:
+  Costs made(uint32_t expert, uint32_t copies) const {
+    Costs costs;
+    for (const PlacedStep &step : problem.steps) {
+      const double rows = expert < step.routing.pairs.size() ? step.routing.pairs[expert] : 0;
+      costs.push_back(problem.cost.at(rows / copies) * (weights > 0 ? step.weight / weights : 0));
+    }
+    return costs;
+  }
+
+  const PlacementProblem &problem;
+  double weights = 0;
+  std::vector<std::vector<Costs>> byCopies;
+};
+
+/// A placement, what it costs each device in each step, and the changes that lower the sum of the slowest.
+class Descent {
+public:
+  Descent(const PlacementProblem &problem, const LayerPlacement &start);
+
+  /// Takes changes until none lowers the cost.
+  void run(bool copies);
+  PlacementSearch answer() const;
+
+private:
+  /// The three costliest devices of a step: at least one of them is not among the two that a change touches.
+  struct Slowest {
+    std::array<double, 3> cost = {0, 0, 0};
+    std::array<uint32_t, 3> device = {UINT32_MAX, UINT32_MAX, UINT32_MAX};
+  };
+  struct Change {
+    uint32_t device, expert;
+    bool add;
+  };
+
+  bool holds(uint32_t device, uint32_t expert) const { return held[device * experts + expert] != 0; }
+  const Costs &costs(uint32_t expert) { return costOf.of(expert, copies[expert]); }
+  bool isFull(uint32_t device) const { return placed.on[device].size() >= problem.slotsPerDevice; }
+
+  void rank(size_t step);
+  void recount();
+  double othersSlowest(size_t step, uint32_t a, uint32_t b) const;
+  double costOfMoving(uint32_t from, uint32_t to, const Costs &leaving, const Costs *coming) const;
+  double costOfChanges(std::span<const Change> changes);
+  void apply(std::span<const Change> changes);
+  bool takeIfLower(double found, std::span<const Change> changes);
+  bool exchange(uint32_t a, uint32_t slot);
+  bool move(uint32_t device, uint32_t slot);
+  bool copyInto(uint32_t device, uint32_t expert);
+  bool sweep();
+  bool sweepCopies();
+
+  const PlacementProblem &problem;
+  ExpertCosts costOf;
+  LayerPlacement placed;
+  const uint32_t experts, devices;
+  const size_t steps;
+  std::vector<uint8_t> held; // [D, E]
+  std::vector<uint32_t> copies;
+  std::vector<Costs> load; // [D]
+  std::vector<Slowest> slowest;
+  double cost = 0;
+};
+
+Descent::Descent(const PlacementProblem &problem, const LayerPlacement &start)
+    : problem(problem), costOf(problem), placed(start), experts(start.numExperts), devices(problem.devices),
+      steps(problem.steps.size()), held(size_t{devices} * experts), copies(start.copies()), slowest(steps) {
+  for (uint32_t device = 0; device < devices; ++device)
+    for (uint32_t expert : placed.on[device])
+      held[device * experts + expert] = 1;
+  recount();
+}
+
+void Descent::rank(size_t step) {
+  Slowest &best = slowest[step];
+  best = {};
+  for (uint32_t device = 0; device < devices; ++device) {
+    double value = load[device][step];
+    uint32_t which = device;
+    for (size_t place = 0; place < 3; ++place)
+      if (best.device[place] == UINT32_MAX || value > best.cost[place]) {
+        std::swap(value, best.cost[place]);
+        std::swap(which, best.device[place]);
+        if (which == UINT32_MAX)
+          break;
+      }
+  }
+}
+
+/// From nothing, so that rounding does not add up over changes.
+void Descent::recount() {
+  load.assign(devices, Costs(steps, 0.0));
+  for (uint32_t device = 0; device < devices; ++device)
+    for (uint32_t expert : placed.on[device]) {
+      const Costs &own = costs(expert);
+      for (size_t step = 0; step < steps; ++step)
+        load[device][step] += own[step];
+    }
+  cost = 0;
+  for (size_t step = 0; step < steps; ++step) {
+    rank(step);
+    cost += slowest[step].cost[0];
+  }
+}
+
+double Descent::othersSlowest(size_t step, uint32_t a, uint32_t b) const {
+  const Slowest &best = slowest[step];
+  for (size_t place = 0; place < 3; ++place)
+    if (best.device[place] != a && best.device[place] != b)
+      return best.cost[place];
+  return 0;
+}
+
+/// `coming` goes the other way, where it is given.
+double Descent::costOfMoving(uint32_t from, uint32_t to, const Costs &leaving, const Costs *coming) const {
+  double sum = 0;
+  for (size_t step = 0; step < steps && sum < cost; ++step) {
+    const double change = leaving[step] - (coming ? (*coming)[step] : 0);
+    sum += std::max({load[from][step] - change, load[to][step] + change, othersSlowest(step, from, to)});
+  }
+  return sum;
+}
+
+/// Changes of how many devices share an expert: what the others hold of it changes, too.
+double Descent::costOfChanges(std::span<const Change> changes) {
+  std::vector<Costs> after = load;
+  for (const Change &change : changes) {
+    const uint32_t now = copies[change.expert], then = change.add ? now + 1 : now - 1;
+    const Costs shared = costOf.of(change.expert, then); // copied: asking for another count may move it
+    const Costs &before = costOf.of(change.expert, now);
+    for (uint32_t device = 0; device < devices; ++device) {
+      const bool had = holds(device, change.expert), has = device == change.device ? change.add : had;
+      for (size_t step = 0; (had || has) && step < steps; ++step)
+        after[device][step] += (has ? shared[step] : 0) - (had ? before[step] : 0);
+    }
+  }
+  double sum = 0;
+  for (size_t step = 0; step < steps && sum < cost; ++step) {
+    double most = 0;
+    for (const Costs &device : after)
+      most = std::max(most, device[step]);
+    sum += most;
+  }
+  return sum;
+}
+
+void Descent::apply(std::span<const Change> changes) {
+  for (const Change &change : changes) {
+    std::vector<uint32_t> &on = placed.on[change.device];
+    if (change.add)
+      on.push_back(change.expert);
+    else
+      on.erase(std::find(on.begin(), on.end(), change.expert));
+    held[change.device * experts + change.expert] = change.add;
+    copies[change.expert] += change.add ? 1 : -1;
+  }
+  recount();
+}
+
+bool Descent::takeIfLower(double found, std::span<const Change> changes) {
+  constexpr double leastGain = 1e-9; // of the cost: below it is rounding, which could go round in circles
+  if (!(found < cost * (1 - leastGain)))
+    return false;
+  apply(changes);
+  return true;
+}
+
+/// The expert in `slot` of device `a` with one of a later device.
+bool Descent::exchange(uint32_t a, uint32_t slot) {
+  const uint32_t mine = placed.on[a][slot];
+  for (uint32_t b = a + 1; b < devices; ++b) {
+    if (holds(b, mine))
+      continue;
+    for (uint32_t theirs : placed.on[b]) {
+      if (holds(a, theirs))
+        continue;
+      const Change changes[] = {{a, mine, false}, {b, mine, true}, {b, theirs, false}, {a, theirs, true}};
+      if (takeIfLower(costOfMoving(a, b, costs(mine), &costs(theirs)), changes))
+        return true;
+    }
+  }
+  return false;
+}
+
+bool Descent::move(uint32_t device, uint32_t slot) {
+  const uint32_t expert = placed.on[device][slot];
+  for (uint32_t to = 0; to < devices; ++to) {
+    if (isFull(to) || holds(to, expert))
+      continue;
+    const Change changes[] = {{device, expert, false}, {to, expert, true}};
+    if (takeIfLower(costOfMoving(device, to, costs(expert), nullptr), changes))
+      return true;
+  }
+  return false;
+}
+
+/// A further copy of `expert`, into a free slot or in place of another expert's copy.
+bool Descent::copyInto(uint32_t device, uint32_t expert) {
+  if (holds(device, expert))
+    return false;
+  if (!isFull(device)) {
+    const Change add[] = {{device, expert, true}};
+    if (takeIfLower(costOfChanges(add), add))
+      return true;
+  }
+  for (uint32_t other : placed.on[device]) {
+    if (copies[other] < 2)
+      continue;
+    const Change replace[] = {{device, other, false}, {device, expert, true}};
+    if (takeIfLower(costOfChanges(replace), replace))
+      return true;
+  }
+  return false;
+}
+
+bool Descent::sweep() {
+  bool better = false;
+  for (uint32_t device = 0; device < devices; ++device)
+    for (uint32_t slot = 0; slot < placed.on[device].size(); ++slot)
+      better |= exchange(device, slot) || move(device, slot);
+  return better;
+}
+
+bool Descent::sweepCopies() {
+  bool better = false;
+  for (uint32_t device = 0; device < devices; ++device)
+    for (uint32_t expert = 0; expert < experts; ++expert)
+      better |= copyInto(device, expert);
+  return better;
+}
+
+void Descent::run(bool withCopies) {
+  while (sweep() || (withCopies && sweepCopies())) {
+  }
+}
+
+PlacementSearch Descent::answer() const {
+  PlacementSearch found{placed, cost};
+  for (std::vector<uint32_t> &on : found.placement.on)
+    std::sort(on.begin(), on.end());
+  return found;
+}
+
+/// How many copies each expert gets where all slots are filled: one more, again and again, for the one whose copies
+/// have most to do.
+std::vector<uint32_t> copiesByLoad(const std::vector<double> &mean, const PlacementProblem &problem) {
+  std::vector<uint32_t> copies(mean.size(), 1);
+  const uint64_t slots = uint64_t{problem.devices} * problem.slotsPerDevice;
+  for (uint64_t filled = mean.size(); filled < slots; ++filled) {
+    uint32_t most = UINT32_MAX;
+    for (uint32_t expert = 0; expert < mean.size(); ++expert)
+      if (copies[expert] < problem.devices &&
+          (most == UINT32_MAX || mean[expert] / copies[expert] > mean[most] / copies[most]))
+        most = expert;
+    if (most == UINT32_MAX)
+      break;
+    ++copies[most];
+  }
+  return copies;
+}
+
+} // namespace
+
+LayerPlacement greedyPlacement(const PlacementProblem &problem, bool withCopies) {
+  const auto experts = static_cast<uint32_t>(problem.steps.front().routing.pairs.size());
+  ExpertCosts costs(problem);
+  std::vector<double> mean(experts), load(problem.devices);
+  for (uint32_t expert = 0; expert < experts; ++expert)
+    mean[expert] = sumOf(costs.of(expert, 1));
+  const std::vector<uint32_t> copies = withCopies ? copiesByLoad(mean, problem) : std::vector<uint32_t>(experts, 1);
+  std::vector<std::pair<double, uint32_t>> items; // each copy
+  for (uint32_t expert = 0; expert < experts; ++expert)
+    items.insert(items.end(), copies[expert], {mean[expert] / copies[expert], expert});
+  std::stable_sort(items.begin(), items.end(), [](const auto &a, const auto &b) { return a.first > b.first; });
+  // An expert's first copy always finds a slot: there are as many as copies, and no device holds it yet. A further one
+  // may not, and is left out.
+  LayerPlacement placement{experts, std::vector<std::vector<uint32_t>>(problem.devices)};
+  for (const auto &[share, expert] : items) {
+    uint32_t least = UINT32_MAX;
+    for (uint32_t device = 0; device < problem.devices; ++device) {
+      const std::vector<uint32_t> &on = placement.on[device];
+      if (on.size() < problem.slotsPerDevice && std::find(on.begin(), on.end(), expert) == on.end() &&
+          (least == UINT32_MAX || load[device] < load[least]))
+        least = device;
+    }
+    if (least == UINT32_MAX)
+      continue;
+    placement.on[least].push_back(expert);
+    load[least] += share;
+  }
+  for (std::vector<uint32_t> &on : placement.on)
+    std::sort(on.begin(), on.end());
+  return placement;
+}
+
+PlacementSearch improvedPlacement(const PlacementProblem &problem, const LayerPlacement &start, bool copies) {
+  Descent descent(problem, start);
+  descent.run(copies);
+  return descent.answer();
+}
+
+std::vector<PlacementSearch> searchPlacement(const PlacementProblem &problem) {
+  PlacementProblem pairs = problem;
+  pairs.cost = RowCost::ofPairs();
+  const auto experts = static_cast<uint32_t>(problem.steps.front().routing.pairs.size());
+  const bool copies = uint64_t{problem.devices} * problem.slotsPerDevice > experts;
+  std::vector<PlacementSearch> found;
+  for (const LayerPlacement &start : {greedyPlacement(problem, copies), greedyPlacement(pairs, copies),
+                                      placementByNumber(experts, problem.devices)}) {
+    found.push_back(improvedPlacement(problem, start, copies));
+    found.push_back({start, sumDevices(start, problem.steps, problem.cost).slowest});
+  }
+  std::stable_sort(found.begin(), found.end(), [](const auto &a, const auto &b) { return a.cost < b.cost; });
+  return found;
+}
+
+} // namespace moec

@@ -1,0 +1,220 @@
+#include "compiler/core/PlacementSearch.h"
+#include "tests/unit/Catch.h"
+#include "tests/unit/core/Fixtures.h"
+
+#include <fmt/format.h>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+std::string errorOf(const std::string &text) {
+  Result<Placement> placement = Placement::fromJson(text);
+  REQUIRE_FALSE(placement.ok());
+  CHECK(placement.status().code() == Code::InvalidArgument);
+  return placement.status().message();
+}
+
+std::string ofTwoDevices(const std::string &layers) {
+  return R"({"schema": "moec.placement", "schema_version": 1, "devices": 2, "layers": [)" + layers + "]}";
+}
+
+std::string layerOf(const std::string &devices) {
+  return ofTwoDevices(R"({"layer": 3, "experts": 4, "devices": )" + devices + "}");
+}
+
+/// Steps in which experts of one half of the layer are busy together, the two halves by turns.
+std::vector<PlacedStep> byTurns(uint32_t experts, uint32_t steps) {
+  std::vector<PlacedStep> made;
+  for (uint32_t step = 0; step < steps; ++step) {
+    Histogram histogram{64, std::vector<uint32_t>(experts, 1)};
+    for (uint32_t expert = 0; expert < experts / 2; ++expert)
+      histogram.pairs[step % 2 ? expert : experts / 2 + expert] = 20;
+    made.push_back({std::move(histogram), 1});
+  }
+  return made;
+}
+
+std::vector<PlacedStep> randomSteps(uint64_t seed, uint32_t experts, uint32_t count, int skew) {
+  Random random(seed);
+  std::vector<PlacedStep> steps;
+  for (uint32_t step = 0; step < count; ++step)
+    steps.push_back({randomHistogram(random, experts, 32, 2, skew), 1.0 + random.below(3)});
+  return steps;
+}
+
+/// The least cost of all placements without copies, by trying them all.
+double leastCost(const PlacementProblem &problem, LayerPlacement &placement, uint32_t expert = 0) {
+  if (expert == placement.numExperts)
+    return sumDevices(placement, problem.steps, problem.cost).slowest;
+  double least = 1e300;
+  for (std::vector<uint32_t> &on : placement.on)
+    if (on.size() < problem.slotsPerDevice) {
+      on.push_back(expert);
+      least = std::min(least, leastCost(problem, placement, expert + 1));
+      on.pop_back();
+    }
+  return least;
+}
+
+void checkLegal(const LayerPlacement &placement, const PlacementProblem &problem, bool copies) {
+  REQUIRE(placement.on.size() == problem.devices);
+  for (const std::vector<uint32_t> &on : placement.on) {
+    CHECK(on.size() <= problem.slotsPerDevice);
+    CHECK(std::is_sorted(on.begin(), on.end()));
+    CHECK(std::adjacent_find(on.begin(), on.end()) == on.end());
+  }
+  for (uint32_t count : placement.copies())
+    CHECK((copies ? count >= 1 : count == 1));
+}
+
+} // namespace
+
+TEST_CASE("a placement survives writing and reading", "[core][placement]") {
+  const Placement placement{2, {{0, {3, {{0, 2}, {1, 2}}}}, {61, {2, {{1}, {0}}}}}};
+  Result<Placement> read = Placement::fromJson(placement.toJson());
+  REQUIRE(read.ok());
+  CHECK(read->devices == 2);
+  CHECK(read->layers == placement.layers);
+  CHECK(read->toJson() == placement.toJson());
+  CHECK(Placement::fromJson(Placement{4, {}}.toJson()).ok());
+}
+
+TEST_CASE("what is wrong with a placement is named", "[core][placement]") {
+  CHECK(Placement::fromJson(layerOf("[[0, 1], [3, 2]]")).ok());
+  CHECK(errorOf("{").starts_with("placement: not valid JSON"));
+  CHECK(errorOf(layerOf("[[0, 1], [2]]")) == "placement: layers[0].devices: no device holds expert 3");
+  CHECK(errorOf(layerOf("[[0, 1, 1], [2, 3]]")) == "placement: layers[0].devices[0]: expert 1 comes twice");
+  CHECK(errorOf(layerOf("[[0, 1], [2], [3]]")) == "placement: layers[0].devices: expected 2 devices, found 3");
+  CHECK(errorOf(layerOf("[[0, 1], [2, 3, 4]]")).starts_with("placement: layers[0].devices[1]"));
+  CHECK(errorOf(layerOf("7")).starts_with("placement: layers[0].devices: expected"));
+  CHECK(errorOf(ofTwoDevices(R"({"layer": 3, "experts": 0, "devices": [[], []]})"))
+            .starts_with("placement: layers[0].experts: expected an integer from 1"));
+  CHECK(errorOf(ofTwoDevices(R"({"layer": 3, "experts": 1, "devices": [[0], []]},
+                                {"layer": 3, "experts": 1, "devices": [[0], []]})")) ==
+        "placement: layers[1].layer: layer 3 comes twice");
+}
+
+TEST_CASE("devices share the pairs of a copied expert evenly, and lose none", "[core][placement]") {
+  const LayerPlacement placement{3, {{0, 2}, {1, 2}, {2}}};
+  const Histogram step{16, {5, 6, 8}};
+  CHECK(placement.onDevice(0, step) == Histogram{16, {5, 3}});
+  CHECK(placement.onDevice(1, step) == Histogram{16, {6, 3}});
+  CHECK(placement.onDevice(2, step) == Histogram{16, {2}});
+  CHECK(placement.imbalance(step) == Approx(9 / (19.0 / 3)));
+  Random random(3);
+  for (int round = 0; round < 50; ++round) {
+    PlacementProblem problem{randomSteps(round, 12, 4, 2), RowCost::ofPairs(), 4, 5};
+    const LayerPlacement found = searchPlacement(problem).front().placement;
+    const Histogram &routing = problem.steps.front().routing;
+    uint64_t sum = 0;
+    for (uint32_t device = 0; device < 4; ++device)
+      sum += found.onDevice(device, routing).total();
+    CHECK(sum == routing.total());
+  }
+}
+
+TEST_CASE("experts by number fill the first devices", "[core][placement]") {
+  CHECK(placementByNumber(7, 3).on == std::vector<std::vector<uint32_t>>{{0, 1, 2}, {3, 4}, {5, 6}});
+}
+
+TEST_CASE("a row's cost is the planner's, between its points and beyond", "[core][placement]") {
+  const RowCost pairs = RowCost::ofPairs();
+  CHECK(pairs.at(0) == 0);
+  CHECK(pairs.at(0.5) == 0.5);
+  CHECK(pairs.at(700) == 700);
+  CHECK(pairs.withRow(2).at(10) == 30);
+  const TargetFacts target = facts(CpuIsa::Avx512);
+  const LayerShape shape = midShape(32);
+  const Calibration calibration = Calibration::assumed(target, computeDType(shape));
+  const RowCost cost = RowCost::planned(shape, 8, 200, target, calibration, {});
+  CHECK(cost.at(0) == 0);
+  double before = 0;
+  for (double rows : {0.25, 1.0, 1.5, 2.0, 7.0, 64.0, 150.0, 200.0, 400.0}) {
+    CHECK(cost.at(rows) >= before);
+    before = cost.at(rows);
+  }
+  CHECK(cost.at(1) > cost.at(2) - cost.at(1)); // weights are read once, whatever the rows
+  // Eight experts of as many rows: what the planner says of them together, less what an idle step takes.
+  const LayerShape local = shapeOnDevice(shape, 8);
+  const auto planned = [&](uint32_t rows) {
+    return planLayer(local, {rows * 8, std::vector<uint32_t>(8, rows)}, target, calibration, {}).predictedNs;
+  };
+  CHECK(8 * cost.at(64) == Approx(planned(64) - planned(0)).epsilon(1e-9));
+}
+
+TEST_CASE("experts that are busy together go apart, which mean loads do not tell", "[core][placement]") {
+  PlacementProblem problem{byTurns(16, 8), RowCost::ofPairs(), 4, 4};
+  const PlacementSearch found = searchPlacement(problem).front();
+  checkLegal(found.placement, problem, false);
+  // Two of each half on every device: 2 * 20 + 2 * 1.
+  CHECK(found.cost == Approx(42));
+  CHECK(sumDevices(placementByNumber(16, 4), problem.steps, problem.cost).slowest == Approx(80));
+}
+
+TEST_CASE("without copies the search is within 2 % of the best of all placements", "[core][placement]") {
+  double over = 0;
+  constexpr int problems = 40;
+  for (int seed = 0; seed < problems; ++seed) {
+    const uint32_t devices = seed % 2 ? 2 : 4;
+    PlacementProblem problem{randomSteps(seed, 8, 6, 1 + seed % 2), RowCost::ofPairs(), devices, 8 / devices};
+    const PlacementSearch found = searchPlacement(problem).front();
+    checkLegal(found.placement, problem, false);
+    CHECK(found.cost == Approx(sumDevices(found.placement, problem.steps, problem.cost).slowest));
+    LayerPlacement none{8, std::vector<std::vector<uint32_t>>(devices)};
+    const double least = leastCost(problem, none);
+    CHECK(found.cost >= least * (1 - 1e-9));
+    over += found.cost / least;
+  }
+  CHECK(over / problems < 1.02);
+}
+
+TEST_CASE("a search is no worse than what it starts from", "[core][placement]") {
+  for (int seed = 0; seed < 10; ++seed) {
+    PlacementProblem problem{randomSteps(100 + seed, 24, 8, 2), RowCost::ofPairs(), 6, seed % 2 ? 4u : 5u};
+    const std::vector<PlacementSearch> found = searchPlacement(problem);
+    for (const PlacementSearch &each : found) {
+      checkLegal(each.placement, problem, true);
+      CHECK(found.front().cost <= each.cost);
+    }
+    for (bool copies : {false, true})
+      CHECK(found.front().cost <= sumDevices(greedyPlacement(problem, copies), problem.steps, problem.cost).slowest);
+  }
+}
+
+TEST_CASE("copies halve an expert that nothing else can relieve", "[core][placement]") {
+  PlacementProblem problem{{{Histogram{100, {100, 10, 10, 10}}, 1}}, RowCost::ofPairs(), 2, 3};
+  const PlacementSearch found = searchPlacement(problem).front();
+  CHECK(found.placement.copies()[0] == 2);
+  CHECK(found.cost == Approx(65)); // half of all: 50 and 15 on each
+  PlacementProblem without = problem;
+  without.slotsPerDevice = 2;
+  CHECK(searchPlacement(without).front().cost == Approx(110));
+}
+
+TEST_CASE("a copy that costs more than it relieves is not made", "[core][placement]") {
+  // One row costs nearly what eight do: weights decide.
+  const TargetFacts target = facts(CpuIsa::Avx512);
+  const LayerShape shape = midShape(4);
+  const Calibration calibration = Calibration::assumed(target, computeDType(shape));
+  PlacementProblem problem{
+      {{Histogram{2, {2, 2, 2, 2}}, 1}}, RowCost::planned(shape, 3, 2, target, calibration, {}), 2, 3};
+  for (uint32_t count : searchPlacement(problem).front().placement.copies())
+    CHECK(count == 1);
+}
+
+TEST_CASE("the planner's time of devices is that of the slowest one in each step", "[core][placement]") {
+  const TargetFacts target = facts(CpuIsa::Avx512);
+  const LayerShape shape = midShape(4);
+  const Calibration calibration = Calibration::assumed(target, computeDType(shape));
+  const std::vector<PlacedStep> steps = {{Histogram{64, {64, 1, 1, 1}}, 1}, {Histogram{64, {1, 1, 1, 64}}, 3}};
+  const LayerPlacement placement = placementByNumber(4, 2);
+  const PlacementPrediction found = predictDevices(placement, steps, shape, target, calibration, {}, 0);
+  const auto ns = [&](std::vector<uint32_t> pairs) {
+    return planLayer(shapeOnDevice(shape, 2), {64, std::move(pairs)}, target, calibration, {}).predictedNs;
+  };
+  CHECK(found.slowest == Approx(0.25 * ns({64, 1}) + 0.75 * ns({1, 64})));
+  CHECK(found.mean == Approx((0.25 * (ns({64, 1}) + ns({1, 1})) + 0.75 * (ns({1, 1}) + ns({1, 64}))) / 2));
+  CHECK(predictDevices(placement, steps, shape, target, calibration, {}, 10).slowest == Approx(found.slowest + 650));
+}
