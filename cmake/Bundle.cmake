@@ -21,7 +21,7 @@ install(DIRECTORY tools/python/moec DESTINATION tools/python COMPONENT ${compone
         FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
 install(FILES tests/gpu/python.py DESTINATION tests/gpu COMPONENT ${component} EXCLUDE_FROM_ALL)
 install(PROGRAMS tools/run-gpu-checks DESTINATION . COMPONENT ${component} EXCLUDE_FROM_ALL)
-install(PROGRAMS tools/bench/peers.py tools/bench/turns.py DESTINATION tools/bench COMPONENT ${component} EXCLUDE_FROM_ALL)
+install(PROGRAMS tools/bench/peers.py tools/bench/turns.py tools/bench/place.py DESTINATION tools/bench COMPONENT ${component} EXCLUDE_FROM_ALL)
 install(DIRECTORY tools/bench/rivals DESTINATION tools/bench COMPONENT ${component} EXCLUDE_FROM_ALL FILES_MATCHING PATTERN "*.py")
 install(DIRECTORY tests/golden DESTINATION tests COMPONENT ${component} EXCLUDE_FROM_ALL)
 install(FILES tests/e2e/golden.py tests/e2e/support.py DESTINATION tests/e2e COMPONENT ${component} EXCLUDE_FROM_ALL)

@@ -274,6 +274,41 @@ PlacementSearch Descent::answer() const {
   return found;
 }
 
+/// splitmix64: the same numbers on every machine.
+uint32_t nextBelow(uint64_t &state, size_t end) {
+  uint64_t z = state += 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return static_cast<uint32_t>((z ^ (z >> 31)) % end);
+}
+
+/// Exchanges two experts of two devices somewhere, where that is possible.
+void kick(LayerPlacement &placement, uint64_t &state) {
+  std::vector<uint32_t> &a = placement.on[nextBelow(state, placement.on.size())];
+  std::vector<uint32_t> &b = placement.on[nextBelow(state, placement.on.size())];
+  if (&a == &b || a.empty() || b.empty())
+    return;
+  uint32_t &mine = a[nextBelow(state, a.size())], &theirs = b[nextBelow(state, b.size())];
+  if (std::find(a.begin(), a.end(), theirs) == a.end() && std::find(b.begin(), b.end(), mine) == b.end())
+    std::swap(mine, theirs);
+}
+
+/// Descends again from near the best, and goes on from there where that is better (iterated local search). On made-up
+/// routing of 64 experts 20 tries gained up to 1 % of a step, and 400 of them 0.5 % more.
+PlacementSearch kicked(const PlacementProblem &problem, PlacementSearch best, bool copies) {
+  constexpr int tries = 20, exchanges = 2;
+  uint64_t state = 1;
+  for (int attempt = 0; attempt < tries; ++attempt) {
+    LayerPlacement start = best.placement;
+    for (int exchange = 0; exchange < exchanges; ++exchange)
+      kick(start, state);
+    PlacementSearch found = improvedPlacement(problem, start, copies);
+    if (found.cost < best.cost)
+      best = std::move(found);
+  }
+  return best;
+}
+
 /// How many copies each expert gets where all slots are filled: one more, again and again, for the one whose copies
 /// have most to do.
 std::vector<uint32_t> copiesByLoad(const std::vector<double> &mean, const PlacementProblem &problem) {
@@ -343,7 +378,9 @@ std::vector<PlacementSearch> searchPlacement(const PlacementProblem &problem) {
     found.push_back(improvedPlacement(problem, start, copies));
     found.push_back({start, sumDevices(start, problem.steps, problem.cost).slowest});
   }
-  std::stable_sort(found.begin(), found.end(), [](const auto &a, const auto &b) { return a.cost < b.cost; });
+  const auto cheaper = [](const auto &a, const auto &b) { return a.cost < b.cost; };
+  found.push_back(kicked(problem, *std::min_element(found.begin(), found.end(), cheaper), copies));
+  std::stable_sort(found.begin(), found.end(), cheaper);
   return found;
 }
 

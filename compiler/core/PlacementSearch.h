@@ -31,8 +31,7 @@ struct PlacementSearch {
 LayerPlacement greedyPlacement(const PlacementProblem &problem, bool copies);
 
 /// Descends from `start` while an exchange of two experts, a move to a free slot, or (`copies`) a copy into a free slot
-/// or in place of another copy lowers the cost. A local optimum: no single such step betters it. The answer does not
-/// depend on the machine.
+/// or in place of another copy lowers the cost. A local optimum: no single such step betters it.
 PlacementSearch improvedPlacement(const PlacementProblem &problem, const LayerPlacement &start, bool copies);
 
 /// The descents from the greedy placements by cost and by pairs, and from experts by number, with copies where the

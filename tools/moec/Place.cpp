@@ -1,8 +1,7 @@
 // `moec place`: which of several devices should hold which experts.
-#include "tools/moec/PlaceInput.h"
+#include "tools/moec/PlaceSearch.h"
 #include "tools/moec/Verbs.h"
 
-#include "compiler/core/PlacementSearch.h"
 #include "compiler/core/Try.h"
 #include "runtime/recompile/Text.h"
 #include "tools/common/Files.h"
@@ -28,146 +27,75 @@ where that lets steps wait less; an expert's copies share its pairs evenly.)";
 
 struct PlaceOptions {
   PlaceSource source;
-  uint32_t devices = 0, slots = 0;
-  double linkGBytes = 0;
-  std::string output, format = "text";
-};
-
-/// One way to place all layers, summed over them.
-struct Row {
-  const char *kind; // in JSON
-  std::string name;
-  PlacementPrediction cost;
-  double imbalance = 0; // mean over layers and steps
-  uint64_t copies = 0;  // beyond each expert's first
-};
-
-/// How one layer's placements are found and judged.
-class LayerSearch {
-public:
-  LayerSearch(const PlaceOptions &options, const PlaceInput &input, const PlaceLayer &layer)
-      : input(input), layer(layer) {
-    const uint32_t even = (layer.experts + options.devices - 1) / options.devices;
-    problem.devices = options.devices;
-    problem.slotsPerDevice = options.slots ? options.slots : even;
-    if (!layer.shape)
-      return;
-    // A row goes to its device and comes back, unless its token is there: one token in D is.
-    const double bytes = 2.0 * layer.shape->hidden * byteSize(layer.shape->dtype);
-    if (options.linkGBytes > 0)
-      nsPerRow = bytes * (options.devices - 1) / options.devices / options.linkGBytes;
-    problem.cost =
-        RowCost::planned(*layer.shape, problem.slotsPerDevice, mostRows(), input.facts, input.calibration, layer.limits)
-            .withRow(nsPerRow);
-  }
-
-  /// Of what the search found, by a sum over experts, the one that the planner says is quickest.
-  LayerPlacement searched(const std::vector<PlacedStep> &steps) const {
-    PlacementProblem from = problem;
-    from.steps = steps;
-    std::vector<PlacementSearch> found = searchPlacement(from);
-    std::vector<double> slowest;
-    for (const PlacementSearch &each : found)
-      slowest.push_back(costOf(each.placement, steps).slowest);
-    return found[std::min_element(slowest.begin(), slowest.end()) - slowest.begin()].placement;
-  }
-  LayerPlacement byNumber() const { return placementByNumber(layer.experts, problem.devices); }
-  /// Mean loads, greedily.
-  LayerPlacement greedy() const { return greedyPlacement(ofMean(), hasCopies()); }
-  /// Mean loads, as even as this search makes them.
-  LayerPlacement even() const { return searchPlacement(ofMean()).front().placement; }
-  bool hasCopies() const { return uint64_t{problem.devices} * problem.slotsPerDevice > layer.experts; }
-
-  void addTo(Row &row, const LayerPlacement &placement) const {
-    const PlacementPrediction cost = costOf(placement, layer.second);
-    row.cost.slowest += cost.slowest;
-    row.cost.mean += cost.mean;
-    double imbalance = 0, weights = 0;
-    for (const PlacedStep &step : layer.second) {
-      imbalance += step.weight * placement.imbalance(step.routing);
-      weights += step.weight;
-    }
-    row.imbalance += imbalance / weights / static_cast<double>(input.layers.size());
-    for (uint32_t copies : placement.copies())
-      row.copies += copies - 1;
-  }
-
-private:
-  PlacementPrediction costOf(const LayerPlacement &placement, const std::vector<PlacedStep> &steps) const {
-    return layer.shape
-               ? predictDevices(placement, steps, *layer.shape, input.facts, input.calibration, layer.limits, nsPerRow)
-               : sumDevices(placement, steps, problem.cost);
-  }
-  uint32_t mostRows() const {
-    uint32_t most = 1;
-    for (const PlacedStep &step : layer.steps)
-      most = std::max(most, step.routing.busiest());
-    return most;
-  }
-  /// One step, which has what each expert gets on average, in pairs.
-  PlacementProblem ofMean() const {
-    std::vector<double> sums(layer.experts);
-    double weights = 0;
-    for (const PlacedStep &step : layer.first) {
-      weights += step.weight;
-      for (uint32_t expert = 0; expert < layer.experts; ++expert)
-        sums[expert] += step.weight * step.routing.pairs[expert];
-    }
-    constexpr double parts = 1024; // of a pair: means are no whole numbers, and only their ratios count
-    PlacementProblem mean = problem;
-    mean.cost = RowCost::ofPairs();
-    mean.steps = {{Histogram{1, std::vector<uint32_t>(layer.experts)}, 1}};
-    for (uint32_t expert = 0; expert < layer.experts; ++expert)
-      mean.steps[0].routing.pairs[expert] = static_cast<uint32_t>(std::min(sums[expert] / weights * parts + 0.5, 4e9));
-    return mean;
-  }
-
-  const PlaceInput &input;
-  const PlaceLayer &layer;
-  PlacementProblem problem;
-  double nsPerRow = 0;
+  PlaceSizes sizes;
+  std::string output, method = "place", format = "text";
 };
 
 Status checkSizes(const PlaceOptions &options, const PlaceInput &input) {
   for (const PlaceLayer &layer : input.layers) {
-    if (options.devices > layer.experts)
-      return makeError(Code::InvalidArgument, "--devices: {} devices, but layer {} has {}", options.devices,
+    if (options.sizes.devices > layer.experts)
+      return makeError(Code::InvalidArgument, "--devices: {} devices, but layer {} has {}", options.sizes.devices,
                        layer.layer, counted(layer.experts, "expert"));
-    if (options.slots && uint64_t{options.slots} * options.devices < layer.experts)
+    if (options.sizes.slots && uint64_t{options.sizes.slots} * options.sizes.devices < layer.experts)
       return makeError(Code::InvalidArgument,
-                       "--slots: {} on each of {} devices do not hold the {} experts of layer {}", options.slots,
-                       options.devices, layer.experts, layer.layer);
-    if (options.slots > layer.experts)
-      return makeError(Code::InvalidArgument, "--slots: {}, but layer {} has {}", options.slots, layer.layer,
+                       "--slots: {} on each of {} devices do not hold the {} experts of layer {}", options.sizes.slots,
+                       options.sizes.devices, layer.experts, layer.layer);
+    if (options.sizes.slots > layer.experts)
+      return makeError(Code::InvalidArgument, "--slots: {}, but layer {} has {}", options.sizes.slots, layer.layer,
                        counted(layer.experts, "expert"));
   }
-  if (options.linkGBytes > 0 && !input.layers.front().shape)
+  if (options.sizes.linkGBytes > 0 && !input.layers.front().shape)
     return makeError(Code::InvalidArgument,
                      "--link: a profile alone does not say how large a row is: name a model, too");
   return {};
 }
 
+/// One way to place all layers, summed over them.
+struct Row {
+  PlaceMethod method;
+  PlacementPrediction cost;
+  double imbalance = 0; // of pairs; mean over layers and steps
+  uint64_t copies = 0;  // beyond each expert's first
+};
+
 struct Placed {
-  Placement placement; // from all steps
+  Placement placement; // by the method that was asked for, from all steps
   std::vector<Row> rows;
 };
 
-Placed placeAll(const PlaceOptions &options, const PlaceInput &input) {
-  Placed placed{{options.devices, {}},
-                {{"number", "by number", {}, 0, 0},
-                 {"greedy", "mean pairs, greedily", {}, 0, 0},
-                 {"even", "mean pairs, evenly", {}, 0, 0},
-                 {"place", "moec place", {}, 0, 0}}};
-  for (const PlaceLayer &layer : input.layers) {
-    const LayerSearch search(options, input, layer);
-    const LayerPlacement found = search.searched(layer.first);
-    const LayerPlacement all = input.heldBack ? search.searched(layer.steps) : found;
-    search.addTo(placed.rows[0], search.byNumber());
-    search.addTo(placed.rows[1], search.greedy());
-    search.addTo(placed.rows[2], search.even());
-    search.addTo(placed.rows[3], found);
-    placed.placement.layers[layer.layer] = all;
+double meanImbalance(const LayerPlacement &placement, const std::vector<PlacedStep> &steps) {
+  double sum = 0, weights = 0;
+  for (const PlacedStep &step : steps) {
+    sum += step.weight * placement.imbalance(step.routing);
+    weights += step.weight;
   }
+  return sum / weights;
+}
+
+void addTo(Row &row, const LayerSearch &search, const PlaceLayer &layer, const LayerPlacement &placement) {
+  const PlacementPrediction cost = search.costOf(placement, layer.second);
+  row.cost.slowest += cost.slowest;
+  row.cost.mean += cost.mean;
+  row.imbalance += meanImbalance(placement, layer.second);
+  for (uint32_t copies : placement.copies())
+    row.copies += copies - 1;
+}
+
+Placed placeAll(const PlaceOptions &options, const PlaceInput &input) {
+  Placed placed{{options.sizes.devices, {}}, {}};
+  for (const PlaceMethod &method : placeMethods())
+    placed.rows.push_back({method, {}, 0, 0});
+  for (const PlaceLayer &layer : input.layers) {
+    const LayerSearch search(options.sizes, input, layer);
+    for (Row &row : placed.rows) {
+      const LayerPlacement found = row.method.find(search, layer.first);
+      addTo(row, search, layer, found);
+      if (options.method == row.method.kind)
+        placed.placement.layers[layer.layer] = input.heldBack ? row.method.find(search, layer.steps) : found;
+    }
+  }
+  for (Row &row : placed.rows)
+    row.imbalance /= static_cast<double>(input.layers.size());
   return placed;
 }
 
@@ -181,9 +109,9 @@ size_t stepsIn(const PlaceInput &input, std::vector<PlacedStep> PlaceLayer::*whi
 std::string headText(const PlaceOptions &options, const PlaceInput &input) {
   const PlaceLayer &layer = input.layers.front();
   std::string text = fmt::format("{} of {} on {}", counted(input.layers.size(), "layer"),
-                                 counted(layer.experts, "expert"), counted(options.devices, "device"));
-  if (options.slots)
-    text += fmt::format(", {} each at most", options.slots);
+                                 counted(layer.experts, "expert"), counted(options.sizes.devices, "device"));
+  if (options.sizes.slots)
+    text += fmt::format(", {} each at most", options.sizes.slots);
   text += layer.shape ? fmt::format("; times are the planner's for {} ({})", input.facts.name, input.figures)
                       : "; costs are pairs";
   text += input.heldBack
@@ -202,7 +130,7 @@ std::string tableText(const PlaceInput &input, const std::vector<Row> &rows) {
   for (const Row &row : rows) {
     const auto shown = [&](double cost) { return timed ? textOfNs(cost) : fmt::format("{:.1f}", cost); };
     const double waits = row.cost.slowest > 0 ? 1 - row.cost.mean / row.cost.slowest : 0;
-    text += fmt::format(format, row.name, shown(row.cost.slowest), shown(row.cost.mean),
+    text += fmt::format(format, row.method.name, shown(row.cost.slowest), shown(row.cost.mean),
                         fmt::format("{:.1f} %", 100 * waits), fmt::format("{:.2f}", row.imbalance), row.copies);
   }
   return text +
@@ -213,7 +141,7 @@ nlohmann::json reportJson(const PlaceOptions &options, const PlaceInput &input, 
   const bool timed = input.layers.front().shape.has_value();
   nlohmann::json json = {{"schema", "moec.place"},
                          {"schema_version", 1},
-                         {"devices", options.devices},
+                         {"devices", options.sizes.devices},
                          {"layers", input.layers.size()},
                          {"held_back", input.heldBack},
                          {"unit", timed ? "ns" : "pairs"},
@@ -225,7 +153,7 @@ nlohmann::json reportJson(const PlaceOptions &options, const PlaceInput &input, 
   if (!options.output.empty())
     json["output"] = options.output;
   for (const Row &row : rows)
-    json["placements"].push_back({{"kind", row.kind},
+    json["placements"].push_back({{"kind", row.method.kind},
                                   {"slowest", row.cost.slowest},
                                   {"mean", row.cost.mean},
                                   {"imbalance", row.imbalance},
@@ -258,12 +186,12 @@ void addPlace(CLI::App &app, Tool &tool) {
                    "with --profile: model whose layers the planner costs; default: pairs are counted");
   verb->add_option("--trace", source.trace, "decision trace with the routing to place for");
   verb->add_option("--profile", source.profile, "or a profile, of a typical step");
-  verb->add_option("--devices", options->devices, "devices to place experts on")
+  verb->add_option("--devices", options->sizes.devices, "devices to place experts on")
       ->required()
       ->check(CLI::Range(1u, 65536u));
-  verb->add_option("--slots", options->slots,
+  verb->add_option("--slots", options->sizes.slots,
                    "experts and copies that a device may hold in a layer; default: as few as possible");
-  verb->add_option("--link", options->linkGBytes,
+  verb->add_option("--link", options->sizes.linkGBytes,
                    "GB/s at which a device exchanges rows with others; default: not counted")
       ->check(CLI::PositiveNumber);
   verb->add_option("--target", source.target, targetNames)->capture_default_str();
@@ -271,6 +199,10 @@ void addPlace(CLI::App &app, Tool &tool) {
   verb->add_option("--calibration", source.calibration,
                    "file with a device's figures; default: as sessions here have them");
   verb->add_option("-o,--output", options->output, "placement to write; - is stdout, and nothing else is printed");
+  verb->add_option("--method", options->method,
+                   "whose placement is written: moec's own, or one that it is compared with")
+      ->check(CLI::IsMember({"place", "number", "greedy", "even"}))
+      ->capture_default_str();
   addCacheOptions(verb, source.cache);
   addFormat(verb, options->format);
 }

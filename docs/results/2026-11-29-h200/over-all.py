@@ -17,16 +17,10 @@ def ratios(*files):
             for file in files for row in json.loads((HERE / file).read_text())["rows"] if row["rivals"]}
 
 
-def slice_of_log(file):
-    """Cells of a table that the run left when its time ended: moec's time is the one before the rival's."""
-    lines = [line.split() for line in (HERE / file).read_text().splitlines() if not line.startswith("#")]
-    return {(cell[0], int(cell[1]), float(cell[2])): float(cell[8]) / float(cell[4]) for cell in lines}
-
-
-def in_turns(file):
+def in_turns(*files):
     """Of the cells that were timed in turns, the ratio of medians of rounds."""
     return {(row["shape"], row["tokens"], row["skew"]): median(row["rival"]) / median(row["moec"])
-            for row in json.loads((HERE / file).read_text())["rows"]}
+            for file in files for row in json.loads((HERE / file).read_text())["rows"]}
 
 
 def show(title, best, vllm, turns_of_best={}, turns_of_vllm={}):
@@ -49,6 +43,6 @@ def show(title, best, vllm, turns_of_best={}, turns_of_vllm={}):
 
 few, fp8 = "../2026-11-28-h200-few", "../2026-11-28-h200-few-fp8"
 show("bf16", ratios(*(f"{few}/peers-{name}.json" for name in SKEWS)), ratios(*(f"peers-vllm-{name}.json" for name in SKEWS)),
-     in_turns(f"{few}/turns-mixtral.json"), in_turns("turns-vllm-mixtral.json"))
+     in_turns(f"{few}/turns-mixtral.json"), in_turns("turns-vllm-mixtral.json", "turns-vllm-slice.json"))
 show("e4m3", ratios(*(f"{fp8}/peers-e4m3-{name}.json" for name in SKEWS), "peers-e4m3-one.json"),
-     ratios(*(f"peers-e4m3-vllm-{name}.json" for name in SKEWS)) | slice_of_log("peers-e4m3-vllm-slice.txt"))
+     ratios(*(f"peers-e4m3-vllm-{name}.json" for name in (*SKEWS, "slice", "slice-few"))))
