@@ -61,17 +61,21 @@ Histogram LayerPlacement::onDevice(uint32_t device, const Histogram &step) const
   const std::vector<uint32_t> count = copies();
   Histogram local{step.tokens, {}};
   for (uint32_t expert : on[device]) {
-    const uint32_t pairs = expert < step.pairs.size() ? step.pairs[expert] : 0;
-    local.pairs.push_back(pairs / count[expert] + (before[expert] < pairs % count[expert] ? 1 : 0));
+    const uint32_t pairs = expert < step.pairs.size() ? step.pairs[expert] : 0, among = count[expert];
+    const uint32_t turn = (before[expert] + among - expert % among) % among; // not the first device for every expert
+    local.pairs.push_back(pairs / among + (turn < pairs % among ? 1 : 0));
   }
   return local;
 }
 
 double LayerPlacement::imbalance(const Histogram &step) const {
-  std::vector<uint32_t> pairs;
-  for (uint32_t device = 0; device < on.size(); ++device)
-    pairs.push_back(static_cast<uint32_t>(onDevice(device, step).total()));
-  return moec::imbalance(pairs);
+  double most = 0, all = 0;
+  for (uint32_t device = 0; device < on.size(); ++device) {
+    const auto pairs = static_cast<double>(onDevice(device, step).total());
+    most = std::max(most, pairs);
+    all += pairs;
+  }
+  return all > 0 ? most * static_cast<double>(on.size()) / all : 0;
 }
 
 LayerPlacement placementByNumber(uint32_t experts, uint32_t devices) {

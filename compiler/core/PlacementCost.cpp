@@ -19,10 +19,12 @@ std::vector<uint32_t> rowGrid(uint32_t most) {
   return grid;
 }
 
-/// A step of the whole layer in which each of its experts has `rows` rows, as a device with `experts` of them sees it.
-Histogram evenStep(const LayerShape &shape, uint32_t experts, uint32_t rows) {
+/// A step of the whole layer in which each of its experts has `rows` rows, as a device with `experts` of them sees it;
+/// `idle`: with none of these.
+Histogram evenStep(const LayerShape &shape, uint32_t experts, uint32_t rows, bool idle) {
   const uint64_t tokens = (uint64_t{rows} * shape.experts + shape.topK - 1) / std::max(1u, shape.topK);
-  return {static_cast<uint32_t>(std::min<uint64_t>(tokens, UINT32_MAX)), std::vector<uint32_t>(experts, rows)};
+  return {static_cast<uint32_t>(std::min<uint64_t>(tokens, UINT32_MAX)),
+          std::vector<uint32_t>(experts, idle ? 0 : rows)};
 }
 
 PlacementPrediction predict(const LayerPlacement &placement, const std::vector<PlacedStep> &steps,
@@ -59,14 +61,13 @@ RowCost RowCost::ofPairs() {
 RowCost RowCost::planned(const LayerShape &shape, uint32_t experts, uint32_t mostRows, const TargetFacts &facts,
                          const Calibration &calibration, const PlanLimits &limits) {
   const LayerShape local = shapeOnDevice(shape, experts);
-  const auto whole = [&](uint32_t rows) {
-    return planLayer(local, evenStep(shape, experts, rows), facts, calibration, limits).predictedNs;
+  const auto ns = [&](uint32_t rows, bool idle) {
+    return planLayer(local, evenStep(shape, experts, rows, idle), facts, calibration, limits).predictedNs;
   };
   RowCost cost;
-  const double fixed = whole(0); // what a device pays whatever it holds: not an expert's
   double highest = 0;
   for (uint32_t rows : rowGrid(mostRows)) {
-    highest = std::max(highest, (whole(rows) - fixed) / experts);
+    highest = std::max(highest, (ns(rows, false) - ns(rows, true)) / experts);
     cost.rows.push_back(rows);
     cost.ns.push_back(highest);
   }

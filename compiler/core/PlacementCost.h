@@ -23,7 +23,8 @@ class RowCost {
 public:
   /// Each row costs 1: for balancing pairs.
   static RowCost ofPairs();
-  /// From planLayer's predictions for `experts` experts with the same rows each, up to `mostRows`.
+  /// From planLayer's predictions for `experts` experts with the same rows each, up to `mostRows`, less what it
+  /// predicts for as many tokens none of which has an expert there.
   static RowCost planned(const LayerShape &shape, uint32_t experts, uint32_t mostRows, const TargetFacts &facts,
                          const Calibration &calibration, const PlanLimits &limits);
   /// The same, and `ns` more for each row (what its exchange takes).
@@ -32,7 +33,8 @@ public:
   double at(double rows) const;
 
 private:
-  std::vector<double> rows, ns; // ascending, rows from 1 on; after the last as between the last two
+  std::vector<double> rows,
+      ns; // ascending, rows from 1 on; after the last as between the last two, a single point as from 0
 };
 
 /// The layer as one of the devices computes it: `experts` experts, no shared expert (which placement does not move).
@@ -41,7 +43,7 @@ LayerShape shapeOnDevice(const LayerShape &shape, uint32_t experts);
 /// A weighted mean of steps.
 struct PlacementPrediction {
   double slowest = 0; // of the device that a step waits for
-  double mean = 0;    // over the devices: what perfect balance would come to
+  double mean = 0;    // of all devices
 };
 
 /// By the planner: nanoseconds of each device on the best plan for its part of the step, and `nsPerRow` for each row.

@@ -1,7 +1,7 @@
 #include "compiler/core/PlacementSearch.h"
 
 #include <algorithm>
-#include <array>
+#include <cmath>
 #include <numeric>
 #include <span>
 
@@ -13,7 +13,8 @@ using Costs = std::vector<double>; // one for each step, times the step's share 
 
 double sumOf(const Costs &costs) { return std::accumulate(costs.begin(), costs.end(), 0.0); }
 
-/// What an expert costs a device in each step, by how many devices share it. Made when they are first asked for.
+/// What an expert costs each device that holds it, in each step, by how many devices do: the copy that gets most. Made
+/// when they are first asked for.
 class ExpertCosts {
 public:
   explicit ExpertCosts(const PlacementProblem &problem)
@@ -35,8 +36,9 @@ private:
   Costs made(uint32_t expert, uint32_t copies) const {
     Costs costs;
     for (const PlacedStep &step : problem.steps) {
-      const double rows = expert < step.routing.pairs.size() ? step.routing.pairs[expert] : 0;
-      costs.push_back(problem.cost.at(rows / copies) * (weights > 0 ? step.weight / weights : 0));
+      const uint32_t pairs = expert < step.routing.pairs.size() ? step.routing.pairs[expert] : 0;
+      const uint32_t rows = pairs / copies + (pairs % copies > 0);
+      costs.push_back(problem.cost.at(rows) * (weights > 0 ? step.weight / weights : 0));
     }
     return costs;
   }
@@ -56,11 +58,6 @@ public:
   PlacementSearch answer() const;
 
 private:
-  /// The three costliest devices of a step: at least one of them is not among the two that a change touches.
-  struct Slowest {
-    std::array<double, 3> cost = {0, 0, 0};
-    std::array<uint32_t, 3> device = {UINT32_MAX, UINT32_MAX, UINT32_MAX};
-  };
   struct Change {
     uint32_t device, expert;
     bool add;
@@ -72,11 +69,13 @@ private:
 
   void rank(size_t step);
   void recount();
-  double othersSlowest(size_t step, uint32_t a, uint32_t b) const;
-  double costOfMoving(uint32_t from, uint32_t to, const Costs &leaving, const Costs *coming) const;
+  double othersSlowest(size_t step) const;
+  bool canGain(uint32_t device) const { return isSlowest[device] != 0; }
+  double costOfMoving(uint32_t from, uint32_t to, const Costs &leaving, const Costs *coming);
   double costOfChanges(std::span<const Change> changes);
   void apply(std::span<const Change> changes);
   bool takeIfLower(double found, std::span<const Change> changes);
+  bool dropUseless(uint32_t device);
   bool exchange(uint32_t a, uint32_t slot);
   bool move(uint32_t device, uint32_t slot);
   bool copyInto(uint32_t device, uint32_t expert);
@@ -90,14 +89,18 @@ private:
   const size_t steps;
   std::vector<uint8_t> held; // [D, E]
   std::vector<uint32_t> copies;
-  std::vector<Costs> load; // [D]
-  std::vector<Slowest> slowest;
+  std::vector<Costs> load;                  // [D]
+  std::vector<std::vector<uint32_t>> order; // [steps]: devices, the costliest first
+  std::vector<uint8_t> isSlowest;           // [D]: in some step. No change that leaves these as they are gains
+  std::vector<uint8_t> onSlowest;           // [E]: held by such a device
+  std::vector<uint8_t> touched;             // [D]: by the change that is being weighed
   double cost = 0;
 };
 
 Descent::Descent(const PlacementProblem &problem, const LayerPlacement &start)
     : problem(problem), costOf(problem), placed(start), experts(start.numExperts), devices(problem.devices),
-      steps(problem.steps.size()), held(size_t{devices} * experts), copies(start.copies()), slowest(steps) {
+      steps(problem.steps.size()), held(size_t{devices} * experts), copies(start.copies()), order(steps),
+      touched(devices) {
   for (uint32_t device = 0; device < devices; ++device)
     for (uint32_t expert : placed.on[device])
       held[device * experts + expert] = 1;
@@ -105,19 +108,11 @@ Descent::Descent(const PlacementProblem &problem, const LayerPlacement &start)
 }
 
 void Descent::rank(size_t step) {
-  Slowest &best = slowest[step];
-  best = {};
-  for (uint32_t device = 0; device < devices; ++device) {
-    double value = load[device][step];
-    uint32_t which = device;
-    for (size_t place = 0; place < 3; ++place)
-      if (best.device[place] == UINT32_MAX || value > best.cost[place]) {
-        std::swap(value, best.cost[place]);
-        std::swap(which, best.device[place]);
-        if (which == UINT32_MAX)
-          break;
-      }
-  }
+  order[step].resize(devices);
+  std::iota(order[step].begin(), order[step].end(), 0);
+  std::sort(order[step].begin(), order[step].end(), [&](uint32_t a, uint32_t b) {
+    return load[a][step] != load[b][step] ? load[a][step] > load[b][step] : a < b;
+  });
 }
 
 /// From nothing, so that rounding does not add up over changes.
@@ -130,50 +125,75 @@ void Descent::recount() {
         load[device][step] += own[step];
     }
   cost = 0;
+  isSlowest.assign(devices, 0);
   for (size_t step = 0; step < steps; ++step) {
     rank(step);
-    cost += slowest[step].cost[0];
+    const double most = load[order[step].front()][step];
+    cost += most;
+    for (uint32_t device : order[step]) {
+      if (load[device][step] < most)
+        break;
+      isSlowest[device] = 1;
+    }
   }
+  onSlowest.assign(experts, 0);
+  for (uint32_t device = 0; device < devices; ++device)
+    for (uint32_t expert : placed.on[device])
+      onSlowest[expert] |= isSlowest[device];
 }
 
-double Descent::othersSlowest(size_t step, uint32_t a, uint32_t b) const {
-  const Slowest &best = slowest[step];
-  for (size_t place = 0; place < 3; ++place)
-    if (best.device[place] != a && best.device[place] != b)
-      return best.cost[place];
+/// Of the devices that are not touched.
+double Descent::othersSlowest(size_t step) const {
+  for (uint32_t device : order[step])
+    if (!touched[device])
+      return load[device][step];
   return 0;
 }
 
 /// `coming` goes the other way, where it is given.
-double Descent::costOfMoving(uint32_t from, uint32_t to, const Costs &leaving, const Costs *coming) const {
+double Descent::costOfMoving(uint32_t from, uint32_t to, const Costs &leaving, const Costs *coming) {
+  touched[from] = touched[to] = 1;
   double sum = 0;
   for (size_t step = 0; step < steps && sum < cost; ++step) {
     const double change = leaving[step] - (coming ? (*coming)[step] : 0);
-    sum += std::max({load[from][step] - change, load[to][step] + change, othersSlowest(step, from, to)});
+    sum += std::max({load[from][step] - change, load[to][step] + change, othersSlowest(step)});
   }
+  touched[from] = touched[to] = 0;
   return sum;
 }
 
 /// Changes of how many devices share an expert: what the others hold of it changes, too.
 double Descent::costOfChanges(std::span<const Change> changes) {
-  std::vector<Costs> after = load;
+  std::vector<std::pair<uint32_t, Costs>> after; // of the devices that are touched
+  const auto of = [&](uint32_t device) -> Costs & {
+    for (auto &[known, costs] : after)
+      if (known == device)
+        return costs;
+    touched[device] = 1;
+    return after.emplace_back(device, load[device]).second;
+  };
   for (const Change &change : changes) {
     const uint32_t now = copies[change.expert], then = change.add ? now + 1 : now - 1;
     const Costs shared = costOf.of(change.expert, then); // copied: asking for another count may move it
     const Costs &before = costOf.of(change.expert, now);
     for (uint32_t device = 0; device < devices; ++device) {
       const bool had = holds(device, change.expert), has = device == change.device ? change.add : had;
-      for (size_t step = 0; (had || has) && step < steps; ++step)
-        after[device][step] += (has ? shared[step] : 0) - (had ? before[step] : 0);
+      if (!had && !has)
+        continue;
+      Costs &costs = of(device);
+      for (size_t step = 0; step < steps; ++step)
+        costs[step] += (has ? shared[step] : 0) - (had ? before[step] : 0);
     }
   }
   double sum = 0;
-  for (size_t step = 0; step < steps && sum < cost; ++step) {
-    double most = 0;
-    for (const Costs &device : after)
-      most = std::max(most, device[step]);
+  for (size_t step = 0; step < steps && sum <= cost; ++step) {
+    double most = othersSlowest(step);
+    for (const auto &[device, costs] : after)
+      most = std::max(most, costs[step]);
     sum += most;
   }
+  for (const auto &[device, costs] : after)
+    touched[device] = 0;
   return sum;
 }
 
@@ -192,7 +212,7 @@ void Descent::apply(std::span<const Change> changes) {
 
 bool Descent::takeIfLower(double found, std::span<const Change> changes) {
   constexpr double leastGain = 1e-9; // of the cost: below it is rounding, which could go round in circles
-  if (!(found < cost * (1 - leastGain)))
+  if (!std::isfinite(cost) || !(found < cost * (1 - leastGain)))
     return false;
   apply(changes);
   return true;
@@ -202,7 +222,7 @@ bool Descent::takeIfLower(double found, std::span<const Change> changes) {
 bool Descent::exchange(uint32_t a, uint32_t slot) {
   const uint32_t mine = placed.on[a][slot];
   for (uint32_t b = a + 1; b < devices; ++b) {
-    if (holds(b, mine))
+    if (holds(b, mine) || !(canGain(a) || canGain(b)))
       continue;
     for (uint32_t theirs : placed.on[b]) {
       if (holds(a, theirs))
@@ -217,6 +237,8 @@ bool Descent::exchange(uint32_t a, uint32_t slot) {
 
 bool Descent::move(uint32_t device, uint32_t slot) {
   const uint32_t expert = placed.on[device][slot];
+  if (!canGain(device))
+    return false;
   for (uint32_t to = 0; to < devices; ++to) {
     if (isFull(to) || holds(to, expert))
       continue;
@@ -229,7 +251,7 @@ bool Descent::move(uint32_t device, uint32_t slot) {
 
 /// A further copy of `expert`, into a free slot or in place of another expert's copy.
 bool Descent::copyInto(uint32_t device, uint32_t expert) {
-  if (holds(device, expert))
+  if (holds(device, expert) || !onSlowest[expert])
     return false;
   if (!isFull(device)) {
     const Change add[] = {{device, expert, true}};
@@ -246,6 +268,20 @@ bool Descent::copyInto(uint32_t device, uint32_t expert) {
   return false;
 }
 
+/// A copy without which no step is slower.
+bool Descent::dropUseless(uint32_t device) {
+  for (uint32_t expert : placed.on[device]) {
+    if (copies[expert] < 2)
+      continue;
+    const Change drop[] = {{device, expert, false}};
+    if (costOfChanges(drop) <= cost) {
+      apply(drop);
+      return true;
+    }
+  }
+  return false;
+}
+
 bool Descent::sweep() {
   bool better = false;
   for (uint32_t device = 0; device < devices; ++device)
@@ -256,9 +292,12 @@ bool Descent::sweep() {
 
 bool Descent::sweepCopies() {
   bool better = false;
-  for (uint32_t device = 0; device < devices; ++device)
+  for (uint32_t device = 0; device < devices; ++device) {
+    while (dropUseless(device))
+      better = true;
     for (uint32_t expert = 0; expert < experts; ++expert)
       better |= copyInto(device, expert);
+  }
   return better;
 }
 
@@ -268,9 +307,10 @@ void Descent::run(bool withCopies) {
 }
 
 PlacementSearch Descent::answer() const {
-  PlacementSearch found{placed, cost};
+  PlacementSearch found{placed, 0};
   for (std::vector<uint32_t> &on : found.placement.on)
     std::sort(on.begin(), on.end());
+  found.cost = sumDevices(found.placement, problem.steps, problem.cost).slowest;
   return found;
 }
 
@@ -293,16 +333,25 @@ void kick(LayerPlacement &placement, uint64_t &state) {
     std::swap(mine, theirs);
 }
 
+/// Tries of `kicked`: fewer where a descent takes long.
+int kicksFor(const PlacementProblem &problem, uint32_t experts) {
+  constexpr double mostTries = 20, mostWork = 4e8;
+  const double exchanges = double(experts) * experts,
+               copied = double(problem.devices) * problem.slotsPerDevice * experts;
+  const double work = static_cast<double>(problem.steps.size()) * (exchanges + (problem.copies ? copied : 0));
+  return static_cast<int>(std::min(mostTries, mostWork / work));
+}
+
 /// Descends again from near the best, and goes on from there where that is better (iterated local search). On made-up
 /// routing of 64 experts 20 tries gained up to 1 % of a step, and 400 of them 0.5 % more.
-PlacementSearch kicked(const PlacementProblem &problem, PlacementSearch best, bool copies) {
-  constexpr int tries = 20, exchanges = 2;
+PlacementSearch kicked(const PlacementProblem &problem, PlacementSearch best) {
+  constexpr int exchanges = 2;
   uint64_t state = 1;
-  for (int attempt = 0; attempt < tries; ++attempt) {
+  for (int attempt = kicksFor(problem, best.placement.numExperts); attempt > 0; --attempt) {
     LayerPlacement start = best.placement;
     for (int exchange = 0; exchange < exchanges; ++exchange)
       kick(start, state);
-    PlacementSearch found = improvedPlacement(problem, start, copies);
+    PlacementSearch found = improvedPlacement(problem, start, problem.copies);
     if (found.cost < best.cost)
       best = std::move(found);
   }
@@ -328,6 +377,22 @@ std::vector<uint32_t> copiesByLoad(const std::vector<double> &mean, const Placem
 }
 
 } // namespace
+
+std::vector<PlacedStep> thinned(const std::vector<PlacedStep> &steps, size_t most) {
+  if (steps.size() <= most)
+    return steps;
+  std::vector<PlacedStep> some;
+  uint64_t state = 1;
+  for (size_t index = 0; index < most; ++index) {
+    const size_t begin = index * steps.size() / most, end = (index + 1) * steps.size() / most;
+    PlacedStep step = steps[begin + nextBelow(state, end - begin)];
+    step.weight = 0;
+    for (size_t other = begin; other < end; ++other)
+      step.weight += steps[other].weight;
+    some.push_back(std::move(step));
+  }
+  return some;
+}
 
 LayerPlacement greedyPlacement(const PlacementProblem &problem, bool withCopies) {
   const auto experts = static_cast<uint32_t>(problem.steps.front().routing.pairs.size());
@@ -371,15 +436,26 @@ std::vector<PlacementSearch> searchPlacement(const PlacementProblem &problem) {
   PlacementProblem pairs = problem;
   pairs.cost = RowCost::ofPairs();
   const auto experts = static_cast<uint32_t>(problem.steps.front().routing.pairs.size());
-  const bool copies = uint64_t{problem.devices} * problem.slotsPerDevice > experts;
+  const uint32_t fewest = (experts + problem.devices - 1) / problem.devices;
   std::vector<PlacementSearch> found;
-  for (const LayerPlacement &start : {greedyPlacement(problem, copies), greedyPlacement(pairs, copies),
-                                      placementByNumber(experts, problem.devices)}) {
-    found.push_back(improvedPlacement(problem, start, copies));
+  if (problem.slotsPerDevice > fewest) { // from the best without slots to spare, so that these cost nothing
+    PlacementProblem tight = problem;
+    tight.slotsPerDevice = fewest;
+    tight.copies = false;
+    found = searchPlacement(tight);
+    found.push_back(improvedPlacement(problem, found.front().placement, problem.copies));
+  }
+  std::vector<LayerPlacement> starts;
+  for (const PlacementProblem &by : {problem, pairs})
+    starts.push_back(greedyPlacement(by, problem.copies));
+  if (!problem.copies)
+    starts.push_back(placementByNumber(experts, problem.devices));
+  for (const LayerPlacement &start : starts) {
+    found.push_back(improvedPlacement(problem, start, problem.copies));
     found.push_back({start, sumDevices(start, problem.steps, problem.cost).slowest});
   }
   const auto cheaper = [](const auto &a, const auto &b) { return a.cost < b.cost; };
-  found.push_back(kicked(problem, *std::min_element(found.begin(), found.end(), cheaper), copies));
+  found.push_back(kicked(problem, *std::min_element(found.begin(), found.end(), cheaper)));
   std::stable_sort(found.begin(), found.end(), cheaper);
   return found;
 }

@@ -100,7 +100,7 @@ class OnGpu:
         self.torch, self.session, self.layer, self.tokens = torch, session, layer, tokens
         torch.cuda.set_device(device)
         dtype = getattr(torch, layer.dtype)
-        torch.manual_seed(1)
+        torch.manual_seed(random.getrandbits(32))
         self.hidden = torch.randn(tokens, layer.hidden, device=device, dtype=dtype)
         self.output = torch.empty_like(self.hidden)
         self.ids = torch.zeros(tokens, layer.top_k, device=device, dtype=torch.int32)
@@ -139,13 +139,13 @@ class OnGpu:
 
 
 def parts_of(ids, placement):
-    """The ids of each device; -1 for pairs of others. An expert's copies take its pairs in turns."""
+    """The ids of each device; -1 for pairs of others. An expert's copies take its pairs in turns, its (e modulo copies)-th the first."""
     homes = [[] for _ in range(placement["experts"])]
     for device, experts in enumerate(placement["devices"]):
         for expert in experts:
             homes[expert].append(device)
     parts = [array.array("i", [-1]) * len(ids) for _ in placement["devices"]]
-    seen = [0] * len(homes)
+    seen = list(range(len(homes)))
     for pair, expert in enumerate(ids):
         parts[homes[expert][seen[expert] % len(homes[expert])]][pair] = expert
         seen[expert] += 1

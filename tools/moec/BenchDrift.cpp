@@ -4,11 +4,9 @@
 #include "runtime/recompile/Recompiler.h"
 #include "runtime/trace/DecisionTrace.h"
 #include "tools/moec/DriftReport.h"
+#include "tools/moec/LiveLine.h"
 
 #include <fmt/format.h>
-
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -44,49 +42,6 @@ struct LoopLog {
     if (auto *judged = std::get_if<JudgementRecord>(&event))
       judgements.push_back(*judged);
   }
-};
-
-/// One line on a terminal that is written over; nothing elsewhere.
-class LiveLine {
-public:
-  explicit LiveLine(bool forced) : terminal(isatty(2)), on(forced || terminal) {}
-  ~LiveLine() { end(); }
-
-  void show(const char *part, uint64_t step, double tokensPerSecond, const Recompiler &loop, double regretNs) {
-    if (isDue())
-      print(fmt::format("step {:>5}  {:<8} {:>8.0f} tokens/s  regret {:>8.2f} ms  generation {}{}", step, part,
-                        tokensPerSecond, regretNs / 1e6, loop.stats().liveGeneration,
-                        loop.busy() ? "  building or measuring" : ""));
-  }
-  void show(const std::string &doing) {
-    if (isDue())
-      print(doing);
-  }
-  void end() {
-    if (dirty)
-      fmt::print(stderr, "\n");
-    dirty = false;
-  }
-
-private:
-  bool isDue() const { return on && secondsSince(last) >= (terminal ? 0.1 : 1.0); }
-
-  /// A line that is wider than the terminal would wrap, and \r would come back to its second row alone.
-  void print(std::string line) {
-    last = Clock::now();
-    winsize size{};
-    if (terminal && ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-      line.resize(std::min<size_t>(line.size(), size.ws_col - 1u));
-    if (terminal)
-      fmt::print(stderr, "\r{}\x1b[K", line);
-    else
-      fmt::print(stderr, "{}\n", line);
-    std::fflush(stderr);
-    dirty = terminal;
-  }
-
-  bool terminal, on, dirty = false;
-  Clock::time_point last{};
 };
 
 /// The whole run of a scenario.
@@ -212,8 +167,7 @@ private:
       stepNs.push_back(static_cast<double>(*ns));
       if (!drifted)
         beforeNs.push_back(static_cast<double>(*ns));
-      line.show(drifted ? "drifted" : "before", steps, routed.tokens / (static_cast<double>(*ns) * 1e-9), *loop,
-                log.regretNs);
+      showStep(drifted ? "drifted" : "before", routed.tokens / (static_cast<double>(*ns) * 1e-9));
     }
     return {};
   }
@@ -289,6 +243,13 @@ private:
     for (const auto &[number, share] : left)
       gain += 1 - share;
     return gain / static_cast<double>(bench.session->layers().size());
+  }
+
+  void showStep(const char *part, double tokensPerSecond) {
+    if (line.isDue())
+      line.show(fmt::format("step {:>5}  {:<8} {:>8.0f} tokens/s  regret {:>8.2f} ms  generation {}{}", steps, part,
+                            tokensPerSecond, log.regretNs / 1e6, loop->stats().liveGeneration,
+                            loop->busy() ? "  building or measuring" : ""));
   }
 
   static constexpr double runSeconds = 36;

@@ -1,4 +1,5 @@
 // `moec place`: which of several devices should hold which experts.
+#include "tools/moec/LiveLine.h"
 #include "tools/moec/PlaceSearch.h"
 #include "tools/moec/Verbs.h"
 
@@ -11,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 namespace moec::tool {
 namespace {
@@ -31,8 +33,20 @@ struct PlaceOptions {
   std::string output, method = "place", format = "text";
 };
 
+Status checkOptions(const PlaceOptions &options) {
+  if (options.output == "-" && options.format != "text")
+    return makeError(Code::InvalidArgument, "-o - and --format={} both write to stdout", options.format);
+  if (!std::isfinite(options.sizes.linkGBytes)) // which no range excludes
+    return makeError(Code::InvalidArgument, "--link: {} is no number", options.sizes.linkGBytes);
+  return {};
+}
+
 Status checkSizes(const PlaceOptions &options, const PlaceInput &input) {
+  constexpr uint32_t mostExperts = 4096; // as of models that are imported; the search takes their square
   for (const PlaceLayer &layer : input.layers) {
+    if (layer.experts > mostExperts)
+      return makeError(Code::InvalidArgument, "layer {} has {}: more than {} cannot be placed", layer.layer,
+                       counted(layer.experts, "expert"), mostExperts);
     if (options.sizes.devices > layer.experts)
       return makeError(Code::InvalidArgument, "--devices: {} devices, but layer {} has {}", options.sizes.devices,
                        layer.layer, counted(layer.experts, "expert"));
@@ -85,7 +99,10 @@ Placed placeAll(const PlaceOptions &options, const PlaceInput &input) {
   Placed placed{{options.sizes.devices, {}}, {}};
   for (const PlaceMethod &method : placeMethods())
     placed.rows.push_back({method, {}, 0, 0});
+  LiveLine line;
   for (const PlaceLayer &layer : input.layers) {
+    line.show(fmt::format("placing the experts of layer {}, {} of {}", layer.layer, &layer - input.layers.data() + 1,
+                          counted(input.layers.size(), "layer")));
     const LayerSearch search(options.sizes, input, layer);
     for (Row &row : placed.rows) {
       const LayerPlacement found = row.method.find(search, layer.first);
@@ -162,6 +179,7 @@ nlohmann::json reportJson(const PlaceOptions &options, const PlaceInput &input, 
 }
 
 Status runPlace(const PlaceOptions &options, const Tool &tool) {
+  MOEC_TRY(checkOptions(options));
   Result<PlaceInput> input = readPlaceInput(options.source, tool);
   MOEC_TRY(input.status());
   MOEC_TRY(checkSizes(options, *input));
@@ -193,8 +211,8 @@ void addPlace(CLI::App &app, Tool &tool) {
                    "experts and copies that a device may hold in a layer; default: as few as possible");
   verb->add_option("--link", options->sizes.linkGBytes,
                    "GB/s at which a device exchanges rows with others; default: not counted")
-      ->check(CLI::PositiveNumber);
-  verb->add_option("--target", source.target, targetNames)->capture_default_str();
+      ->check(CLI::Range(1e-3, 1e6));
+  verb->add_option("--target", source.target, std::string("of a model: ") + targetNames + "; default: cpu");
   verb->add_option("--threads", source.threads, "of a CPU device; 0: all of this machine");
   verb->add_option("--calibration", source.calibration,
                    "file with a device's figures; default: as sessions here have them");

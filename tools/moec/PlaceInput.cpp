@@ -1,5 +1,6 @@
 #include "tools/moec/PlaceInput.h"
 
+#include "compiler/core/PlacementSearch.h"
 #include "compiler/core/Profile.h"
 #include "compiler/core/Try.h"
 #include "runtime/Model.h"
@@ -25,27 +26,11 @@ void addSteps(const Window &window, std::vector<PlacedStep> &steps) {
     steps.push_back({std::move(step), static_cast<double>(window.steps) / static_cast<double>(kept.size())});
 }
 
-/// `mostSteps` of them, evenly spread, each for those that it stands for.
-std::vector<PlacedStep> thinned(std::vector<PlacedStep> steps) {
-  if (steps.size() <= mostSteps)
-    return steps;
-  std::vector<PlacedStep> some;
-  for (size_t index = 0; index < mostSteps; ++index) {
-    const size_t begin = index * steps.size() / mostSteps, end = (index + 1) * steps.size() / mostSteps;
-    PlacedStep step = steps[(begin + end) / 2];
-    step.weight = 0;
-    for (size_t other = begin; other < end; ++other)
-      step.weight += steps[other].weight;
-    some.push_back(std::move(step));
-  }
-  return some;
-}
-
 std::vector<PlacedStep> stepsOf(const Windows &windows, size_t begin, size_t end) {
   std::vector<PlacedStep> steps;
   for (size_t index = begin; index < end; ++index)
     addSteps(*windows[index], steps);
-  return thinned(std::move(steps));
+  return thinned(steps, mostSteps);
 }
 
 PlaceLayer layerOf(const LayerSetup &setup, const Windows &windows, bool holdBack) {
@@ -65,7 +50,10 @@ Result<PlaceInput> fromTrace(const std::string &path) {
   for (const TraceLine &line : trace->lines)
     if (const auto *counts = std::get_if<CountsEvent>(&line.event); counts && counts->window.steps > 0)
       windows[counts->window.layer].push_back(&counts->window);
-  PlaceInput input{.heldBack = true, .facts = trace->setup.facts, .calibration = trace->setup.calibration};
+  PlaceInput input;
+  input.heldBack = true;
+  input.facts = trace->setup.facts;
+  input.calibration = trace->setup.calibration;
   input.figures = "the trace's";
   constexpr size_t leastToHoldBack = 4;
   for (const LayerSetup &setup : trace->setup.layers)
@@ -93,7 +81,8 @@ Status addModel(const PlaceSource &source, const Profile &profile, const Tool &t
       return status.withContext("{}", source.profile);
     layer.shape = described->shape;
   }
-  Result<TargetFacts> facts = compileTarget(source.target, source.threads, tool.environment);
+  Result<TargetFacts> facts =
+      compileTarget(source.target.empty() ? "cpu" : source.target, source.threads, tool.environment);
   MOEC_TRY(facts.status());
   Result<UsedCalibration> calibration =
       findCalibration(source.calibration, *facts, *input.layers.front().shape, **compiler);
@@ -129,6 +118,13 @@ Result<PlaceInput> readPlaceInput(const PlaceSource &source, const Tool &tool) {
     return makeError(Code::InvalidArgument, "expected one of --trace and --profile");
   if (!source.trace.empty() && !source.model.empty())
     return makeError(Code::InvalidArgument, "a trace has its layers' sizes: --trace takes no model");
+  if (source.model.empty())
+    for (const auto &[name, isGiven] : {std::pair{"--target", !source.target.empty()},
+                                        {"--threads", source.threads != 0},
+                                        {"--calibration", !source.calibration.empty()}})
+      if (isGiven)
+        return makeError(Code::InvalidArgument, "{} has no effect without a model{}", name,
+                         source.trace.empty() ? "" : ": a trace has its device's figures");
   return source.trace.empty() ? fromProfile(source, tool) : fromTrace(source.trace);
 }
 

@@ -11,8 +11,8 @@
 namespace moec::tool {
 
 struct PlaceSource {
-  std::string trace, profile;                     // one of them
-  std::string model, target = "cpu", calibration; // with a profile
+  std::string trace, profile;             // one of them
+  std::string model, target, calibration; // with a profile; the target's default is "cpu"
   uint32_t threads = 0;
   CacheOptions cache;
 };

@@ -15,6 +15,7 @@ LayerSearch::LayerSearch(const PlaceSizes &sizes, const PlaceInput &input, const
     : input(input), layer(layer) {
   problem.devices = sizes.devices;
   problem.slotsPerDevice = sizes.slots ? sizes.slots : (layer.experts + sizes.devices - 1) / sizes.devices;
+  problem.copies = uint64_t{sizes.devices} * sizes.slots > layer.experts; // slots that nobody asked for hold none
   if (!layer.shape)
     return;
   // A row goes to its device and comes back, unless its token is there: one token in D is.
@@ -29,37 +30,53 @@ LayerSearch::LayerSearch(const PlaceSizes &sizes, const PlaceInput &input, const
 /// One step, which has what each expert gets on average, in pairs.
 PlacementProblem LayerSearch::ofMean(const std::vector<PlacedStep> &steps) const {
   std::vector<double> sums(layer.experts);
-  double weights = 0;
-  for (const PlacedStep &step : steps) {
-    weights += step.weight;
+  for (const PlacedStep &step : steps)
     for (uint32_t expert = 0; expert < layer.experts; ++expert)
       sums[expert] += step.weight * step.routing.pairs[expert];
-  }
-  constexpr double parts = 1024; // of a pair: means are no whole numbers, and only their ratios count
+  // Means are no whole numbers, and only their ratios count: the largest one fills what a count can hold.
+  const double largest = *std::max_element(sums.begin(), sums.end());
+  const double scale = largest > 0 ? 1e9 / largest : 0;
   PlacementProblem mean = problem;
   mean.cost = RowCost::ofPairs();
   mean.steps = {{Histogram{1, std::vector<uint32_t>(layer.experts)}, 1}};
   for (uint32_t expert = 0; expert < layer.experts; ++expert)
-    mean.steps[0].routing.pairs[expert] = static_cast<uint32_t>(std::min(sums[expert] / weights * parts + 0.5, 4e9));
+    mean.steps[0].routing.pairs[expert] = static_cast<uint32_t>(sums[expert] * scale + 0.5);
   return mean;
 }
 
 LayerPlacement LayerSearch::greedy(const std::vector<PlacedStep> &steps) const {
-  return greedyPlacement(ofMean(steps), uint64_t{problem.devices} * problem.slotsPerDevice > layer.experts);
+  return greedyPlacement(ofMean(steps), problem.copies);
 }
 
 LayerPlacement LayerSearch::even(const std::vector<PlacedStep> &steps) const {
   return searchPlacement(ofMean(steps)).front().placement;
 }
 
+/// Some 32 of the steps: the planner takes longer than the search.
+static std::vector<PlacedStep> someOf(const std::vector<PlacedStep> &steps) {
+  const size_t stride = (steps.size() + 31) / 32;
+  std::vector<PlacedStep> some;
+  for (size_t index = 0; index < steps.size(); index += stride)
+    some.push_back(steps[index]);
+  return some;
+}
+
 LayerPlacement LayerSearch::searched(const std::vector<PlacedStep> &steps) const {
+  constexpr size_t mostJudged = 4;
   PlacementProblem from = problem;
   from.steps = steps;
-  const std::vector<PlacementSearch> found = searchPlacement(from);
+  std::vector<LayerPlacement> candidates;
+  for (PlacementSearch &found : searchPlacement(from))
+    if (std::find(candidates.begin(), candidates.end(), found.placement) == candidates.end() &&
+        candidates.size() < mostJudged)
+      candidates.push_back(std::move(found.placement));
+  if (candidates.size() == 1)
+    return candidates.front();
+  const std::vector<PlacedStep> some = someOf(steps);
   std::vector<double> slowest;
-  for (const PlacementSearch &each : found)
-    slowest.push_back(costOf(each.placement, steps).slowest);
-  return found[std::min_element(slowest.begin(), slowest.end()) - slowest.begin()].placement;
+  for (const LayerPlacement &candidate : candidates)
+    slowest.push_back(costOf(candidate, some).slowest);
+  return candidates[std::min_element(slowest.begin(), slowest.end()) - slowest.begin()];
 }
 
 PlacementPrediction LayerSearch::costOf(const LayerPlacement &placement, const std::vector<PlacedStep> &steps) const {
