@@ -71,7 +71,7 @@ class FlashInferE4m3(FlashInferCutlass):
     """With block scales, for Hopper alone; it quantises tokens and activations by itself. Its products are an older DeepGEMM's, which nvcc
     builds as they are called for, with tiles by a rule: there is nothing to tune, and its tuner's tactics are of other layers."""
 
-    known = "0.3 to 0.7.2, by the parameters named here; 0.7.2 ended its process on the first call"
+    known = "0.3 to 0.7.2, by the parameters named here; run with 0.7.2"
     tactics = False
 
     def check(self):
