@@ -82,8 +82,10 @@ RowCost RowCost::withRow(double more) const {
 }
 
 double RowCost::at(double wanted) const {
+  if (!(wanted > 0))
+    return 0;                                     // whatever a row costs
   if (wanted <= rows.front() || rows.size() == 1) // fewer than one: of some steps
-    return ns.front() / rows.front() * std::max(0.0, wanted);
+    return ns.front() / rows.front() * wanted;
   const auto found = std::lower_bound(rows.begin(), rows.end(), wanted);
   const size_t right = std::min<size_t>(rows.size() - 1, found - rows.begin());
   const double slope = (ns[right] - ns[right - 1]) / (rows[right] - rows[right - 1]);

@@ -268,7 +268,7 @@ bool Descent::copyInto(uint32_t device, uint32_t expert) {
   return false;
 }
 
-/// A copy without which no step is slower.
+/// A copy without which steps take no longer, in sum.
 bool Descent::dropUseless(uint32_t device) {
   for (uint32_t expert : placed.on[device]) {
     if (copies[expert] < 2)
@@ -338,7 +338,9 @@ int kicksFor(const PlacementProblem &problem, uint32_t experts) {
   constexpr double mostTries = 20, mostWork = 4e8;
   const double exchanges = double(experts) * experts,
                copied = double(problem.devices) * problem.slotsPerDevice * experts;
-  const double work = static_cast<double>(problem.steps.size()) * (exchanges + (problem.copies ? copied : 0));
+  constexpr double copyShare = 8; // a copy is weighed on several devices
+  const double work =
+      static_cast<double>(problem.steps.size()) * (exchanges + (problem.copies ? copyShare * copied : 0));
   return static_cast<int>(std::min(mostTries, mostWork / work));
 }
 
@@ -356,6 +358,26 @@ PlacementSearch kicked(const PlacementProblem &problem, PlacementSearch best) {
       best = std::move(found);
   }
   return best;
+}
+
+/// Without copies that `sumDevices` has no use for: a descent counts the larger of an expert's shares for all of them.
+PlacementSearch withoutUseless(const PlacementProblem &problem, PlacementSearch found) {
+  std::vector<uint32_t> copies = found.placement.copies();
+  for (size_t device = 0; device < found.placement.on.size(); ++device) {
+    const std::vector<uint32_t> held = found.placement.on[device];
+    for (uint32_t expert : held) {
+      if (copies[expert] < 2)
+        continue;
+      LayerPlacement without = found.placement;
+      std::erase(without.on[device], expert);
+      const double cost = sumDevices(without, problem.steps, problem.cost).slowest;
+      if (!(cost <= found.cost))
+        continue;
+      found = {std::move(without), cost};
+      --copies[expert];
+    }
+  }
+  return found;
 }
 
 /// How many copies each expert gets where all slots are filled: one more, again and again, for the one whose copies
@@ -438,7 +460,8 @@ std::vector<PlacementSearch> searchPlacement(const PlacementProblem &problem) {
   const auto experts = static_cast<uint32_t>(problem.steps.front().routing.pairs.size());
   const uint32_t fewest = (experts + problem.devices - 1) / problem.devices;
   std::vector<PlacementSearch> found;
-  if (problem.slotsPerDevice > fewest) { // from the best without slots to spare, so that these cost nothing
+  if (problem.copies ||
+      problem.slotsPerDevice > fewest) { // from the best without slots to spare: they cost nothing then
     PlacementProblem tight = problem;
     tight.slotsPerDevice = fewest;
     tight.copies = false;
@@ -455,7 +478,7 @@ std::vector<PlacementSearch> searchPlacement(const PlacementProblem &problem) {
     found.push_back({start, sumDevices(start, problem.steps, problem.cost).slowest});
   }
   const auto cheaper = [](const auto &a, const auto &b) { return a.cost < b.cost; };
-  found.push_back(kicked(problem, *std::min_element(found.begin(), found.end(), cheaper)));
+  found.push_back(withoutUseless(problem, kicked(problem, *std::min_element(found.begin(), found.end(), cheaper))));
   std::stable_sort(found.begin(), found.end(), cheaper);
   return found;
 }

@@ -108,6 +108,8 @@ class Place(MoecTest):
                                 (["model", "--trace", "x"], "--trace takes no model"),
                                 ([*profile, "--target", "h200"], "--target has no effect"),
                                 (["--trace", "x", "--calibration", "y"], "--calibration has no effect"),
+                                ([*profile, "--no-cache"], "--no-cache has no effect"),
+                                ([*profile, "--method", "even"], "no effect without -o"),
                                 ([*profile, "-o", "-", "--format=json"], "both write to stdout"),
                                 ([*profile, "--link", "nan"], "no number"),
                                 ([*self.model_of_16(), *profile], "lists the pairs of 8 experts")):

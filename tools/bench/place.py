@@ -205,7 +205,8 @@ def rows_of(times, predicted):
 
 
 def show(options, layer, rows):
-    print(f"{options.model}: {layer.experts} experts on {options.devices} devices, {options.tokens} tokens a step, {options.topics} topics; "
+    print(f"{options.model}: {layer.experts} experts on {options.devices} devices, {options.tokens} tokens a step, {options.topics} topics (zipf {options.skew:g}), "
+          f"{options.slots or 'as few as possible'} slots a device; "
           f"{options.steps} steps recorded, {options.judged} others timed on {options.device}")
     print(f"{'method':8} {'predicted us':>13} {'slowest us':>11} {'mean us':>9} {'waits':>7} {'over moec place':>18} {'copies':>7}")
     for row in rows:

@@ -36,6 +36,8 @@ struct PlaceOptions {
 Status checkOptions(const PlaceOptions &options) {
   if (options.output == "-" && options.format != "text")
     return makeError(Code::InvalidArgument, "-o - and --format={} both write to stdout", options.format);
+  if (options.method != PlaceOptions().method && options.output.empty())
+    return makeError(Code::InvalidArgument, "--method says whose placement is written: it has no effect without -o");
   if (!std::isfinite(options.sizes.linkGBytes)) // which no range excludes
     return makeError(Code::InvalidArgument, "--link: {} is no number", options.sizes.linkGBytes);
   return {};

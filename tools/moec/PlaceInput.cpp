@@ -121,7 +121,9 @@ Result<PlaceInput> readPlaceInput(const PlaceSource &source, const Tool &tool) {
   if (source.model.empty())
     for (const auto &[name, isGiven] : {std::pair{"--target", !source.target.empty()},
                                         {"--threads", source.threads != 0},
-                                        {"--calibration", !source.calibration.empty()}})
+                                        {"--calibration", !source.calibration.empty()},
+                                        {"--cache-dir", !source.cache.folder.empty()},
+                                        {"--no-cache", source.cache.off}})
       if (isGiven)
         return makeError(Code::InvalidArgument, "{} has no effect without a model{}", name,
                          source.trace.empty() ? "" : ": a trace has its device's figures");

@@ -52,15 +52,6 @@ LayerPlacement LayerSearch::even(const std::vector<PlacedStep> &steps) const {
   return searchPlacement(ofMean(steps)).front().placement;
 }
 
-/// Some 32 of the steps: the planner takes longer than the search.
-static std::vector<PlacedStep> someOf(const std::vector<PlacedStep> &steps) {
-  const size_t stride = (steps.size() + 31) / 32;
-  std::vector<PlacedStep> some;
-  for (size_t index = 0; index < steps.size(); index += stride)
-    some.push_back(steps[index]);
-  return some;
-}
-
 LayerPlacement LayerSearch::searched(const std::vector<PlacedStep> &steps) const {
   constexpr size_t mostJudged = 4;
   PlacementProblem from = problem;
@@ -70,9 +61,9 @@ LayerPlacement LayerSearch::searched(const std::vector<PlacedStep> &steps) const
     if (std::find(candidates.begin(), candidates.end(), found.placement) == candidates.end() &&
         candidates.size() < mostJudged)
       candidates.push_back(std::move(found.placement));
-  if (candidates.size() == 1)
+  if (candidates.size() == 1 || !layer.shape) // what the search goes by is then all there is
     return candidates.front();
-  const std::vector<PlacedStep> some = someOf(steps);
+  const std::vector<PlacedStep> some = thinned(steps, 32); // the planner takes longer than the search
   std::vector<double> slowest;
   for (const LayerPlacement &candidate : candidates)
     slowest.push_back(costOf(candidate, some).slowest);

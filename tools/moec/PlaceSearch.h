@@ -27,7 +27,7 @@ public:
   LayerPlacement greedy(const std::vector<PlacedStep> &steps) const;
   /// Mean pairs, as even as this search makes them: what MoETuner's first ILP asks for.
   LayerPlacement even(const std::vector<PlacedStep> &steps) const;
-  /// Of what the search finds, by a sum over experts, the one that the planner says is quickest.
+  /// Of the four cheapest that the search finds, by a sum over experts, the one that the planner says is quickest.
   LayerPlacement searched(const std::vector<PlacedStep> &steps) const;
 
   /// By the planner; in pairs where no shape is known.

@@ -46,14 +46,14 @@ def show(title, rivals, turns):
 
 
 few, fp8 = "../2026-11-28-h200-few", "../2026-11-28-h200-few-fp8"
-show("bf16",
-     {"torch, transformers, triton, triton_kernels": ratios(*(f"{few}/peers-{name}.json" for name in SKEWS)),
-      "vllm": ratios(*(f"peers-vllm-{name}.json" for name in SKEWS)),
-      "flashinfer": ratios(*(f"peers-flashinfer-{name}.json" for name in (*SKEWS, "slice")))},
-     {"torch, transformers, triton, triton_kernels": in_turns(f"{few}/turns-mixtral.json"),
-      "vllm": in_turns("turns-vllm-mixtral.json", "turns-vllm-slice.json")})
-show("e4m3",
-     {"triton, deepgemm": ratios(*(f"{fp8}/peers-e4m3-{name}.json" for name in SKEWS), "peers-e4m3-one.json"),
-      "vllm": ratios(*(f"peers-e4m3-vllm-{name}.json" for name in (*SKEWS, "slice", "slice-few"))),
-      "flashinfer": ratios(*(f"peers-e4m3-flashinfer-{name}.json" for name in SKEWS))},
-     {})
+bf16 = {"torch, transformers, triton, triton_kernels": ratios(*(f"{few}/peers-{name}.json" for name in SKEWS)),
+        "vllm": ratios(*(f"peers-vllm-{name}.json" for name in SKEWS)),
+        "flashinfer": ratios(*(f"peers-flashinfer-{name}.json" for name in (*SKEWS, "slice")))}
+turns = {"torch, transformers, triton, triton_kernels": in_turns(f"{few}/turns-mixtral.json"),
+         "vllm": in_turns("turns-vllm-mixtral.json", "turns-vllm-slice.json")}
+e4m3 = {"triton, deepgemm": ratios(*(f"{fp8}/peers-e4m3-{name}.json" for name in SKEWS), "peers-e4m3-one.json"),
+        "vllm": ratios(*(f"peers-e4m3-vllm-{name}.json" for name in (*SKEWS, "slice", "slice-few"))),
+        "flashinfer": ratios(*(f"peers-e4m3-flashinfer-{name}.json" for name in SKEWS))}
+for title, rivals, in_turn in (("bf16", bf16, turns), ("e4m3", e4m3, {})):
+    show(title, rivals, in_turn)
+    show(f"{title}, without FlashInfer", {name: ratio for name, ratio in rivals.items() if name != "flashinfer"}, in_turn)

@@ -239,10 +239,29 @@ TEST_CASE("slots to spare cost nothing, and what needs no copies gets none", "[c
     const double tight = searchPlacement({steps, cost, 4, 4, false}).front().cost;
     CHECK(searchPlacement({steps, cost, 4, 6, true}).front().cost <= tight * (1 + 1e-9));
   }
+  // Devices that do not divide the experts have room for copies in as many slots as are needed anyway.
+  const PlacedStep uneven{Histogram{30, {9, 13, 4, 4, 8, 17, 23}}, 1};
+  CHECK(searchPlacement({{uneven}, RowCost::ofPairs(), 3, 3, true}).front().cost <=
+        searchPlacement({{uneven}, RowCost::ofPairs(), 3, 3, false}).front().cost);
   for (const uint32_t pairs : {0u, 1u, 10u}) {
     const Histogram even{10, std::vector<uint32_t>(16, pairs)};
     for (uint32_t count : searchPlacement({{{even, 1}}, RowCost::ofPairs(), 8, 8, true}).front().placement.copies())
       CHECK(count == 1);
+  }
+}
+
+TEST_CASE("no copy is left that steps do not gain by", "[core][placement]") {
+  for (int seed = 0; seed < 30; ++seed) {
+    const PlacementProblem problem{randomSteps(300 + seed, 10, 4, 2), RowCost::ofPairs(), 5, 4, true};
+    const PlacementSearch found = searchPlacement(problem).front();
+    const std::vector<uint32_t> copies = found.placement.copies();
+    for (size_t device = 0; device < 5; ++device)
+      for (uint32_t expert : found.placement.on[device]) {
+        LayerPlacement without = found.placement;
+        std::erase(without.on[device], expert);
+        if (copies[expert] > 1)
+          CHECK(sumDevices(without, problem.steps, problem.cost).slowest > found.cost);
+      }
   }
 }
 
@@ -259,14 +278,16 @@ TEST_CASE("a cost without end ends the search", "[core][placement]") {
 }
 
 TEST_CASE("a copy that costs more than it relieves is not made", "[core][placement]") {
-  // One row costs nearly what eight do: weights decide.
+  // One row costs nearly what eight do: weights decide, and two experts beside each other are the slowest device.
   const TargetFacts target = facts(CpuIsa::Avx512);
-  const LayerShape shape = midShape(4);
+  const LayerShape shape = midShape(3);
   const Calibration calibration = Calibration::assumed(target, computeDType(shape));
   PlacementProblem problem{
-      {{Histogram{2, {2, 2, 2, 2}}, 1}}, RowCost::planned(shape, 3, 2, target, calibration, {}), 2, 3};
+      {{Histogram{8, {8, 2, 2}}, 1}}, RowCost::planned(shape, 3, 8, target, calibration, {}), 2, 3, true};
   for (uint32_t count : searchPlacement(problem).front().placement.copies())
     CHECK(count == 1);
+  problem.cost = RowCost::ofPairs();
+  CHECK(searchPlacement(problem).front().placement.copies()[0] == 2);
 }
 
 TEST_CASE("the planner's time of devices is that of the slowest one in each step", "[core][placement]") {

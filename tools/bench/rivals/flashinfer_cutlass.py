@@ -58,7 +58,7 @@ class FlashInferCutlass(Rival):
 
         def tune(ids, weights):
             run(torch.randn(ids.shape[0], layer.hidden, device="cuda", dtype=torch.bfloat16), ids, weights, None, tune=True)
-            if takes(autotune, "tuning_buckets"):
+            if autotune is not None and takes(autotune, "tuning_buckets"):
                 must_be_tuned(ids.shape[0])
 
         return [Variant("tuned", run, prepare=tune) if self.tactics else Variant("its own rule", run)]
