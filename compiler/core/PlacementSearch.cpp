@@ -380,6 +380,14 @@ PlacementSearch withoutUseless(const PlacementProblem &problem, PlacementSearch 
   return found;
 }
 
+/// Experts on devices, copies counted.
+size_t numHeld(const LayerPlacement &placement) {
+  size_t held = 0;
+  for (const std::vector<uint32_t> &on : placement.on)
+    held += on.size();
+  return held;
+}
+
 /// How many copies each expert gets where all slots are filled: one more, again and again, for the one whose copies
 /// have most to do.
 std::vector<uint32_t> copiesByLoad(const std::vector<double> &mean, const PlacementProblem &problem) {
@@ -460,8 +468,8 @@ std::vector<PlacementSearch> searchPlacement(const PlacementProblem &problem) {
   const auto experts = static_cast<uint32_t>(problem.steps.front().routing.pairs.size());
   const uint32_t fewest = (experts + problem.devices - 1) / problem.devices;
   std::vector<PlacementSearch> found;
-  if (problem.copies ||
-      problem.slotsPerDevice > fewest) { // from the best without slots to spare: they cost nothing then
+  if (problem.copies || problem.slotsPerDevice > fewest) {
+    // From the best without slots to spare, so that these cost nothing.
     PlacementProblem tight = problem;
     tight.slotsPerDevice = fewest;
     tight.copies = false;
@@ -477,7 +485,9 @@ std::vector<PlacementSearch> searchPlacement(const PlacementProblem &problem) {
     found.push_back(improvedPlacement(problem, start, problem.copies));
     found.push_back({start, sumDevices(start, problem.steps, problem.cost).slowest});
   }
-  const auto cheaper = [](const auto &a, const auto &b) { return a.cost < b.cost; };
+  const auto cheaper = [](const PlacementSearch &a, const PlacementSearch &b) {
+    return a.cost != b.cost ? a.cost < b.cost : numHeld(a.placement) < numHeld(b.placement);
+  };
   found.push_back(withoutUseless(problem, kicked(problem, *std::min_element(found.begin(), found.end(), cheaper))));
   std::stable_sort(found.begin(), found.end(), cheaper);
   return found;
