@@ -53,25 +53,33 @@ std::vector<uint32_t> LayerPlacement::copies() const {
   return count;
 }
 
-Histogram LayerPlacement::onDevice(uint32_t device, const Histogram &step) const {
-  std::vector<uint32_t> before(numExperts); // copies on the devices before this one
-  for (uint32_t other = 0; other < device; ++other)
-    for (uint32_t expert : on[other])
-      ++before[expert];
+size_t LayerPlacement::numCopies() const {
+  size_t held = 0;
+  for (const std::vector<uint32_t> &experts : on)
+    held += experts.size();
+  return held - numExperts;
+}
+
+std::vector<Histogram> LayerPlacement::onDevices(const Histogram &step) const {
   const std::vector<uint32_t> count = copies();
-  Histogram local{step.tokens, {}};
-  for (uint32_t expert : on[device]) {
-    const uint32_t pairs = expert < step.pairs.size() ? step.pairs[expert] : 0, among = count[expert];
-    const uint32_t turn = (before[expert] + among - expert % among) % among; // not the first device for every expert
-    local.pairs.push_back(pairs / among + (turn < pairs % among ? 1 : 0));
+  std::vector<uint32_t> before(numExperts); // copies on the devices before this one
+  std::vector<Histogram> parts;
+  for (const std::vector<uint32_t> &experts : on) {
+    Histogram &local = parts.emplace_back(Histogram{step.tokens, {}});
+    for (uint32_t expert : experts) {
+      const uint32_t pairs = expert < step.pairs.size() ? step.pairs[expert] : 0, among = count[expert];
+      // Not the first device for every expert.
+      const uint32_t turn = (before[expert]++ + among - expert % among) % among;
+      local.pairs.push_back(pairs / among + (turn < pairs % among ? 1 : 0));
+    }
   }
-  return local;
+  return parts;
 }
 
 double LayerPlacement::imbalance(const Histogram &step) const {
   double most = 0, all = 0;
-  for (uint32_t device = 0; device < on.size(); ++device) {
-    const auto pairs = static_cast<double>(onDevice(device, step).total());
+  for (const Histogram &local : onDevices(step)) {
+    const auto pairs = static_cast<double>(local.total());
     most = std::max(most, pairs);
     all += pairs;
   }

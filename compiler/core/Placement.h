@@ -20,9 +20,11 @@ struct LayerPlacement {
 
   /// How many devices hold each expert; [E].
   std::vector<uint32_t> copies() const;
-  /// A step's pairs as device `device` gets them, one entry for each of its experts. What is left over when an expert's
-  /// pairs are divided by its c copies goes to its devices, one each, from the (e modulo c)-th on.
-  Histogram onDevice(uint32_t device, const Histogram &step) const;
+  /// Copies beyond each expert's first.
+  size_t numCopies() const;
+  /// A step's pairs as each device gets them, one entry for each of its experts; [D]. What is left over when an
+  /// expert's pairs are divided by its c copies goes to its devices, one each, from the (e modulo c)-th on.
+  std::vector<Histogram> onDevices(const Histogram &step) const;
   /// Pairs that the busiest device gets over the mean of all; 1 is balanced. 0 without pairs.
   double imbalance(const Histogram &step) const;
 

@@ -33,8 +33,8 @@ PlacementPrediction predict(const LayerPlacement &placement, const std::vector<P
   double weights = 0;
   for (const PlacedStep &step : steps) {
     double slowest = 0, all = 0;
-    for (uint32_t device = 0; device < placement.on.size(); ++device) {
-      const double ns = cost(placement.onDevice(device, step.routing));
+    for (const Histogram &local : placement.onDevices(step.routing)) {
+      const double ns = cost(local);
       slowest = std::max(slowest, ns);
       all += ns;
     }

@@ -380,14 +380,6 @@ PlacementSearch withoutUseless(const PlacementProblem &problem, PlacementSearch 
   return found;
 }
 
-/// Experts on devices, copies counted.
-size_t numHeld(const LayerPlacement &placement) {
-  size_t held = 0;
-  for (const std::vector<uint32_t> &on : placement.on)
-    held += on.size();
-  return held;
-}
-
 /// How many copies each expert gets where all slots are filled: one more, again and again, for the one whose copies
 /// have most to do.
 std::vector<uint32_t> copiesByLoad(const std::vector<double> &mean, const PlacementProblem &problem) {
@@ -486,7 +478,7 @@ std::vector<PlacementSearch> searchPlacement(const PlacementProblem &problem) {
     found.push_back({start, sumDevices(start, problem.steps, problem.cost).slowest});
   }
   const auto cheaper = [](const PlacementSearch &a, const PlacementSearch &b) {
-    return a.cost != b.cost ? a.cost < b.cost : numHeld(a.placement) < numHeld(b.placement);
+    return a.cost != b.cost ? a.cost < b.cost : a.placement.numCopies() < b.placement.numCopies();
   };
   found.push_back(withoutUseless(problem, kicked(problem, *std::min_element(found.begin(), found.end(), cheaper))));
   std::stable_sort(found.begin(), found.end(), cheaper);

@@ -74,25 +74,20 @@ Status checkPlanned(const CompileOptions &options, const std::string &text) {
 }
 
 /// The profile as the request's key has it, so that a cached package is planned for exactly what was asked.
-Result<Profile> readProfile(const CompileOptions &options, const Model &model) {
+Result<Profile> askedProfile(const CompileOptions &options, const Model &model) {
   Profile profile;
   if (!options.profile.empty()) {
-    Result<std::string> text = readWholeFile(options.profile);
-    if (!text)
-      return text.status();
-    Result<Profile> read = Profile::fromJson(*text);
+    Result<Profile> read = readProfile(options.profile);
     if (!read)
-      return read.status().withContext("{}", options.profile);
+      return read;
     profile = std::move(*read);
   }
   if (options.tokens)
     profile.defaultTokens = options.tokens;
   for (auto &[number, histogram] : profile.layers) {
-    const LayerDescription *layer = model.find(number);
+    Result<const LayerDescription *> layer = profiledLayer(model, profile, number, options.profile);
     if (!layer)
-      return makeError(Code::InvalidArgument, "{}: the model has no MoE layer {}", options.profile, number);
-    if (Status status = profile.matches(number, layer->shape.experts); !status.ok())
-      return status.withContext("{}", options.profile);
+      return layer.status();
     histogram = roundToSizeClasses(histogram);
   }
   return profile;
@@ -140,7 +135,7 @@ void shareBudget(const PackBudget &budget, const std::vector<const LayerDescript
 Result<Asked> makeRequest(const CompileOptions &options, const Model &model, const TargetFacts &facts) {
   Asked asked;
   CompileRequest &request = asked.request;
-  Result<Profile> profile = readProfile(options, model);
+  Result<Profile> profile = askedProfile(options, model);
   Result<std::vector<const LayerDescription *>> layers = chooseLayers(options, model);
   Result<PackBudget> budget = PackBudget::parse(options.packBudget);
   for (const Status &status : {profile.status(), layers.status(), budget.status()})

@@ -142,12 +142,10 @@ Shown showPlacement(const Placement &placement) {
   shown.json["devices"] = placement.devices;
   shown.json["layers"] = nlohmann::json::array();
   for (const auto &[number, layer] : placement.layers) {
-    size_t most = 0, held = 0;
-    for (const std::vector<uint32_t> &on : layer.on) {
+    size_t most = 0;
+    for (const std::vector<uint32_t> &on : layer.on)
       most = std::max(most, on.size());
-      held += on.size();
-    }
-    const size_t copies = held - layer.numExperts;
+    const size_t copies = layer.numCopies();
     shown.json["layers"].push_back({{"layer", number},
                                     {"experts", layer.numExperts},
                                     {"copies", copies},

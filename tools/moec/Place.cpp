@@ -93,8 +93,7 @@ void addTo(Row &row, const LayerSearch &search, const PlaceLayer &layer, const L
   row.cost.slowest += cost.slowest;
   row.cost.mean += cost.mean;
   row.imbalance += meanImbalance(placement, layer.second);
-  for (uint32_t copies : placement.copies())
-    row.copies += copies - 1;
+  row.copies += placement.numCopies();
 }
 
 Placed placeAll(const PlaceOptions &options, const PlaceInput &input) {
@@ -107,9 +106,12 @@ Placed placeAll(const PlaceOptions &options, const PlaceInput &input) {
                           counted(input.layers.size(), "layer")));
     const LayerSearch search(options.sizes, input, layer);
     for (Row &row : placed.rows) {
+      const bool isWritten = options.method == row.method.kind;
+      if (!isWritten && options.output == "-") // the table is not shown
+        continue;
       const LayerPlacement found = row.method.find(search, layer.first);
       addTo(row, search, layer, found);
-      if (options.method == row.method.kind)
+      if (isWritten)
         placed.placement.layers[layer.layer] = input.heldBack ? row.method.find(search, layer.steps) : found;
     }
   }

@@ -1,11 +1,9 @@
 #include "tools/moec/PlaceInput.h"
 
 #include "compiler/core/PlacementSearch.h"
-#include "compiler/core/Profile.h"
 #include "compiler/core/Try.h"
 #include "runtime/Model.h"
 #include "runtime/trace/TraceReader.h"
-#include "tools/common/Files.h"
 
 #include <algorithm>
 
@@ -74,12 +72,9 @@ Status addModel(const PlaceSource &source, const Profile &profile, const Tool &t
   Result<std::shared_ptr<const Model>> model = Model::load(source.model, {.compiler = *compiler});
   MOEC_TRY(model.status());
   for (PlaceLayer &layer : input.layers) {
-    const LayerDescription *described = (*model)->find(layer.layer);
-    if (!described)
-      return makeError(Code::InvalidArgument, "{}: the model has no MoE layer {}", source.profile, layer.layer);
-    if (Status status = profile.matches(layer.layer, described->shape.experts); !status.ok())
-      return status.withContext("{}", source.profile);
-    layer.shape = described->shape;
+    Result<const LayerDescription *> described = profiledLayer(**model, profile, layer.layer, source.profile);
+    MOEC_TRY(described.status());
+    layer.shape = (*described)->shape;
   }
   Result<TargetFacts> facts =
       compileTarget(source.target.empty() ? "cpu" : source.target, source.threads, tool.environment);
@@ -94,11 +89,8 @@ Status addModel(const PlaceSource &source, const Profile &profile, const Tool &t
 }
 
 Result<PlaceInput> fromProfile(const PlaceSource &source, const Tool &tool) {
-  Result<std::string> text = readWholeFile(source.profile);
-  MOEC_TRY(text.status());
-  Result<Profile> profile = Profile::fromJson(*text);
-  if (!profile)
-    return profile.status().withContext("{}", source.profile);
+  Result<Profile> profile = readProfile(source.profile);
+  MOEC_TRY(profile.status());
   PlaceInput input;
   for (const auto &[number, histogram] : profile->layers) {
     const std::vector<PlacedStep> step = {{histogram, 1}};

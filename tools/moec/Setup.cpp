@@ -75,6 +75,24 @@ Result<UsedCalibration> findCalibration(const std::string &file, const TargetFac
   return UsedCalibration{Calibration::assumed(facts, compute), "assumed figures, not measured"};
 }
 
+Result<Profile> readProfile(const std::string &path) {
+  Result<std::string> text = readWholeFile(path);
+  if (!text)
+    return text.status();
+  Result<Profile> profile = Profile::fromJson(*text);
+  return profile ? std::move(profile) : profile.status().withContext("{}", path);
+}
+
+Result<const LayerDescription *> profiledLayer(const Model &model, const Profile &profile, uint32_t number,
+                                               const std::string &path) {
+  const LayerDescription *layer = model.find(number);
+  if (!layer)
+    return makeError(Code::InvalidArgument, "{}: the model has no MoE layer {}", path, number);
+  if (Status status = profile.matches(number, layer->shape.experts); !status.ok())
+    return status.withContext("{}", path);
+  return layer;
+}
+
 Result<TargetFacts> compileTarget(const std::string &name, uint32_t threads, const Environment &environment) {
   Result<TargetFacts> facts = targetByName(name, thisMachine());
   if (!facts)

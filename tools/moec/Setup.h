@@ -2,7 +2,9 @@
 #pragma once
 
 #include "compiler/core/Calibration.h"
+#include "compiler/core/Profile.h"
 #include "runtime/CompilerSetup.h"
+#include "runtime/Model.h"
 #include "tools/moec/Verbs.h"
 
 #include <nlohmann/json_fwd.hpp>
@@ -42,6 +44,14 @@ struct UsedCalibration {
 /// not empty. Errors: those of reading the file, InvalidArgument (it is of the other kind of device).
 Result<UsedCalibration> findCalibration(const std::string &file, const TargetFacts &facts, const LayerShape &shape,
                                         const Compiler &compiler);
+
+/// Errors: those of reading the file and of Profile::fromJson, naming it.
+Result<Profile> readProfile(const std::string &path);
+
+/// The layer that `profile`, read from `path`, has numbers of. Error: InvalidArgument, the model has none, or one with
+/// other experts.
+Result<const LayerDescription *> profiledLayer(const Model &model, const Profile &profile, uint32_t number,
+                                               const std::string &path);
 
 /// What --target takes, for helps: "cpu, cpu-avx2, ...".
 extern const char *const targetNames;

@@ -104,9 +104,9 @@ TEST_CASE("devices share the pairs of a copied expert evenly, and lose none", "[
   const LayerPlacement placement{3, {{0, 2}, {1, 2}, {2}}};
   const Histogram step{16, {5, 6, 8}};
   // Expert 2 has three copies; its 8 pairs are 3, 3 and 2, and the larger parts begin with its device 2 modulo 3.
-  CHECK(placement.onDevice(0, step) == Histogram{16, {5, 3}});
-  CHECK(placement.onDevice(1, step) == Histogram{16, {6, 2}});
-  CHECK(placement.onDevice(2, step) == Histogram{16, {3}});
+  CHECK(placement.onDevices(step)[0] == Histogram{16, {5, 3}});
+  CHECK(placement.onDevices(step)[1] == Histogram{16, {6, 2}});
+  CHECK(placement.onDevices(step)[2] == Histogram{16, {3}});
   CHECK(placement.imbalance(step) == Approx(8 / (19.0 / 3)));
   CHECK(LayerPlacement{2, {{0}, {1}}}.imbalance({1, {UINT32_MAX, UINT32_MAX}}) == Approx(1));
   Random random(3);
@@ -116,7 +116,7 @@ TEST_CASE("devices share the pairs of a copied expert evenly, and lose none", "[
     const Histogram &routing = problem.steps.front().routing;
     uint64_t sum = 0;
     for (uint32_t device = 0; device < 4; ++device)
-      sum += found.onDevice(device, routing).total();
+      sum += found.onDevices(routing)[device].total();
     CHECK(sum == routing.total());
   }
 }
@@ -269,7 +269,7 @@ TEST_CASE("what does not divide goes to other devices for other experts", "[core
   LayerPlacement everywhere{8, std::vector<std::vector<uint32_t>>(4, {0, 1, 2, 3, 4, 5, 6, 7})};
   const Histogram step{8, std::vector<uint32_t>(8, 1)};
   for (uint32_t device = 0; device < 4; ++device)
-    CHECK(everywhere.onDevice(device, step).total() == 2);
+    CHECK(everywhere.onDevices(step)[device].total() == 2);
 }
 
 TEST_CASE("a cost without end ends the search", "[core][placement]") {
